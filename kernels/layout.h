@@ -1,0 +1,33 @@
+/* How weight matrices lie on a device. One layout for every device: a CPU reads 16 rows as one vector, a GPU as 16 neighbouring lanes.
+ *
+ * A weight holds n_units units (experts; 1 for a dense matrix), each a stack of n_sub matrices (w1 and w3 of an expert; else 1) of sub_rows rows
+ * and k columns. Each matrix is padded to whole tiles of 16 rows with zero codes and zero-byte scales. Tile order: unit, sub, tile in
+ * the matrix; `tile` counts through a unit's stack. Within a tile:
+ *
+ *   type  codes                                                                   scales
+ *   F32   float  [k][16]
+ *   F16   ushort [k][16]
+ *   BF16  ushort [k][16]
+ *   FP8   ushort [ceil(k/2)][16]: E4M3 of column 2i in the low byte, 2i+1 in the high  uchar [ceil(k/128)][16] E8M0, one a row and 128 columns
+ *   FP4   uint   [ceil(k/8)][16]: E2M1 of column 8i in the lowest nibble, and so on up  uchar [ceil(k/32)][16] E8M0
+ *
+ * A buffer may hold only the units [unit0, unit1) or, of a dense matrix, only the tiles [tile0, tile1): offsets count from there. */
+#ifndef KOI_LAYOUT_H
+#define KOI_LAYOUT_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KOI_TILE = 16 };
+
+static inline uint64_t koi_ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+static inline uint64_t koi_tiles(uint64_t rows) { return koi_ceil_div(rows, KOI_TILE); }
+/* Bytes of the codes of one tile, and of its scales. wt: KOI_WT_* */
+uint64_t koi_layout_code_bytes(int wt, uint64_t k);
+uint64_t koi_layout_scale_bytes(int wt, uint64_t k);
+/* What the decoders compute, for tests and the reference. */
+float koi_e4m3(uint8_t code);
+float koi_e2m1(uint8_t code);
+float koi_e8m0(uint8_t code);
+float koi_bf16(uint16_t bits);
+float koi_f16(uint16_t bits);
+#endif

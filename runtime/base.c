@@ -1,0 +1,242 @@
+/* See base.h. Invariant: a function that returns a status other than KOINE_OK has set the thread's message. */
+#include "base.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- errors and log ---- */
+static _Thread_local char message[1024];
+static koine_log_fn *log_fn;
+static void *log_user;
+
+koine_status koi_error(koine_status s, const char *fmt, ...)
+{
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(message, sizeof message, fmt, ap);
+  va_end(ap);
+  return s;
+}
+
+koine_status koi_error_prefix(koine_status s, const char *fmt, ...)
+{
+  char old[sizeof message], head[256];
+  memcpy(old, message, sizeof old);
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(head, sizeof head, fmt, ap);
+  va_end(ap);
+  snprintf(message, sizeof message, "%s: %.*s", head, (int)(sizeof message - sizeof head - 4), old);
+  return s;
+}
+
+const char *koi_error_text(void) { return message; }
+
+void koi_log_set(koine_log_fn *fn, void *user) { log_fn = fn, log_user = user; }
+
+void koi_log(koine_log_level level, const char *fmt, ...)
+{
+  if (!log_fn) return;
+  char line[1024];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(line, sizeof line, fmt, ap);
+  va_end(ap);
+  log_fn(log_user, level, line);
+}
+
+/* ---- arithmetic and memory ---- */
+static atomic_long fail_at;
+
+bool koi_add(size_t a, size_t b, size_t *out)
+{
+  size_t r;
+  if (__builtin_add_overflow(a, b, &r)) return false;
+  *out = r;
+  return true;
+}
+
+bool koi_mul(size_t a, size_t b, size_t *out)
+{
+  size_t r;
+  if (__builtin_mul_overflow(a, b, &r)) return false;
+  *out = r;
+  return true;
+}
+
+void koi_alloc_fail_at(long n) { atomic_store(&fail_at, n); }
+
+/* Counts down only while armed, so that normal runs pay one relaxed load. */
+static bool refused(void)
+{
+  if (atomic_load_explicit(&fail_at, memory_order_relaxed) <= 0) return false;
+  return atomic_fetch_sub(&fail_at, 1) == 1;
+}
+
+static void *checked(void *p, size_t bytes)
+{
+  if (!p) koi_error(KOINE_ERR_MEMORY, "out of host memory: %zu bytes wanted", bytes);
+  return p;
+}
+
+void *koi_alloc(size_t n, size_t size)
+{
+  size_t bytes = SIZE_MAX;
+  if (!koi_mul(n, size, &bytes) || refused()) return checked(NULL, bytes);
+  return checked(calloc(bytes ? bytes : 1, 1), bytes);
+}
+
+void *koi_realloc(void *p, size_t n, size_t size)
+{
+  size_t bytes = SIZE_MAX;
+  if (!koi_mul(n, size, &bytes) || refused()) return checked(NULL, bytes);
+  return checked(realloc(p, bytes ? bytes : 1), bytes);
+}
+
+char *koi_strdup(const char *s)
+{
+  size_t n = strlen(s) + 1;
+  char *r = koi_alloc(n, 1);
+  return r ? memcpy(r, s, n) : NULL;
+}
+
+char *koi_format(const char *fmt, ...)
+{
+  va_list ap;
+  va_start(ap, fmt);
+  int n = vsnprintf(NULL, 0, fmt, ap);
+  va_end(ap);
+  char *r = n < 0 ? NULL : koi_alloc((size_t)n + 1, 1);
+  if (!r) return NULL;
+  va_start(ap, fmt);
+  vsnprintf(r, (size_t)n + 1, fmt, ap);
+  va_end(ap);
+  return r;
+}
+
+void koi_free(void *p) { free(p); }
+
+/* ---- clock and hash ---- */
+uint64_t koi_now_ns(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t koi_hash(const void *data, size_t bytes, uint64_t seed)
+{
+  const unsigned char *p = data;
+  uint64_t h = 0xcbf29ce484222325u ^ seed;
+  for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001b3u;
+  return h;
+}
+
+/* ---- text ---- */
+static bool room(koi_text *t, size_t more)
+{
+  size_t need;
+  if (t->failed || !koi_add(t->len, more, &need) || !koi_add(need, 1, &need)) return t->failed = true, false;
+  if (need <= t->cap) return true;
+  size_t cap = need < 256 ? 256 : need + need / 2;
+  char *s = koi_realloc(t->s, cap, 1);
+  if (!s) return t->failed = true, false;
+  t->s = s, t->cap = cap;
+  return true;
+}
+
+void koi_text_bytes(koi_text *t, const char *s, size_t n)
+{
+  if (!room(t, n)) return;
+  memcpy(t->s + t->len, s, n);
+  t->s[t->len += n] = 0;
+}
+
+void koi_text_add(koi_text *t, const char *fmt, ...)
+{
+  va_list ap;
+  va_start(ap, fmt);
+  int n = vsnprintf(NULL, 0, fmt, ap);
+  va_end(ap);
+  if (n < 0 || !room(t, (size_t)n)) return;
+  va_start(ap, fmt);
+  vsnprintf(t->s + t->len, (size_t)n + 1, fmt, ap);
+  va_end(ap);
+  t->len += (size_t)n;
+}
+
+void koi_text_json(koi_text *t, const char *s)
+{
+  if (!s) {
+    koi_text_bytes(t, "null", 4);
+    return;
+  }
+  koi_text_bytes(t, "\"", 1);
+  for (; *s; s++) {
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') koi_text_add(t, "\\%c", c);
+    else if (c < 0x20) koi_text_add(t, "\\u%04x", c);
+    else koi_text_bytes(t, s, 1);
+  }
+  koi_text_bytes(t, "\"", 1);
+}
+
+koine_status koi_text_take(koi_text *t, char **out)
+{
+  if (!t->failed) room(t, 0);
+  if (t->failed) {
+    koi_free(t->s);
+    *t = (koi_text){0};
+    return koi_error(KOINE_ERR_MEMORY, "out of host memory while building a text");
+  }
+  t->s[t->len] = 0;
+  *out = t->s;
+  *t = (koi_text){0};
+  return KOINE_OK;
+}
+
+/* ---- files ---- */
+koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_t *n)
+{
+  FILE *f = fopen(path, "rb");
+  if (!f) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", path, strerror(errno));
+  struct stat st;
+  if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode)) {
+    fclose(f);
+    return koi_error(KOINE_ERR_FILE, "%s: expected a regular file", path);
+  }
+  size_t size = (size_t)st.st_size;
+  if (size > max_bytes) {
+    fclose(f);
+    return koi_error(KOINE_ERR_FILE, "%s: %zu bytes, expected at most %zu", path, size, max_bytes);
+  }
+  char *s = koi_alloc(size + 1, 1);
+  size_t got = s ? fread(s, 1, size, f) : 0;
+  fclose(f);
+  if (!s) return KOINE_ERR_MEMORY;
+  if (got != size) {
+    koi_free(s);
+    return koi_error(KOINE_ERR_FILE, "%s: read %zu of %zu bytes", path, got, size);
+  }
+  *out = s, *n = size;
+  return KOINE_OK;
+}
+
+koine_status koi_file_replace(const char *path, const void *data, size_t bytes)
+{
+  char *temp = koi_format("%s.%ld.new", path, (long)getpid());
+  if (!temp) return KOINE_ERR_MEMORY;
+  FILE *f = fopen(temp, "wb");
+  bool ok = f && fwrite(data, 1, bytes, f) == bytes && fflush(f) == 0 && fsync(fileno(f)) == 0;
+  int e = errno;
+  if (f && fclose(f)) ok = false, e = errno;
+  if (ok && rename(temp, path)) ok = false, e = errno;
+  if (!ok && f) remove(temp);
+  koi_free(temp);
+  return ok ? KOINE_OK : koi_error(KOINE_ERR_FILE, "%s: cannot write: %s", path, strerror(e));
+}
