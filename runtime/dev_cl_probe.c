@@ -1,0 +1,265 @@
+/* Finds OpenCL devices and asks them what they are. Owns nothing: OpenCL's root devices live as long as the process.
+ * Every question may be refused and then leaves its field 0 or "": drivers differ in what they answer, and extension lists and headers are
+ * believed less than the answer. Tokens beyond OpenCL 1.2 are therefore spelled here.
+ * Invariant: what is listed as an endpoint has what every kernel needs; all else is skipped with the reason. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include "dev_cl.h"
+
+enum {
+  ASK_MAX_NUM_SUB_GROUPS = 0x105C,
+  ASK_DOT_8BIT = 0x1074,     /* six cl_bool: signed, unsigned, mixed, and these saturating */
+  ASK_DOT_4X8_PACKED = 0x1075,
+  ASK_PCI_KHR = 0x410F,      /* four cl_uint: domain, bus, device, function */
+  ASK_PCI_AMD = 0x4037,      /* cl_uint 1, 17 unused bytes, bus, device, function */
+  ASK_PCI_BUS_NV = 0x4008,
+  ASK_PCI_SLOT_NV = 0x4009,  /* device * 8 + function */
+  ASK_PCI_DOMAIN_NV = 0x400A,
+  ASK_WARP_NV = 0x4003,
+  ASK_WAVEFRONT_AMD = 0x4043,
+  ASK_BOARD_NAME_AMD = 0x4038,
+  ASK_SUB_GROUP_SIZES_INTEL = 0x4108, /* size_t list */
+  MAX_PLATFORMS = 64,
+  MAX_DEVICES = 64
+};
+
+/* ---- tolerant questions ------------------------------------------------------------------------------------------------ */
+/* The bytes of the answer, 0 when it is refused or does not fit. */
+static size_t ask(cl_device_id id, cl_device_info token, void *out, size_t room)
+{
+  size_t bytes = 0;
+  memset(out, 0, room);
+  if (clGetDeviceInfo(id, token, 0, NULL, &bytes) || !bytes || bytes > room) return 0;
+  return clGetDeviceInfo(id, token, bytes, out, NULL) ? 0 : bytes;
+}
+
+static uint64_t number(cl_device_id id, cl_device_info token)
+{
+  union { cl_uint u32; cl_ulong u64; } v;
+  size_t bytes = ask(id, token, &v, sizeof v);
+  return bytes == sizeof v.u32 ? v.u32 : bytes == sizeof v.u64 ? v.u64 : 0;
+}
+
+/* Without leading, trailing and double spaces and control characters, which drivers like to put into names. */
+static void tidy(char *s)
+{
+  char *to = s;
+  for (const char *from = s; *from; from++) {
+    bool space = isspace((unsigned char)*from) || iscntrl((unsigned char)*from);
+    if (!space) *to++ = *from;
+    else if (to > s && to[-1] != ' ') *to++ = ' ';
+  }
+  if (to > s && to[-1] == ' ') to--;
+  *to = 0;
+}
+
+static void copy_text(char *out, const char *from)
+{
+  snprintf(out, KOI_NAME, "%s", from);
+  tidy(out);
+}
+
+static void text(cl_device_id id, cl_device_info token, char *out /* [KOI_NAME] */)
+{
+  char s[1024];
+  ask(id, token, s, sizeof s - 1);
+  s[sizeof s - 1] = 0;
+  copy_text(out, s);
+}
+
+static void platform_text(cl_platform_id id, cl_platform_info token, char *out /* [KOI_NAME] */)
+{
+  char s[1024] = "";
+  if (clGetPlatformInfo(id, token, sizeof s - 1, s, NULL)) s[0] = 0;
+  copy_text(out, s);
+}
+
+/* Whether the driver's list has this very word. The list can be long: it is fetched whole. */
+static bool extension(const char *list, const char *name)
+{
+  size_t n = strlen(name);
+  for (const char *at = list; (at = strstr(at, name)); at += n)
+    if ((at == list || at[-1] == ' ') && (at[n] == ' ' || !at[n])) return true;
+  return false;
+}
+
+static char *extensions(cl_device_id id)
+{
+  size_t bytes = 0;
+  if (clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &bytes)) bytes = 0;
+  char *list = koi_alloc(bytes + 1, 1);
+  if (list && bytes && clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, bytes, list, NULL)) list[0] = 0;
+  return list;
+}
+
+/* ---- one device -------------------------------------------------------------------------------------------------------- */
+static void find_pci(cl_device_id id, koi_endpoint *e)
+{
+  cl_uint khr[4];
+  unsigned char amd[24];
+  cl_uint type;
+  e->has_pci = true;
+  if (ask(id, ASK_PCI_KHR, khr, sizeof khr) == sizeof khr) {
+    e->pci_domain = khr[0], e->pci_bus = khr[1], e->pci_dev = khr[2], e->pci_func = khr[3];
+    return;
+  }
+  bool known = ask(id, ASK_PCI_AMD, amd, sizeof amd) == sizeof amd;
+  memcpy(&type, amd, sizeof type);
+  if (known && type == 1) {
+    e->pci_bus = amd[21], e->pci_dev = amd[22], e->pci_func = amd[23];
+    return;
+  }
+  cl_uint bus, slot, domain;
+  if (ask(id, ASK_PCI_BUS_NV, &bus, sizeof bus) == sizeof bus && ask(id, ASK_PCI_SLOT_NV, &slot, sizeof slot) == sizeof slot) {
+    if (ask(id, ASK_PCI_DOMAIN_NV, &domain, sizeof domain) != sizeof domain) domain = 0;
+    e->pci_domain = domain, e->pci_bus = bus & 0xff, e->pci_dev = slot >> 3, e->pci_func = slot & 7;
+    return;
+  }
+  e->has_pci = false;
+}
+
+static void find_subgroups(cl_device_id id, const char *list, koi_endpoint *e)
+{
+  size_t sizes[64];
+  size_t n = ask(id, ASK_SUB_GROUP_SIZES_INTEL, sizes, sizeof sizes) / sizeof sizes[0], kept = 0;
+  for (size_t i = 0; i < n && kept < KOI_MAX_WIDTHS; i++)
+    if (sizes[i]) e->subgroup_sizes[kept++] = (uint32_t)sizes[i];
+  uint32_t width = (uint32_t)number(id, ASK_WAVEFRONT_AMD);
+  if (!width) width = (uint32_t)number(id, ASK_WARP_NV);
+  if (width && !kept) e->subgroup_sizes[0] = width;
+  e->lanes = width;
+  e->subgroups = number(id, ASK_MAX_NUM_SUB_GROUPS) > 0 || extension(list, "cl_khr_subgroups") || extension(list, "cl_intel_subgroups");
+}
+
+/* The extension says that the functions are there, not that they are fast: that is another question. */
+static void find_dot(cl_device_id id, const char *list, koi_endpoint *e)
+{
+  cl_bool fast[6];
+  e->integer_dot = extension(list, "cl_khr_integer_dot_product");
+  if (ask(id, ASK_DOT_8BIT, fast, sizeof fast) && fast[0]) e->integer_dot_fast = true;
+  if (ask(id, ASK_DOT_4X8_PACKED, fast, sizeof fast) && fast[0]) e->integer_dot_fast = true;
+}
+
+static koine_device_type device_type(cl_device_id id)
+{
+  cl_device_type type = number(id, CL_DEVICE_TYPE);
+  return type & CL_DEVICE_TYPE_GPU ? KOINE_DEVICE_GPU : type & CL_DEVICE_TYPE_CPU ? KOINE_DEVICE_CPU : KOINE_DEVICE_ACCELERATOR;
+}
+
+static void find_names(cl_device_id id, const char *platform, koi_endpoint *e)
+{
+  text(id, CL_DEVICE_NAME, e->name);
+  text(id, ASK_BOARD_NAME_AMD, e->arch);
+  if (e->arch[0]) { /* then CL_DEVICE_NAME is the chip and this is the card */
+    char chip[KOI_NAME];
+    memcpy(chip, e->name, sizeof chip);
+    memcpy(e->name, e->arch, sizeof chip);
+    memcpy(e->arch, chip, sizeof chip);
+  }
+  text(id, CL_DEVICE_VENDOR, e->vendor);
+  text(id, CL_DRIVER_VERSION, e->driver);
+  text(id, CL_DEVICE_VERSION, e->version);
+  text(id, CL_DEVICE_OPENCL_C_VERSION, e->c_version);
+  snprintf(e->platform, sizeof e->platform, "%s", platform);
+}
+
+static koine_status describe(cl_device_id id, const char *platform, koi_endpoint *e)
+{
+  char *list = extensions(id);
+  if (!list) return KOINE_ERR_MEMORY;
+  find_names(id, platform, e);
+  find_pci(id, e);
+  find_subgroups(id, list, e);
+  find_dot(id, list, e);
+  e->handle = id;
+  e->backend = &koi_backend_cl;
+  e->type = device_type(id);
+  e->memory_bytes = number(id, CL_DEVICE_GLOBAL_MEM_SIZE);
+  e->max_buffer_bytes = number(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
+  e->local_bytes = number(id, CL_DEVICE_LOCAL_MEM_SIZE);
+  e->cache_bytes = number(id, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE);
+  e->local_is_global = number(id, CL_DEVICE_LOCAL_MEM_TYPE) == CL_GLOBAL;
+  e->host_unified = number(id, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
+  e->n_units = (uint32_t)number(id, CL_DEVICE_MAX_COMPUTE_UNITS);
+  e->clock_mhz = (uint32_t)number(id, CL_DEVICE_MAX_CLOCK_FREQUENCY);
+  e->max_group = (uint32_t)number(id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
+  e->base_align_bytes = (uint32_t)number(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
+  e->vector_width = (uint32_t)number(id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT);
+  e->fp16 = extension(list, "cl_khr_fp16");
+  e->fp64 = extension(list, "cl_khr_fp64");
+  e->denormals = (number(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
+  koi_free(list);
+  return KOINE_OK;
+}
+
+/* A question that is refused counts in the device's favour: the first build then decides. */
+static bool denied(cl_device_id id, cl_device_info token)
+{
+  cl_ulong v;
+  return ask(id, token, &v, sizeof v) && !v;
+}
+
+/* What every kernel needs; NULL when all is there. */
+static const char *lacking(cl_device_id id, const koi_endpoint *e)
+{
+  int major = 0, minor = 0;
+  static _Thread_local char why[KOI_NAME + 64];
+  if (denied(id, CL_DEVICE_AVAILABLE)) return "the driver says that it is not available";
+  if (denied(id, CL_DEVICE_COMPILER_AVAILABLE)) return "the driver has no compiler for it";
+  if (denied(id, CL_DEVICE_ENDIAN_LITTLE)) return "it is not little-endian";
+  if (denied(id, CL_DEVICE_SINGLE_FP_CONFIG)) return "it has no 32-bit floating point";
+  if (!e->max_buffer_bytes) return "it allows no buffers";
+  if (sscanf(e->version, "OpenCL %d.%d", &major, &minor) != 2 || major > 1 || minor >= 2) return NULL;
+  snprintf(why, sizeof why, "OpenCL 1.2 is needed, it has %s", e->version);
+  return why;
+}
+
+static koine_status add_device(koi_probe *out, cl_device_id id, const char *platform, size_t *n_found)
+{
+  koi_endpoint e = {.usable = true};
+  koine_status s = describe(id, platform, &e);
+  if (s) return s;
+  const char *why = lacking(id, &e);
+  if (!why) {
+    snprintf(e.id, sizeof e.id, "cl%zu", (*n_found)++);
+    return koi_probe_add(out, &e);
+  }
+  char what[2 * KOI_NAME + 16];
+  snprintf(what, sizeof what, "%s: %s", platform, e.name[0] ? e.name : "a device without a name");
+  return koi_probe_skip(out, what, why);
+}
+
+static koine_status add_platform(koi_probe *out, cl_platform_id platform, size_t *n_found)
+{
+  char name[KOI_NAME], why[KOI_NAME];
+  platform_text(platform, CL_PLATFORM_NAME, name);
+  if (!name[0]) snprintf(name, sizeof name, "a platform without a name");
+  cl_device_id ids[MAX_DEVICES];
+  cl_uint n = 0;
+  cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &n);
+  if (code == CL_DEVICE_NOT_FOUND || (!code && !n)) return koi_probe_skip(out, name, "the platform has no device");
+  if (code) {
+    snprintf(why, sizeof why, "asking for its devices failed: %s", koi_dev_cl_code(code));
+    return koi_probe_skip(out, name, why);
+  }
+  koine_status s = KOINE_OK;
+  for (cl_uint i = 0; i < n && i < MAX_DEVICES && !s; i++) s = add_device(out, ids[i], name, n_found);
+  return s;
+}
+
+koine_status koi_dev_cl_probe(koi_probe *out)
+{
+  cl_platform_id platforms[MAX_PLATFORMS];
+  cl_uint n = 0;
+  cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &n);
+  if (code || !n) {
+    char why[KOI_NAME];
+    snprintf(why, sizeof why, "no OpenCL driver is installed: %s", koi_dev_cl_code(code));
+    return koi_probe_skip(out, "OpenCL", why);
+  }
+  size_t n_found = 0;
+  koine_status s = KOINE_OK;
+  for (cl_uint i = 0; i < n && i < MAX_PLATFORMS && !s; i++) s = add_platform(out, platforms[i], &n_found);
+  return s;
+}
