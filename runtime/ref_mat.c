@@ -1,0 +1,168 @@
+/* The references of embed, pack, matvec, matmul and widen. Owns nothing: pure functions of their arguments.
+ * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
+#include "ref.h"
+
+enum { BLOCK = 128, COLUMNS = 256 }; /* BLOCK: columns of a tile decoded at once, a scale block of FP8 */
+
+typedef struct weight {
+  const uint8_t *codes, *scales;
+  int wt;
+  size_t k, code_bytes, scale_bytes; /* of a tile */
+  float e4m3[256], e2m1[16], e8m0[256];
+} weight;
+
+static void weight_init(weight *w, const koi_ref_args *a, size_t k)
+{
+  w->codes = a->buf[0], w->scales = a->buf[1];
+  w->wt = a->c[0], w->k = k;
+  w->code_bytes = koi_layout_code_bytes(w->wt, k), w->scale_bytes = koi_layout_scale_bytes(w->wt, k);
+  for (int i = 0; i < 256; i++) w->e4m3[i] = koi_e4m3((uint8_t)i), w->e8m0[i] = koi_e8m0((uint8_t)i);
+  for (int i = 0; i < 16; i++) w->e2m1[i] = koi_e2m1((uint8_t)i);
+}
+
+/* Columns k0 .. k0+n-1 of the tile `at` (counted from the buffer's first); k0 is a multiple of BLOCK. */
+static void decode(const weight *w, size_t at, size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  const void *codes = w->codes + at * w->code_bytes;
+  const uint8_t *scales = w->scales + at * w->scale_bytes;
+  for (size_t i = 0; i < n; i++) {
+    size_t k = k0 + i;
+    for (size_t r = 0; r < KOI_TILE; r++) {
+      if (w->wt == KOI_WT_FP8) {
+        uint16_t two = ((const uint16_t *)codes)[k / 2 * KOI_TILE + r];
+        out[i][r] = (double)w->e4m3[two >> k % 2 * 8 & 255] * w->e8m0[scales[k / 128 * KOI_TILE + r]];
+      } else if (w->wt == KOI_WT_FP4) {
+        uint32_t eight = ((const uint32_t *)codes)[k / 8 * KOI_TILE + r];
+        out[i][r] = (double)w->e2m1[eight >> k % 8 * 4 & 15] * w->e8m0[scales[k / 32 * KOI_TILE + r]];
+      } else {
+        out[i][r] = koi_ref_load(codes, w->wt, k * KOI_TILE + r);
+      }
+    }
+  }
+}
+
+/* ---- products ---- */
+typedef struct column { const float *x; size_t step; float *y; } column; /* x[k * step]; y[row of the stack] */
+
+typedef struct stack { size_t sub_rows, tile0, tile1; } stack;
+
+static void accumulate(double *acc, const double (*w)[KOI_TILE], const float *x, size_t step, size_t n)
+{
+  double sum[KOI_TILE];
+  memcpy(sum, acc, sizeof sum);
+  for (size_t k = 0; k < n; k++) {
+    double v = x[k * step];
+    for (size_t r = 0; r < KOI_TILE; r++) sum[r] += w[k][r] * v;
+  }
+  memcpy(acc, sum, sizeof sum);
+}
+
+/* Every column by every tile of the unit that is number `unit` in the buffer; each weight is decoded once for all columns. */
+static void product(const weight *w, const stack *s, size_t unit, const column *col, size_t n)
+{
+  double block[BLOCK][KOI_TILE], acc[COLUMNS][KOI_TILE];
+  size_t per_sub = koi_tiles(s->sub_rows);
+  for (size_t tile = s->tile0; tile < s->tile1 && n; tile++) {
+    memset(acc, 0, n * sizeof *acc);
+    for (size_t k = 0; k < w->k; k += BLOCK) {
+      size_t nk = w->k - k < BLOCK ? w->k - k : BLOCK;
+      decode(w, unit * (s->tile1 - s->tile0) + tile - s->tile0, k, nk, block);
+      for (size_t c = 0; c < n; c++) accumulate(acc[c], block, col[c].x + k * col[c].step, col[c].step, nk);
+    }
+    size_t row = tile % per_sub * KOI_TILE, left = s->sub_rows - row;
+    for (size_t c = 0; c < n; c++)
+      for (size_t r = 0; r < KOI_TILE && r < left; r++) col[c].y[tile / per_sub * s->sub_rows + row + r] = (float)acc[c][r];
+  }
+}
+
+void koi_ref_matvec(const koi_ref_args *a)
+{
+  const int32_t *i = a->i, n_entries = i[0], unit0 = i[4], unit1 = i[5], has_ids = i[8];
+  const int32_t *ids = a->buf[3];
+  const float *x = a->buf[2];
+  float *y = a->buf[4];
+  size_t x_div = (size_t)i[9], ldx = (size_t)i[10], ldy = (size_t)i[11];
+  stack s = {(size_t)i[3], (size_t)i[6], (size_t)i[7]};
+  weight w;
+  weight_init(&w, a, (size_t)i[1]);
+  column col[COLUMNS];
+  for (int32_t u = unit0; u < unit1; u++) {
+    size_t n = 0;
+    for (int32_t e = 0; e < n_entries; e++) {
+      if ((has_ids ? ids[e] : 0) != u) continue;
+      col[n++] = (column){x + (size_t)e / x_div * ldx, 1, y + (size_t)e * ldy + i[12]};
+      if (n == COLUMNS) product(&w, &s, (size_t)(u - unit0), col, n), n = 0;
+    }
+    product(&w, &s, (size_t)(u - unit0), col, n);
+  }
+}
+
+void koi_ref_matmul(const koi_ref_args *a)
+{
+  const int32_t *i = a->i, n_panels = i[0], unit0 = i[4], unit1 = i[5], has_rows = i[8], n_rows = i[9], nt = a->c[2];
+  const int32_t *unit = a->buf[3], *rows = a->buf[4];
+  const float *xp = a->buf[2];
+  float *y = a->buf[5];
+  size_t k = (size_t)i[1], ldy = (size_t)i[10];
+  stack s = {(size_t)i[3], (size_t)i[6], (size_t)i[7]};
+  weight w;
+  weight_init(&w, a, k);
+  column col[COLUMNS];
+  for (int32_t u = unit0; u < unit1; u++) {
+    size_t n = 0;
+    for (int32_t p = 0; p < n_panels; p++) {
+      if ((has_rows ? unit[p] : 0) != u) continue;
+      for (int32_t j = 0; j < nt; j++) {
+        int32_t row = has_rows ? rows[p * nt + j] : p * nt + j;
+        if (row < 0 || row >= n_rows) continue;
+        col[n++] = (column){xp + (size_t)p * k * (size_t)nt + j, (size_t)nt, y + (size_t)row * ldy + i[11]};
+        if (n == COLUMNS) product(&w, &s, (size_t)(u - unit0), col, n), n = 0;
+      }
+    }
+    product(&w, &s, (size_t)(u - unit0), col, n);
+  }
+}
+
+void koi_ref_widen(const koi_ref_args *a)
+{
+  size_t k = (size_t)a->i[0], tile0 = (size_t)a->i[2], row0 = (size_t)a->i[3], row1 = (size_t)a->i[4];
+  float *y = a->buf[2];
+  double block[BLOCK][KOI_TILE];
+  weight w;
+  weight_init(&w, a, k);
+  for (size_t row = row0; row < row1; row += KOI_TILE)
+    for (size_t k0 = 0; k0 < k; k0 += BLOCK) {
+      size_t nk = k - k0 < BLOCK ? k - k0 : BLOCK;
+      decode(&w, row / KOI_TILE - tile0, k0, nk, block);
+      for (size_t r = 0; r < KOI_TILE && row + r < row1; r++)
+        for (size_t j = 0; j < nk; j++) y[(row + r - row0) * k + k0 + j] = (float)block[j][r];
+    }
+}
+
+/* ---- embed and pack ---- */
+void koi_ref_embed(const koi_ref_args *a)
+{
+  size_t n_tokens = (size_t)a->i[0], dim = (size_t)a->i[1], hc = (size_t)a->c[1];
+  int32_t row0 = a->i[2], row1 = a->i[3];
+  const int32_t *token = a->buf[1];
+  float *x = a->buf[2];
+  for (size_t t = 0; t < n_tokens; t++) {
+    if (token[t] < row0 || token[t] >= row1) continue;
+    for (size_t s = 0; s < hc; s++)
+      for (size_t d = 0; d < dim; d++) x[(t * hc + s) * dim + d] = koi_ref_load(a->buf[0], a->c[0], (size_t)(token[t] - row0) * dim + d);
+  }
+}
+
+void koi_ref_pack(const koi_ref_args *a)
+{
+  size_t n_panels = (size_t)a->i[0], k = (size_t)a->i[1], ldx = (size_t)a->i[2], x_div = (size_t)a->i[3], nt = (size_t)a->c[0];
+  int32_t has_rows = a->i[4], n_rows = a->i[5];
+  const float *x = a->buf[0];
+  const int32_t *rows = a->buf[1];
+  float *xp = a->buf[2];
+  for (size_t at = 0; at < n_panels * nt; at++) {
+    int32_t row = has_rows ? rows[at] : (int32_t)at < n_rows ? (int32_t)at : -1;
+    float *out = xp + at / nt * k * nt + at % nt;
+    for (size_t c = 0; c < k; c++) out[c * nt] = row < 0 ? 0 : x[(size_t)row / x_div * ldx + c];
+  }
+}

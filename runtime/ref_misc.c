@@ -1,0 +1,194 @@
+/* The references of hc_pre, hc_post, norm_rope, route, group and swiglu. Owns nothing: pure functions of their arguments.
+ * Invariant: sums and transcendental functions run in double; results are rounded to float once. */
+#include <stdbool.h>
+#include "ref.h"
+
+static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
+
+/* 1 / root mean square */
+static double rms_factor(const float *x, size_t n, double eps) { return 1 / sqrt(koi_ref_dot(x, x, n) / (double)n + eps); }
+
+/* Every line of n values (`step` apart, lines `line` apart) divided by (its sum + eps). */
+static void divide(double *c, size_t n, size_t line, size_t step, double eps)
+{
+  for (size_t i = 0; i < n; i++) {
+    double sum = eps;
+    for (size_t j = 0; j < n; j++) sum += c[i * line + j * step];
+    for (size_t j = 0; j < n; j++) c[i * line + j * step] /= sum;
+  }
+}
+
+/* c holds the scaled mixes [n][n]; becomes the softmax of its rows, made doubly stochastic by `iters` rounds. */
+static void sinkhorn(double *c, size_t n, int iters, double eps)
+{
+  for (size_t i = 0; i < n; i++) {
+    double *row = c + i * n, max = row[0], sum = 0;
+    for (size_t j = 1; j < n; j++) max = fmax(max, row[j]);
+    for (size_t j = 0; j < n; j++) sum += row[j] = exp(row[j] - max);
+    for (size_t j = 0; j < n; j++) row[j] = row[j] / sum + eps;
+  }
+  divide(c, n, 1, n, eps);
+  for (int it = 1; it < iters; it++) divide(c, n, n, 1, eps), divide(c, n, 1, n, eps);
+}
+
+void koi_ref_hc_pre(const koi_ref_args *a)
+{
+  size_t n_tokens = (size_t)a->i[0], dim = (size_t)a->i[1], hc = (size_t)a->c[0], n_mix = a->c[2] ? hc : (2 + hc) * hc;
+  int iters = a->c[1], head = a->c[2];
+  double rms_eps = a->f[0], hc_eps = a->f[1];
+  const float *scale = a->buf[2], *base = a->buf[3];
+  double pre[hc], comb[hc * hc];
+  for (size_t t = 0; t < n_tokens; t++) {
+    const float *m = (const float *)a->buf[0] + t * n_mix, *x = (const float *)a->buf[1] + t * hc * dim;
+    float *y = (float *)a->buf[5] + t * dim;
+    double r = rms_factor(x, hc * dim, rms_eps);
+    for (size_t i = 0; i < hc; i++) pre[i] = sigmoid(m[i] * r * scale[0] + base[i]) + hc_eps;
+    if (!head) {
+      float *post = (float *)a->buf[6] + t * hc, *out = (float *)a->buf[7] + t * hc * hc;
+      for (size_t i = 0; i < hc; i++) post[i] = (float)(2 * sigmoid(m[hc + i] * r * scale[1] + base[hc + i]));
+      for (size_t i = 0; i < hc * hc; i++) comb[i] = m[2 * hc + i] * r * scale[2] + base[2 * hc + i];
+      sinkhorn(comb, hc, iters, hc_eps);
+      for (size_t i = 0; i < hc * hc; i++) out[i] = (float)comb[i];
+    }
+    for (size_t d = 0; d < dim; d++) {
+      double sum = 0;
+      for (size_t i = 0; i < hc; i++) sum += pre[i] * x[i * dim + d];
+      y[d] = (float)sum;
+    }
+    r = rms_factor(y, dim, rms_eps);
+    for (size_t d = 0; d < dim; d++) y[d] = (float)(y[d] * r * koi_ref_load(a->buf[4], a->c[3], d));
+  }
+}
+
+void koi_ref_hc_post(const koi_ref_args *a)
+{
+  size_t n_tokens = (size_t)a->i[0], dim = (size_t)a->i[1], n_parts = (size_t)a->i[2], hc = (size_t)a->c[0];
+  double old[hc];
+  for (size_t t = 0; t < n_tokens; t++) {
+    float *x = (float *)a->buf[0] + t * hc * dim;
+    const float *post = (const float *)a->buf[2] + t * hc, *comb = (const float *)a->buf[3] + t * hc * hc;
+    for (size_t d = 0; d < dim; d++) {
+      double o = ((const float *)a->buf[1])[t * dim + d];
+      for (size_t i = 0; i < n_parts; i++) o += ((const float *)a->buf[4])[(t * n_parts + i) * dim + d];
+      for (size_t i = 0; i < hc; i++) old[i] = x[i * dim + d];
+      for (size_t j = 0; j < hc; j++) {
+        double sum = post[j] * o;
+        for (size_t i = 0; i < hc; i++) sum += comb[i * hc + j] * old[i];
+        x[j * dim + d] = (float)sum;
+      }
+    }
+  }
+}
+
+void koi_ref_norm_rope(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[0], dim = (size_t)a->i[1], rd = (size_t)a->i[2], per_pos = (size_t)a->i[3];
+  size_t ldx = (size_t)a->i[4], ldy = (size_t)a->i[5];
+  int norm = a->c[0];
+  for (size_t i = 0; i < n; i++) {
+    const float *x = (const float *)a->buf[0] + i * ldx;
+    float *y = (float *)a->buf[3] + i * ldy;
+    double r = norm ? rms_factor(x, dim, a->f[0]) : 1;
+    for (size_t d = 0; d < dim; d++) y[d] = (float)(x[d] * r * (norm == 2 ? koi_ref_load(a->buf[1], a->c[1], d) : 1));
+    if (!rd) continue;
+    const float *cs = (const float *)a->buf[2] + i / per_pos * rd;
+    for (size_t d = 0; d < rd; d += 2) {
+      double re = y[dim - rd + d], im = y[dim - rd + d + 1], c = cs[d], s = cs[d + 1];
+      y[dim - rd + d] = (float)(re * c - im * s);
+      y[dim - rd + d + 1] = (float)(re * s + im * c);
+    }
+  }
+}
+
+/* ---- experts ---- */
+enum { SQRTSOFTPLUS, SOFTMAX, SIGMOID };
+
+/* What the softmax of one token needs to know of all its logits. */
+typedef struct softmax { double max, sum; } softmax;
+
+static softmax softmax_of(const float *z, size_t n)
+{
+  softmax s = {z[0], 0};
+  for (size_t i = 1; i < n; i++) s.max = fmax(s.max, z[i]);
+  for (size_t i = 0; i < n; i++) s.sum += exp(z[i] - s.max);
+  return s;
+}
+
+static double score_of(int kind, double z, softmax s)
+{
+  if (kind == SOFTMAX) return exp(z - s.max) / s.sum;
+  if (kind == SIGMOID) return sigmoid(z);
+  return sqrt(fmax(z, 0) + log1p(exp(-fabs(z)))); /* log(1 + exp(z)) overflows above 88 and is 0 below -17 in float */
+}
+
+/* (score descending, index ascending), NaN below everything */
+static bool before(float a, int32_t ia, float b, int32_t ib)
+{
+  if (a != a || b != b) return a != a && b != b ? ia < ib : b != b;
+  return a > b || (a == b && ia < ib);
+}
+
+void koi_ref_route(const koi_ref_args *a)
+{
+  size_t n_tokens = (size_t)a->i[0], n_used = (size_t)a->i[2], ld = (size_t)a->i[3];
+  int32_t n_experts = a->i[1];
+  int kind = a->c[0], hash = a->c[1];
+  const int32_t *tokens = a->buf[2], *table = a->buf[3];
+  for (size_t t = 0; t < n_tokens; t++) {
+    const float *z = (const float *)a->buf[0] + t * ld;
+    int32_t *ids = (int32_t *)a->buf[4] + t * n_used;
+    float *w = (float *)a->buf[5] + t * n_used;
+    softmax s = softmax_of(z, (size_t)n_experts);
+    float last = 0; /* the choice before, so that the next one is the best of those behind it */
+    for (size_t k = 0; k < n_used; k++) {
+      int32_t best = -1;
+      float best_rank = 0;
+      for (int32_t e = 0; e < n_experts && !hash; e++) {
+        float rank = (float)score_of(kind, z[e], s) + koi_ref_load(a->buf[1], a->c[2], (size_t)e);
+        if (k && !before(last, ids[k - 1], rank, e)) continue;
+        if (best < 0 || before(rank, e, best_rank, best)) best = e, best_rank = rank;
+      }
+      ids[k] = hash ? table[(size_t)tokens[t] * n_used + k] : best;
+      last = best_rank;
+    }
+    double sum = 0;
+    for (size_t k = 0; k < n_used; k++) sum += score_of(kind, z[ids[k]], s);
+    for (size_t k = 0; k < n_used; k++) w[k] = (float)(score_of(kind, z[ids[k]], s) / (kind == SOFTMAX ? 1 : sum) * a->f[0]);
+  }
+}
+
+void koi_ref_group(const koi_ref_args *a)
+{
+  int32_t n_entries = a->i[0], n_units = a->i[1], n_panels = a->i[2], nt = a->c[0], panel = 0;
+  const int32_t *ids = a->buf[0];
+  int32_t *rows = a->buf[1], *unit = a->buf[2];
+  for (int32_t i = 0; i < n_panels * nt; i++) rows[i] = -1;
+  for (int32_t i = 0; i < n_panels; i++) unit[i] = -1;
+  for (int32_t u = 0; u < n_units; u++) {
+    int32_t n = 0;
+    for (int32_t e = 0; e < n_entries; e++) {
+      if (ids[e] != u) continue;
+      unit[panel + n / nt] = u;
+      rows[panel * nt + n++] = e;
+    }
+    panel += (n + nt - 1) / nt;
+  }
+}
+
+void koi_ref_swiglu(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[0], inter = (size_t)a->i[1], ldg = (size_t)a->i[2], ldh = (size_t)a->i[3];
+  int has_w = a->i[4];
+  double limit = a->f[0];
+  for (size_t e = 0; e < n; e++) {
+    const float *gu = (const float *)a->buf[0] + e * ldg;
+    float *h = (float *)a->buf[2] + e * ldh;
+    double w = has_w ? ((const float *)a->buf[1])[e] : 1;
+    for (size_t i = 0; i < inter; i++) {
+      double g = gu[i], u = gu[inter + i];
+      /* comparisons, and not fmin and fmax, which would turn a NaN into the limit */
+      if (limit > 0) g = g > limit ? limit : g, u = u > limit ? limit : u < -limit ? -limit : u;
+      h[i] = (float)(g * sigmoid(g) * u * w);
+    }
+  }
+}
