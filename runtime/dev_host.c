@@ -21,7 +21,7 @@ static koine_status probe(koi_probe *out)
                     .usable = true};
   snprintf(e.name, sizeof e.name, "C reference");
   snprintf(e.platform, sizeof e.platform, "host");
-  snprintf(e.driver, sizeof e.driver, "%s", koine_version());
+  snprintf(e.driver, sizeof e.driver, "built in");
   long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
   if (pages > 0 && page_bytes > 0) e.memory_bytes = (uint64_t)pages * (uint64_t)page_bytes;
   e.max_buffer_bytes = e.memory_bytes;
@@ -34,7 +34,7 @@ static koine_status open_device(const koi_endpoint *e, koi_device **out)
 {
   koi_device *d = koi_alloc(1, sizeof *d);
   if (!d) return KOINE_ERR_MEMORY;
-  *d = (koi_device){&koi_backend_host, e};
+  *d = (koi_device){.backend = &koi_backend_host, .endpoint = e};
   *out = d;
   return KOINE_OK;
 }
