@@ -20,25 +20,36 @@ static void weight_init(weight *w, const koi_ref_args *a, size_t k)
   for (int i = 0; i < 16; i++) w->e2m1[i] = koi_e2m1((uint8_t)i);
 }
 
-/* Columns k0 .. k0+n-1 of the tile `at` (counted from the buffer's first); k0 is a multiple of BLOCK. */
+/* Column k of a tile, 16 rows. */
+static void plain_column(const weight *w, const void *codes, const uint8_t *scales, size_t k, double *out)
+{
+  (void)scales;
+  for (size_t r = 0; r < KOI_TILE; r++) out[r] = koi_ref_load(codes, w->wt, k * KOI_TILE + r);
+}
+
+static void fp8_column(const weight *w, const void *codes, const uint8_t *scales, size_t k, double *out)
+{
+  const uint16_t *two = (const uint16_t *)codes + k / 2 * KOI_TILE;
+  const uint8_t *s = scales + k / 128 * KOI_TILE;
+  for (size_t r = 0; r < KOI_TILE; r++) out[r] = (double)w->e4m3[two[r] >> k % 2 * 8 & 255] * w->e8m0[s[r]];
+}
+
+static void fp4_column(const weight *w, const void *codes, const uint8_t *scales, size_t k, double *out)
+{
+  const uint32_t *eight = (const uint32_t *)codes + k / 8 * KOI_TILE;
+  const uint8_t *s = scales + k / 32 * KOI_TILE;
+  for (size_t r = 0; r < KOI_TILE; r++) out[r] = (double)w->e2m1[eight[r] >> k % 8 * 4 & 15] * w->e8m0[s[r]];
+}
+
+/* Columns k0 .. k0+n-1 of the tile `at` (counted from the buffer's first). */
 static void decode(const weight *w, size_t at, size_t k0, size_t n, double (*out)[KOI_TILE])
 {
+  static void (*const column[])(const weight *, const void *, const uint8_t *, size_t, double *) = {
+    [KOI_WT_F32] = plain_column, [KOI_WT_F16] = plain_column, [KOI_WT_BF16] = plain_column,
+    [KOI_WT_FP8] = fp8_column,   [KOI_WT_FP4] = fp4_column};
   const void *codes = w->codes + at * w->code_bytes;
-  const uint8_t *scales = w->scales + at * w->scale_bytes;
-  for (size_t i = 0; i < n; i++) {
-    size_t k = k0 + i;
-    for (size_t r = 0; r < KOI_TILE; r++) {
-      if (w->wt == KOI_WT_FP8) {
-        uint16_t two = ((const uint16_t *)codes)[k / 2 * KOI_TILE + r];
-        out[i][r] = (double)w->e4m3[two >> k % 2 * 8 & 255] * w->e8m0[scales[k / 128 * KOI_TILE + r]];
-      } else if (w->wt == KOI_WT_FP4) {
-        uint32_t eight = ((const uint32_t *)codes)[k / 8 * KOI_TILE + r];
-        out[i][r] = (double)w->e2m1[eight >> k % 8 * 4 & 15] * w->e8m0[scales[k / 32 * KOI_TILE + r]];
-      } else {
-        out[i][r] = koi_ref_load(codes, w->wt, k * KOI_TILE + r);
-      }
-    }
-  }
+  const uint8_t *scales = w->scales ? w->scales + at * w->scale_bytes : NULL;
+  for (size_t i = 0; i < n; i++) column[w->wt](w, codes, scales, k0 + i, out[i]);
 }
 
 /* ---- products ---- */
