@@ -1,0 +1,314 @@
+/* The C references against tests/data/vectors.safetensors, made with DeepSeek's own implementation: every entry of it. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../runtime/exec.h"
+#include "../runtime/ref.h"
+#include "../runtime/weights.h"
+
+static int n_checks, n_failed;
+static koi_weights *vectors;
+static char used[64][64]; /* names that a test asked for */
+static size_t n_used;
+
+static void check(int ok, const char *what, size_t i, double got, double want)
+{
+  n_checks++;
+  if (ok || n_failed++ > 20) return;
+  printf("FAIL %s[%zu]: got %.9g, expected %.9g\n", what, i, got, want);
+}
+
+/* Entry `name` as 4-byte elements, copied; *n of them. The caller frees. */
+static void *entry(const char *name, size_t *n)
+{
+  const koi_tensor *t = koi_weights_find(vectors, name);
+  if (!t) {
+    printf("FAIL no entry %s\n", name);
+    exit(1);
+  }
+  snprintf(used[n_used++ % KOI_COUNT(used)], sizeof used[0], "%s", name);
+  void *p = malloc(t->bytes);
+  memcpy(p, t->data, t->bytes);
+  if (n) *n = t->bytes / 4;
+  return p;
+}
+
+static float *floats(const char *name, size_t *n) { return entry(name, n); }
+
+static int same(float a, float b) { return (a != a && b != b) || a == b; }
+
+static void compare(const char *what, const float *got, const float *want, size_t n, double relative)
+{
+  for (size_t i = 0; i < n; i++) check(same(got[i], want[i]) || fabs(got[i] - want[i]) <= relative * fabs(want[i]), what, i, got[i], want[i]);
+}
+
+/* ---- formats ---- */
+static void test_codes(void)
+{
+  float *want[3] = {floats("e4m3_values", NULL), floats("e8m0_values", NULL), floats("e2m1_values", NULL)};
+  for (int i = 0; i < 256; i++) {
+    check(same(koi_e4m3((uint8_t)i), want[0][i]) && (want[0][i] != want[0][i] || signbit(koi_e4m3((uint8_t)i)) == signbit(want[0][i])), "e4m3", (size_t)i,
+          koi_e4m3((uint8_t)i), want[0][i]);
+    check(same(koi_e8m0((uint8_t)i), want[1][i]), "e8m0", (size_t)i, koi_e8m0((uint8_t)i), want[1][i]);
+    if (i < 16) check(same(koi_e2m1((uint8_t)i), want[2][i]) && signbit(koi_e2m1((uint8_t)i)) == signbit(want[2][i]), "e2m1", (size_t)i, koi_e2m1((uint8_t)i), want[2][i]);
+    /* a code's value rounds to the code: all of E4M3 but NaN, E2M1 with -0 as 0 */
+    if ((i & 127) != 127) check(koi_ref_to_e4m3(want[0][i]) == i, "to_e4m3", (size_t)i, koi_ref_to_e4m3(want[0][i]), i);
+    if (i < 16) check(koi_ref_to_e2m1(want[2][i]) == (i == 8 ? 0 : i), "to_e2m1", (size_t)i, koi_ref_to_e2m1(want[2][i]), i);
+  }
+  check(koi_ref_to_e4m3(NAN) == 0x7f, "to_e4m3 NaN", 0, koi_ref_to_e4m3(NAN), 0x7f);
+  check(koi_ref_to_e4m3(-1e9f) == 0xfe, "to_e4m3 clamp", 0, koi_ref_to_e4m3(-1e9f), 0xfe);
+  for (int i = 0; i < 3; i++) free(want[i]);
+}
+
+/* Ties and carries of bf16, against plain arithmetic on the neighbours. */
+static void test_bf16(void)
+{
+  static const struct { float x; uint16_t want; } cases[] = {
+    {1, 0x3f80}, {1.00390625f, 0x3f80}, {1.01171875f, 0x3f82}, {1.00390637f, 0x3f81}, {-1.01171875f, 0xbf82}, {0x1.fffp0f, 0x4000},
+    {0x1.ffffp127f, 0x7f80}, {0, 0}, {-0.0f, 0x8000}, {0x1p-133f, 1}, {0x1p-134f, 0}, {0x1.8p-133f, 2}, {INFINITY, 0x7f80}};
+  for (size_t i = 0; i < KOI_COUNT(cases); i++) check(koi_ref_to_bf16(cases[i].x) == cases[i].want, "bf16", i, koi_ref_to_bf16(cases[i].x), cases[i].want);
+  check(isnan(koi_bf16(koi_ref_to_bf16(NAN))), "bf16 NaN", 0, 0, 0);
+}
+
+/* Rows of 128 plain dims through kv_store, then read back by attn over a single row: PO is the row. */
+static void test_fp8_rows(void)
+{
+  enum { N = 96, DH = 130, RD = 2 };
+  float *in = floats("fp8_group64_in", NULL), *want = floats("fp8_group64_out", NULL);
+  static float x[N * DH], q[DH], po[DH], ml[2];
+  static uint8_t codes[N * 128], scales[N * 2];
+  static uint16_t rope[N * RD];
+  for (int i = 0; i < N; i++) memcpy(x + i * DH, in + i * 128, 128 * sizeof *x);
+  koi_ref_args store = {.buf = {x, codes, scales, rope}, .i = (int32_t[]){N, 0, N, DH}, .c = (int32_t[]){0, DH, RD}};
+  koi_ref_kv_store(&store);
+  for (int32_t p = 0; p < N; p++) {
+    koi_ref_args a = {.buf = {q, codes, scales, rope, NULL, NULL, NULL, NULL, po, ml}, .i = (int32_t[]){1, p, 1, N, 0, 0, 1, 1}, .f = (float[]){1},
+                      .c = (int32_t[]){0, DH, RD, 1, 0}};
+    koi_ref_attn(&a);
+    compare("fp8_group64", po, want + p * 128, 128, 0);
+  }
+  free(in), free(want);
+}
+
+/* ---- indexer ---- */
+static void test_indexer(void)
+{
+  enum { N = 96, IH = 64 };
+  float *in = floats("indexer_in", NULL), *had = floats("indexer_hadamard", NULL), *want = floats("indexer_fp4_out", NULL);
+  static float x[N * IH], score[N], q[IH];
+  static uint32_t codes[N * 8];
+  static uint8_t scales[N * 2];
+  memcpy(x, in, sizeof x);
+  for (int i = 0; i < N; i++) {
+    float biggest = 0;
+    koi_ref_hadamard(x + i * IH, IH);
+    for (int d = 0; d < IH; d++) biggest = fmaxf(biggest, fabsf(had[i * IH + d]));
+    for (int d = 0; d < IH; d++) check(fabsf(x[i * IH + d] - had[i * IH + d]) <= 5e-7f * biggest, "hadamard", (size_t)(i * IH + d), x[i * IH + d], had[i * IH + d]);
+  }
+  memcpy(x, in, sizeof x);
+  koi_ref_args round = {.buf = {x}, .i = (int32_t[]){N}, .c = (int32_t[]){IH}};
+  koi_ref_index_round(&round);
+  compare("index_round", x, want, N * IH, 0);
+  koi_ref_args store = {.buf = {in, codes, scales}, .i = (int32_t[]){N, 0}, .c = (int32_t[]){0, IH}};
+  koi_ref_index_store(&store);
+  for (int d = 0; d < 2 * IH; d++) { /* one-hot queries of either sign read one dim of every key */
+    float weight = d < IH ? 1 : -1;
+    memset(q, 0, sizeof q);
+    q[d % IH] = weight;
+    koi_ref_args a = {.buf = {q, &weight, codes, scales, score}, .i = (int32_t[]){1, 4 * N, 0, N, N}, .f = (float[]){1}, .c = (int32_t[]){0, IH, 1}};
+    koi_ref_index_score(&a);
+    for (int i = 0; i < N; i++) {
+      float w = want[i * IH + d % IH] * weight > 0 ? want[i * IH + d % IH] : 0;
+      check(score[i] == w, "index_store", (size_t)(i * IH + d), score[i], w);
+    }
+  }
+  free(in), free(had), free(want);
+}
+
+/* Rounding alone, without the transform: groups of 32 as they are. */
+static void test_fp4_ties(void)
+{
+  size_t n;
+  float *in = floats("fp4_ties_in", &n), *want = floats("fp4_ties_out", NULL), got[KOI_REF_FP4_GROUP];
+  for (size_t g = 0; g < n / KOI_REF_FP4_GROUP; g++) {
+    const float *x = in + g * KOI_REF_FP4_GROUP;
+    uint8_t scale = koi_ref_fp4_scale(x, KOI_REF_FP4_GROUP);
+    for (size_t i = 0; i < KOI_REF_FP4_GROUP; i++) got[i] = koi_e2m1(koi_ref_to_e2m1(koi_ref_unscale(x[i], scale))) * koi_e8m0(scale);
+    compare("fp4_ties", got, want + g * KOI_REF_FP4_GROUP, KOI_REF_FP4_GROUP, 0);
+  }
+  free(in), free(want);
+}
+
+/* ---- mHC ----
+ * The recorded mixes are scaled already, and `pre` is not an output of hc_pre. Streams that make the scale factor 1 and y readable: stream i is
+ * v at column i and 0 elsewhere, with mean square 1/2 over all and eps 1/2; then Y = y / sqrt(mean(y^2) + 1/2) can be inverted. */
+static void test_hc(int hc)
+{
+  enum { N = 40, MAX = 4 };
+  char name[8][32];
+  static const char *const parts[] = {"mixes", "scale", "base", "pre", "post", "comb"};
+  float *v[6];
+  for (int i = 0; i < 6; i++) snprintf(name[i], sizeof name[i], "hc%d_%s", hc, parts[i]), v[i] = floats(name[i], NULL);
+  int dim = hc * hc / 2;
+  static float x[N * MAX * 8], y[N * 8], post[N * MAX], comb[N * MAX * MAX], norm[8];
+  memset(x, 0, sizeof x);
+  for (int d = 0; d < 8; d++) norm[d] = 1;
+  for (int t = 0; t < N; t++)
+    for (int i = 0; i < hc; i++) x[(t * hc + i) * dim + i] = sqrtf((float)dim / 2);
+  koi_ref_args a = {.buf = {v[0], x, v[1], v[2], norm, y, post, comb}, .i = (int32_t[]){N, dim}, .f = (float[]){0.5f, 1e-6f},
+                    .c = (int32_t[]){hc, 20, 0, KOI_WT_F32}};
+  koi_ref_hc_pre(&a);
+  compare(name[4], post, v[4], (size_t)(N * hc), 2e-6);
+  compare(name[5], comb, v[5], (size_t)(N * hc * hc), 2e-6);
+  for (int t = 0; t < N; t++) {
+    double mean = koi_ref_dot(y + t * dim, y + t * dim, (size_t)dim) / dim, factor = sqrt(0.5 * mean / (1 - mean) + 0.5);
+    for (int i = 0; i < hc; i++) {
+      double pre = y[t * dim + i] * factor / sqrt(dim / 2.0);
+      check(fabs(pre - v[3][t * hc + i]) <= 2e-6 * v[3][t * hc + i], name[3], (size_t)(t * hc + i), pre, v[3][t * hc + i]);
+    }
+  }
+  for (int i = 0; i < 6; i++) free(v[i]);
+}
+
+/* ---- experts ---- */
+static void test_swiglu(void)
+{
+  enum { N = 24, INTER = 32 };
+  static const float limits[] = {0, 0.5f, 10};
+  static const char *const names[] = {"swiglu_limit_0", "swiglu_limit_0.5", "swiglu_limit_10"};
+  float *gate = floats("swiglu_gate", NULL), *up = floats("swiglu_up", NULL);
+  static float gu[N * 2 * INTER], h[N * INTER];
+  for (int i = 0; i < N; i++) {
+    memcpy(gu + i * 2 * INTER, gate + i * INTER, INTER * sizeof *gu);
+    memcpy(gu + i * 2 * INTER + INTER, up + i * INTER, INTER * sizeof *gu);
+  }
+  for (size_t l = 0; l < KOI_COUNT(limits); l++) {
+    float *want = floats(names[l], NULL);
+    koi_ref_args a = {.buf = {gu, NULL, h}, .i = (int32_t[]){N, INTER, 2 * INTER, INTER, 0}, .f = &limits[l]};
+    koi_ref_swiglu(&a);
+    compare(names[l], h, want, N * INTER, 5e-7);
+    free(want);
+  }
+  free(gate), free(up);
+}
+
+static void test_route(void)
+{
+  enum { N = 40, EXPERTS = 16, USED = 4 };
+  static const char *const kinds[] = {"sqrtsoftplus", "softmax", "sigmoid"};
+  float *logits = floats("route_logits", NULL), *bias = floats("route_bias", NULL);
+  for (int32_t kind = 0; kind < 3; kind++) {
+    char name[64];
+    snprintf(name, sizeof name, "route_%s_experts", kinds[kind]);
+    int32_t *want_ids = entry(name, NULL), ids[N * USED], tokens[N];
+    snprintf(name, sizeof name, "route_%s_weights_x1.5", kinds[kind]);
+    float *want = floats(name, NULL), w[N * USED];
+    koi_ref_args a = {.buf = {logits, bias, NULL, NULL, ids, w}, .i = (int32_t[]){N, EXPERTS, USED, EXPERTS}, .f = (float[]){1.5f},
+                      .c = (int32_t[]){kind, 0, KOI_WT_F32}};
+    koi_ref_route(&a);
+    for (size_t i = 0; i < N * USED; i++) check(ids[i] == want_ids[i], name, i, ids[i], want_ids[i]);
+    compare(name, w, want, N * USED, 5e-7);
+    /* the same experts through a table give the same weights */
+    for (int32_t t = 0; t < N; t++) tokens[t] = N - 1 - t;
+    int32_t table[N * USED];
+    for (int t = 0; t < N; t++) memcpy(table + (N - 1 - t) * USED, want_ids + t * USED, USED * sizeof *table);
+    koi_ref_args hash = {.buf = {logits, NULL, tokens, table, ids, w}, .i = a.i, .f = a.f, .c = (int32_t[]){kind, 1, KOI_WT_F32}};
+    koi_ref_route(&hash);
+    for (size_t i = 0; i < N * USED; i++) check(ids[i] == want_ids[i], "hash ids", i, ids[i], want_ids[i]);
+    compare("hash weights", w, want, N * USED, 5e-7);
+    free(want_ids), free(want);
+  }
+  free(logits), free(bias);
+}
+
+/* Softplus through route: with two experts of the same logit and a third far below, the weights would not show it; with weights of two experts
+ * z and 0 they are s(z) / (s(z) + s(0)). */
+static void test_sqrtsoftplus(void)
+{
+  size_t n;
+  float *in = floats("sqrtsoftplus_in", &n), *want = floats("sqrtsoftplus_out", NULL);
+  for (size_t i = 0; i < n; i++) {
+    float logits[2] = {in[i], 0}, w[2];
+    int32_t ids[2], token = 0, table[2] = {0, 1};
+    koi_ref_args a = {.buf = {logits, NULL, &token, table, ids, w}, .i = (int32_t[]){1, 2, 2, 2}, .f = (float[]){1}, .c = (int32_t[]){0, 1, KOI_WT_F32}};
+    koi_ref_route(&a);
+    double zero = sqrt(log(2.0)), s = want[i] / (want[i] + zero);
+    check(fabs(w[0] - s) <= 5e-7 * s + 0x1p-149, "sqrtsoftplus", i, w[0], s);
+  }
+  free(in), free(want);
+}
+
+/* ---- compressor and RoPE ---- */
+/* The previous window's half, then the current one's, as positions 0..7 of two windows of 4. */
+static void test_pool(void)
+{
+  enum { N = 3, DIM = 64 };
+  float *kv_in = floats("pool_kv", NULL), *score_in = floats("pool_score", NULL), *want = floats("pool_row", NULL);
+  static float kv[8 * 2 * DIM], score[8 * 2 * DIM], ape[4 * 2 * DIM], row[DIM];
+  for (int i = 0; i < N; i++) {
+    for (int q = 0; q < 8; q++) {
+      size_t to = (size_t)(q * 2 * DIM + (q < 4 ? 0 : DIM)), from = (size_t)((i * 8 + q) * DIM);
+      memcpy(kv + to, kv_in + from, DIM * sizeof *kv), memcpy(score + to, score_in + from, DIM * sizeof *score);
+    }
+    for (int32_t split = 0; split < 2; split++) { /* all in this chunk; then the first five positions from the state */
+      int32_t p0 = split ? 5 : 0;
+      koi_ref_args a = {.buf = {kv + p0 * 2 * DIM, score + p0 * 2 * DIM, kv, score, ape, row}, .i = (int32_t[]){p0, 4, DIM, 1, 1, 2 * DIM},
+                        .c = (int32_t[]){KOI_WT_F32}};
+      koi_ref_pool(&a);
+      compare("pool", row, want + i * DIM, DIM, 2e-6);
+    }
+  }
+  free(kv_in), free(score_in), free(want);
+}
+
+static void test_rope(void)
+{
+  enum { RD = 64 };
+  size_t n;
+  int32_t *pos = entry("rope_positions", &n);
+  koi_config c = {.rope_dim = RD, .rope_theta = 10000, .compress_theta = 160000,
+                  .yarn = {.on = true, .factor = 16, .original = 65536, .beta_fast = 32, .beta_slow = 1}};
+  for (int yarn = 0; yarn < 2; yarn++) {
+    float *cs[2] = {floats(yarn ? "rope_yarn_cos" : "rope_main_cos", NULL), floats(yarn ? "rope_yarn_sin" : "rope_main_sin", NULL)};
+    float freq[RD / 2], row[RD];
+    koi_rope_freqs(&c, yarn, freq);
+    for (size_t i = 0; i < n; i++) {
+      koi_rope_row(freq, RD, (uint64_t)pos[i], row);
+      for (size_t j = 0; j < RD; j++) {
+        float want = cs[j % 2][i * RD / 2 + j / 2];
+        check(fabsf(row[j] - want) <= 1e-6f, yarn ? "rope yarn" : "rope main", i * RD + j, row[j], want);
+      }
+    }
+    free(cs[0]), free(cs[1]);
+  }
+  /* a rotation by cos/sin and attn_merge's conjugate undo each other */
+  float x[4] = {1, 2, 3, 4}, y[4], o[4], cs[2] = {0.6f, 0.8f}, ml[2] = {0, 1}, sink = -INFINITY;
+  koi_ref_args a = {.buf = {x, NULL, cs, y}, .i = (int32_t[]){1, 4, 2, 1, 4, 4}, .f = (float[]){0}, .c = (int32_t[]){0, KOI_WT_F32}};
+  koi_ref_norm_rope(&a);
+  koi_ref_args b = {.buf = {y, ml, &sink, cs, o}, .i = (int32_t[]){1, 1}, .c = (int32_t[]){4, 2, 1, KOI_WT_F32}};
+  koi_ref_attn_merge(&b);
+  compare("rotation and back", o, x, 4, 1e-6);
+  free(pos);
+}
+
+int main(void)
+{
+  const char *dir = getenv("srcdir");
+  char path[4096];
+  snprintf(path, sizeof path, "%s/tests/data/vectors.safetensors", dir ? dir : ".");
+  if (koi_safetensors_open_file(path, &vectors)) {
+    printf("FAIL %s\n", koi_error_text());
+    return 1;
+  }
+  test_codes(), test_bf16(), test_fp8_rows(), test_indexer(), test_fp4_ties(), test_hc(2), test_hc(4);
+  test_swiglu(), test_route(), test_sqrtsoftplus(), test_pool(), test_rope();
+  for (size_t i = 0; i < koi_weights_count(vectors); i++) {
+    size_t u = 0;
+    while (u < n_used && strcmp(used[u], koi_weights_at(vectors, i)->name)) u++;
+    check(u < n_used, koi_weights_at(vectors, i)->name, i, 0, 1); /* an entry that nothing compares */
+  }
+  koi_weights_close(vectors);
+  printf("t_ref: %d checks, %d failed\n", n_checks, n_failed);
+  return n_failed != 0;
+}
