@@ -1,0 +1,39 @@
+/* Sizes of the tile layout and the stored types' values, one at a time. Owns nothing; no tables, so that it can be the judge of those that have.
+ * Invariant: every code of every type has its exact value (E8M0 255 and E4M3 0x7f, 0xff are NaN). */
+#include "layout.h"
+#include <math.h>
+#include <string.h>
+#include "ops.h"
+
+static const struct { unsigned columns, word_bytes, block; } forms[] = {
+  [KOI_WT_F32] = {1, 4, 0}, [KOI_WT_F16] = {1, 2, 0}, [KOI_WT_BF16] = {1, 2, 0}, [KOI_WT_FP8] = {2, 2, 128}, [KOI_WT_FP4] = {8, 4, 32}};
+
+uint64_t koi_layout_code_bytes(int wt, uint64_t k) { return koi_ceil_div(k, forms[wt].columns) * forms[wt].word_bytes * KOI_TILE; }
+uint64_t koi_layout_scale_bytes(int wt, uint64_t k) { return forms[wt].block ? koi_ceil_div(k, forms[wt].block) * KOI_TILE : 0; }
+
+/* A float format with `exp` exponent and `man` mantissa bits, its sign above them; without infinities. */
+static float small(unsigned code, int exp, int man, int bias)
+{
+  unsigned e = code >> man & ((1u << exp) - 1), m = code & ((1u << man) - 1);
+  float v = ldexpf((float)(e ? m | 1u << man : m), (int)(e ? e : 1) - bias - man);
+  return code >> (exp + man) & 1 ? -v : v;
+}
+
+float koi_e2m1(uint8_t code) { return small(code & 15, 2, 1, 1); }
+float koi_e4m3(uint8_t code) { return (code & 0x7f) == 0x7f ? NAN : small(code, 4, 3, 7); }
+float koi_e8m0(uint8_t code) { return code == 255 ? NAN : ldexpf(1, code - 127); }
+
+float koi_bf16(uint16_t bits)
+{
+  uint32_t u = (uint32_t)bits << 16;
+  float v;
+  memcpy(&v, &u, sizeof v);
+  return v;
+}
+
+float koi_f16(uint16_t bits)
+{
+  if ((bits & 0x7c00) != 0x7c00) return small(bits, 5, 10, 15);
+  if (bits & 0x3ff) return NAN;
+  return bits & 0x8000 ? -INFINITY : INFINITY;
+}
