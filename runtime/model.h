@@ -12,6 +12,8 @@ typedef struct koi_yarn {
   uint64_t original; /* tokens */
 } koi_yarn;
 
+#define KOI_MAX_LAYERS 512
+
 /* Sizes as in deepseek-v4.md, section 1; all checked to be positive and within limits that keep their products below 2^63. */
 typedef struct koi_config {
   uint32_t n_layers, hidden, n_heads, head_dim, rope_dim, q_rank, o_groups, o_rank;
@@ -26,6 +28,9 @@ typedef struct koi_config {
   koi_yarn yarn;       /* of the compress rope only */
   bool tied;           /* tie_word_embeddings: head.weight may be absent, then it is embed.weight */
   int32_t bos, eos;    /* -1: unknown */
+  bool hash[KOI_MAX_LAYERS]; /* layer routes by token id; n_hash_layers of them, usually the first */
+  /* what the config says of the weights; used only where there are no tensors to say it */
+  koi_dtype float_dtype, dense_dtype, expert_dtype;
 } koi_config;
 
 /* A matrix [rows][k] as it lies in the file (row-major). */
@@ -77,10 +82,10 @@ struct koine_model {
   koi_weights *weights; /* NULL: config only, or synthetic */
   bool synthetic;       /* weights are to be made up at upload */
   bool runnable;        /* has weights, or synthetic */
-  char *path;
+  char *path;           /* as given; for a synthetic model its shape's name */
+  char *missing;        /* not runnable: the path of a weight file that is not there; else NULL */
   uint64_t n_mtp_tensors, mtp_bytes; /* recognised, not used */
-  /* config-only folder with an index: what its weight_map says */
-  uint64_t index_total_bytes; /* metadata.total_size, 0 unknown */
+  koi_weights_index index; /* what model.safetensors.index.json says, zeros without one */
 };
 
 /* Reads config.json text. `where` names it in errors. ratios_out: [n_layers], allocated. */
@@ -92,10 +97,17 @@ void koi_model_close(koine_model *m);
 static inline uint32_t koi_coff(uint32_t ratio) { return ratio == 4 ? 2 : 1; }
 /* Bytes of a matrix as stored, scales included. */
 uint64_t koi_matrix_bytes(const koi_matrix *m);
+/* Checks config and weights (NULL: none) against each other and fills m->layers and the rest. m->config and ratios [n_layers] are set. */
+koine_status koi_model_bind(koine_model *m, const uint32_t *ratios);
 /* Calls fn for every matrix/vector of the model with a role name such as "routed experts", "attention", "embedding" (for info, and
  * for upload sizes). layer is -1 outside layers. */
 typedef void koi_visit_fn(void *user, int layer, const char *role, const koi_matrix *m, const koi_vector *v);
 void koi_model_visit(const koine_model *m, koi_visit_fn *fn, void *user);
-/* Cache bytes on a device for `context` tokens. */
+/* Cache bytes on a device for `context` tokens, with chunks of up to 512. UINT64_MAX when they exceed it. */
 uint64_t koi_model_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode);
+
+koine_status koi_model_get_info(const koine_model *m, koine_model_info *out);
+/* See koine_model_describe; scratch_bytes: of 512-token chunks, 0 unknown. */
+koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts /* [n] */, size_t n, uint64_t scratch_bytes, bool json,
+                                char **out);
 #endif

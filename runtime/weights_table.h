@@ -1,0 +1,25 @@
+/* Between the readers of a format and weights.c: what a koi_weights is made of. */
+#ifndef KOI_WEIGHTS_TABLE_H
+#define KOI_WEIGHTS_TABLE_H
+#include "weights.h"
+
+typedef struct koi_shard {
+  char *path;
+  void *mapped;        /* NULL: the bytes are the caller's */
+  const uint8_t *data; /* [bytes] */
+  size_t bytes;
+  char *names;         /* the tensors' names point into it */
+} koi_shard;
+
+struct koi_weights {
+  koi_shard *shards; /* [n_shards] */
+  koi_tensor *tensors; /* [n] of cap */
+  size_t n_shards, n, cap;
+  koi_weights_index index;
+  char *absent; /* see koi_weights_absent */
+};
+
+koine_status koi_weights_add(koi_weights *w, const koi_tensor *t);
+/* Sorts; refuses a name that occurs twice. */
+koine_status koi_weights_seal(koi_weights *w);
+#endif
