@@ -1,7 +1,6 @@
-/* The list that a probe fills. Owns the two arrays; not what an endpoint's handle points to (its backend's unprobe does).
+/* The list that a probe fills, and the texts in it. Owns the two arrays; not what an endpoint's handle points to (its backend's unprobe does).
  * Invariant: after a failure the list is as it was. */
 #include "dev.h"
-#include <stdio.h>
 
 /* Room for one more element of `size` bytes after n of them: the array doubles at powers of two. */
 static void *room(void *array, size_t n, size_t size)
@@ -25,8 +24,8 @@ koine_status koi_probe_skip(koi_probe *p, const char *what, const char *why)
   if (!list) return KOINE_ERR_MEMORY;
   p->skipped = list;
   koi_skipped *s = &list[p->n_skipped++];
-  snprintf(s->what, sizeof s->what, "%s", what);
-  snprintf(s->why, sizeof s->why, "%s", why);
+  koi_dev_text(s->what, sizeof s->what, what);
+  koi_dev_text(s->why, sizeof s->why, why);
   return KOINE_OK;
 }
 
@@ -35,4 +34,17 @@ void koi_probe_free(koi_probe *p)
   koi_free(p->endpoints);
   koi_free(p->skipped);
   *p = (koi_probe){0};
+}
+
+void koi_dev_text(char *out, size_t room, const char *from)
+{
+  char *to = out, *end = out + room - 1;
+  for (; *from && to < end; from++) {
+    unsigned char c = (unsigned char)*from;
+    if (c > ' ' && c < 0x7f) *to++ = *from;
+    else if (c >= 0x80) *to++ = '?';
+    else if (to > out && to[-1] != ' ') *to++ = ' ';
+  }
+  if (to > out && to[-1] == ' ') to--;
+  *to = 0;
 }

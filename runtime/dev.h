@@ -1,4 +1,4 @@
-/* A card as plain data, reached through endpoints. Level 1: no functions, no vendor types. Unknown numbers are 0. */
+/* A card as plain data, reached through endpoints. Level 1: no vendor types. Unknown numbers are 0. */
 #ifndef KOI_DEV_H
 #define KOI_DEV_H
 #include "base.h"
@@ -40,4 +40,6 @@ typedef struct koi_probe {
 koine_status koi_probe_add(koi_probe *p, const koi_endpoint *e);
 koine_status koi_probe_skip(koi_probe *p, const char *what, const char *why);
 void koi_probe_free(koi_probe *p);
+/* Copies a text that a driver or a file made, fit for terminals and JSON: printable ASCII, single spaces, cut to `room` with its zero. */
+void koi_dev_text(char *out, size_t room, const char *from);
 #endif

@@ -2,7 +2,6 @@
  * Every question may be refused and then leaves its field 0 or "": drivers differ in what they answer, and extension lists and headers are
  * believed less than the answer. Tokens beyond OpenCL 1.2 are therefore spelled here.
  * Invariant: what is listed as an endpoint has what every kernel needs; all else is skipped with the reason. */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include "dev_cl.h"
@@ -41,38 +40,19 @@ static uint64_t number(cl_device_id id, cl_device_info token)
   return bytes == sizeof v.u32 ? v.u32 : bytes == sizeof v.u64 ? v.u64 : 0;
 }
 
-/* Without leading, trailing and double spaces and control characters, which drivers like to put into names. */
-static void tidy(char *s)
-{
-  char *to = s;
-  for (const char *from = s; *from; from++) {
-    bool space = isspace((unsigned char)*from) || iscntrl((unsigned char)*from);
-    if (!space) *to++ = *from;
-    else if (to > s && to[-1] != ' ') *to++ = ' ';
-  }
-  if (to > s && to[-1] == ' ') to--;
-  *to = 0;
-}
-
-static void copy_text(char *out, const char *from)
-{
-  snprintf(out, KOI_NAME, "%s", from);
-  tidy(out);
-}
-
 static void text(cl_device_id id, cl_device_info token, char *out /* [KOI_NAME] */)
 {
   char s[1024];
   ask(id, token, s, sizeof s - 1);
   s[sizeof s - 1] = 0;
-  copy_text(out, s);
+  koi_dev_text(out, KOI_NAME, s);
 }
 
 static void platform_text(cl_platform_id id, cl_platform_info token, char *out /* [KOI_NAME] */)
 {
   char s[1024] = "";
   if (clGetPlatformInfo(id, token, sizeof s - 1, s, NULL)) s[0] = 0;
-  copy_text(out, s);
+  koi_dev_text(out, KOI_NAME, s);
 }
 
 /* Whether the driver's list has this very word. The list can be long: it is fetched whole. */
@@ -161,7 +141,7 @@ static void find_names(cl_device_id id, const char *platform, koi_endpoint *e)
   text(id, CL_DRIVER_VERSION, e->driver);
   text(id, CL_DEVICE_VERSION, e->version);
   text(id, CL_DEVICE_OPENCL_C_VERSION, e->c_version);
-  snprintf(e->platform, sizeof e->platform, "%s", platform);
+  koi_dev_text(e->platform, sizeof e->platform, platform);
 }
 
 static koine_status describe(cl_device_id id, const char *platform, koi_endpoint *e)
