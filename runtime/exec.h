@@ -96,7 +96,8 @@ uint64_t koi_exec_scratch_bytes(const koine_model *m, uint32_t chunk);
 
 /* One op call. Builds the kernel at its first use; falls back to the C reference where the device cannot build it. */
 koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, const koi_args *a);
-/* Y = W X for dense rows: x [n][ldx] (or its panels) to y [n][ldy] from column y0. */
+/* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
+koine_status koi_exec_clear(koi_exec *x);
 
 /* ---- upload.c ---- */
 koine_status koi_upload(koi_exec *x, koine_progress_fn *progress, void *user);
