@@ -2,6 +2,7 @@
  * no state. Sums run in double throughout the references, so that a difference is the kernel's error and not the judge's. */
 #ifndef KOI_REF_H
 #define KOI_REF_H
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,33 +52,30 @@ static inline uint8_t koi_ref_to_e4m3(float x)
   return sign | (uint8_t)((e + 6) * 8 + (int)nearbyintf(ldexpf(a, 3 - e))); /* 8..16 eighths: 16 carries into the exponent */
 }
 
-/* Nearest, ties to even; beyond 6 clamped. There is no NaN: it becomes 0, and the group's scale is NaN. */
+/* Nearest, ties to even; beyond 6 clamped. There is no NaN: it becomes 0. */
 static inline uint8_t koi_ref_to_e2m1(float x)
 {
   static const float upto[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f}; /* half-way points: code c ends at upto[c] */
   uint8_t code = 0;
   float a = fabsf(x);
   while (code < 7 && (a > upto[code] || (a == upto[code] && (code & 1)))) code++;
-  return (uint8_t)(code | (signbit(x) && code ? 8 : 0));
+  return signbit(x) ? code | 8 : code;
 }
 
-/* E8M0 code of a group: the smallest power of two s with amax <= top * s, amax floored; 255 (NaN) when a value is not finite. */
+/* E8M0 code of a group: the smallest power of two s with amax <= top * s, amax floored. NaN does not count, infinity as the largest number. */
 static inline uint8_t koi_ref_group_scale(const float *x, size_t n, float top, float floor_amax)
 {
   float amax = floor_amax;
-  for (size_t i = 0; i < n; i++) {
-    if (!isfinite(x[i])) return 255;
-    amax = fmaxf(amax, fabsf(x[i]));
-  }
+  for (size_t i = 0; i < n; i++) amax = fmaxf(amax, fabsf(x[i]));
   int e;
-  float f = frexpf(amax / top, &e); /* amax/top = f * 2^e, 0.5 <= f < 1 */
+  float f = frexpf(fminf(amax, FLT_MAX) / top, &e); /* amax/top = f * 2^e, 0.5 <= f < 1 */
   return (uint8_t)(e + 127 - (f == 0.5f));
 }
 
 static inline uint8_t koi_ref_fp8_scale(const float *x, size_t n) { return koi_ref_group_scale(x, n, 448, 1e-4f); }
 static inline uint8_t koi_ref_fp4_scale(const float *x, size_t n) { return koi_ref_group_scale(x, n, 6, 6 * 0x1p-126f); }
 /* x divided by the scale; exact but for underflow. */
-static inline float koi_ref_unscale(float x, uint8_t scale) { return scale == 255 ? NAN : ldexpf(x, 127 - scale); }
+static inline float koi_ref_unscale(float x, uint8_t scale) { return ldexpf(x, 127 - scale); }
 
 /* Walsh-Hadamard transform in Sylvester order, normalised, of n (a power of two) values in place. */
 static inline void koi_ref_hadamard(float *x, size_t n)
