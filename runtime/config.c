@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define MAX_CONFIG_BYTES ((size_t)16 << 20)
-#define MAX_RATIO 65536
 
 /* The object being read. `path` stands before its keys in messages: "" or "rope_scaling.". */
 typedef struct reader {
@@ -25,7 +24,8 @@ static koine_status bad(const reader *r, const char *key, const char *expected, 
 
 static koine_status absent(const reader *r, const char *key, const char *expected)
 {
-  return koi_error(KOINE_ERR_FILE, "%s: %s%s: expected %s, found no such key", r->where, r->path, key, expected);
+  bool null = json_object_object_get_ex(r->object, key, NULL);
+  return koi_error(KOINE_ERR_FILE, "%s: %s%s: expected %s, found %s", r->where, r->path, key, expected, null ? "null" : "no such key");
 }
 
 /* A key's value; NULL when it is absent or null. */
@@ -127,13 +127,13 @@ static const size_key sizes[] = {
   {"q_lora_rank", NULL, AT(q_rank), 1 << 16},
   {"o_groups", NULL, AT(o_groups), 1 << 12},
   {"o_lora_rank", NULL, AT(o_rank), 1 << 16},
-  {"n_routed_experts", "num_local_experts", AT(n_experts), 1 << 12},
-  {"num_experts_per_tok", NULL, AT(n_used), 1 << 12},
+  {"n_routed_experts", "num_local_experts", AT(n_experts), KOI_MAX_EXPERTS},
+  {"num_experts_per_tok", NULL, AT(n_used), KOI_MAX_EXPERTS},
   {"moe_intermediate_size", "intermediate_size", AT(inter), 1 << 20},
   {"sliding_window", NULL, AT(window), 1 << 20},
   {"hc_mult", NULL, AT(n_streams), 8},
   {"hc_sinkhorn_iters", NULL, AT(sinkhorn_iters), 1000},
-  {"vocab_size", NULL, AT(n_vocab), 1 << 24},
+  {"vocab_size", NULL, AT(n_vocab), KOI_MAX_VOCAB},
 };
 static const size_key index_sizes[] = {
   {"index_n_heads", NULL, AT(index_heads), 1 << 12},
@@ -162,8 +162,8 @@ static koine_status read_rates(const reader *r, uint32_t *rates)
   koine_status s = read_object(r, "compress_rates", "compress_rates.", &dict);
   rates[0] = 0, rates[1] = 4, rates[2] = 128;
   for (int i = 1; i < 3 && !s; i++) {
-    if (dict.object && get(&dict, layer_types[i])) s = read_u32(&dict, layer_types[i], 1, MAX_RATIO, &rates[i]);
-    else if (get(r, old_keys[i])) s = read_u32(r, old_keys[i], 1, MAX_RATIO, &rates[i]);
+    if (dict.object && get(&dict, layer_types[i])) s = read_u32(&dict, layer_types[i], 1, KOI_MAX_RATIO, &rates[i]);
+    else if (get(r, old_keys[i])) s = read_u32(r, old_keys[i], 1, KOI_MAX_RATIO, &rates[i]);
   }
   if (s) return s;
   if (rates[1] != 4)
@@ -204,7 +204,7 @@ static koine_status read_ratios(const reader *r, uint32_t n_layers, uint32_t *ra
     json_object *v = json_object_array_get_idx(old, i);
     char key[40];
     snprintf(key, sizeof key, "compress_ratios[%u]", i);
-    if (!v || !json_object_is_type(v, json_type_int) || json_object_get_int64(v) < 0 || json_object_get_int64(v) > MAX_RATIO)
+    if (!v || !json_object_is_type(v, json_type_int) || json_object_get_int64(v) < 0 || json_object_get_int64(v) > KOI_MAX_RATIO)
       return bad(r, key, "an integer from 0 to 65536", v);
     if (i < n_layers) ratios[i] = (uint32_t)json_object_get_int64(v); /* the rest are MTP blocks' */
   }
@@ -356,25 +356,32 @@ static koine_status read_token(const reader *r, const char *key, uint32_t n_voca
   return KOINE_OK;
 }
 
-/* What the weights would be where no tensors say it. */
+/* What the weights would be where no tensors say it: a name that is not known here counts as the published one. */
+static koine_status read_dtype(const reader *r, const char *key, koi_dtype *out)
+{
+  static const struct { const char *name; koi_dtype dtype; } names[] = {
+    {"bfloat16", KOI_BF16}, {"bf16", KOI_BF16}, {"float16", KOI_F16}, {"float32", KOI_F32}, {"fp8", KOI_F8_E4M3}, {"fp4", KOI_I8}};
+  json_object *v = get(r, key);
+  if (!v) return KOINE_OK;
+  if (!json_object_is_type(v, json_type_string)) return bad(r, key, "the name of a dtype", v);
+  for (size_t i = 0; i < KOI_COUNT(names); i++)
+    if (!strcmp(json_object_get_string(v), names[i].name)) *out = names[i].dtype;
+  return KOINE_OK;
+}
+
 static koine_status read_dtypes(const reader *r, koi_config *c)
 {
-  static const char *const floats[] = {"bfloat16", "float16", "float32"}, *const experts[] = {"fp4", "fp8", "bf16", "bfloat16"};
-  static const koi_dtype float_dtypes[] = {KOI_BF16, KOI_F16, KOI_F32}, expert_dtypes[] = {KOI_I8, KOI_F8_E4M3, KOI_BF16, KOI_BF16};
   static const char *const methods[] = {"fp8"};
   reader q;
-  size_t i = 0, unused;
-  koine_status s = read_name(r, get(r, "dtype") ? "dtype" : "torch_dtype", floats, KOI_COUNT(floats), &i);
+  size_t unused;
+  c->float_dtype = KOI_BF16;
+  koine_status s = read_dtype(r, get(r, "dtype") ? "dtype" : "torch_dtype", &c->float_dtype);
   if (!s) s = read_object(r, "quantization_config", "quantization_config.", &q);
   if (!s && q.object) s = read_name(&q, "quant_method", methods, 1, &unused);
   if (s) return s;
-  c->float_dtype = float_dtypes[i];
+  if (c->float_dtype == KOI_F8_E4M3 || c->float_dtype == KOI_I8) c->float_dtype = KOI_BF16;
   c->dense_dtype = c->expert_dtype = q.object ? KOI_F8_E4M3 : c->float_dtype;
-  const reader *from = get(r, "expert_dtype") || !q.object ? r : &q;
-  if (!get(from, "expert_dtype")) return KOINE_OK;
-  s = read_name(from, "expert_dtype", experts, KOI_COUNT(experts), &i);
-  if (!s) c->expert_dtype = expert_dtypes[i];
-  return s;
+  return read_dtype(get(r, "expert_dtype") || !q.object ? r : &q, "expert_dtype", &c->expert_dtype);
 }
 
 static koine_status read_blocks(const reader *r)

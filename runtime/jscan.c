@@ -1,5 +1,6 @@
 /* See jscan.h. Owns: nothing. Invariant: never reads at or beyond s[n]; `at` never passes n. */
 #include "jscan.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,6 +208,16 @@ bool koi_jscan_end(koi_jscan *j)
   return j->at == j->n || fail(j, "something follows the end");
 }
 
+koine_status koi_jscan_error(const koi_jscan *j, const char *where)
+{
+  char found[16] = "the end";
+  if (j->memory) return KOINE_ERR_MEMORY; /* the message is set */
+  unsigned char c = j->at < j->n ? (unsigned char)j->s[j->at] : 0;
+  if (c > 0x20 && c < 0x7f) snprintf(found, sizeof found, "'%c'", c);
+  else if (j->at < j->n) snprintf(found, sizeof found, "byte 0x%02x", c);
+  return koi_error(KOINE_ERR_FILE, "%s: JSON byte %zu: %s, found %s", where, j->at, j->wrong, found);
+}
+
 /* ---- keys given twice ---- */
 typedef struct pool {
   char *text;        /* [size] the decoded keys of all open objects, each zero-terminated */
@@ -221,7 +232,7 @@ static bool pool_key(koi_jscan *j, pool *p)
   if (p->n_keys == p->cap) {
     size_t cap = p->cap ? p->cap * 2 : 64;
     const char **keys = koi_realloc(p->keys, cap, sizeof *keys);
-    if (!keys) return fail(j, "out of host memory");
+    if (!keys) return j->memory = true, fail(j, "out of host memory");
     p->keys = keys, p->cap = cap;
   }
   size_t len;
@@ -258,5 +269,5 @@ koine_status koi_jscan_check(const char *s, size_t n, const char *where)
   bool ok = check(&j, &p, 0) && koi_jscan_end(&j);
   koi_free(p.text);
   koi_free(p.keys);
-  return ok ? KOINE_OK : koi_error(KOINE_ERR_FILE, "%s: not valid JSON at byte %zu: %s", where, j.at, j.wrong);
+  return ok ? KOINE_OK : koi_jscan_error(&j, where);
 }

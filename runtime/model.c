@@ -117,7 +117,7 @@ typedef struct binder {
   koine_model *m;
   uint64_t dims[N_DIMS];
   char prefix[64]; /* "layers.3.ffn.experts.7." */
-  size_t n_bound;  /* tensors that found a role */
+  uint8_t *used;   /* [tensors] whether it found a role */
 } binder;
 
 static bool is_float(koi_dtype d) { return d == KOI_F32 || d == KOI_F16 || d == KOI_BF16; }
@@ -128,7 +128,7 @@ static koine_status find(binder *b, const char *name, const char *suffix, const 
   snprintf(full, sizeof full, "%s%s%s", b->prefix, name, suffix);
   *out = koi_weights_find(b->m->weights, full);
   if (!*out) return koi_error(KOINE_ERR_FILE, "%s: %s: expected this tensor, found none of its name", b->m->path, full);
-  b->n_bound++;
+  b->used[*out - koi_weights_at(b->m->weights, 0)] = 1;
   return KOINE_OK;
 }
 
@@ -228,23 +228,29 @@ static koine_status bind_role(binder *b, const role *r, void *base)
            : KOINE_OK;
 }
 
+/* A device takes stacks: gate over up, and all experts of a layer. One stack has one dtype. */
+static koine_status expect_same(const koi_matrix *m, const koi_matrix *first)
+{
+  if (m->dtype == first->dtype) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s as in %.200s (they are stacked), found %s", m->weight->file, m->weight->name,
+                   koi_dtype_name(first->dtype), first->weight->name, koi_dtype_name(m->dtype));
+}
+
 static koine_status bind_experts(binder *b, uint32_t layer)
 {
   koi_layer *l = &b->m->layers[layer];
+  koine_status s = expect_same(&l->shared[2], &l->shared[0]);
   l->experts = koi_alloc((size_t)b->m->config.n_experts * 3, sizeof *l->experts);
   if (!l->experts) return KOINE_ERR_MEMORY;
-  for (uint32_t e = 0; e < b->m->config.n_experts; e++) {
+  for (uint32_t e = 0; e < b->m->config.n_experts && !s; e++) {
     koi_matrix *m = &l->experts[e * 3];
     snprintf(b->prefix, sizeof b->prefix, "layers.%u.ffn.experts.%u.", layer, e);
-    for (int i = 0; i < 3; i++) {
-      koine_status s = bind_role(b, &expert_roles[i], m);
-      if (s) return s;
-      if (m[i].dtype != l->experts[i].dtype)
-        return koi_error(KOINE_ERR_FILE, "%s: %s%s.weight: expected dtype %s as in expert 0 (a layer's experts are stacked), found %s", m[i].weight->file,
-                         b->prefix, expert_roles[i].name, koi_dtype_name(l->experts[i].dtype), koi_dtype_name(m[i].dtype));
+    for (int i = 0; i < 3 && !s; i++) {
+      s = bind_role(b, &expert_roles[i], m);
+      if (!s) s = expect_same(&m[i], &l->experts[i == 2 ? 0 : i]);
     }
   }
-  return KOINE_OK;
+  return s;
 }
 
 static koine_status bind_layer(binder *b, uint32_t layer)
@@ -272,20 +278,28 @@ static koine_status bind_model(binder *b)
   return s;
 }
 
+static void warn_unused(const binder *b)
+{
+  size_t n = 0, first = 0;
+  for (size_t i = koi_weights_count(b->m->weights); i-- > 0;)
+    if (!b->used[i] && strncmp(koi_weights_at(b->m->weights, i)->name, "mtp.", 4)) n++, first = i;
+  if (n)
+    koi_log(KOINE_LOG_WARNING, "%s: tensors without a role are not used: %zu, the first is %.200s", b->m->path, n, koi_weights_at(b->m->weights, first)->name);
+}
+
 koine_status koi_model_bind(koine_model *m, const uint32_t *ratios)
 {
   binder b = {.m = m};
   m->layers = koi_alloc(m->config.n_layers, sizeof *m->layers);
-  if (!m->layers) return KOINE_ERR_MEMORY;
-  koine_status s = bind_model(&b);
+  if (m->weights) b.used = koi_alloc(koi_weights_count(m->weights), 1);
+  koine_status s = m->layers && (b.used || !m->weights) ? bind_model(&b) : KOINE_ERR_MEMORY;
   for (uint32_t i = 0; i < m->config.n_layers && !s; i++) {
     m->layers[i].ratio = ratios[i], m->layers[i].hash = m->config.hash[i];
     s = bind_layer(&b, i);
   }
-  if (s || !m->weights) return s;
-  size_t n = koi_weights_count(m->weights), extra = n - b.n_bound - m->n_mtp_tensors;
-  if (extra) koi_log(KOINE_LOG_WARNING, "%s: %zu tensors have no role here and are not used", m->path, extra);
-  return KOINE_OK;
+  if (!s && m->weights) warn_unused(&b);
+  koi_free(b.used);
+  return s;
 }
 
 /* ---- opening ---- */

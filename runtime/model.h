@@ -12,7 +12,7 @@ typedef struct koi_yarn {
   uint64_t original; /* tokens */
 } koi_yarn;
 
-#define KOI_MAX_LAYERS 512
+enum { KOI_MAX_LAYERS = 512, KOI_MAX_RATIO = 1 << 16, KOI_MAX_EXPERTS = 1 << 12, KOI_MAX_VOCAB = 1 << 24 };
 
 /* Sizes as in deepseek-v4.md, section 1; all checked to be positive and within limits that keep their products below 2^63. */
 typedef struct koi_config {

@@ -46,7 +46,10 @@ typedef struct entry { /* one tensor's description */
 
 static koine_status wrong_json(const header *h, const char *name)
 {
-  return koi_error(KOINE_ERR_FILE, "%s: %.200s%sheader byte %zu: %s", h->file, name ? name : "", name ? ": " : "", h->j.at, h->j.wrong);
+  char where[300];
+  snprintf(where, sizeof where, "header%s%.200s", name ? ": " : "", name ? name : "");
+  koine_status s = koi_jscan_error(&h->j, where);
+  return s == KOINE_ERR_FILE ? koi_error_prefix(s, "%s", h->file) : s;
 }
 
 /* A name that can stand in a one-line message. */
@@ -344,16 +347,16 @@ static koine_status read_index(koi_weights *w, const char *file, const char *tex
 }
 
 /* Every tensor lies where the index says. */
-static koine_status check_links(const koi_weights *w, const map *m)
+static koine_status check_links(const koi_weights *w, const map *m, const char *index)
 {
   for (size_t i = 0; i < m->n; i++) {
     const koi_tensor *t = koi_weights_find(w, m->links[i].name);
-    if (!t) return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected in this file by the index, found nowhere", m->links[i].file, m->links[i].name);
+    if (!t) return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected in %s, found in no shard", index, m->links[i].name, m->links[i].file);
     const char *slash = strrchr(t->file, '/'), *name = slash ? slash + 1 : t->file;
     if (strcmp(name, m->links[i].file))
       return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected in %s by the index, found here", t->file, t->name, m->links[i].file);
   }
-  if (w->n > m->n) koi_log(KOINE_LOG_WARNING, "%zu tensors are in the files but not in the index", w->n - m->n);
+  if (w->n > m->n) koi_log(KOINE_LOG_WARNING, "%s: %zu tensors are in the shards but not in this index", index, w->n - m->n);
   return KOINE_OK;
 }
 
@@ -431,7 +434,7 @@ static koine_status open_indexed(koi_weights *w, const char *folder, const char 
   if (!s) s = read_index(w, index, text, n, &m);
   koi_free(text);
   if (!s) s = open_some(w, folder, m.files, m.n_files);
-  if (!s && !w->absent) s = check_links(w, &m);
+  if (!s && !w->absent) s = check_links(w, &m, index);
   map_free(&m);
   return s;
 }
