@@ -64,9 +64,9 @@ KERNEL void matvec(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL const flo
   int lane = item % LANES, part = item / LANES % KS, slot = item / (LANES * KS);
   int tile = tile0 + (int)GROUP_ID(1) * TG + slot, per_sub = (sub_rows + ROWS - 1) / ROWS;
   int unit = has_ids ? ids[e] : 0;
-  if (unit < unit0 || unit >= unit1) return; /* the whole group alike */
+  int mine = unit >= unit0 && unit < unit1 && tile < tile1;
   F sum = SPLAT(0.0f);
-  if (tile < tile1) {
+  if (mine) {
     ulong at = (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
     sum = product(W + at * (ulong)WORDS_OF(K) * ROWS + lane * VW, S + at * (ulong)BLOCKS_OF(K) * ROWS + lane * VW,
                   X + (ulong)(e / x_div) * (ulong)ldx, K, part);
@@ -75,10 +75,10 @@ KERNEL void matvec(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL const flo
   LOCAL F parts[TG * KS * LANES];
   parts[item] = sum;
   BARRIER();
-  if (part != 0) return;
-  for (int i = 1; i < KS; i++) sum += parts[item + i * LANES];
+  for (int i = 1; i < KS && part == 0; i++) sum += parts[item + i * LANES];
+  mine = mine && part == 0;
 #endif
-  if (tile < tile1) {
+  if (mine) {
     int sub = tile / per_sub, row = tile % per_sub * ROWS + lane * VW;
     put_rows(Y + (ulong)e * (ulong)ldy + y0 + sub * sub_rows + row, sum, sub_rows - row);
   }

@@ -1,0 +1,155 @@
+/* matmul (ops.h): a weight's tiles times packed panels of NT columns. A work-item has RT tiles (16/VW work-items share their rows) and up to PG
+ * panels: it decodes SK columns of its tiles and multiplies them with those columns of every panel of the same unit, so that a weight is
+ * decoded once for PG * NT entries. SK 8 and PG 1: weights and sums stay in registers (GPUs). Else the weights decoded ahead lie in
+ * private memory, which a CPU keeps in its nearest cache, and the sums are fetched for SK columns at a time.
+ * XL: columns of the panel that the group (TG sets of tiles) holds in local memory; 0: none. */
+#include "weights.clh"
+
+#if XL
+typedef LOCAL_PTR const float *X_PTR;
+#else
+typedef GLOBAL const float *X_PTR;
+#endif
+
+typedef struct tile_set {
+  GLOBAL const WORD *w[RT];
+  GLOBAL const uchar *s[RT];
+} tile_set;
+
+/* SK columns from k on of every tile, with their scale but for CARE. */
+FN void decode_ahead(const tile_set *set, int k, F q[RT][SK])
+{
+  for (int r = 0; r < RT; r++) {
+#if SK == 8
+    decode8(set->w[r], k, q[r]);
+#if SCALED && !CARE
+    F scale = scale_of(set->s[r], k);
+    UNROLL for (int j = 0; j < 8; j++) q[r][j] *= scale;
+#endif
+#else
+    for (int j = 0; j < SK; j += 32) {
+#if SCALED && !CARE
+      F scale = scale_of(set->s[r], k + j);
+#endif
+      UNROLL for (int i = j; i < j + 32; i += 8) {
+        F eight[8];
+        decode8(set->w[r], k + i, eight);
+#if SCALED && !CARE
+        UNROLL for (int l = 0; l < 8; l++) q[r][i + l] = eight[l] * scale;
+#else
+        UNROLL for (int l = 0; l < 8; l++) q[r][i + l] = eight[l];
+#endif
+      }
+    }
+#endif
+  }
+}
+
+/* One column of the panel, NT values, times one column of every tile. */
+FN void rank_one(F a[RT][NT], const F *q, int stride, X_PTR x)
+{
+  UNROLL for (int t = 0; t < NT; t++) {
+    F v = SPLAT(x[t]);
+    UNROLL for (int r = 0; r < RT; r++) a[r][t] = FMA(q[r * stride], v, a[r][t]);
+  }
+}
+
+/* n columns: n is SK, or 1 with stride 1. k: the first column's number. */
+FN void accumulate(const tile_set *set, F acc[RT][NT], const F *q, int n, int stride, X_PTR x, int k)
+{
+  F a[RT][NT];
+#if SCALED && CARE
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) a[r][t] = SPLAT(0.0f);
+#else
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) a[r][t] = acc[r][t];
+#endif
+#if SK == 8
+  UNROLL
+#endif
+  for (int j = 0; j < n; j++) rank_one(a, q + j, stride, x + j * NT);
+#if SCALED && CARE
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[r][t] = scaled(set->s[r], k, a[r][t], acc[r][t]);
+#else
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[r][t] = a[r][t];
+#endif
+}
+
+/* Columns [from, to) of n panels, ldp floats apart, of which x has column `from` first. */
+FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int n, int from, int to)
+{
+  int k = from;
+  for (; k + SK <= to; k += SK) {
+    F q[RT][SK];
+    decode_ahead(set, k, q);
+#if PG == 1
+    accumulate(set, acc[0], &q[0][0], SK, SK, x + (k - from) * NT, k);
+#else
+    for (int p = 0; p < n; p++) accumulate(set, acc[p], &q[0][0], SK, SK, x + p * ldp + (k - from) * NT, k);
+#endif
+  }
+  for (; k < to; k++) {
+    F q[RT];
+    UNROLL for (int r = 0; r < RT; r++) {
+      q[r] = decode1(set->w[r], k);
+#if SCALED && !CARE
+      q[r] *= scale_of(set->s[r], k);
+#endif
+    }
+#if PG == 1
+    accumulate(set, acc[0], q, 1, 1, x + (k - from) * NT, k);
+#else
+    for (int p = 0; p < n; p++) accumulate(set, acc[p], q, 1, 1, x + p * ldp + (k - from) * NT, k);
+#endif
+  }
+}
+
+KERNEL void matmul(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
+                   GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
+                   int n_rows, int ldy, int y0)
+{
+  int item = (int)LOCAL_ID(0), lane = item % LANES, per_sub = (sub_rows + ROWS - 1) / ROWS;
+  int first_tile = tile0 + ((int)GROUP_ID(0) * TG + item / LANES) * RT;
+  int panel = (int)GROUP_ID(1) * PG, end = panel + PG < n_panels ? panel + PG : n_panels;
+  ulong ldp = (ulong)K * NT;
+#if XL
+  LOCAL float stage[XL * NT] __attribute__((aligned(16)));
+#endif
+  while (panel < end) {
+    int u = has_rows ? unit[panel] : 0, n = 1;
+    while (panel + n < end && (has_rows ? unit[panel + n] : 0) == u) n++;
+    if (u >= unit0 && u < unit1) { /* the whole group alike */
+      tile_set set;
+      F acc[PG][RT][NT];
+      UNROLL for (int r = 0; r < RT; r++) {
+        int tile = first_tile + r < tile1 ? first_tile + r : tile1 - 1; /* beyond the last: computed again, not stored */
+        ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
+        set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + lane * VW;
+        set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + lane * VW;
+        UNROLL for (int p = 0; p < PG; p++) UNROLL for (int t = 0; t < NT; t++) acc[p][r][t] = SPLAT(0.0f);
+      }
+      GLOBAL const float *x = XP + (ulong)panel * ldp;
+#if XL
+      for (int k = 0; k < K; k += XL) {
+        int to = k + XL < K ? k + XL : K;
+        BARRIER();
+        for (int i = item; i < (to - k) * NT; i += TG * LANES) stage[i] = x[(ulong)k * NT + i];
+        BARRIER();
+        multiply(&set, acc, stage, ldp, n, k, to);
+      }
+#else
+      multiply(&set, acc, x, ldp, n, 0, K);
+#endif
+      UNROLL for (int p = 0; p < PG; p++) {
+        UNROLL for (int t = 0; t < NT; t++) {
+          int at = (panel + p) * NT + t, row = p < n ? (has_rows ? rows[at] : at) : -1;
+          UNROLL for (int r = 0; r < RT; r++) {
+            int tile = first_tile + r, in_sub = tile % per_sub * ROWS + lane * VW;
+            if (row >= 0 && row < n_rows && tile < tile1)
+              put_rows(Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub, acc[p][r][t], sub_rows - in_sub);
+          }
+        }
+      }
+    }
+    panel += n;
+  }
+}
