@@ -12,18 +12,22 @@ FN void close_unit(GLOBAL int *rows, GLOBAL int *unit, int u, int start, int n, 
 }
 
 #if L > 1
-#define STAGE (4 * L)
+#define STEP 8
+#define STAGE (STEP * L)
+#define NOBODY (-2) /* no unit, and not the -1 of a work-item without one */
 /* Counts the entries of unit u (place 0), or puts them into rows from `pos` on. */
 FN int scan_ids(GLOBAL const int *ids, LOCAL_PTR int *stage, GLOBAL int *rows, int E, int u, int pos, int limit, int place, int lane)
 {
   for (int first = 0; first < E; first += STAGE) {
     int n = E - first < STAGE ? E - first : STAGE;
-    for (int i = lane; i < n; i += L) stage[i] = ids[first + i];
+    for (int i = lane; i < STAGE; i += L) stage[i] = i < n ? ids[first + i] : NOBODY;
     BARRIER();
-    for (int i = 0; i < n; i++) {
-      if (stage[i] == u) {
-        if (place && pos < limit) rows[pos] = first + i;
-        pos++;
+    for (int i = 0; i < n; i += STEP) {
+      UNROLL for (int k = 0; k < STEP; k++) {
+        if (stage[i + k] == u) {
+          if (place && pos < limit) rows[pos] = first + i + k;
+          pos++;
+        }
       }
     }
     BARRIER();

@@ -38,11 +38,15 @@ FN void rotate(GLOBAL const float *x, GLOBAL const E *norm, GLOBAL const float *
   int first = dim - rd, done = 0;
 #if VW > 1
   done = rd / VW * VW;
+  float a[VW], b[VW], out[VW];
   for (int k = lane * VW; k < done; k += L * VW) {
-    F v = SCALEDV(VLOAD(x + first + k), first + k), a = VLOAD(rope + k), out;
-    out.even = v.even * a.even - v.odd * a.odd;
-    out.odd = v.even * a.odd + v.odd * a.even;
-    VSTORE(out, y + first + k);
+    VSTORE(SCALEDV(VLOAD(x + first + k), first + k), a);
+    VSTORE(VLOAD(rope + k), b);
+    UNROLL for (int i = 0; i < VW; i += 2) {
+      out[i] = a[i] * b[i] - a[i + 1] * b[i + 1];
+      out[i + 1] = a[i] * b[i + 1] + a[i + 1] * b[i];
+    }
+    VSTORE(VLOAD(out), y + first + k);
   }
 #endif
   for (int k = done + 2 * lane; k < rd; k += 2 * L) {

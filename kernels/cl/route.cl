@@ -65,7 +65,7 @@ FN void best_of_stripes(LOCAL_PTR const float *key, int n, int lane, float *best
   *best = b;
   *index = -1;
   for (int i = lane * VW; i < n && *index < 0; i += L * VW) {
-    for (int k = VW - 1; k >= 0; k--) *index = i + k < n && key[i + k] == b ? i + k : *index;
+    UNROLL for (int k = VW - 1; k >= 0; k--) *index = i + k < n && key[i + k] == b ? i + k : *index;
   }
 }
 
