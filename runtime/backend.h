@@ -22,6 +22,7 @@ typedef struct koi_kernel { /* one op built for one device with constants and pa
   const koi_op *op;
   int32_t c[KOI_MAX_CONSTS]; /* by op->consts */
   int32_t p[KOI_MAX_PARAMS]; /* by op->params */
+  size_t max_group;          /* work-items a group that the compiled kernel allows; 0 unknown */
 } koi_kernel;
 
 typedef struct koi_backend {
@@ -39,7 +40,7 @@ typedef struct koi_backend {
   koine_status (*read)(koi_device *d, koi_buf *b, size_t offset, size_t bytes, void *dst);
   koine_status (*copy)(koi_device *d, koi_buf *to, size_t to_offset, koi_buf *from, size_t from_offset, size_t bytes);
   koine_status (*fill)(koi_device *d, koi_buf *b, uint8_t value); /* the whole buffer */
-  /* Compiles. KOINE_ERR_DEVICE with the compiler's first error line when the device cannot: the caller then uses the C reference. */
+  /* Compiles. c and p are never NULL. KOINE_ERR_DEVICE with the compiler's first error line when the device cannot: the caller then uses the C reference. */
   koine_status (*build)(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out);
   void (*drop)(koi_device *d, koi_kernel *k);
   koine_status (*launch)(koi_device *d, koi_kernel *k, const koi_args *a);
@@ -51,6 +52,9 @@ extern const koi_backend *const koi_backends[]; /* NULL-terminated, best first *
 
 /* The device in numbers, for the rules of parameters. */
 void koi_backend_target(const koi_device *d, koi_target *t);
+/* Builds an op with its parameters before any tuning; where the compiled kernel allows smaller groups than the device says, chooses and builds
+ * again. KOINE_ERR_DEVICE: the device cannot do it (the caller then uses the C reference); the message says why. */
+koine_status koi_backend_build(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel **out);
 /* Runs op->ref on the device's buffers through host copies: what any device can do, slowly. The same koi_buf in two
  * places is one memory for the reference too; overlapping views are not. */
 koine_status koi_backend_fallback(koi_device *d, const koi_op *op, const int32_t *c, const koi_args *a);

@@ -12,9 +12,32 @@ void koi_backend_target(const koi_device *d, koi_target *t)
                     .lanes = d->lanes ? d->lanes : e->lanes,
                     .max_group = e->max_group,
                     .local_bytes = e->local_bytes,
-                    .n_units = e->n_units,
+                    .n_units = e->n_units ? e->n_units : 1,
                     .local_is_global = e->local_is_global,
                     .denormals = e->denormals};
+}
+
+koine_status koi_backend_build(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel **out)
+{
+  koi_target t;
+  int32_t p[KOI_MAX_PARAMS] = {0}, built_p[KOI_MAX_PARAMS];
+  koi_kernel *k = NULL;
+  koi_backend_target(d, &t);
+  for (;;) { /* ends: max_group falls with every turn */
+    koi_op_defaults(op, &t, c, p);
+    if (k && !memcmp(p, built_p, sizeof p)) break;
+    if (k) d->backend->drop(d, k);
+    if (op->legal && !op->legal(&t, c, p))
+      return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s has no parameters for work-groups of at most %u and %llu bytes of local memory",
+                       d->endpoint->id, d->endpoint->name, op->name, t.max_group, (unsigned long long)t.local_bytes);
+    koine_status s = d->backend->build(d, op, c, p, &k);
+    if (s) return s;
+    if (!k->max_group || k->max_group >= t.max_group) break;
+    t.max_group = (uint32_t)k->max_group;
+    memcpy(built_p, p, sizeof p);
+  }
+  *out = k;
+  return KOINE_OK;
 }
 
 /* The place of the buffer's first mention, so that in-place calls share one copy. */

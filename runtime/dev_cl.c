@@ -33,7 +33,6 @@ typedef struct built {
   koi_kernel base;
   cl_program program;
   cl_kernel kernel;
-  size_t max_group;         /* what registers allow */
   size_t n_uses;
   struct built *next;
 } built;
@@ -303,6 +302,18 @@ static void release(built *k)
   koi_free(k);
 }
 
+/* Registers and local memory are known of a compiled kernel only. A question that is refused limits nothing. */
+static koine_status limits(const cl_dev *d, const koi_op *op, built *k)
+{
+  const koi_endpoint *e = d->base.endpoint;
+  cl_ulong local = 0;
+  if (clGetKernelWorkGroupInfo(k->kernel, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->base.max_group, &k->base.max_group, NULL)) k->base.max_group = 0;
+  if (clGetKernelWorkGroupInfo(k->kernel, d->id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, NULL)) local = 0;
+  if (local <= e->local_bytes || !e->local_bytes) return KOINE_OK;
+  return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s needs %" PRIu64 " bytes of local memory, there are %" PRIu64, e->id, e->name, op->name,
+                   (uint64_t)local, e->local_bytes);
+}
+
 static koine_status compile(cl_dev *d, const koi_op *op, const int32_t *c, const int32_t *p, built *k)
 {
   const char *text = koi_source_text(op->source);
@@ -320,9 +331,7 @@ static koine_status compile(cl_dev *d, const koi_op *op, const int32_t *c, const
     s = failed(d, "making a kernel", code);
     return koi_error_prefix(s, "op %s", op->name);
   }
-  code = clGetKernelWorkGroupInfo(k->kernel, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->max_group, &k->max_group, NULL);
-  if (code) k->max_group = 0;
-  return KOINE_OK;
+  return limits(d, op, k);
 }
 
 static built *find_built(const cl_dev *d, const koi_op *op, const int32_t *c, const int32_t *p)
@@ -382,13 +391,13 @@ static cl_int set_args(const cl_dev *d, const built *k, const koi_args *a)
   return code;
 }
 
-/* Registers and local memory limit a group only once a kernel is compiled; the driver's own code for it says too little. */
+/* The driver's own code for it says too little. */
 static koine_status fits(const cl_dev *d, const built *k, const koi_range *r)
 {
   size_t group = r->local[0] * r->local[1] * r->local[2];
-  if (!r->local[0] || !k->max_group || group <= k->max_group) return KOINE_OK;
+  if (!r->local[0] || !k->base.max_group || group <= k->base.max_group) return KOINE_OK;
   return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s wants work-groups of %zu x %zu x %zu = %zu, the compiled kernel allows %zu",
-                   d->base.endpoint->id, d->base.endpoint->name, k->base.op->name, r->local[0], r->local[1], r->local[2], group, k->max_group);
+                   d->base.endpoint->id, d->base.endpoint->name, k->base.op->name, r->local[0], r->local[1], r->local[2], group, k->base.max_group);
 }
 
 static koine_status launch(koi_device *device, koi_kernel *kernel, const koi_args *a)

@@ -230,18 +230,20 @@ void koi_runtime_note_host_op(koine_runtime *rt, size_t i, const char *op)
 }
 
 /* ---- public ------------------------------------------------------------------------------------------------------------ */
-static koine_status open_machine(koine_runtime *rt, const char *xml)
+koine_status koi_runtime_make(koi_topo *topo, koi_probe *p, koine_runtime **out)
 {
-  koi_probe p = {0};
-  koine_status s = koi_topo_open(xml, &rt->topo);
-  if (!s && !xml) s = probe_all(&p);
-  if (!s) s = make_cards(rt, &p);
-  for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
-  if (!s) {
-    rt->skipped = p.skipped, rt->n_skipped = p.n_skipped;
-    p.skipped = NULL;
-  }
-  koi_probe_free(&p);
+  koine_runtime *rt = koi_alloc(1, sizeof *rt);
+  koine_status s = KOINE_ERR_MEMORY;
+  if (rt) {
+    rt->topo = topo, rt->skipped = p->skipped, rt->n_skipped = p->n_skipped;
+    p->skipped = NULL, p->n_skipped = 0;
+    s = make_cards(rt, p);
+  } else
+    koi_topo_close(topo);
+  for (size_t i = 0; i < p->n_endpoints; i++) p->endpoints[i].backend->unprobe(&p->endpoints[i]);
+  koi_probe_free(p);
+  if (s) koine_runtime_close(rt);
+  else *out = rt;
   return s;
 }
 
@@ -250,15 +252,17 @@ koine_status koine_runtime_open(const koine_runtime_options *options, koine_runt
   if (!out) return koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
   if (options && options->size < sizeof *options)
     return koi_error(KOINE_ERR_ARG, "koine_runtime_open: options->size is %zu, expected %zu", options->size, sizeof *options);
-  koine_runtime *rt = koi_alloc(1, sizeof *rt);
-  if (!rt) return KOINE_ERR_MEMORY;
-  koine_status s = open_machine(rt, options ? options->topology_xml : NULL);
-  if (s) {
-    koine_runtime_close(rt);
-    return s;
-  }
-  *out = rt;
-  return KOINE_OK;
+  const char *xml = options ? options->topology_xml : NULL;
+  koi_topo *topo = NULL;
+  koi_probe p = {0};
+  koine_status s = koi_topo_open(xml, &topo);
+  if (s) return s;
+  if (!xml) s = probe_all(&p);
+  if (!s) return koi_runtime_make(topo, &p, out);
+  for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
+  koi_probe_free(&p);
+  koi_topo_close(topo);
+  return s;
 }
 
 void koine_runtime_close(koine_runtime *rt)

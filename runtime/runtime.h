@@ -26,6 +26,8 @@ struct koine_runtime {
   size_t n_cards;
 };
 
+/* A runtime from a topology and what was probed: takes over both, whatever it returns. */
+koine_status koi_runtime_make(koi_topo *topo, koi_probe *probe, koine_runtime **out);
 /* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best. Several matches: the first, with a
  * note in the log. KOINE_ERR_NO_DEVICE lists what there is. */
 koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);

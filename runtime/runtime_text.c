@@ -4,7 +4,11 @@
 #include <string.h>
 #include "runtime.h"
 
-static const char unreached[] = "no driver reached it: is an OpenCL driver for it installed, and may you open its device file (group render or video)?";
+static const char *unreached(const koine_runtime *rt)
+{
+  return rt->topo->recorded ? "the recording shows no OpenCL driver that reached it"
+                            : "no driver reached it: is an OpenCL driver for it installed, and may you open its device file (group render or video)?";
+}
 
 /* ---- pieces for both ---------------------------------------------------------------------------------------------------- */
 static const char *address(const koi_topo_card *c, char *out /* [32] */)
@@ -29,13 +33,13 @@ static void size(koi_text *t, uint64_t bytes)
 }
 
 /* A recording has no live endpoint; what its libraries said stands in. */
-static bool recorded_endpoint(const koi_topo_osdev *o) { return o->kind[0] != 0; }
+static bool is_library(const koi_topo_osdev *o) { return o->kind[0] != 0; }
 
 static bool reached(const koi_card *card)
 {
   if (card->n_endpoints) return true;
   for (size_t i = 0; card->place && i < card->place->n_osdevs; i++)
-    if (recorded_endpoint(&card->place->osdevs[i])) return true;
+    if (!strcmp(card->place->osdevs[i].kind, "OpenCL")) return true;
   return false;
 }
 
@@ -84,7 +88,7 @@ static void osdevs_text(koi_text *t, int depth, const koi_topo_card *c)
 {
   for (size_t i = 0; i < c->n_osdevs; i++) {
     const koi_topo_osdev *o = &c->osdevs[i];
-    if (!recorded_endpoint(o)) continue;
+    if (!is_library(o)) continue;
     indent(t, depth);
     koi_text_add(t, "%s: %s by %s%s%s", o->name, o->model[0] ? o->model : "unnamed", o->kind, o->platform[0] ? ", platform " : "", o->platform);
     if (o->n_units) koi_text_add(t, ", %u units", o->n_units);
@@ -100,7 +104,7 @@ static void system_names(koi_text *t, const koi_topo_card *c)
 {
   size_t n = 0;
   for (size_t i = 0; i < c->n_osdevs; i++)
-    if (!recorded_endpoint(&c->osdevs[i])) koi_text_add(t, "%s%s", n++ ? ", " : "; the system calls it ", c->osdevs[i].name);
+    if (!is_library(&c->osdevs[i])) koi_text_add(t, "%s%s", n++ ? ", " : "; the system calls it ", c->osdevs[i].name);
 }
 
 /* Where the card sits. */
@@ -138,7 +142,7 @@ static void card_text(koi_text *t, int depth, const koine_runtime *rt, const koi
   if (card->place && !card->n_endpoints) osdevs_text(t, depth + 1, card->place);
   if (reached(card)) return;
   indent(t, depth + 2);
-  koi_text_add(t, "%s\n", unreached);
+  koi_text_add(t, "%s\n", unreached(rt));
 }
 
 static void cards_near(koi_text *t, int depth, const koine_runtime *rt, int32_t node)
@@ -298,7 +302,7 @@ static void card_json(koi_text *t, const koine_runtime *rt, const koi_card *card
   koi_text_add(t, card->node >= 0 ? "\"numa_node\": %u, " : "\"numa_node\": null, ", card->node >= 0 ? rt->topo->nodes[card->node].index : 0u);
   key_number(t, "memory_bytes", card->memory_bytes);
   key_flag(t, "shares_host_memory", card->shares_host_memory);
-  key_text(t, "note", reached(card) ? "" : unreached);
+  key_text(t, "note", reached(card) ? "" : unreached(rt));
   osdevs_json(t, card->place);
   koi_text_add(t, ", \"endpoints\": [");
   for (size_t i = 0; i < card->n_endpoints; i++) {

@@ -208,8 +208,8 @@ static koine_status load(hwloc_topology_t h, const char *xml)
   hwloc_topology_set_type_filter(h, HWLOC_OBJ_PCI_DEVICE, HWLOC_TYPE_FILTER_KEEP_ALL);
   hwloc_topology_set_type_filter(h, HWLOC_OBJ_OS_DEVICE, HWLOC_TYPE_FILTER_KEEP_ALL);
   if (!hwloc_topology_load(h)) return KOINE_OK;
-  return xml ? koi_error(KOINE_ERR_FILE, "%s: is no hwloc topology; expected XML as `lstopo --of xml` writes it", xml)
-             : koi_error(KOINE_ERR_DEVICE, "hwloc cannot read this machine's topology");
+  return koi_error(KOINE_ERR_FILE, "%s: is no topology that this hwloc reads; expected XML as its `lstopo --of xml` writes it",
+                   xml ? xml : "this machine");
 }
 
 koine_status koi_topo_open(const char *xml, koi_topo **out)
@@ -218,10 +218,12 @@ koine_status koi_topo_open(const char *xml, koi_topo **out)
   if (hwloc_topology_init(&h)) return koi_error(KOINE_ERR_MEMORY, "hwloc cannot start");
   koi_topo *t = koi_alloc(1, sizeof *t);
   koine_status s = t ? load(h, xml) : KOINE_ERR_MEMORY;
-  if (!s) {
-    t->recorded = xml != NULL;
-    s = read_all(h, t);
+  if (!s) s = read_all(h, t);
+  else if (t && !xml) { /* devices can be used without knowing where they sit */
+    koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
+    s = KOINE_OK;
   }
+  if (!s) t->recorded = xml != NULL;
   hwloc_topology_destroy(h);
   if (s) {
     koi_topo_close(t);

@@ -1,0 +1,158 @@
+/* See fake.h. Invariant: a refused call has no effect but the error message, which names the fake, the kind and the call's number. */
+#include "fake.h"
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct fake_device {
+  koi_device base;
+  koi_device *host;
+} fake_device;
+
+static struct { fake_kind kind; long first, n; koine_status status; } rule;
+static atomic_long calls[FAKE_N_KINDS + 1], n_live;
+
+static const char *const names[] = {"open", "alloc", "view", "write", "read", "copy", "fill", "build", "launch", "finish", "any call"};
+const char *fake_kind_name(fake_kind kind) { return names[kind]; }
+
+void fake_refuse(fake_kind kind, long first, long n, koine_status status)
+{
+  for (size_t i = 0; i < KOI_COUNT(calls); i++) atomic_store(&calls[i], 0);
+  rule.kind = kind, rule.first = first, rule.n = n, rule.status = status;
+}
+
+long fake_calls(fake_kind kind) { return atomic_load(&calls[kind]); }
+long fake_n_live(void) { return atomic_load(&n_live); }
+
+/* Counts a call; the status to refuse it with, or KOINE_OK. */
+static koine_status enter(fake_kind kind)
+{
+  long nth = atomic_fetch_add(&calls[kind], 1) + 1, nth_of_all = atomic_fetch_add(&calls[FAKE_ANY], 1) + 1;
+  long at = rule.kind == FAKE_ANY ? nth_of_all : nth;
+  if ((rule.kind != kind && rule.kind != FAKE_ANY) || at < rule.first || at - rule.first >= rule.n) return KOINE_OK;
+  return koi_error(rule.status, "device fake: %s %ld refused for a test", names[kind], at);
+}
+
+static koine_status gave(koine_status s)
+{
+  if (!s) atomic_fetch_add(&n_live, 1);
+  return s;
+}
+
+static koi_device *host(koi_device *d) { return ((fake_device *)d)->host; }
+
+static koine_status probe(koi_probe *out)
+{
+  size_t n = out->n_endpoints;
+  koine_status s = koi_backend_host.probe(out);
+  for (; n < out->n_endpoints; n++) {
+    out->endpoints[n].backend = &fake_backend;
+    snprintf(out->endpoints[n].id, sizeof out->endpoints[n].id, "fake");
+  }
+  return s;
+}
+
+static void unprobe(koi_endpoint *e) { koi_backend_host.unprobe(e); }
+
+static koine_status open_(const koi_endpoint *e, koi_device **out)
+{
+  koine_status s = enter(FAKE_OPEN);
+  if (s) return s;
+  fake_device *d = koi_alloc(1, sizeof *d);
+  if (!d) return KOINE_ERR_MEMORY;
+  d->base = (koi_device){.backend = &fake_backend, .endpoint = e};
+  s = koi_backend_host.open(e, &d->host);
+  if (s) koi_free(d);
+  else *out = &d->base;
+  return gave(s);
+}
+
+static void close_(koi_device *d)
+{
+  koi_backend_host.close(host(d));
+  koi_free(d);
+  atomic_fetch_sub(&n_live, 1);
+}
+
+static koine_status alloc(koi_device *d, size_t bytes, koi_buf **out)
+{
+  koine_status s = enter(FAKE_ALLOC);
+  return s ? s : gave(koi_backend_host.alloc(host(d), bytes, out));
+}
+
+static koine_status view(koi_device *d, koi_buf *parent, size_t offset, size_t bytes, koi_buf **out)
+{
+  koine_status s = enter(FAKE_VIEW);
+  return s ? s : gave(koi_backend_host.view(host(d), parent, offset, bytes, out));
+}
+
+static void free_(koi_device *d, koi_buf *b)
+{
+  if (b) atomic_fetch_sub(&n_live, 1);
+  koi_backend_host.free(host(d), b);
+}
+
+static koine_status write_(koi_device *d, koi_buf *b, size_t offset, size_t bytes, const void *src)
+{
+  koine_status s = enter(FAKE_WRITE);
+  return s ? s : koi_backend_host.write(host(d), b, offset, bytes, src);
+}
+
+static koine_status read_(koi_device *d, koi_buf *b, size_t offset, size_t bytes, void *dst)
+{
+  koine_status s = enter(FAKE_READ);
+  return s ? s : koi_backend_host.read(host(d), b, offset, bytes, dst);
+}
+
+static koine_status copy(koi_device *d, koi_buf *to, size_t to_offset, koi_buf *from, size_t from_offset, size_t bytes)
+{
+  koine_status s = enter(FAKE_COPY);
+  return s ? s : koi_backend_host.copy(host(d), to, to_offset, from, from_offset, bytes);
+}
+
+static koine_status fill(koi_device *d, koi_buf *b, uint8_t value)
+{
+  koine_status s = enter(FAKE_FILL);
+  return s ? s : koi_backend_host.fill(host(d), b, value);
+}
+
+static koine_status build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+{
+  koine_status s = enter(FAKE_BUILD);
+  return s ? s : gave(koi_backend_host.build(host(d), op, c, p, out));
+}
+
+static void drop(koi_device *d, koi_kernel *k)
+{
+  if (k) atomic_fetch_sub(&n_live, 1);
+  koi_backend_host.drop(host(d), k);
+}
+
+static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a)
+{
+  koine_status s = enter(FAKE_LAUNCH);
+  return s ? s : koi_backend_host.launch(host(d), k, a);
+}
+
+static koine_status finish(koi_device *d)
+{
+  koine_status s = enter(FAKE_FINISH);
+  return s ? s : koi_backend_host.finish(host(d));
+}
+
+const koi_backend fake_backend = {
+  .name = "fake", .probe = probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
+  .write = write_, .read = read_, .copy = copy, .fill = fill, .build = build, .drop = drop, .launch = launch, .finish = finish};
+
+koine_status fake_runtime_open(koine_runtime **out)
+{
+  koi_topo *topo;
+  koi_probe p = {0};
+  koine_status s = koi_topo_open(NULL, &topo);
+  if (s) return s;
+  s = probe(&p);
+  if (!s) return koi_runtime_make(topo, &p, out);
+  koi_probe_free(&p);
+  koi_topo_close(topo);
+  return s;
+}
