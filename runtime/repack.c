@@ -86,34 +86,44 @@ static int level(uint64_t k)
   return e;
 }
 
-/* Random bits become words of the type: signs and low bits random; floats between 2^e and 2^(e+1) in size, E4M3 codes below 2, E2M1 any. */
-static uint64_t made_word(int wt, uint64_t k, uint64_t bits)
+/* Random bits become words of a type by an and and an or: signs and low bits stay random; floats lie between 2^e and 2^(e+1) in size, E4M3
+ * codes below 2, E2M1 codes anywhere. */
+typedef struct shape { uint64_t keep, set; } shape;
+
+static shape shape_of(int wt, uint64_t k)
 {
   uint64_t e = (uint64_t)(level(k) + 127), half = (uint64_t)(level(k) < -14 ? 1 : level(k) + 15);
-  uint64_t fp8 = bits & 0xbfbfbfbfbfbfbfbfu; /* exponent up to 7: never a NaN */
-  const uint64_t made[] = {
-    [KOI_WT_F32] = (bits & 0x807fffff807fffffu) | e << 23 | e << 55,
-    [KOI_WT_F16] = (bits & 0x83ff83ff83ff83ffu) | half * 0x0400040004000400u,
-    [KOI_WT_BF16] = (bits & 0x807f807f807f807fu) | e * 0x0080008000800080u,
-    [KOI_WT_FP8] = fp8, [KOI_WT_FP4] = bits};
-  return made[wt];
+  const shape shapes[] = {
+    [KOI_WT_F32] = {0x807fffff807fffffu, e << 23 | e << 55},
+    [KOI_WT_F16] = {0x83ff83ff83ff83ffu, half * 0x0400040004000400u},
+    [KOI_WT_BF16] = {0x807f807f807f807fu, e * 0x0080008000800080u},
+    [KOI_WT_FP8] = {0xbfbfbfbfbfbfbfbfu, 0}, /* exponent up to 7: never a NaN */
+    [KOI_WT_FP4] = {UINT64_MAX, 0}};
+  return shapes[wt];
+}
+
+static void make_bytes(shape s, uint64_t state, size_t bytes, uint8_t *out)
+{
+  size_t at = 0;
+  for (; at + 8 <= bytes; at += 8) {
+    uint64_t word = (mix(&state) & s.keep) | s.set;
+    memcpy(out + at, &word, 8);
+  }
+  uint64_t word = (mix(&state) & s.keep) | s.set;
+  memcpy(out + at, &word, bytes - at);
 }
 
 static void make_codes(const koi_matrix *m, const form *f, uint64_t row, size_t n, size_t bytes, uint8_t *out)
 {
-  uint64_t state = m->rows * 0x100000001b3u ^ m->k << 40 ^ row << 8 ^ (uint64_t)f->wt;
-  for (size_t at = 0; at < bytes; at += 8) {
-    uint64_t word = made_word(f->wt, m->k, mix(&state));
-    memcpy(out + at, &word, bytes - at < 8 ? bytes - at : 8);
-  }
+  make_bytes(shape_of(f->wt, m->k), m->rows * 0x100000001b3u ^ m->k << 40 ^ row << 8 ^ (uint64_t)f->wt, bytes, out);
   size_t rest = m->k % f->columns;
   if (rest) { /* past k: zero */
     uint32_t keep = (uint32_t)((UINT64_C(1) << (8 * f->word / f->columns * rest)) - 1);
     uint8_t *last = out + bytes - f->word * KOI_TILE;
     for (size_t i = 0; i < f->word * KOI_TILE; i++) last[i] &= (uint8_t)(keep >> i % f->word * 8);
   }
-  for (size_t i = 0; i < bytes; i += f->word)
-    if (i / f->word % KOI_TILE >= n) memset(out + i, 0, f->word);
+  if (n == KOI_TILE) return;
+  for (size_t i = 0; i < bytes; i += f->word * KOI_TILE) memset(out + i + n * f->word, 0, (KOI_TILE - n) * f->word);
 }
 
 static void make_scales(const koi_matrix *m, const form *f, size_t n, size_t bytes, uint8_t *out)
@@ -174,12 +184,5 @@ void koi_repack_random_rows(const koi_matrix *m, uint64_t row0, uint64_t n, void
 {
   form f = form_of(m->dtype);
   size_t bytes = m->k * f.word;
-  for (uint64_t r = 0; r < n; r++) {
-    uint64_t state = (row0 + r) << 20 ^ m->k;
-    uint8_t *row = (uint8_t *)out + r * bytes;
-    for (size_t at = 0; at < bytes; at += 8) {
-      uint64_t word = made_word(f.wt, 1, mix(&state));
-      memcpy(row + at, &word, bytes - at < 8 ? bytes - at : 8);
-    }
-  }
+  for (uint64_t r = 0; r < n; r++) make_bytes(shape_of(f.wt, 1), (row0 + r) << 20 ^ m->k, bytes, (uint8_t *)out + r * bytes);
 }
