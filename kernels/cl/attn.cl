@@ -1,0 +1,312 @@
+/* attn: partial attention of a token over a split of its visible rows, keys and values being the same rows. The contract is in kernels/ops.h.
+ * A work-group is a token, HB heads and a split. RB rows at a time are decoded once to floats, multiplied with all queries, weighed by a
+ * softmax that rescales as larger scores appear, and added up with their weights.
+ * VW divides DH - RD and RD. Two forms of the two products:
+ *   L 1    queries lie transposed, lanes are heads in the scores (HV vectors x RT rows in registers) and columns in the sums (HT heads x DT
+ *          vectors in registers, the sums themselves in PO); HT divides NH
+ *   L > 1  local memory holds rows and queries; HT x RT scores a work-item over every LT-th vector, then a sum over the work-items; each
+ *          work-item owns the sums of its columns for HB heads. HT divides HB, RT divides RB. */
+#include "cache.clh"
+#define PLAIN (DH - RD)
+#define GROUPS CEIL_DIV(PLAIN, FP8_GROUP)
+#define VECS (DH / VW)
+#define PLAIN_VECS (PLAIN / VW)
+
+#if EXACT
+#define CODE float
+#else
+#define CODE uchar
+#endif
+
+/* What a token sees. */
+typedef struct view {
+  GLOBAL const CODE *w_codes, *c_codes;
+  GLOBAL const uchar *w_scales, *c_scales;
+  GLOBAL const ushort *w_rope, *c_rope;
+  GLOBAL const int *idx;
+  int first, n_window, cap; /* first: position of the first window row */
+} view;
+
+/* The cache row of visible row v: of the window, or, as its complement, of the compressed rows. */
+FN int place(const view *a, int v)
+{
+  if (v < a->n_window) return (a->first + v) % a->cap;
+#if SEL == 2
+  return ~a->idx[v - a->n_window];
+#else
+  return ~(v - a->n_window);
+#endif
+}
+
+/* Vector i of the row at `at` (as of place). */
+FN F decode(const view *a, int at, int i)
+{
+  int window = at >= 0;
+  size_t row = window ? at : ~at;
+#if EXACT
+  return VLOAD((window ? a->w_codes : a->c_codes) + row * DH + i * VW);
+#else
+  if (i < PLAIN_VECS) {
+    float scale = e8m0((window ? a->w_scales : a->c_scales)[row * GROUPS + i * VW / FP8_GROUP]);
+    return e4m3s(TO_U(VLOAD((window ? a->w_codes : a->c_codes) + row * PLAIN + i * VW))) * (F)(scale);
+  }
+  return bf16s(TO_U(VLOAD((window ? a->w_rope : a->c_rope) + row * RD + (i - PLAIN_VECS) * VW)));
+#endif
+}
+
+#if L == 1
+#define NV (HB / VW)            /* vectors of heads */
+#define KV (VECS + 1)           /* a row's vectors in memory: no power of two, so that rows do not fall onto the same cache sets */
+#define PADDED (CEIL_DIV(RB, RT) * RT)
+#define DB 64                   /* columns of the queries that stay in the first-level cache */
+
+/* VW vectors of heads to VW vectors of columns: log2(VW) times halves of distant vectors are zipped. */
+FN void transpose(F *a)
+{
+#if VW > 1
+  UNROLL for (int s = VW; s > 1; s /= 2) {
+    F b[VW];
+    UNROLL for (int i = 0; i < VW / 2; i++) {
+      b[2 * i].even = a[i].lo, b[2 * i].odd = a[i + VW / 2].lo;
+      b[2 * i + 1].even = a[i].hi, b[2 * i + 1].odd = a[i + VW / 2].hi;
+    }
+    UNROLL for (int i = 0; i < VW; i++) a[i] = b[i];
+  }
+#endif
+}
+
+/* Queries times scale, [column][head]; heads that are not there are zero. */
+FN void turn_queries(GLOBAL const float *q, int n_heads, float scale, F *qt)
+{
+  for (int hv = 0; hv < NV; hv++)
+    for (int dv = 0; dv < VECS; dv++) {
+      F a[VW];
+      UNROLL for (int i = 0; i < VW; i++) {
+        a[i] = (F)(0.0f);
+        if (hv * VW + i < n_heads) a[i] = VLOAD(q + (size_t)(hv * VW + i) * DH + dv * VW) * (F)(scale);
+      }
+      transpose(a);
+      UNROLL for (int i = 0; i < VW; i++) qt[(dv * VW + i) * NV + hv] = a[i];
+    }
+}
+
+/* RT rows times HV vectors of heads over the columns [d0, d1), onto s. */
+FN void score_tile(const F *qt, const F *k, F *s, int d0, int d1)
+{
+  const float *kf = (const float *)k;
+  F acc[RT][HV];
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int j = 0; j < HV; j++) acc[r][j] = d0 ? s[r * NV + j] : (F)(0.0f);
+  for (int d = d0; d < d1; d++) {
+    F q[HV];
+    UNROLL for (int j = 0; j < HV; j++) q[j] = qt[d * NV + j];
+    UNROLL for (int r = 0; r < RT; r++) {
+      F x = (F)(kf[r * KV * VW + d]);
+      UNROLL for (int j = 0; j < HV; j++) acc[r][j] = FMA(x, q[j], acc[r][j]);
+    }
+  }
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int j = 0; j < HV; j++) s[r * NV + j] = acc[r][j];
+}
+
+/* The softmax of n new rows of scores: s becomes the weights, keep what the sums so far are worth. */
+FN void weigh(F *s, int n, F *top, F *sum, F *keep)
+{
+  for (int j = 0; j < NV; j++) {
+    F m = top[j];
+    for (int r = 0; r < n; r++) m = s[r * NV + j] > m ? s[r * NV + j] : m;
+    keep[j] = exp_low(top[j] - m);
+    top[j] = m;
+    F l = sum[j] * keep[j];
+    for (int r = 0; r < n; r++) {
+      F e = exp_low(s[r * NV + j] - m);
+      s[r * NV + j] = e;
+      l += e;
+    }
+    sum[j] = l;
+  }
+}
+
+/* HT heads times n_vecs (a constant) vectors of columns of the sums, in PO. */
+FN void sum_tile(const float *w, const float *keep, const F *k, int n, int start, GLOBAL float *po, const int n_vecs)
+{
+  F acc[HT][DT];
+  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < n_vecs; j++) {
+    acc[h][j] = (F)(0.0f);
+    if (!start) acc[h][j] = VLOAD(po + h * DH + j * VW) * (F)(keep[h]);
+  }
+  for (int r = 0; r < n; r++) {
+    F x[DT];
+    UNROLL for (int j = 0; j < n_vecs; j++) x[j] = k[r * KV + j];
+    UNROLL for (int h = 0; h < HT; h++) {
+      F p = (F)(w[r * HB + h]);
+      UNROLL for (int j = 0; j < n_vecs; j++) acc[h][j] = FMA(p, x[j], acc[h][j]);
+    }
+  }
+  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < n_vecs; j++) VSTORE(acc[h][j], po + h * DH + j * VW);
+}
+
+FN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml)
+{
+  F qt[DH * NV], k[PADDED * KV], s[PADDED * NV], top[NV], sum[NV], keep[NV];
+  for (int j = 0; j < NV; j++) top[j] = (F)(MINUS_INF), sum[j] = (F)(0.0f);
+  if (v0 < v1) turn_queries(q, n_heads, scale, qt);
+  for (int v = v0; v < v1; v += RB) {
+    int n = v1 - v < RB ? v1 - v : RB, i = 0;
+    for (int r = 0; r < CEIL_DIV(n, RT) * RT; r++) { /* what fills a tile is computed and not used */
+      int at = place(a, v + (r < n ? r : n - 1));
+      for (int j = 0; j < VECS; j++) k[r * KV + j] = decode(a, at, j);
+    }
+    for (int d = 0; d < DH; d += DB)
+      for (int r = 0; r < n; r += RT)
+        for (int j = 0; j < NV; j += HV) score_tile(qt + j, k + r * KV, s + r * NV + j, d, d + DB < DH ? d + DB : DH);
+    weigh(s, n, top, sum, keep);
+    for (; i + DT <= VECS; i += DT)
+      for (int h = 0; h < n_heads; h += HT)
+        sum_tile((const float *)s + h, (const float *)keep + h, k + i, n, v == v0, po + (size_t)h * DH + i * VW, DT);
+    for (; i < VECS; i++)
+      for (int h = 0; h < n_heads; h += HT)
+        sum_tile((const float *)s + h, (const float *)keep + h, k + i, n, v == v0, po + (size_t)h * DH + i * VW, 1);
+  }
+  if (v0 >= v1)
+    for (int i = 0; i < n_heads * DH; i++) po[i] = 0.0f;
+  for (int h = 0; h < n_heads; h++) ml[2 * h] = ((const float *)top)[h], ml[2 * h + 1] = ((const float *)sum)[h];
+}
+#else
+#define TILES ((HB / HT) * (RB / RT))
+#define LT (L / TILES > 0 ? L / TILES : 1)
+#define OV CEIL_DIV(VECS, L) /* vectors of columns a work-item */
+
+typedef struct pad { /* local memory */
+  F q[HB * VECS], k[RB * VECS];
+  float part[HB * RB * LT], w[HB * RB], top[HB], sum[HB], keep[HB];
+  int at[2 * RB];
+} pad;
+
+FN float lanes_add(F v)
+{
+#if VW == 1
+  return v;
+#else
+  float a[VW], sum = 0.0f;
+  VSTORE(v, a);
+  UNROLL for (int i = 0; i < VW; i++) sum += a[i];
+  return sum;
+#endif
+}
+
+FN void stage_queries(GLOBAL const float *q, int n_heads, float scale, LOCAL_PTR pad *p, int lane)
+{
+  for (int i = lane; i < HB * VECS; i += L) {
+    F v = (F)(0.0f);
+    if (i / VECS < n_heads) v = VLOAD(q + i * VW) * (F)(scale);
+    p->q[i] = v;
+  }
+  for (int h = lane; h < HB; h += L) p->top[h] = MINUS_INF, p->sum[h] = 0.0f;
+}
+
+/* HT x RT scores over every LT-th vector: part[head][row][LT]. */
+FN void score_part(LOCAL_PTR pad *p, int lane)
+{
+  for (int item = lane; item < TILES * LT; item += L) {
+    int tile = item / LT, part = item % LT, h = tile / (RB / RT) * HT, r = tile % (RB / RT) * RT;
+    F acc[HT][RT];
+    UNROLL for (int i = 0; i < HT; i++) UNROLL for (int j = 0; j < RT; j++) acc[i][j] = (F)(0.0f);
+    for (int d = part; d < VECS; d += LT) {
+      F x[RT];
+      UNROLL for (int j = 0; j < RT; j++) x[j] = p->k[(r + j) * VECS + d];
+      UNROLL for (int i = 0; i < HT; i++) {
+        F y = p->q[(h + i) * VECS + d];
+        UNROLL for (int j = 0; j < RT; j++) acc[i][j] = FMA(y, x[j], acc[i][j]);
+      }
+    }
+    UNROLL for (int i = 0; i < HT; i++) UNROLL for (int j = 0; j < RT; j++) p->part[((h + i) * RB + r + j) * LT + part] = lanes_add(acc[i][j]);
+  }
+}
+
+/* The parts' sums, in p->w; then the softmax of n new rows of scores: p->w the weights (0 beyond n), p->keep what the sums so far are worth. */
+FN void weigh(LOCAL_PTR pad *p, int n, int lane)
+{
+  for (int i = lane; i < HB * RB; i += L) {
+    float s = 0.0f;
+    for (int j = 0; j < LT; j++) s += p->part[i * LT + j];
+    p->w[i] = s;
+  }
+  BARRIER();
+  for (int h = lane; h < HB; h += L) {
+    float m = p->top[h];
+    for (int r = 0; r < n; r++) m = p->w[h * RB + r] > m ? p->w[h * RB + r] : m;
+    float keep = EXP(p->top[h] - m), l = p->sum[h] * keep;
+    for (int r = 0; r < RB; r++) {
+      float e = r < n ? EXP(p->w[h * RB + r] - m) : 0.0f;
+      p->w[h * RB + r] = e;
+      l += e;
+    }
+    p->top[h] = m, p->sum[h] = l, p->keep[h] = keep;
+  }
+  BARRIER();
+}
+
+FN void sum_rows(LOCAL_PTR const pad *p, F acc[OV][HB], int lane)
+{
+  UNROLL for (int j = 0; j < OV; j++) {
+    int d = lane + j * L;
+    if (d >= VECS) break;
+    UNROLL for (int h = 0; h < HB; h++) acc[j][h] = acc[j][h] * (F)(p->keep[h]);
+    UNROLL for (int r = 0; r < RB; r++) {
+      F x = p->k[r * VECS + d];
+      UNROLL for (int h = 0; h < HB; h++) acc[j][h] = FMA((F)(p->w[h * RB + r]), x, acc[j][h]);
+    }
+  }
+}
+
+FN void place_rows(const view *a, int v, int v1, LOCAL_PTR int *at, int lane)
+{
+  for (int r = lane; r < RB; r += L) at[r] = place(a, v + r < v1 ? v + r : v1 - 1);
+}
+
+FN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml, LOCAL_PTR pad *p,
+               int lane)
+{
+  F acc[OV][HB];
+  UNROLL for (int j = 0; j < OV; j++) UNROLL for (int h = 0; h < HB; h++) acc[j][h] = (F)(0.0f);
+  stage_queries(q, n_heads, scale, p, lane);
+  if (v0 < v1) place_rows(a, v0, v1, p->at, lane);
+  BARRIER();
+  for (int v = v0, turn = 0; v < v1; v += RB, turn ^= RB) {
+    for (int i = lane; i < RB * VECS; i += L) p->k[i] = decode(a, p->at[turn + i / VECS], i % VECS);
+    BARRIER();
+    score_part(p, lane);
+    if (v + RB < v1) place_rows(a, v + RB, v1, p->at + (turn ^ RB), lane);
+    BARRIER();
+    weigh(p, v1 - v < RB ? v1 - v : RB, lane);
+    sum_rows(p, acc, lane);
+    BARRIER();
+  }
+  UNROLL for (int j = 0; j < OV; j++) UNROLL for (int h = 0; h < HB; h++)
+    if (lane + j * L < VECS && h < n_heads) VSTORE(acc[j][h], po + (size_t)h * DH + (lane + j * L) * VW);
+  for (int h = lane; h < n_heads; h += L) ml[2 * h] = p->top[h], ml[2 * h + 1] = p->sum[h];
+}
+#endif
+
+KERNEL void attn(GLOBAL const float *Q, GLOBAL const CODE *w_codes, GLOBAL const uchar *w_scales, GLOBAL const ushort *w_rope,
+                 GLOBAL const CODE *c_codes, GLOBAL const uchar *c_scales, GLOBAL const ushort *c_rope, GLOBAL const int *idx, GLOBAL float *PO,
+                 GLOBAL float *ML, int T, int p0, int window, int cap, int ratio, int K, int n_splits, int rows_per_split, float scale)
+{
+  int h0 = (int)GROUP_ID(0) * HB, split = GROUP_ID(1), n_heads = NH - h0 < HB ? NH - h0 : HB;
+  size_t t = GROUP_ID(2), out = (t * n_splits + split) * NH + h0;
+  int seen = p0 + (int)t + 1, n = seen < window ? seen : window;
+  view a = {w_codes, c_codes, w_scales, c_scales, w_rope, c_rope, idx + t * K, seen - n, n, cap};
+#if SEL == 1
+  n += seen / ratio;
+#elif SEL == 2
+  n += seen / 4 < K ? seen / 4 : K;
+#endif
+  long v0 = (long)split * rows_per_split, v1 = v0 + rows_per_split;
+  if (v0 > n) v0 = n;
+  if (v1 > n) v1 = n;
+#if L == 1
+  attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2);
+#else
+  LOCAL pad p;
+  attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2, &p, LOCAL_ID(0));
+#endif
+}

@@ -1,0 +1,141 @@
+/* index_score: the indexer's scores of cache rows. The contract is in kernels/ops.h.
+ * Lanes are rows, as they lie. A work-item has RT vectors of VW rows and TB tokens; HT heads at a time (HT divides NH) stay in registers.
+ *   UNPACK 1   keys are decoded once into the work-item's own array: where that is a cache and many heads and tokens share it
+ *   UNPACK 0   keys are decoded as they are used
+ *   L > 1      the queries of HT heads lie in local memory, [column][head] */
+#include "cache.clh"
+#define WORDS CEIL_DIV(IH, 8)
+#define GROUPS CEIL_DIV(IH, FP4_GROUP)
+#define LANES (16 / VW) /* vectors a tile */
+
+#if EXACT
+#define CODE float
+#else
+#define CODE uint
+#endif
+
+/* Vector number g of the cache, counted in VW rows. */
+#define TILE_OF(g) ((size_t)((g) / LANES))
+#define LANE_OF(g) ((g) % LANES * VW)
+
+FN F scale_at(GLOBAL const uchar *scales, int g, int group)
+{
+  return e8m0s(TO_U(VLOAD(scales + (TILE_OF(g) * GROUPS + group) * 16 + LANE_OF(g))));
+}
+
+#if UNPACK && !EXACT
+FN void unpack(GLOBAL const CODE *codes, GLOBAL const uchar *scales, int g, F *key)
+{
+  for (int group = 0; group < GROUPS; group++) {
+    F scale = scale_at(scales, g, group);
+    for (int word = group * 4; word < group * 4 + 4 && word < WORDS; word++) {
+      U eight = VLOAD(codes + (TILE_OF(g) * WORDS + word) * 16 + LANE_OF(g));
+      UNROLL for (int i = 0; i < 8; i++)
+        if (word * 8 + i < IH) key[(word * 8 + i) * RT] = e2m1s(eight >> (U)(4 * i)) * scale;
+    }
+  }
+}
+#endif
+
+#if L > 1
+#define QUERY(h, k) q[(k) * HT + (h)]
+#define Q_SPACE LOCAL_PTR
+#else
+#define QUERY(h, k) q[(h) * IH + (k)]
+#define Q_SPACE GLOBAL
+#endif
+
+#define STEP(k) \
+  UNROLL for (int h = 0; h < HT; h++) { \
+    F y = (F)(QUERY(h, k)); \
+    UNROLL for (int j = 0; j < RT; j++) acc[h][j] = FMA(y, x[j], acc[h][j]); \
+  }
+
+/* HT heads times RT vectors of rows; g: the vectors' numbers, key: their unpacked keys [column][RT]. */
+FN void dots(Q_SPACE const float *q, GLOBAL const CODE *codes, GLOBAL const uchar *scales, const int *g, const F *key, F acc[HT][RT])
+{
+  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < RT; j++) acc[h][j] = (F)(0.0f);
+  F x[RT];
+#if EXACT
+  for (int k = 0; k < IH; k++) {
+    UNROLL for (int j = 0; j < RT; j++) x[j] = VLOAD(codes + (TILE_OF(g[j]) * IH + k) * 16 + LANE_OF(g[j]));
+    STEP(k)
+  }
+#elif UNPACK
+  for (int k = 0; k < IH; k++) {
+    UNROLL for (int j = 0; j < RT; j++) x[j] = key[k * RT + j];
+    STEP(k)
+  }
+#else
+  for (int group = 0; group < GROUPS; group++) {
+    F scale[RT];
+    U eight[RT];
+    UNROLL for (int j = 0; j < RT; j++) scale[j] = scale_at(scales, g[j], group);
+    for (int word = group * 4; word < group * 4 + 4 && word < WORDS; word++) {
+      UNROLL for (int j = 0; j < RT; j++) eight[j] = VLOAD(codes + (TILE_OF(g[j]) * WORDS + word) * 16 + LANE_OF(g[j]));
+      UNROLL for (int i = 0; i < (IH < 8 ? IH : 8); i++) {
+        UNROLL for (int j = 0; j < RT; j++) x[j] = e2m1s(eight[j] >> (U)(4 * i)) * scale[j];
+        STEP(word * 8 + i)
+      }
+    }
+  }
+#endif
+}
+
+FN void put(F v, int row, int limit, GLOBAL float *s)
+{
+  if (row + VW <= limit) VSTORE(v, s);
+  else {
+    float a[VW];
+    VSTORE(v, a);
+    for (int k = 0; row + k < limit; k++) s[k] = a[k];
+  }
+}
+
+KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL const CODE *codes, GLOBAL const uchar *scales, GLOBAL float *S, int T,
+                        int p0, int row0, int n_rows, int lds, float wscale)
+{
+#if L > 1
+  LOCAL float q[HT * IH];
+#endif
+#if UNPACK && !EXACT
+  F key[IH * RT];
+#else
+  const F *key = 0;
+#endif
+  int lane = LOCAL_ID(0), end = row0 + n_rows, t0 = (int)GROUP_ID(1) * TB, t1 = t0 + TB < T ? t0 + TB : T;
+  int first = row0 + (int)GROUP_ID(0) * (L * RT * VW); /* the group's first row */
+  int g[RT], real[RT];
+  if (first >= (p0 + t1) / 4) return;
+  UNROLL for (int j = 0; j < RT; j++) { /* vectors beyond the last row repeat it and are not stored */
+    real[j] = first / VW + lane * RT + j;
+    g[j] = real[j] <= (end - 1) / VW ? real[j] : (end - 1) / VW;
+  }
+#if UNPACK && !EXACT
+  UNROLL for (int j = 0; j < RT; j++) unpack(codes, scales, g[j], key + j);
+#endif
+  for (int t = t0; t < t1; t++) {
+    int seen = (p0 + t + 1) / 4, limit = seen < end ? seen : end;
+    if (first >= limit) continue;
+    F sum[RT];
+    UNROLL for (int j = 0; j < RT; j++) sum[j] = (F)(0.0f);
+    for (int h0 = 0; h0 < NH; h0 += HT) {
+      F acc[HT][RT];
+      GLOBAL const float *qh = Q + ((size_t)t * NH + h0) * IH;
+#if L > 1
+      BARRIER();
+      for (int i = lane; i < HT * IH; i += L) q[i % IH * HT + i / IH] = qh[i];
+      BARRIER();
+      dots(q, codes, scales, g, key, acc);
+#else
+      dots(qh, codes, scales, g, key, acc);
+#endif
+      UNROLL for (int h = 0; h < HT; h++) {
+        F weight = (F)(w[(size_t)t * NH + h0 + h] * wscale);
+        UNROLL for (int j = 0; j < RT; j++) sum[j] = FMA(weight, acc[h][j] < (F)(0.0f) ? (F)(0.0f) : acc[h][j], sum[j]);
+      }
+    }
+    UNROLL for (int j = 0; j < RT; j++)
+      if (real[j] * VW < limit) put(sum[j], real[j] * VW, limit, S + (size_t)t * lds + (real[j] * VW - row0));
+  }
+}

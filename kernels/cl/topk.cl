@@ -1,0 +1,169 @@
+/* topk: merges a round of scores into each token's running choice. The contract is in kernels/ops.h. A work-group is a token.
+ * Scores that may still be chosen gather in a buffer of BUF, in order; when it is full or the round ends it is merged: the K-th best key
+ * of choice and buffer is found bit by bit by counting, then both are compacted in place, so that rows stay ascending and of equal
+ * scores the lowest rows stay. From then on only scores above that key are gathered. Nothing depends on K, the rows or L being small.
+ * Keys: the scores' bits as uints in the scores' order, NaN 0, -0 as +0. BUF is a multiple of VW and at least L * VW. */
+#include "cache.clh"
+
+#if L > 1
+#define SPACE LOCAL_PTR
+#define ARRAY LOCAL
+#define SYNC() BARRIER()
+#else
+#define SPACE
+#define ARRAY
+#define SYNC()
+#endif
+
+FN uint key_of(float v)
+{
+  uint bits = AS(uint, v), m = bits & 0x7fffffffu;
+  uint key = bits >> 31 ? ~bits : bits | 0x80000000u;
+  key = m == 0u ? 0x80000000u : key;
+  return m > 0x7f800000u ? 0u : key;
+}
+
+FN U keys_of(F v)
+{
+  U bits = AS_U(v), m = bits & (U)(0x7fffffffu);
+  U key = bits > (U)(0x7fffffffu) ? ~bits : bits | (U)(0x80000000u);
+  key = m == (U)(0u) ? (U)(0x80000000u) : key;
+  return m > (U)(0x7f800000u) ? (U)(0u) : key;
+}
+
+/* The sum of v over the work-items before this one; *all: over all. */
+FN uint scan(uint v, SPACE uint *tmp, int lane, uint *all)
+{
+#if L > 1
+  tmp[lane] = v;
+  BARRIER();
+  for (int s = 1; s < L; s *= 2) {
+    uint a = lane >= s ? tmp[lane - s] : 0u;
+    BARRIER();
+    tmp[lane] += a;
+    BARRIER();
+  }
+  *all = tmp[L - 1];
+  uint before = tmp[lane] - v;
+  BARRIER();
+  return before;
+#else
+  *all = v;
+  return 0u;
+#endif
+}
+
+FN uint lanes_total(U v)
+{
+#if VW == 1
+  return v;
+#else
+  U a[1];
+  a[0] = v;
+  const uint *one = (const uint *)a;
+  uint sum = 0;
+  UNROLL for (int i = 0; i < VW; i++) sum += one[i];
+  return sum;
+#endif
+}
+
+/* How many of the choice and the buffer have a key of at least `least`. */
+FN uint count(GLOBAL const float *val, int held, SPACE const uint *key, int n, uint least, SPACE uint *tmp, int lane)
+{
+  U some = (U)(0u);
+  uint more = 0, all;
+  int i;
+  for (i = lane * VW; i + VW <= held; i += L * VW) some += keys_of(VLOAD(val + i)) >= (U)(least) ? (U)(1u) : (U)(0u);
+  for (i = held / VW * VW + lane; i < held; i += L) more += key_of(val[i]) >= least ? 1u : 0u;
+  for (i = lane * VW; i + VW <= n; i += L * VW) some += VLOAD(key + i) >= (U)(least) ? (U)(1u) : (U)(0u);
+  for (i = n / VW * VW + lane; i < n; i += L) more += key[i] >= least ? 1u : 0u;
+  scan(more + lanes_total(some), tmp, lane, &all);
+  return all;
+}
+
+/* What stays of a list: all above `least`, and of those equal to it the first until `room` are gone. *above, *equal: met so far. Every
+ * work-item gives one entry; returns its place, or -1. The counts of one turn share a scan, above in the low half. */
+FN int stay(uint key, int real, uint least, uint room, uint *above, uint *equal, SPACE uint *tmp, int lane)
+{
+  uint is_above = real && key > least, is_equal = real && key == least, all;
+  uint before = scan(is_above | is_equal << 16, tmp, lane, &all), eq = *equal + (before >> 16);
+  int place = (int)(*above + (before & 0xffffu) + (eq < room ? eq : room));
+  *above += all & 0xffffu;
+  *equal += all >> 16;
+  return is_above || (is_equal && eq < room) ? place : -1;
+}
+
+/* Merges n buffered rows; s[row] is a row's score. Returns the new count, *least the K-th best key once there are K. */
+FN int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint *key, SPACE const int *row, int n, GLOBAL const float *s, int row0, int K,
+             uint *least, SPACE uint *tmp, int lane)
+{
+  uint found = 0, above = 0, equal = 0, room;
+  if (held + n <= K) {
+    for (int i = lane; i < n; i += L) idx[held + i] = row[i], val[held + i] = s[row[i] - row0];
+    SYNC();
+    if (held + n < K) return held + n;
+  }
+  int total = held + n <= K ? held + n : held, fresh = held + n <= K ? 0 : n;
+  for (uint bit = 1u << 31; bit; bit >>= 1)
+    if (count(val, total, key, fresh, found | bit, tmp, lane) >= (uint)K) found |= bit;
+  *least = found;
+  if (!fresh) return K;
+  room = found == 0xffffffffu ? (uint)K : (uint)K - count(val, held, key, n, found + 1u, tmp, lane);
+  for (int i0 = 0; i0 < held; i0 += L) {
+    int i = i0 + lane, r = 0;
+    float v = 0.0f;
+    if (i < held) r = idx[i], v = val[i];
+    int place = stay(key_of(v), i < held, found, room, &above, &equal, tmp, lane);
+    if (place >= 0) idx[place] = r, val[place] = v;
+  }
+  for (int i0 = 0; i0 < n; i0 += L) {
+    int i = i0 + lane;
+    int place = stay(i < n ? key[i] : 0u, i < n, found, room, &above, &equal, tmp, lane);
+    if (place >= 0) idx[place] = row[i], val[place] = s[row[i] - row0];
+  }
+  SYNC();
+  return K;
+}
+
+/* Gathers the rows [i, i + VW) of each work-item as far as they are below end and may be chosen: every key while the choice is not full
+ * (open), else keys above `least`. Returns the new count of the buffer. */
+FN int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, SPACE uint *tmp, int lane)
+{
+  uint k[VW], mine = 0, all;
+  UNROLL for (int j = 0; j < VW; j++) {
+    k[j] = i + j < end ? key_of(s[i + j - row0]) : 0u;
+    mine += i + j < end && (open || k[j] > least) ? 1u : 0u;
+  }
+  int at = n + (int)scan(mine, tmp, lane, &all);
+  if (mine)
+    for (int j = 0; j < VW; j++)
+      if (i + j < end && (open || k[j] > least)) key[at] = k[j], row[at++] = i + j;
+  return n + (int)all;
+}
+
+KERNEL void topk(GLOBAL const float *S, GLOBAL int *idx, GLOBAL float *val, int T, int p0, int row0, int n_rows, int lds, int K)
+{
+  ARRAY uint key[BUF];
+  ARRAY int row[BUF];
+#if L > 1
+  LOCAL uint tmp[L];
+#else
+  uint *tmp = 0;
+#endif
+  int lane = LOCAL_ID(0), t = GROUP_ID(0), seen = (p0 + t + 1) / 4, end = row0 + n_rows < seen ? row0 + n_rows : seen;
+  int held = row0 < seen ? row0 : seen;
+  uint least = 0;
+  if (end <= row0 || K <= 0) return;
+  held = held < K ? held : K;
+  GLOBAL const float *s = S + (size_t)t * lds;
+  idx += (size_t)t * K;
+  val += (size_t)t * K;
+  if (held == K) merge(idx, val, held, key, row, 0, s, row0, K, &least, tmp, lane);
+  for (int next = row0; next < end;) {
+    int n = 0;
+    for (; next < end && n + L * VW <= BUF; next += L * VW)
+      n = gather(s, next + lane * VW, end, row0, held < K, least, key, row, n, tmp, lane);
+    SYNC();
+    held = merge(idx, val, held, key, row, n, s, row0, K, &least, tmp, lane);
+  }
+}
