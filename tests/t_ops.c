@@ -1,0 +1,141 @@
+/* Every op on every device found, against the C reference. And the verifier itself, against ops that are wrong in known ways.
+ * KOINE_TEST_DEVICE: only the device of this id, or with this in its name or platform. KOINE_TEST_OP: only this op.
+ * KOINE_TEST_SETS: parameter sets for each op and its constants (default 4). KOINE_TEST_SMALL: without the large cases.
+ * KOINE_TEST_BARE: for Oclgrind: buffers of the exact size, nothing initialised that the op should not read. KOINE_TEST_VERBOSE: a line a case. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../runtime/verify.h"
+
+static int n_failed;
+
+static void fail(const char *what, const char *detail)
+{
+  printf("FAIL %s: %s\n", what, detail);
+  n_failed++;
+}
+
+/* ---- the verifier against wrong ops ---- */
+static const koi_op *real_op;
+static koi_op fake_op;
+static int fault;
+static const char *const fault_names[] = {"wrong value", "not written", "written too much", "written before", "written behind", "input changed", "slow rounding error"};
+
+/* matvec's reference with a fault in Y (buffer 4). */
+static void wrong_ref(const koi_ref_args *a)
+{
+  float *y = a->buf[4], y0 = y[0], *last = y + a->bytes[4] / 4;
+  real_op->ref(a);
+  for (size_t i = 0; i < a->bytes[4] / 4; i++) {
+    uint32_t bits;
+    memcpy(&bits, &y[i], 4);
+    if (fault == 2 && bits == 0x7fa5c35a) y[i] = 0;
+    if (fault == 6) y[i] *= 1.001f;
+    if (bits == 0x7fa5c35a || y[i] != y[i]) continue;
+    if (fault == 0) y[i] += 1;
+    if (fault == 1) memcpy(&y[i], (const uint32_t[]){0x7fa5c35a}, 4);
+    if (fault < 2) break;
+  }
+  if (fault == 3) y[-1] = y0;
+  if (fault == 4) *last = y0;
+  if (fault == 5) ((float *)a->buf[2])[0] += 1;
+}
+
+static koine_status wrong_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+{
+  koine_status s = koi_backend_host.build(d, op, c, p, out);
+  real_op = op;
+  fake_op = *op;
+  fake_op.ref = wrong_ref;
+  if (!s) (*out)->op = &fake_op;
+  return s;
+}
+
+static koine_status refuse_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+{
+  (void)d, (void)c, (void)p, (void)out;
+  return koi_error(KOINE_ERR_DEVICE, "no compiler for %s", op->name);
+}
+
+static bool stop(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  (void)user, (void)what, (void)total;
+  return done < 1;
+}
+
+static void test_verifier(const koi_endpoint *host)
+{
+  koi_backend broken = koi_backend_host;
+  koi_device *d;
+  if (koi_backend_host.open(host, &d)) {
+    fail("verifier", koi_error_text());
+    return;
+  }
+  d->backend = &broken;
+  koi_verify_counts n;
+  koi_verify_options o = {.op = "matvec", .small = true, .counts = &n};
+  for (fault = 0; fault < (int)KOI_COUNT(fault_names); fault++) {
+    koi_text report = {0};
+    broken.build = wrong_build;
+    koine_status s = koi_verify_ops(d, &o, NULL, NULL, &report);
+    if (s != KOINE_ERR_CHECK || !n.n_wrong || !strstr(koi_error_text(), "matvec") || !strstr(koi_error_text(), "driver"))
+      fail(fault_names[fault], s == KOINE_ERR_CHECK ? koi_error_text() : "the verifier saw nothing");
+    koi_free(report.s);
+  }
+  koi_text report = {0};
+  broken.build = refuse_build;
+  if (koi_verify_ops(d, &o, NULL, NULL, &report) || !n.n_host || n.n_wrong) fail("a device that builds nothing", "expected ops on the host, none wrong");
+  o.op = NULL;
+  if (koi_verify_ops(d, &o, stop, NULL, &report) != KOINE_ERR_CANCELLED) fail("cancelling", "went on");
+  koi_free(report.s);
+  koi_backend_host.close(d);
+}
+
+/* ---- devices ---- */
+static bool named(const koi_endpoint *e)
+{
+  const char *want = getenv("KOINE_TEST_DEVICE");
+  return !want || !*want || !strcmp(e->id, want) || strstr(e->name, want) || strstr(e->platform, want);
+}
+
+static void test_device(const koi_endpoint *e)
+{
+  const char *sets = getenv("KOINE_TEST_SETS");
+  koi_verify_counts n = {0};
+  koi_verify_options o = {.op = getenv("KOINE_TEST_OP"), .max_sets = sets ? (uint32_t)atoi(sets) : 4, .small = getenv("KOINE_TEST_SMALL") != NULL,
+                          .bare = getenv("KOINE_TEST_BARE") != NULL, .verbose = getenv("KOINE_TEST_VERBOSE") != NULL, .counts = &n};
+  koi_device *d;
+  koi_text report = {0};
+  printf("== %s: %s (%s %s)\n", e->id, e->name, e->platform, e->driver);
+  fflush(stdout);
+  if (e->backend->open(e, &d)) {
+    fail(e->id, koi_error_text());
+    return;
+  }
+  uint64_t start = koi_now_ns();
+  if (koi_verify_ops(d, &o, NULL, NULL, &report)) fail(e->id, koi_error_text());
+  printf("%s%.1f s\n", report.s ? report.s : "", (double)(koi_now_ns() - start) * 1e-9);
+  koi_free(report.s);
+  e->backend->close(d);
+}
+
+int main(void)
+{
+  size_t n_tested = 0;
+  for (size_t b = 0; koi_backends[b]; b++) {
+    koi_probe p = {0};
+    if (koi_backends[b]->probe(&p)) fail(koi_backends[b]->name, koi_error_text());
+    for (size_t i = 0; i < p.n_skipped; i++) printf("skipped %s: %s\n", p.skipped[i].what, p.skipped[i].why);
+    for (size_t i = 0; i < p.n_endpoints; i++) {
+      const koi_endpoint *e = &p.endpoints[i];
+      if (e->backend == &koi_backend_host && !getenv("KOINE_TEST_BARE")) test_verifier(e);
+      if (e->usable && named(e)) test_device(e), n_tested++;
+      else printf("skipped %s: %s\n", e->id, e->usable ? "not asked for" : e->why);
+    }
+    for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
+    koi_probe_free(&p);
+  }
+  if (!n_tested) fail("devices", "none of that name");
+  printf("t_ops: %zu devices, %d failed\n", n_tested, n_failed);
+  return n_failed != 0;
+}
