@@ -26,8 +26,8 @@ static const struct { const char *name; koi_dtype dtype; unsigned bits; } dtypes
   {"F6_E2M3", KOI_DTYPE_OTHER, 6}, {"F6_E3M2", KOI_DTYPE_OTHER, 6}, {"F4", KOI_DTYPE_OTHER, 4},
 };
 
-typedef struct header { /* one file being read */
-  const char *file;
+typedef struct header { /* one header or index being read */
+  const char *file, *part;
   koi_jscan j;
   char *names; /* room for every name of the header */
   size_t used;
@@ -47,7 +47,7 @@ typedef struct entry { /* one tensor's description */
 static koine_status wrong_json(const header *h, const char *name)
 {
   char where[300];
-  snprintf(where, sizeof where, "header%s%.200s", name ? ": " : "", name ? name : "");
+  snprintf(where, sizeof where, "%s%s%.200s", h->part, name ? ": " : "", name ? name : "");
   koine_status s = koi_jscan_error(&h->j, where);
   return s == KOINE_ERR_FILE ? koi_error_prefix(s, "%s", h->file) : s;
 }
@@ -213,7 +213,7 @@ static koine_status read_shard(koi_weights *w, koi_shard *shard)
     return koi_error(KOINE_ERR_FILE, "%s: expected a header of at most %zu bytes, found one of %ju bytes (is the file whole?)", shard->path,
                      shard->bytes - 8 < MAX_HEADER_BYTES ? shard->bytes - 8 : MAX_HEADER_BYTES, (uintmax_t)n);
   if (!n || shard->data[8] != '{') return koi_error(KOINE_ERR_FILE, "%s: expected a header that begins with '{'", shard->path);
-  header h = {.file = shard->path, .j = {.s = (const char *)shard->data + 8, .n = (size_t)n}};
+  header h = {.file = shard->path, .part = "header", .j = {.s = (const char *)shard->data + 8, .n = (size_t)n}};
   h.data = shard->data + 8 + n, h.data_bytes = shard->bytes - 8 - (size_t)n;
   h.names = shard->names = koi_alloc((size_t)n + 1, 1);
   if (!h.names) return KOINE_ERR_MEMORY;
@@ -324,7 +324,7 @@ static koine_status order(const header *h, map *m)
 
 static koine_status read_index(koi_weights *w, const char *file, const char *text, size_t n, map *m)
 {
-  header h = {.file = file, .j = {.s = text, .n = n}};
+  header h = {.file = file, .part = "index", .j = {.s = text, .n = n}};
   bool seen = false;
   koine_status s = KOINE_OK;
   m->size = n + 1;
