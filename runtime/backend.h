@@ -52,6 +52,8 @@ extern const koi_backend *const koi_backends[]; /* NULL-terminated, best first *
 
 /* The device in numbers, for the rules of parameters. */
 void koi_backend_target(const koi_device *d, koi_target *t);
+/* Whether the op's parameters can be legal within the endpoint's numbers, at the model family's usual sizes: nothing is compiled. */
+bool koi_backend_fits(const koi_endpoint *e, const koi_op *op);
 /* Builds an op with its parameters before any tuning; where the compiled kernel allows smaller groups than the device says, chooses and builds
  * again. KOINE_ERR_DEVICE: the device cannot do it (the caller then uses the C reference); the message says why. */
 koine_status koi_backend_build(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel **out);

@@ -5,16 +5,38 @@
 
 const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_host, NULL};
 
-void koi_backend_target(const koi_device *d, koi_target *t)
+static void endpoint_target(const koi_endpoint *e, koi_target *t)
 {
-  const koi_endpoint *e = d->endpoint;
   *t = (koi_target){.vector_width = e->vector_width ? e->vector_width : 1,
-                    .lanes = d->lanes ? d->lanes : e->lanes,
+                    .lanes = e->lanes,
                     .max_group = e->max_group,
                     .local_bytes = e->local_bytes,
                     .n_units = e->n_units ? e->n_units : 1,
                     .local_is_global = e->local_is_global,
                     .denormals = e->denormals};
+}
+
+void koi_backend_target(const koi_device *d, koi_target *t)
+{
+  endpoint_target(d->endpoint, t);
+  if (d->lanes) t->lanes = d->lanes;
+}
+
+/* What constants usually are: only to ask whether an op fits a device at all. */
+static const struct { const char *name; int32_t value; } usual[] = {
+  {"WT", KOI_WT_FP4}, {"CARE", 1}, {"NT", 8}, {"HC", 4}, {"ITERS", 20}, {"NT_", KOI_WT_BF16}, {"NORM", 2}, {"DH", 512}, {"RD", 64},
+  {"AT", KOI_WT_BF16}, {"IH", 128}, {"NH", 64}, {"H", 64}, {"SEL", 2}};
+
+bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)
+{
+  koi_target t;
+  int32_t c[KOI_MAX_CONSTS] = {0}, p[KOI_MAX_PARAMS] = {0};
+  endpoint_target(e, &t);
+  for (size_t i = 0; i < koi_op_n_consts(op); i++)
+    for (size_t j = 0; j < KOI_COUNT(usual); j++)
+      if (!strcmp(op->consts[i], usual[j].name)) c[i] = usual[j].value;
+  koi_op_defaults(op, &t, c, p);
+  return !op->legal || op->legal(&t, c, p);
 }
 
 koine_status koi_backend_build(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel **out)

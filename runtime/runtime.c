@@ -229,6 +229,13 @@ void koi_runtime_note_host_op(koine_runtime *rt, size_t i, const char *op)
   snprintf(why + n, room - n, "%s %s", n ? "," : "done on the host:", op);
 }
 
+static void note_unfit_ops(koine_runtime *rt)
+{
+  for (size_t i = 0; i < rt->n_endpoints; i++)
+    for (size_t j = 0; koi_ops[j] && rt->endpoints[i].type != KOINE_DEVICE_HOST; j++)
+      if (!koi_backend_fits(&rt->endpoints[i], koi_ops[j])) koi_runtime_note_host_op(rt, i, koi_ops[j]->name);
+}
+
 /* ---- public ------------------------------------------------------------------------------------------------------------ */
 koine_status koi_runtime_make(koi_topo *topo, koi_probe *p, koine_runtime **out)
 {
@@ -238,6 +245,7 @@ koine_status koi_runtime_make(koi_topo *topo, koi_probe *p, koine_runtime **out)
     rt->topo = topo, rt->skipped = p->skipped, rt->n_skipped = p->n_skipped;
     p->skipped = NULL, p->n_skipped = 0;
     s = make_cards(rt, p);
+    if (!s) note_unfit_ops(rt);
   } else
     koi_topo_close(topo);
   for (size_t i = 0; i < p->n_endpoints; i++) p->endpoints[i].backend->unprobe(&p->endpoints[i]);

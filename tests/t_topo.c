@@ -96,7 +96,7 @@ static const koi_backend driver = {.name = "opencl", .unprobe = unprobe};
 static void add(koi_probe *p, const char *id, const char *name, const char *platform, koine_device_type type, uint64_t gib, int bus)
 {
   koi_endpoint e = {.backend = &driver, .type = type, .memory_bytes = gib << 30, .max_buffer_bytes = gib << 28, .has_pci = bus >= 0,
-                    .pci_bus = (uint32_t)(bus < 0 ? 0 : bus), .n_units = 8, .usable = true, .subgroup_sizes = {32, 64}};
+                    .pci_bus = (uint32_t)(bus < 0 ? 0 : bus), .n_units = 8, .max_group = 256, .local_bytes = 64 << 10, .usable = true, .subgroup_sizes = {32, 64}};
   snprintf(e.id, sizeof e.id, "%s", id);
   snprintf(e.name, sizeof e.name, "%s", name);
   snprintf(e.platform, sizeof e.platform, "%s", platform);
@@ -181,6 +181,8 @@ static void test_texts(void)
   koi_runtime_note_host_op(rt, 0, "topk");
   koi_runtime_note_host_op(rt, 0, "attn");
   CHECK(!strcmp(rt->endpoints[0].why, "done on the host: topk, attn"));
+  rt->endpoints[1].local_bytes = 512; /* too little for work-groups that share anything */
+  CHECK(koi_backend_fits(&rt->endpoints[0], &koi_op_attn) && !koi_backend_fits(&rt->endpoints[1], &koi_op_attn));
   char *s;
   CHECK(!koine_runtime_describe(rt, false, &s));
   static const char *const expected[] = {"Package 1:", "NUMA node 1: 128.0 GiB", "PCI 0000:83:00.0 (8086:56c0), link 15.8 GB/s, NUMA node 1", "cl4: RX 7900 XTX",
