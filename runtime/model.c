@@ -179,8 +179,8 @@ static koine_status check_ids(const koi_tensor *t, uint32_t n_experts, uint32_t 
 {
   size_t size = koi_dtype_bytes(t->dtype), n = t->bytes / size;
   for (size_t i = 0; i < n; i++) {
-    int64_t id;
-    int32_t id32;
+    int64_t id = 0;
+    int32_t id32 = 0;
     memcpy(size == 8 ? (void *)&id : (void *)&id32, t->data + i * size, size);
     if (size == 4) id = id32;
     if (id < 0 || id >= n_experts)
@@ -278,13 +278,22 @@ static koine_status bind_model(binder *b)
   return s;
 }
 
-static void warn_unused(const binder *b)
+/* Tensors that found no role are worth a note, but a layer that the config does not have means that the two do not belong together. */
+static koine_status check_unused(const binder *b)
 {
-  size_t n = 0, first = 0;
-  for (size_t i = koi_weights_count(b->m->weights); i-- > 0;)
-    if (!b->used[i] && strncmp(koi_weights_at(b->m->weights, i)->name, "mtp.", 4)) n++, first = i;
-  if (n)
-    koi_log(KOINE_LOG_WARNING, "%s: tensors without a role are not used: %zu, the first is %.200s", b->m->path, n, koi_weights_at(b->m->weights, first)->name);
+  size_t n = 0;
+  const koi_tensor *first = NULL;
+  for (size_t i = koi_weights_count(b->m->weights); i-- > 0;) {
+    const koi_tensor *t = koi_weights_at(b->m->weights, i);
+    unsigned layer;
+    if (b->used[i] || !strncmp(t->name, "mtp.", 4)) continue;
+    if (sscanf(t->name, "layers.%9u.", &layer) == 1 && layer >= b->m->config.n_layers)
+      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected layers 0 to %u as num_hidden_layers says, found layer %u", t->file, t->name,
+                       b->m->config.n_layers - 1, layer);
+    n++, first = t;
+  }
+  if (n) koi_log(KOINE_LOG_WARNING, "%s: tensors without a role are not used: %zu, the first is %.200s", b->m->path, n, first->name);
+  return KOINE_OK;
 }
 
 koine_status koi_model_bind(koine_model *m, const uint32_t *ratios)
@@ -297,7 +306,7 @@ koine_status koi_model_bind(koine_model *m, const uint32_t *ratios)
     m->layers[i].ratio = ratios[i], m->layers[i].hash = m->config.hash[i];
     s = bind_layer(&b, i);
   }
-  if (!s && m->weights) warn_unused(&b);
+  if (!s && m->weights) s = check_unused(&b);
   koi_free(b.used);
   return s;
 }

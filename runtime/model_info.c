@@ -154,9 +154,11 @@ static void weights_text(koi_text *o, const koine_model *m, const totals *t)
   koi_text_add(o, "%s\n", m->weights ? ", as stored, scales included" : ", as the config says, scales included");
   shares_text(o, "precision", t->dtypes, KOI_N_DTYPES);
   shares_text(o, "role", t->roles, t->n_roles);
-  if (m->n_mtp_tensors) koi_text_add(o, "MTP blocks    %ju tensors, %ju bytes in files: recognised, not used\n", (uintmax_t)m->n_mtp_tensors, (uintmax_t)m->mtp_bytes);
+  if (m->n_mtp_tensors && m->weights)
+    koi_text_add(o, "MTP blocks    %ju tensors, %ju bytes: recognised, not used\n", (uintmax_t)m->n_mtp_tensors, (uintmax_t)m->mtp_bytes);
   if (m->index.n_tensors)
-    koi_text_add(o, "index         %zu tensors in %zu files, total_size %ju bytes\n", m->index.n_tensors, m->index.n_files, (uintmax_t)m->index.total_bytes);
+    koi_text_add(o, "index         %zu tensors in %zu files, %zu of them of MTP blocks; total_size %ju bytes, MTP blocks included\n", m->index.n_tensors,
+                 m->index.n_files, m->index.n_mtp, (uintmax_t)m->index.total_bytes);
 }
 
 static void caches_text(koi_text *o, const koine_model *m, const uint64_t *contexts, size_t n)

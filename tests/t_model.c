@@ -175,6 +175,8 @@ static void test_extra(void **state)
   assert_int_equal(m->n_mtp_tensors, 1);
   assert_int_equal(m->mtp_bytes, 12);
   koi_model_close(m);
+  remake_add(&r, "layers.4.attn.attn_sink", "F32", shape, 1, 8);
+  expect_refused(&r, "layers.4.attn.attn_sink: expected layers 0 to 3", "one layer too many");
   remake_free(&r);
 }
 
