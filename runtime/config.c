@@ -291,7 +291,9 @@ static koine_status read_rope(const reader *r, koi_config *c, bool compressed)
   if (nested && !s) s = read_object(&all, "compress", "rope_parameters.compress.", &compress);
   if (!s && main.object) s = read_rope_type(&main, &yarn);
   if (s) return s;
-  if (yarn) return koi_error(KOINE_ERR_FILE, "%s: rope_parameters.main.rope_type: expected \"default\" (no YaRN outside the compressed layers), found \"yarn\"", r->where);
+  if (yarn)
+    return koi_error(KOINE_ERR_FILE, "%s: rope_parameters.main.rope_type: expected \"default\" (no YaRN outside the compressed layers), found \"yarn\"",
+                     r->where);
   if (get(r, "qk_rope_head_dim")) s = read_u32(r, "qk_rope_head_dim", 1, 1 << 13, &c->rope_dim);
   if (!s) s = read_partial(r, c);
   if (!s) s = read_partial(&main, c);

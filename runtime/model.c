@@ -2,6 +2,7 @@
  * Owns: koine_model. Does not read any file format, and knows nothing of devices.
  * Invariant: a model that opened has every weight its config asks for, in a dtype and shape that its role allows. */
 #include "model.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -318,9 +319,10 @@ static koine_status read_config(koine_model *m, uint32_t **ratios)
   char *file = koi_format("%s/config.json", m->path), *text = NULL;
   size_t n;
   koine_status s = file ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s && stat(m->path, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder, found nothing of this name", m->path);
+  if (!s && stat(m->path, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder: %s", m->path, strerror(errno));
   else if (!s && !S_ISDIR(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder with config.json, found a file", m->path);
-  else if (!s && stat(file, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected the model's config, found no such file", file);
+  else if (!s && stat(file, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected the model's config: %s", file, strerror(errno));
+  else if (!s && !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", file);
   if (!s) s = koi_file_read(file, MAX_CONFIG_BYTES, &text, &n);
   if (!s) s = koi_config_parse(text, n, file, &m->config, ratios);
   koi_free(text);
@@ -348,7 +350,8 @@ static koine_status read_weights(koine_model *m)
     m->runnable = true;
     count_mtp(m);
     if (!koi_weights_find(m->weights, "embed.weight") && koi_weights_find(m->weights, "embed_tokens.weight"))
-      s = koi_error(KOINE_ERR_FILE, "%s: expected tensors named as DeepSeek publishes them (embed.weight), found a copy with the Hugging Face library's names (embed_tokens.weight)", m->path);
+      s = koi_error(KOINE_ERR_FILE, "%s: expected tensors named as DeepSeek publishes them (embed.weight), found the Hugging Face library's names "
+                    "(embed_tokens.weight)", m->path);
     return s;
   }
   m->missing = koi_strdup(absent);

@@ -191,7 +191,8 @@ static void head_json(koi_text *o, const koine_model *m)
   number sizes[N_SIZES];
   koi_text_add(o, "{\n  \"model\": ");
   koi_text_json(o, m->path);
-  koi_text_add(o, ",\n  \"architecture\": \"deepseek_v4\",\n  \"state\": \"%s\",\n  \"has_weights\": %s,\n  \"missing\": ", state(m), m->runnable ? "true" : "false");
+  koi_text_add(o, ",\n  \"architecture\": \"deepseek_v4\",\n  \"state\": \"%s\",\n  \"has_weights\": %s,\n  \"missing\": ", state(m),
+               m->runnable ? "true" : "false");
   koi_text_json(o, m->missing);
   koi_text_add(o, ",\n  \"layers\": {\"total\": %u, \"sliding\": %u, \"csa\": %u, \"hca\": %u, \"hash_routed\": %u},\n  \"ratios\": [", c->n_layers, n.sliding,
                n.csa, n.hca, c->n_hash_layers);
@@ -199,11 +200,12 @@ static void head_json(koi_text *o, const koine_model *m)
   koi_text_add(o, "],\n  \"sizes\": {");
   list_sizes(c, sizes);
   for (size_t i = 0; i < N_SIZES; i++) koi_text_add(o, "%s\"%s\": %ju", i ? ", " : "", sizes[i].key, (uintmax_t)sizes[i].value);
-  koi_text_add(o, "},\n  \"routing\": \"%s\", \"routing_scale\": %.9g, \"swiglu_limit\": %.9g, \"rope_theta\": %.17g, \"compress_rope_theta\": %.17g,\n  \"yarn\": ",
-               score_name(c->score), (double)c->route_scale, (double)c->swiglu_limit, c->rope_theta, c->compress_theta);
+  koi_text_add(o, "},\n  \"routing\": \"%s\", \"routing_scale\": %.9g, \"swiglu_limit\": %.9g,\n", score_name(c->score), (double)c->route_scale,
+               (double)c->swiglu_limit);
+  koi_text_add(o, "  \"rope_theta\": %.17g, \"compress_rope_theta\": %.17g, \"yarn\": ", c->rope_theta, c->compress_theta);
   if (c->yarn.on)
-    koi_text_add(o, "{\"factor\": %.9g, \"original\": %ju, \"beta_fast\": %.9g, \"beta_slow\": %.9g},\n", (double)c->yarn.factor, (uintmax_t)c->yarn.original,
-                 (double)c->yarn.beta_fast, (double)c->yarn.beta_slow);
+    koi_text_add(o, "{\"factor\": %.9g, \"original\": %ju, \"beta_fast\": %.9g, \"beta_slow\": %.9g},\n", (double)c->yarn.factor,
+                 (uintmax_t)c->yarn.original, (double)c->yarn.beta_fast, (double)c->yarn.beta_slow);
   else koi_text_add(o, "null,\n");
 }
 
@@ -214,7 +216,8 @@ static void weights_json(koi_text *o, const koine_model *m, const totals *t)
   shares_json(o, "by_precision", t->dtypes, KOI_N_DTYPES);
   shares_json(o, "by_role", t->roles, t->n_roles);
   koi_text_add(o, "  \"mtp\": {\"tensors\": %ju, \"bytes\": %ju},\n", (uintmax_t)m->n_mtp_tensors, (uintmax_t)m->mtp_bytes);
-  koi_text_add(o, "  \"index\": {\"tensors\": %zu, \"files\": %zu, \"total_size\": %ju},\n", m->index.n_tensors, m->index.n_files, (uintmax_t)m->index.total_bytes);
+  koi_text_add(o, "  \"index\": {\"tensors\": %zu, \"files\": %zu, \"total_size\": %ju},\n", m->index.n_tensors, m->index.n_files,
+               (uintmax_t)m->index.total_bytes);
 }
 
 static void caches_json(koi_text *o, const koine_model *m, const uint64_t *contexts, size_t n)

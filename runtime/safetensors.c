@@ -453,7 +453,7 @@ koine_status koi_safetensors_open(const char *path, koi_weights **out)
   char *index = koi_format("%s/model.safetensors.index.json", path);
   koi_weights *w = index ? koi_alloc(1, sizeof *w) : NULL;
   koine_status s = w ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s && !stat(index, &st)) s = open_indexed(w, path, index);
+  if (!s && !stat(index, &st)) s = S_ISREG(st.st_mode) ? open_indexed(w, path, index) : koi_error(KOINE_ERR_FILE, "%s: expected a regular file", index);
   else if (!s) {
     s = open_some(w, path, single, 1);
     if (!s && w->absent) s = check_no_shards(path);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -308,11 +309,14 @@ static void test_folders(void **state)
   koine_model *m;
   char *folder = remake_mkdir(), path[4200];
   snprintf(path, sizeof path, "%s/config.json", folder);
-  expect_error(koi_model_open(folder, &m), "found no such file", "no config");
+  expect_error(koi_model_open(folder, &m), "config.json: expected the model's config: No such file", "no config");
+  assert_int_equal(mkfifo(path, 0600), 0);
+  expect_error(koi_model_open(folder, &m), "config.json: expected a regular file", "a pipe");
+  unlink(path);
   copy_config(folder, "tiny-quant");
   expect_error(koi_model_open(path, &m), "found a file", "a file");
   snprintf(path, sizeof path, "%s/none", folder);
-  expect_error(koi_model_open(path, &m), "found nothing of this name", "nothing");
+  expect_error(koi_model_open(path, &m), "expected a model's folder: No such file", "nothing");
 
   assert_int_equal(koi_model_open(folder, &m), KOINE_OK); /* a config alone */
   assert_false(m->runnable);
