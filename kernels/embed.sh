@@ -7,7 +7,7 @@ LC_ALL=C
 export LC_ALL
 dir=${1:?usage: embed.sh DIR}
 
-complete() { # the text of one kernel file with everything it needs
+whole_text() { # of one kernel file: with everything it needs
   awk -v dir="$dir" -v first="$1" '
     function emit(name,    path, line, n, got, part) {
       if (name in seen) return
@@ -40,7 +40,7 @@ echo 'const struct koi_source koi_sources[] = {'
 for file in "$dir"/*.cl; do
   [ -e "$file" ] || continue
   name=$(basename "$file" .cl)
-  text=$(complete "$name.cl")
+  text=$(whole_text "$name.cl")
   printf '  {"%s",\n' "$name"
   printf '%s\n' "$text" | sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/??/?\\?/g' -e 's/^/   "/' -e 's/$/\\n"/'
   echo '  },'
