@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include "backend.h"
 #include "model.h"
+#include "rope.h"
 
 /* ---- weights on the device ---- */
 typedef struct koi_mat_part { /* what one buffer holds: units [unit0, unit1), tiles [tile0, tile1) of each unit's stack */
@@ -102,10 +103,4 @@ koine_status koi_exec_clear(koi_exec *x);
 /* ---- upload.c ---- */
 koine_status koi_upload(koi_exec *x, koine_progress_fn *progress, void *user);
 void koi_upload_free(koi_exec *x);
-
-/* ---- rope.c ---- */
-/* Frequencies [rd/2] of the plain and of the compressed layers, in float32 as the reference computes them. */
-void koi_rope_freqs(const koi_config *c, bool compressed, float *freq);
-/* cos/sin pairs [rd/2][2] of a position. */
-void koi_rope_row(const float *freq, uint32_t rd, uint64_t position, float *row);
 #endif

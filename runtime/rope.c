@@ -2,7 +2,7 @@
  * a device's own sin and cos, or one more bit in the angle, would show in the logits. */
 #include <math.h>
 #include <stdlib.h>
-#include "exec.h"
+#include "rope.h"
 
 /* The dimension at which `rotations` full turns fit into the original context. */
 static double correction_dim(const koi_config *c, double rotations)

@@ -160,11 +160,30 @@ static void log_line(void *user, koine_log_level level, const char *line)
   printf("note: %s\n", line);
 }
 
+/* Whether the device that is asked for is here at all. */
+static int device_is_here(const koine_runtime *rt, const char *wanted)
+{
+  for (size_t i = 0; i < koine_runtime_n_devices(rt); i++) {
+    koine_device_info d;
+    if (koine_runtime_device(rt, i, &d)) continue;
+    const char *texts[] = {d.id, d.name, d.vendor, d.platform};
+    for (size_t j = 0; j < sizeof texts / sizeof *texts; j++)
+      if (strcasestr(texts[j], wanted)) return 1;
+  }
+  return 0;
+}
+
 int main(int argc, char **argv)
 {
   koine_runtime *rt;
   koine_log_set(log_line, NULL);
   if (koine_runtime_open(NULL, &rt)) return printf("%s\n", koine_last_error()), 1;
+  const char *wanted = getenv("KOINE_TEST_DEVICE");
+  if (wanted && !device_is_here(rt, wanted)) {
+    printf("skip: no device %s here\n", wanted);
+    koine_runtime_close(rt);
+    return 77;
+  }
   for (int i = 1; i < argc; i++) test_model(rt, argv[i]);
   koine_runtime_close(rt);
   printf("%d passed, %d failed, %d skipped\n", n_passed, n_failed, n_skipped);
