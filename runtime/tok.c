@@ -40,6 +40,7 @@ void koi_tok_free(koi_tok *tok)
   for (size_t i = 0; tok->added && i < tok->n_added; i++) {
     koi_free(tok->added[i].text);
     koi_free(tok->added[i].name);
+    koi_free(tok->added[i].shown);
   }
   for (size_t i = 0; i < tok->n_levels; i++)
     if (tok->level[i].code) pcre2_code_free(tok->level[i].code);
@@ -148,32 +149,37 @@ static bool left_out(const koi_tok *tok, int32_t id, unsigned flags)
   return (tok->bpe.flags[id] & KOI_TOK_PIECE_SPECIAL) && !(flags & KOI_TOK_SPECIAL);
 }
 
-koine_status koi_tok_decode(const koi_tok *tok, const int32_t *ids, size_t n, unsigned flags, char **text, size_t *n_bytes)
+void koi_tok_piece(const koi_tok *tok, int32_t id, const char **bytes, size_t *n)
 {
   const koi_tok_bpe *b = &tok->bpe;
-  size_t total = 1;
+  *bytes = "", *n = 0;
+  if (id < 0 || (size_t)id >= b->n_vocab || !(b->flags[id] & KOI_TOK_PIECE_USED)) return;
+  *bytes = b->pool + b->at[id], *n = b->len[id];
+  for (size_t i = 0; (b->flags[id] & KOI_TOK_PIECE_RENAMED) && i < tok->n_added; i++)
+    if (tok->added[i].id == id) *bytes = tok->added[i].shown, *n = tok->added[i].n_shown;
+}
+
+koine_status koi_tok_decode(const koi_tok *tok, const int32_t *ids, size_t n, unsigned flags, char **text, size_t *n_bytes)
+{
+  const char *piece;
+  size_t total = 1, len;
   for (size_t i = 0; i < n; i++) {
-    if (ids[i] < 0 || (size_t)ids[i] >= b->n_vocab)
-      return koi_error(KOINE_ERR_ARG, "id %d at position %zu is outside the vocabulary of %zu", ids[i], i, b->n_vocab);
-    if (!left_out(tok, ids[i], flags) && !koi_add(total, b->len[ids[i]], &total)) return koi_error(KOINE_ERR_MEMORY, "text too large");
+    if (ids[i] < 0 || (size_t)ids[i] >= tok->bpe.n_vocab)
+      return koi_error(KOINE_ERR_ARG, "id %d at position %zu is outside the vocabulary of %zu", ids[i], i, tok->bpe.n_vocab);
+    koi_tok_piece(tok, ids[i], &piece, &len);
+    if (!left_out(tok, ids[i], flags) && !koi_add(total, len, &total)) return koi_error(KOINE_ERR_MEMORY, "text too large");
   }
   char *s = koi_realloc(NULL, total, 1), *to = s;
   if (!s) return KOINE_ERR_MEMORY;
   for (size_t i = 0; i < n; i++) {
     if (left_out(tok, ids[i], flags)) continue;
-    memcpy(to, b->pool + b->at[ids[i]], b->len[ids[i]]);
-    to += b->len[ids[i]];
+    koi_tok_piece(tok, ids[i], &piece, &len);
+    memcpy(to, piece, len);
+    to += len;
   }
   *to = 0;
   *text = s, *n_bytes = total - 1;
   return KOINE_OK;
-}
-
-void koi_tok_piece(const koi_tok *tok, int32_t id, const char **bytes, size_t *n)
-{
-  bool known = id >= 0 && (size_t)id < tok->bpe.n_vocab && tok->bpe.pool;
-  *bytes = known ? tok->bpe.pool + tok->bpe.at[id] : "";
-  *n = known ? tok->bpe.len[id] : 0;
 }
 
 /* ---- questions ---- */

@@ -111,6 +111,16 @@ static koine_status read_added(json_object *list, koi_tok *tok)
   return koi_tok_bpe_index(&tok->bpe);
 }
 
+/* `tokenizers` decodes a token whose text the normaliser changes to the changed text. */
+static koine_status rename_token(koi_tok *tok, koi_tok_added *a)
+{
+  a->shown = koi_alloc(a->n + 1, 1);
+  if (!a->shown) return KOINE_ERR_MEMORY;
+  if (!koi_tok_bpe_unmap(a->text, a->n, a->shown, &a->n_shown)) memcpy(a->shown, a->text, a->n_shown = a->n);
+  tok->bpe.flags[a->id] |= KOI_TOK_PIECE_RENAMED;
+  return KOINE_OK;
+}
+
 /* The texts that are looked for: those marked normalized as the normaliser leaves them. */
 static koine_status index_added(koi_tok *tok)
 {
@@ -119,6 +129,7 @@ static koine_status index_added(koi_tok *tok)
     a->n = strlen(a->name);
     if (a->normalized) {
       koine_status s = koi_tok_norm_run(tok->norm, tok->n_norms, a->name, a->n, &a->text, &a->n);
+      if (s == KOINE_OK && a->text && strcmp(a->text, a->name)) s = rename_token(tok, a);
       if (s != KOINE_OK) return s;
     }
     if (!a->text) a->text = koi_strdup(a->name);

@@ -37,7 +37,8 @@ enum {
   KOI_TOK_PIECE_USED = 1,    /* a token has this id */
   KOI_TOK_PIECE_MAPPED = 2,  /* the file writes it in byte-level letters: plain text can give it */
   KOI_TOK_PIECE_ADDED = 4,
-  KOI_TOK_PIECE_SPECIAL = 8
+  KOI_TOK_PIECE_SPECIAL = 8,
+  KOI_TOK_PIECE_RENAMED = 16 /* decodes to koi_tok_added.shown */
 };
 
 typedef struct koi_tok_entry koi_tok_entry; /* one cached word */
@@ -121,7 +122,8 @@ koine_status koi_tok_split_run(const koi_tok_level *level, size_t n_levels, koi_
 typedef struct koi_tok_added {
   char *text; /* as it is looked for: normalised where the file says so */
   char *name; /* as the file writes it */
-  size_t n;
+  char *shown; /* what it decodes to, as bytes, where normalising changed the text; else NULL */
+  size_t n, n_shown;
   int32_t id;
   bool special, single_word, lstrip, rstrip, normalized;
 } koi_tok_added;

@@ -204,7 +204,7 @@ static koine_status compile(const char *what, const char *source, size_t n_sourc
   if (!context) return koi_error(KOINE_ERR_MEMORY, "%s: out of host memory for a pattern", what);
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit(context, 100);
-  pcre2_code *code = pcre2_compile((PCRE2_SPTR)s, n, options | PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context);
+  pcre2_code *code = pcre2_compile((PCRE2_SPTR)s, n, options | PCRE2_UTF, &error, &offset, context);
   pcre2_compile_context_free(context);
   if (!code) {
     PCRE2_UCHAR text[128] = "";
@@ -224,7 +224,7 @@ koine_status koi_tok_pattern_compile(const char *what, const char *pattern, size
   size_t n_translated = text.len;
   if (s == KOINE_OK) s = koi_text_take(&text, &translated);
   else koi_free(text.s);
-  if (s == KOINE_OK) s = compile(what, pattern, n, translated, n_translated, PCRE2_MULTILINE, out);
+  if (s == KOINE_OK) s = compile(what, pattern, n, translated, n_translated, PCRE2_MULTILINE | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, out);
   koi_free(translated);
   return s;
 }
