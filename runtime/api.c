@@ -35,6 +35,11 @@ koine_status koine_model_synthetic(const koine_shape *shape, koine_model **out)
 
 void koine_model_close(koine_model *model) { koi_model_close(model); }
 
+koine_status koine_model_get_info(const koine_model *model, koine_model_info *out)
+{
+  return model && out ? koi_model_get_info(model, out) : missing("koine_model_get_info");
+}
+
 koine_status koine_model_describe(const koine_model *model, const uint64_t *contexts, size_t n_contexts, bool json, char **out)
 {
   if (!model || !out || (n_contexts && !contexts)) return missing("koine_model_describe");
