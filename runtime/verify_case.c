@@ -111,7 +111,8 @@ void koi_verify_bound_rows(koi_verify_job *j, int slot, size_t n, float relative
   float *bound = bounds(j, slot);
   for (size_t i = 0; bound && i < j->slot[slot].bytes / 4; i += n) {
     float most = 0;
-    for (size_t k = 0; k < n; k++) most = fmaxf(most, fabsf(want[i + k])); /* what was not written is NaN and does not count */
+    for (size_t k = 0; k < n; k++)
+      if (fabsf(want[i + k]) > most) most = fabsf(want[i + k]); /* what was not written is NaN and does not count */
     for (size_t k = 0; k < n; k++) bound[i + k] = relative * most;
   }
 }
@@ -120,5 +121,5 @@ void koi_verify_bound_each(koi_verify_job *j, int slot, float relative, float le
 {
   const float *want = (const float *)j->slot[slot].want;
   float *bound = bounds(j, slot);
-  for (size_t i = 0; bound && i < j->slot[slot].bytes / 4; i++) bound[i] = fmaxf(relative * fabsf(want[i]), least);
+  for (size_t i = 0; bound && i < j->slot[slot].bytes / 4; i++) bound[i] = relative * fabsf(want[i]) > least ? relative * fabsf(want[i]) : least;
 }

@@ -4,8 +4,8 @@
 #include "ref.h"
 #include "verify.h"
 
-/* What an output holds before the op runs: a NaN that no op makes. */
-#define KOI_VERIFY_POISON 0x7fa5c35au
+/* What an output holds before the op runs: a quiet NaN that no op makes. */
+#define KOI_VERIFY_POISON 0x7fe5c35au
 /* Allowed error of a sum of products, relative to the sum of their magnitudes. */
 #define KOI_VERIFY_TOLERANCE 4e-6f
 

@@ -183,7 +183,8 @@ static void make_route(koi_verify_job *j)
         else ((uint16_t *)j->slot[1].in)[e] = 0x3e00;
         z[t * ld + e] = (float)twin * 0.75f - 1.5f;
       }
-    else if (j->v->how & WILD) z[t * ld + (size_t)koi_verify_below(j, (int32_t)n_experts)] = 200;
+    else if ((j->v->how & WILD) && c[0] == 2) /* where all chosen sigmoids vanish there is nothing to compare */
+      z[t * ld + (size_t)((const int32_t *)j->slot[3].in)[(size_t)((const int32_t *)j->slot[2].in)[t] * n_used]] = 200;
     if (!c[1]) part(j, z + t * ld, n_experts);
   }
 }

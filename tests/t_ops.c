@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../runtime/verify.h"
+#include "../runtime/verify_case.h"
 
 static int n_failed;
 
@@ -29,11 +29,11 @@ static void wrong_ref(const koi_ref_args *a)
   for (size_t i = 0; i < a->bytes[4] / 4; i++) {
     uint32_t bits;
     memcpy(&bits, &y[i], 4);
-    if (fault == 2 && bits == 0x7fa5c35a) y[i] = 0;
+    if (fault == 2 && bits == KOI_VERIFY_POISON) y[i] = 0;
     if (fault == 6) y[i] *= 1.001f;
-    if (bits == 0x7fa5c35a || y[i] != y[i]) continue;
+    if (bits == KOI_VERIFY_POISON || y[i] != y[i]) continue;
     if (fault == 0) y[i] += 1;
-    if (fault == 1) memcpy(&y[i], (const uint32_t[]){0x7fa5c35a}, 4);
+    if (fault == 1) memcpy(&y[i], &(const uint32_t){KOI_VERIFY_POISON}, 4);
     if (fault < 2) break;
   }
   if (fault == 3) y[-1] = y0;
