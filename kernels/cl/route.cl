@@ -35,6 +35,26 @@ FN float score_one(float z, float top, float inv)
   return a[0];
 }
 
+/* What a chosen expert weighs before scaling, times exp(-shift) or its root: with shift the largest of min(z, 0) the weights' sum cannot
+ * underflow, however small all the scores are. The softmax needs no sum and takes the score as it is. */
+FN float weight_of(float z, float shift, float top, float inv)
+{
+#if SCORE == 1
+  return EXP(z - top) * inv;
+#else
+  float e = EXP(-FABS(z)), sum = 1.0f + e, small = EXP(z - shift);
+#if SCORE == 2
+  return (z < 0.0f ? small : 1.0f) / sum;
+#else
+  float kept = sum - 1.0f, slope = kept == 0.0f ? 1.0f : LOG(sum) / kept; /* log(1 + e) / e */
+  return SQRT(z < 0.0f ? small * slope : z + e * slope);
+#endif
+#endif
+}
+
+/* A table that lies must not become an address. */
+FN float logit_of(GLOBAL const float *z, int e, int n_experts) { return z[e < 0 || e >= n_experts ? 0 : e]; }
+
 /* VW logits from i on; beyond n: fill. */
 FN F logits_at(GLOBAL const float *z, int i, int n, float fill)
 {
@@ -101,11 +121,7 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
 
 #if HASH
   GLOBAL const int *row = tid2eid + (size_t)tokens[t] * n_used;
-  for (int i = lane; i < n_used; i += L) {
-    int e = row[i];
-    ids[i] = e;
-    w[i] = score_one(z[e < 0 || e >= n_experts ? 0 : e], top, inv);
-  }
+  for (int i = lane; i < n_used; i += L) ids[i] = row[i];
 #else
   LOCAL float key[MAXE];
 #if L > 1
@@ -149,26 +165,24 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
     last_key = best;
     last = index < 0 ? 0 : index; /* fewer experts than choices: a caller's mistake must not become an index */
     if (last < kept && last / VW % L == lane) key[last] = -INFINITY;
-    if (lane == 0) {
-      ids[chosen] = last;
-      w[chosen] = score_one(z[last], top, inv);
-    }
+    if (lane == 0) ids[chosen] = last;
   }
 #endif
 
-#if SCORE != 1
 #if L > 1
   BARRIER();
 #endif
-  if (lane == 0) {
-    float total = 0.0f;
-    for (int i = 0; i < n_used; i++) total += w[i];
-    for (int i = 0; i < n_used; i++) w[i] = w[i] / total * route_scale;
-  }
-#else
+  float shift = -INFINITY;
+  for (int i = 0; i < n_used; i++) shift = FMAX(shift, FMIN(logit_of(z, ids[i], n_experts), 0.0f));
+  for (int i = lane; i < n_used; i += L) w[i] = weight_of(logit_of(z, ids[i], n_experts), shift, top, inv);
 #if L > 1
   BARRIER();
 #endif
-  for (int i = lane; i < n_used; i += L) w[i] *= route_scale;
+  if (lane) return;
+  float total = 0.0f;
+  for (int i = 0; i < n_used; i++) total += w[i];
+#if SCORE == 1
+  total = 1.0f;
 #endif
+  for (int i = 0; i < n_used; i++) w[i] = w[i] / total * route_scale;
 }
