@@ -1,0 +1,41 @@
+/* What the commands share: errors to exit status, progress, opening an engine from the options. Uses koine.h only. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+#include "koine.h"
+#include "options.h"
+
+/* One for each row of cli_commands, where main.c finds them. Each returns the exit status. */
+int cmd_info(const cli_args *a);
+int cmd_devices(const cli_args *a);
+int cmd_logits(const cli_args *a);
+int cmd_verify(const cli_args *a);
+int cmd_bench(const cli_args *a);
+
+/* One line on stderr, "koine: ...", with the library's last error for a koine_status; return the exit status. */
+int cli_fail(koine_status s);
+int cli_fail_with(int exit_status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A line on a terminal's stderr, nothing elsewhere; false once the user has pressed Ctrl-C. */
+bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total);
+void cli_progress_end(void); /* wipes the line */
+/* Ctrl-C only sets a flag from now on; a second one ends the program. */
+void cli_catch_interrupt(void);
+bool cli_interrupted(void);
+void cli_clear_interrupt(void);
+
+/* Warnings, and with -v notes, to stderr; the processors of -t. Before the library is used. */
+void cli_begin(const cli_args *a);
+
+typedef struct cli_engine {
+  koine_runtime *runtime;
+  koine_model *model;
+  koine_plan *plan;
+} cli_engine;
+/* From -m or --shape, --device and -ub: an awake plan, with progress. 0, or the exit status after a message. max_tokens: what the caller
+ * will evaluate at most at once, 0 unknown. Close in either case. */
+int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out);
+void cli_engine_close(cli_engine *e);
+
+/* The whole file ("-": standard input) with a zero byte behind; 0, or the exit status after a message. Free *out. */
+int cli_read_file(const char *path, char **out, size_t *n_bytes);
+#endif

@@ -1,0 +1,51 @@
+/* koine bench: prefill and decode measured. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "cli.h"
+
+static int check(const cli_args *a)
+{
+  const cli_value *v = a->v;
+  static const cli_option_id with_shape[] = {OPT_RATIOS, OPT_EXPERTS, OPT_VOCAB};
+  if (v[OPT_MODEL].given == v[OPT_SHAPE].given)
+    return cli_usage_error(CMD_BENCH, "expected -m FOLDER or --shape NAME, found %s", v[OPT_MODEL].given ? "both" : "neither");
+  for (size_t i = 0; i < sizeof with_shape / sizeof *with_shape; i++)
+    if (v[with_shape[i]].given && !v[OPT_SHAPE].given)
+      return cli_usage_error(CMD_BENCH, "%s: expected together with --shape, found without", cli_options[with_shape[i]].names[0]);
+  return 0;
+}
+
+/* The list without its zeros, which mean no test. */
+static size_t positive(const cli_value *v, uint32_t *out)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < v->n; i++)
+    if (v->list[i]) out[n++] = (uint32_t)v->list[i];
+  return n;
+}
+
+int cmd_bench(const cli_args *a)
+{
+  const cli_value *v = a->v;
+  cli_engine e;
+  char *table = NULL;
+  int status = check(a);
+  if (status) return status;
+  uint32_t *n_prompt = calloc(v[OPT_N_PROMPT].n + v[OPT_N_GEN].n, sizeof *n_prompt), *n_gen = n_prompt ? n_prompt + v[OPT_N_PROMPT].n : NULL;
+  if (!n_prompt) return cli_fail_with(EXIT_DEVICE, "out of memory");
+  koine_bench_options options = {.size = sizeof options, .n_prompt = n_prompt, .n_n_prompt = positive(&v[OPT_N_PROMPT], n_prompt), .n_gen = n_gen,
+                                 .n_n_gen = positive(&v[OPT_N_GEN], n_gen), .depths = (const uint64_t *)v[OPT_DEPTHS].list, .n_depths = v[OPT_DEPTHS].n,
+                                 .repetitions = (uint32_t)v[OPT_REPETITIONS].i, .fill = v[OPT_FILL].i, .ops = v[OPT_OPS].i,
+                                 .format = (koine_format)v[OPT_FORMAT].i, .cache = (koine_cache)v[OPT_CACHE].i};
+  status = cli_engine_open(a, 0, &e);
+  if (!status) {
+    koine_status s = koine_bench(e.plan, &options, cli_progress, NULL, &table);
+    cli_progress_end();
+    if (s) status = cli_fail(s);
+    else fputs(table, stdout);
+  }
+  koine_text_free(table);
+  cli_engine_close(&e);
+  free(n_prompt);
+  return status;
+}

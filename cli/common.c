@@ -1,0 +1,184 @@
+/* What the commands share. Owns the interrupt flag and the progress line; prints to stderr only. */
+#define _GNU_SOURCE /* sched_setaffinity */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "cli.h"
+
+static volatile sig_atomic_t interrupted;
+static bool line_shown;
+
+static const struct { koine_status s; int exit_status; } exits[] = {
+  {KOINE_OK, EXIT_DONE}, {KOINE_ERR_ARG, EXIT_USAGE}, {KOINE_ERR_FILE, EXIT_FILE}, {KOINE_ERR_NO_DEVICE, EXIT_DEVICE}, {KOINE_ERR_MEMORY, EXIT_DEVICE},
+  {KOINE_ERR_DEVICE, EXIT_DEVICE}, {KOINE_ERR_CANCELLED, EXIT_INTERRUPT}, {KOINE_ERR_CHECK, EXIT_CHECK}, {KOINE_ERR_NUMERIC, EXIT_CHECK},
+};
+
+int cli_fail(koine_status s)
+{
+  cli_progress_end();
+  fprintf(stderr, "koine: %s\n", s == KOINE_ERR_CANCELLED ? "interrupted" : koine_last_error());
+  for (size_t i = 0; i < sizeof exits / sizeof *exits; i++)
+    if (exits[i].s == s) return exits[i].exit_status;
+  return EXIT_CHECK;
+}
+
+int cli_fail_with(int exit_status, const char *fmt, ...)
+{
+  va_list args;
+  cli_progress_end();
+  fputs("koine: ", stderr);
+  va_start(args, fmt);
+  vfprintf(stderr, fmt, args);
+  va_end(args);
+  fputc('\n', stderr);
+  return exit_status;
+}
+
+/* ---- progress and Ctrl-C ---- */
+static void on_interrupt(int signal_number)
+{
+  interrupted = 1;
+  signal(signal_number, SIG_DFL);
+}
+
+void cli_catch_interrupt(void)
+{
+  struct sigaction action = {.sa_handler = on_interrupt};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+}
+
+bool cli_interrupted(void) { return interrupted; }
+void cli_clear_interrupt(void)
+{
+  interrupted = 0;
+  cli_catch_interrupt();
+}
+
+bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  static struct timespec last;
+  struct timespec now;
+  (void)user;
+  if (interrupted) return false;
+  if (!isatty(STDERR_FILENO)) return true;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  double since = (double)(now.tv_sec - last.tv_sec) + 1e-9 * (double)(now.tv_nsec - last.tv_nsec);
+  if (since < 0.1 && done < total) return true;
+  last = now;
+  fprintf(stderr, "\r\033[K%s", what);
+  if (total) fprintf(stderr, ": %.0f %%", 100.0 * (double)done / (double)total);
+  fflush(stderr);
+  line_shown = true;
+  return true;
+}
+
+void cli_progress_end(void)
+{
+  if (line_shown) fputs("\r\033[K", stderr);
+  line_shown = false;
+}
+
+/* ---- options that every engine command has ---- */
+static void print_note(void *user, koine_log_level level, const char *line)
+{
+  const cli_args *a = user;
+  if (level < KOINE_LOG_WARNING && !a->v[OPT_VERBOSE].i) return;
+  cli_progress_end();
+  fprintf(stderr, "koine: %s%s\n", level == KOINE_LOG_WARNING ? "warning: " : "", line);
+}
+
+/* Drivers of CPU devices ask the system, or variables of their own, how many threads to start: both say n. A variable that the user has
+ * set stays. */
+static void limit_threads(int64_t n)
+{
+  static const char *const variables[] = {"POCL_MAX_PTHREAD_COUNT", "POCL_CPU_MAX_CU_COUNT", "LP_NUM_THREADS"};
+  char text[24];
+  cpu_set_t all, some;
+  snprintf(text, sizeof text, "%lld", (long long)n);
+  for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) setenv(variables[i], text, 0);
+  if (sched_getaffinity(0, sizeof all, &all)) return;
+  CPU_ZERO(&some);
+  for (int cpu = 0, left = (int)n; cpu < CPU_SETSIZE && left > 0; cpu++) {
+    if (!CPU_ISSET(cpu, &all)) continue;
+    CPU_SET(cpu, &some);
+    left--;
+  }
+  sched_setaffinity(0, sizeof some, &some);
+}
+
+void cli_begin(const cli_args *a)
+{
+  koine_log_set(print_note, (void *)(uintptr_t)a); /* only read */
+  if (a->v[OPT_THREADS].given) limit_threads(a->v[OPT_THREADS].i);
+}
+
+/* ---- engine ---- */
+static koine_status open_model(const cli_args *a, cli_engine *e)
+{
+  const cli_value *v = a->v;
+  if (v[OPT_MODEL].given) return koine_model_open(v[OPT_MODEL].text, &e->model);
+  int32_t *ratios = calloc(v[OPT_RATIOS].n + 1, sizeof *ratios);
+  for (size_t i = 0; ratios && i < v[OPT_RATIOS].n; i++) ratios[i] = (int32_t)v[OPT_RATIOS].list[i];
+  koine_shape shape = {.size = sizeof shape, .name = v[OPT_SHAPE].text, .ratios = v[OPT_RATIOS].n ? ratios : NULL, .n_ratios = v[OPT_RATIOS].n,
+                       .n_experts = (uint32_t)v[OPT_EXPERTS].i, .n_vocab = (uint32_t)v[OPT_VOCAB].i};
+  koine_status s = koine_model_synthetic(&shape, &e->model);
+  free(ratios);
+  return s;
+}
+
+int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out)
+{
+  *out = (cli_engine){0};
+  cli_catch_interrupt();
+  koine_plan_options options = {.size = sizeof options, .device = a->v[OPT_DEVICE].text, .chunk = (uint32_t)a->v[OPT_CHUNK].i};
+  if (max_tokens && options.chunk > max_tokens) options.chunk = (uint32_t)max_tokens;
+  koine_status s = open_model(a, out);
+  if (!s) s = koine_runtime_open(NULL, &out->runtime);
+  if (!s) s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
+  if (!s) s = koine_plan_wake(out->plan, cli_progress, NULL);
+  cli_progress_end();
+  return s ? cli_fail(s) : EXIT_DONE;
+}
+
+void cli_engine_close(cli_engine *e)
+{
+  if (e->plan) koine_plan_free(e->plan);
+  if (e->model) koine_model_close(e->model);
+  if (e->runtime) koine_runtime_close(e->runtime);
+  *e = (cli_engine){0};
+}
+
+/* ---- files ---- */
+int cli_read_file(const char *path, char **out, size_t *n_bytes)
+{
+  bool standard = !strcmp(path, "-");
+  FILE *f = standard ? stdin : fopen(path, "rb");
+  size_t n = 0, cap = 1 << 16, got = 0;
+  char *s = f ? malloc(cap + 1) : NULL;
+  if (!f) return cli_fail_with(EXIT_FILE, "%s: expected a readable file, found: %s", path, strerror(errno));
+  while (s && (got = fread(s + n, 1, cap - n, f)) > 0) {
+    n += got;
+    if (n < cap) continue;
+    char *bigger = realloc(s, (cap *= 2) + 1);
+    if (!bigger) free(s);
+    s = bigger;
+  }
+  int broken = ferror(f) ? errno : 0;
+  if (!standard) fclose(f);
+  if (!s) return cli_fail_with(EXIT_DEVICE, "%s: out of memory after %zu bytes", path, n);
+  if (broken) {
+    free(s);
+    return cli_fail_with(EXIT_FILE, "%s: reading failed after %zu bytes: %s", path, n, strerror(broken));
+  }
+  s[n] = 0;
+  *out = s;
+  *n_bytes = n;
+  return EXIT_DONE;
+}

@@ -1,0 +1,57 @@
+/* The koine command: finds the command's row, parses, runs. Owns nothing. */
+#include <stdio.h>
+#include <string.h>
+#include "cli.h"
+
+static int (*const runs[N_COMMANDS])(const cli_args *) = {
+  [CMD_INFO] = cmd_info, [CMD_DEVICES] = cmd_devices, [CMD_LOGITS] = cmd_logits, [CMD_VERIFY] = cmd_verify, [CMD_BENCH] = cmd_bench,
+};
+
+static void print_version(void) { printf("koine %s\n", koine_version()); }
+
+static const struct { const char *name; void (*print)(void); } prints[] = {
+  {"--help", cli_help}, {"-h", cli_help}, {"help", cli_help}, {"--version", print_version}, {"--man", cli_man}, {"--completion-bash", cli_completion_bash},
+};
+
+static int unknown(const char *text)
+{
+  const char *names[N_COMMANDS];
+  for (int c = 0; c < N_COMMANDS; c++) names[c] = cli_commands[c].name;
+  const char *near = text[0] == '-' ? NULL : cli_nearest(text, names, N_COMMANDS);
+  fprintf(stderr, "koine: expected a command, found '%s'%s%s%s; see koine --help\n", text, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  return EXIT_USAGE;
+}
+
+/* What was printed may still fail to reach a full disk or a closed pipe. */
+static int flushed(int status)
+{
+  if (fflush(stdout) || ferror(stdout)) return status ? status : cli_fail_with(EXIT_FILE, "standard output: writing failed");
+  return status;
+}
+
+int main(int argc, char **argv)
+{
+  cli_args a;
+  if (argc < 2) {
+    fprintf(stderr, "koine: expected a command, found none; see koine --help\n");
+    return EXIT_USAGE;
+  }
+  for (size_t i = 0; i < sizeof prints / sizeof *prints; i++) {
+    if (strcmp(argv[1], prints[i].name)) continue;
+    cli_command_id of = argc > 2 ? cli_command_find(argv[2]) : N_COMMANDS;
+    if (argc > 2 && (prints[i].print != cli_help || of == N_COMMANDS)) return unknown(argv[2]);
+    if (of < N_COMMANDS) cli_help_command(of);
+    else prints[i].print();
+    return flushed(EXIT_DONE);
+  }
+  cli_command_id command = cli_command_find(argv[1]);
+  if (command == N_COMMANDS) return unknown(argv[1]);
+  int status = cli_parse(command, argc - 2, argv + 2, &a);
+  if (!status && a.v[OPT_HELP].i) cli_help_command(command);
+  else if (!status) {
+    cli_begin(&a);
+    status = runs[command](&a);
+  }
+  cli_args_free(&a);
+  return flushed(status);
+}
