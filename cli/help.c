@@ -164,7 +164,7 @@ static void complete_values(cli_command_id c)
       for (size_t i = 0; p->choices[i]; i++) printf("%s%s", i ? " " : "", p->choices[i]);
       printf("\" -- \"$word\"))");
     }
-    puts(" return ;;");
+    puts(p->type == CLI_FILE || p->type == CLI_FOLDER || p->choices ? "; return ;;" : "return ;;");
   }
 }
 
