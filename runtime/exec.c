@@ -202,9 +202,7 @@ static koine_status build(koi_exec *x, const koi_op *op, const int32_t *c, size_
   memset(b, 0, sizeof *b);
   b->op = op;
   memcpy(b->c, c, n_consts * sizeof *c);
-  int32_t p[KOI_MAX_PARAMS] = {0};
-  koi_op_defaults(op, &x->target, b->c, p);
-  koine_status s = x->dev->backend->build(x->dev, op, b->c, p, &b->kernel);
+  koine_status s = koi_backend_build(x->dev, op, b->c, &b->kernel);
   if (s == KOINE_ERR_DEVICE) {
     koi_log(KOINE_LOG_WARNING, "%s runs on the host: %s", op->name, koi_error_text());
     b->kernel = NULL, s = KOINE_OK;
@@ -264,12 +262,6 @@ koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, cons
 }
 
 /* ---- wake and sleep ---- */
-static void set_target(koi_exec *x, const koi_endpoint *e)
-{
-  x->target = (koi_target){.vector_width = e->vector_width, .lanes = e->lanes, .max_group = e->max_group, .local_bytes = e->local_bytes,
-                           .n_units = e->n_units ? e->n_units : 1, .local_is_global = e->local_is_global, .denormals = e->denormals};
-}
-
 koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_progress_fn *progress, void *user, koi_exec **out)
 {
   koi_exec *x = koi_alloc(1, sizeof *x);
@@ -281,7 +273,7 @@ koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t
   x->model = m, x->chunk = chunk;
   koine_status s = e->backend->open(e, &x->dev);
   if (!s) {
-    set_target(x, x->dev->endpoint);
+    koi_backend_target(x->dev, &x->target);
     x->nt = koi_mat_nt(&x->target, KOI_WT_FP8, 0), x->nt_group = koi_mat_nt(&x->target, KOI_WT_FP4, 1);
     s = make_scratch(x);
   }

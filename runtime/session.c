@@ -164,7 +164,7 @@ static koine_status check_tokens(const koine_session *s, const int32_t *tokens, 
 /* How much of `tokens` needs no evaluation: all that is held, or nothing. */
 static size_t reusable(const koine_session *s, const int32_t *tokens, size_t n, size_t n_logits)
 {
-  if (s->n_held > n || memcmp(s->held, tokens, s->n_held * sizeof *tokens)) return 0;
+  if (!s->n_held || s->n_held > n || memcmp(s->held, tokens, s->n_held * sizeof *tokens)) return 0;
   if (s->n_held == n && n_logits <= 1 && (n_logits == 0 || s->has_last)) return n;
   return s->n_held <= n - n_logits ? s->n_held : 0;
 }
