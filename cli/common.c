@@ -1,5 +1,7 @@
 /* What the commands share. Owns the interrupt flag and the progress line; prints to stderr only. */
-#define _GNU_SOURCE /* sched_setaffinity */
+#ifndef _GNU_SOURCE /* sched_setaffinity */
+#define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
