@@ -98,6 +98,17 @@ static bool named(const koi_endpoint *e)
   return !want || !*want || !strcmp(e->id, want) || strstr(e->name, want) || strstr(e->platform, want);
 }
 
+/* Says what is running, so that a crash or a hang in a driver has a name. */
+static bool say(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  uint64_t *last = user, now = koi_now_ns();
+  if (done) printf(" %.1f s\n", (double)(now - *last) * 1e-9);
+  printf("%2llu/%llu %s", (unsigned long long)done + 1, (unsigned long long)total, what);
+  fflush(stdout);
+  *last = now;
+  return true;
+}
+
 static void test_device(const koi_endpoint *e)
 {
   const char *sets = getenv("KOINE_TEST_SETS");
@@ -112,8 +123,10 @@ static void test_device(const koi_endpoint *e)
     fail(e->id, koi_error_text());
     return;
   }
-  uint64_t start = koi_now_ns();
-  if (koi_verify_ops(d, &o, NULL, NULL, &report)) fail(e->id, koi_error_text());
+  uint64_t start = koi_now_ns(), last = start;
+  koine_status s = koi_verify_ops(d, &o, say, &last, &report);
+  printf("\n");
+  if (s) fail(e->id, koi_error_text());
   printf("%s%.1f s\n", report.s ? report.s : "", (double)(koi_now_ns() - start) * 1e-9);
   koi_free(report.s);
   e->backend->close(d);
