@@ -2,6 +2,7 @@
  * Does not: read requests (chat_request.c), prose (chat_wording.c) or answers (chat_parse.c).
  * Invariant: what came from a request is only ever put as data. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "chat_impl.h"
 
@@ -131,10 +132,10 @@ static void parameter(writer *w, const char *key, size_t n_key, const char *valu
   dsml(w, "</", "parameter>");
 }
 
-/* One argument of a call, in a list in the order of their first appearance. */
+/* The arguments of one call, in the order of the object. */
 typedef struct argument {
   koi_chat_span key, value; /* in the list's text */
-  bool is_text;
+  bool is_text, gone;       /* gone: the key stands before */
 } argument;
 typedef struct argument_list {
   koi_text text;
@@ -143,17 +144,50 @@ typedef struct argument_list {
   bool failed;
 } argument_list;
 
-static argument *place(argument_list *a, koi_chat_span key)
+static argument *add(argument_list *a)
 {
-  for (size_t i = 0; i < a->n; i++) /* of equal keys the last value counts */
-    if (a->v[i].key.n == key.n && !memcmp(a->text.s + a->v[i].key.at, a->text.s + key.at, key.n)) return &a->v[i];
   if (a->n == a->cap) {
     argument *v = koi_realloc(a->v, a->cap * 2 + 8, sizeof *v);
     if (!v) return a->failed = true, NULL;
     a->v = v, a->cap = a->cap * 2 + 8;
   }
-  a->v[a->n] = (argument){.key = key};
+  a->v[a->n] = (argument){.gone = false};
   return &a->v[a->n++];
+}
+
+typedef struct keyed {
+  const char *s;
+  size_t n;
+  argument *p;
+} keyed;
+
+static int by_key(const void *a, const void *b)
+{
+  const keyed *x = a, *y = b;
+  int c = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
+  if (!c) c = (x->n > y->n) - (x->n < y->n);
+  return c ? c : (x->p > y->p) - (x->p < y->p);
+}
+
+/* Of equal keys the first gives the place and the last the value, as in Python. */
+static void unite(argument_list *a)
+{
+  keyed *k = a->n > 1 && !a->failed ? koi_alloc(a->n, sizeof *k) : NULL;
+  if (!k) {
+    a->failed |= a->n > 1;
+    return;
+  }
+  for (size_t i = 0; i < a->n; i++) k[i] = (keyed){a->text.s + a->v[i].key.at, a->v[i].key.n, &a->v[i]};
+  qsort(k, a->n, sizeof *k, by_key);
+  for (size_t i = 1, first = 0; i < a->n; i++) {
+    if (k[i].n != k[first].n || memcmp(k[i].s, k[first].s, k[i].n)) {
+      first = i;
+      continue;
+    }
+    k[first].p->value = k[i].p->value, k[first].p->is_text = k[i].p->is_text;
+    k[i].p->gone = true;
+  }
+  koi_free(k);
 }
 
 /* The members of the object; false when the text is none. */
@@ -163,21 +197,21 @@ static bool read_arguments(argument_list *a, const char *s, size_t n, char *buff
   size_t len;
   if (!koi_jscan_open(&j, '{')) return false;
   for (size_t i = 0; koi_jscan_more(&j, '}', &i);) {
-    if (!koi_jscan_key(&j, buffer, n + 1, &len)) return false;
-    koi_chat_span key = {a->text.len, len};
+    argument *p = add(a);
+    if (!p || !koi_jscan_key(&j, buffer, n + 1, &len)) return a->failed;
+    p->key = (koi_chat_span){a->text.len, len};
     koi_text_bytes(&a->text, buffer, len);
-    bool is_text = koi_jscan_peek(&j) == '"';
-    size_t at = a->text.len;
-    if (is_text) {
+    p->is_text = koi_jscan_peek(&j) == '"';
+    p->value.at = a->text.len;
+    if (p->is_text) {
       if (!koi_jscan_string(&j, buffer, n + 1, &len)) return false;
       koi_text_bytes(&a->text, buffer, len);
     } else if (!koi_chat_json_value(&j, &a->text, buffer, n + 1)) {
       return false;
     }
-    argument *p = a->text.failed ? NULL : place(a, key);
-    if (!p) return a->failed = true;
-    p->value = (koi_chat_span){at, a->text.len - at}, p->is_text = is_text;
+    p->value.n = a->text.len - p->value.at;
   }
+  a->failed |= a->text.failed;
   return koi_jscan_end(&j);
 }
 
@@ -188,9 +222,13 @@ static void arguments(writer *w, koi_chat_span source)
   argument_list a = {0};
   char *buffer = koi_alloc(source.n + 1, 1);
   if (buffer && read_arguments(&a, s, source.n, buffer)) {
+    bool first = true;
+    unite(&a);
     for (size_t i = 0; i < a.n && !a.failed; i++) {
       const argument *p = &a.v[i];
-      parameter(w, a.text.s + p->key.at, p->key.n, a.text.s + p->value.at, p->value.n, p->is_text, i == 0);
+      if (p->gone) continue;
+      parameter(w, a.text.s + p->key.at, p->key.n, a.text.s + p->value.at, p->value.n, p->is_text, first);
+      first = false;
     }
   } else if (buffer) {
     parameter(w, "arguments", 9, s, source.n, true, true);

@@ -7,26 +7,42 @@
 #include "tok_impl.h"
 
 /* ---- loading ---- */
-static koine_status load(koi_tok *tok, const char *path)
+static koi_tok *make(void)
 {
-  struct stat st;
-  bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-  const char *slash = strrchr(path, '/');
-  char *where = folder ? koi_format("%s", path) : slash ? koi_format("%.*s", (int)(slash - path + 1), path) : koi_format(".");
-  tok->path = folder ? koi_format("%s/tokenizer.json", path) : koi_strdup(path);
-  koine_status s = where && tok->path ? koi_tok_file_read(tok) : KOINE_ERR_MEMORY;
-  if (s == KOINE_OK) s = koi_tok_file_configs(tok, where);
-  koi_free(where);
+  koi_tok *tok = koi_alloc(1, sizeof *tok);
+  if (!tok) return NULL;
+  tok->bos = -1;
+  koi_tok_bpe_init(&tok->bpe);
+  return tok;
+}
+
+koine_status koi_tok_load_text(const char *name, const char *json, size_t n_bytes, koi_tok **out)
+{
+  if (n_bytes > KOI_TOK_MAX_FILE) return koi_error(KOINE_ERR_FILE, "%s: %zu bytes, expected at most %zu", name, n_bytes, KOI_TOK_MAX_FILE);
+  koi_tok *tok = make();
+  if (!tok) return KOINE_ERR_MEMORY;
+  tok->path = koi_strdup(name);
+  koine_status s = tok->path ? koi_tok_file_read(tok, json, n_bytes) : KOINE_ERR_MEMORY;
+  if (s == KOINE_OK) *out = tok;
+  else koi_tok_free(tok);
   return s;
 }
 
 koine_status koi_tok_load(const char *path, koi_tok **out)
 {
-  koi_tok *tok = koi_alloc(1, sizeof *tok);
-  if (!tok) return KOINE_ERR_MEMORY;
-  tok->bos = -1;
-  koi_tok_bpe_init(&tok->bpe);
-  koine_status s = load(tok, path);
+  struct stat st;
+  bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+  const char *slash = strrchr(path, '/');
+  char *where = folder ? koi_format("%s", path) : slash ? koi_format("%.*s", (int)(slash - path + 1), path) : koi_format(".");
+  char *file = folder ? koi_format("%s/tokenizer.json", path) : koi_strdup(path), *text = NULL;
+  size_t n;
+  koi_tok *tok = NULL;
+  koine_status s = where && file ? koi_file_read(file, KOI_TOK_MAX_FILE, &text, &n) : KOINE_ERR_MEMORY;
+  if (s == KOINE_OK) s = koi_tok_load_text(file, text, n, &tok);
+  koi_free(text);
+  if (s == KOINE_OK) s = koi_tok_file_configs(tok, where);
+  koi_free(where);
+  koi_free(file);
   if (s == KOINE_OK) *out = tok;
   else koi_tok_free(tok);
   return s;
@@ -89,6 +105,7 @@ static koine_status around(encoder *e, const koi_tok_added_set *set, const char 
   koine_status status = KOINE_OK;
   for (bool more = e->special && set->n; status == KOINE_OK && more;) {
     koi_tok_found found = koi_tok_added_next(set, s, n, &from, done);
+    if (found.id == -2) return KOINE_ERR_MEMORY;
     if (found.id < 0) break;
     if (found.begin > done) status = fn(e, s + done, found.begin - done);
     if (status == KOINE_OK) status = koi_tok_push(e->ids, found.id);

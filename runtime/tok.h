@@ -30,6 +30,8 @@ typedef struct koi_tok_ids {
 /* `path`: a checkpoint folder or a tokenizer.json. tokenizer_config.json and generation_config.json are read from the same folder
  * when they are there (names of the begin and end tokens). Release with koi_tok_free. */
 koine_status koi_tok_load(const char *path, koi_tok **out);
+/* The same from the text of a tokenizer.json, without configs. `name` stands for its path in messages. */
+koine_status koi_tok_load_text(const char *name, const char *json, size_t n_bytes, koi_tok **out);
 void koi_tok_free(koi_tok *tok);
 
 /* Ids of text[0..n_bytes); *ids is released with koi_free (it may be NULL when *n is 0). flags: SPECIAL, BOS, TEMPLATE. */

@@ -76,24 +76,32 @@ static size_t char_before(const char *s, size_t n, uint32_t *code)
   return 0;
 }
 
-static bool is_word(const koi_tok_added_set *set, const char *s, size_t n)
+static koine_status is_word(const koi_tok_added_set *set, const char *s, size_t n, bool *yes)
 {
   char *shadow = NULL;
   koi_tok_matcher m;
   koi_tok_cursor c = {.last = SIZE_MAX};
-  bool found = false;
-  if (n == 0 || koi_tok_uni_shadow(s, n, &shadow) != KOINE_OK || koi_tok_matcher_init(&m) != KOINE_OK) return koi_free(shadow), false;
-  if (koi_tok_matcher_next(&m, set->word, shadow ? shadow : s, n, &c, &found) != KOINE_OK) found = false;
-  koi_tok_matcher_clear(&m);
+  *yes = false;
+  if (n == 0) return KOINE_OK;
+  koine_status status = koi_tok_uni_shadow(s, n, &shadow);
+  if (status == KOINE_OK && (status = koi_tok_matcher_init(&m)) == KOINE_OK) {
+    status = koi_tok_matcher_next(&m, set->word, shadow ? shadow : s, n, &c, yes);
+    koi_tok_matcher_clear(&m);
+  }
   koi_free(shadow);
-  return found;
+  return status;
 }
 
-static bool alone(const koi_tok_added_set *set, const char *s, size_t n, size_t begin, size_t end)
+/* Whether no character of a word touches s[begin..end). */
+static koine_status alone(const koi_tok_added_set *set, const char *s, size_t n, size_t begin, size_t end, bool *yes)
 {
   uint32_t code;
-  size_t before = char_before(s, begin, &code), after = koi_tok_uni_char(s + end, n - end, &code);
-  return !is_word(set, s + begin - before, before) && !is_word(set, s + end, after);
+  bool before, after;
+  size_t n_before = char_before(s, begin, &code), n_after = koi_tok_uni_char(s + end, n - end, &code);
+  koine_status status = is_word(set, s + begin - n_before, n_before, &before);
+  if (status == KOINE_OK) status = is_word(set, s + end, n_after, &after);
+  if (status == KOINE_OK) *yes = !before && !after;
+  return status;
 }
 
 koi_tok_found koi_tok_added_next(const koi_tok_added_set *set, const char *s, size_t n, size_t *from, size_t floor)
@@ -105,7 +113,9 @@ koi_tok_found koi_tok_added_next(const koi_tok_added_set *set, const char *s, si
     size_t begin = i, end = i + a->n;
     uint32_t code;
     *from = end;
-    if (a->single_word && !alone(set, s, n, begin, end)) {
+    bool whole = true;
+    if (a->single_word && alone(set, s, n, begin, end, &whole) != KOINE_OK) return (koi_tok_found){n, n, -2};
+    if (!whole) {
       i = end - 1;
       continue;
     }

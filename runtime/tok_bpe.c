@@ -144,15 +144,15 @@ koine_status koi_tok_bpe_index(koi_tok_bpe *b)
 
 int32_t koi_tok_bpe_find(const koi_tok_bpe *b, const char *bytes, size_t n, bool mapped) { return b->n_slots ? *slot_of(b, bytes, n, mapped) : -1; }
 
-int32_t koi_tok_bpe_find_text(const koi_tok_bpe *b, const char *text, size_t n)
+koine_status koi_tok_bpe_find_text(const koi_tok_bpe *b, const char *text, size_t n, int32_t *id)
 {
-  char few[256], *bytes = n <= sizeof few ? few : koi_alloc(n, 1);
+  char *bytes = koi_alloc(n ? n : 1, 1);
   size_t len = n;
-  if (!bytes) return -1;
+  if (!bytes) return KOINE_ERR_MEMORY;
   bool mapped = koi_tok_bpe_unmap(text, n, bytes, &len);
-  int32_t id = koi_tok_bpe_find(b, mapped ? bytes : text, len, mapped);
-  if (bytes != few) koi_free(bytes);
-  return id;
+  *id = koi_tok_bpe_find(b, mapped ? bytes : text, mapped ? len : n, mapped);
+  koi_free(bytes);
+  return KOINE_OK;
 }
 
 /* ---- merges ---- */

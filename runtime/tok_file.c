@@ -66,8 +66,8 @@ static koine_status read_model(json_object *model, koi_tok_bpe *b)
   if (s == KOINE_OK) s = koi_tok_json_bool(model, "fuse_unk", false, &b->fuse_unk);
   if (s == KOINE_OK) s = koi_tok_json_bool(model, "ignore_merges", false, &b->ignore_merges);
   if (s != KOINE_OK || !unk) return s;
-  b->unk = koi_tok_bpe_find_text(b, json_object_get_string(unk), (size_t)json_object_get_string_len(unk));
-  return b->unk < 0 ? koi_error(KOINE_ERR_FILE, "unk_token: %s is not in the vocabulary", json_object_get_string(unk)) : KOINE_OK;
+  s = koi_tok_bpe_find_text(b, json_object_get_string(unk), (size_t)json_object_get_string_len(unk), &b->unk);
+  return s != KOINE_OK ? s : b->unk < 0 ? koi_error(KOINE_ERR_FILE, "unk_token: %s is not in the vocabulary", json_object_get_string(unk)) : KOINE_OK;
 }
 
 /* ---- added tokens ---- */
@@ -85,7 +85,9 @@ static koine_status read_added_one(json_object *o, koi_tok *tok)
   if (s == KOINE_OK) s = koi_tok_json_bool(o, "normalized", !a->special, &a->normalized);
   if (s != KOINE_OK) return s;
   if (n == 0 || strlen(text) != n) return koi_error(KOINE_ERR_FILE, "content: expected text without a zero byte");
-  int32_t known = koi_tok_bpe_find_text(&tok->bpe, text, n);
+  int32_t known;
+  s = koi_tok_bpe_find_text(&tok->bpe, text, n, &known);
+  if (s != KOINE_OK) return s;
   bool taken = (size_t)a->id < tok->bpe.n_vocab && tok->bpe.flags[a->id];
   if (known >= 0 && known != a->id) return koi_error(KOINE_ERR_FILE, "\"%s\" has id %d, but %d in the vocabulary", text, a->id, known);
   if (known < 0 && taken) return koi_error(KOINE_ERR_FILE, "\"%s\" has id %d, which another token has", text, a->id);
@@ -153,15 +155,12 @@ static koine_status read_root(json_object *root, koi_tok *tok)
   return s == KOINE_OK ? index_added(tok) : s;
 }
 
-koine_status koi_tok_file_read(koi_tok *tok)
+koine_status koi_tok_file_read(koi_tok *tok, const char *text, size_t n)
 {
-  char *text, *rest = NULL;
-  size_t n, n_rest;
+  char *rest = NULL;
+  size_t n_rest;
   json_object *root = NULL;
-  koine_status s = koi_file_read(tok->path, KOI_TOK_MAX_FILE, &text, &n);
-  if (s != KOINE_OK) return s;
-  s = koi_tok_vocab_read(text, n, &tok->bpe, &rest, &n_rest);
-  koi_free(text);
+  koine_status s = koi_tok_vocab_read(text, n, &tok->bpe, &rest, &n_rest);
   if (s != KOINE_OK) return koi_error_prefix(s, "%s", tok->path);
   s = tree(tok->path, rest, n_rest, &root);
   koi_free(rest);

@@ -60,7 +60,7 @@ koine_status koi_tok_bpe_index(koi_tok_bpe *b);
 /* The id of a piece by its bytes (mapped) or by a text that is not in byte-level letters; -1: none. */
 int32_t koi_tok_bpe_find(const koi_tok_bpe *b, const char *bytes, size_t n, bool mapped);
 /* The same by what the file writes, whichever that is. */
-int32_t koi_tok_bpe_find_text(const koi_tok_bpe *b, const char *text, size_t n);
+koine_status koi_tok_bpe_find_text(const koi_tok_bpe *b, const char *text, size_t n, int32_t *id);
 /* The merges, in the order of their ranks; of a pair given twice the later one counts. */
 koine_status koi_tok_bpe_merges(koi_tok_bpe *b, const koi_tok_merge *v, size_t n);
 /* The word cache for a text of n_bytes. */
@@ -137,7 +137,7 @@ typedef struct koi_tok_added_set { /* tokens that are looked for in the same tex
 
 typedef struct koi_tok_found {
   size_t begin, end;
-  int32_t id; /* -1: the rest of the text has no token; begin and end are its end */
+  int32_t id; /* -1: the rest of the text has no token; -2: out of memory (the error is set) */
 } koi_tok_found;
 
 koine_status koi_tok_added_index(koi_tok_added *added, size_t n, bool normalized, koi_tok_added_set *set);
@@ -177,7 +177,7 @@ struct koi_tok {
 koine_status koi_tok_vocab_read(const char *text, size_t n, koi_tok_bpe *b, char **rest, size_t *n_rest);
 
 /* ---- tok_file.c: tokenizer.json's model and added tokens, and the configs beside it ---- */
-koine_status koi_tok_file_read(koi_tok *tok);                        /* tok->path */
+koine_status koi_tok_file_read(koi_tok *tok, const char *text, size_t n); /* of the file tok->path */
 koine_status koi_tok_file_configs(koi_tok *tok, const char *folder); /* after koi_tok_file_read */
 
 /* ---- tok_steps.c: its normaliser, pre-tokenizer, post-processor and decoder ---- */
