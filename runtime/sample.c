@@ -348,13 +348,14 @@ static void take_byte(koi_sample_gate *g, char c)
 static koine_status give(koi_sample_gate *g, bool all, const char **text, size_t *n)
 {
   size_t hold = 0;
+  if (g->held.failed) return koi_error(KOINE_ERR_MEMORY, "out of host memory for the answer's text");
   for (size_t i = 0; !all && g->which < 0 && i < g->n_stops; i++)
     if (g->stop[i].n_seen > hold) hold = g->stop[i].n_seen;
   g->out.len = 0;
   size_t end = g->held.len - hold;
   while (end > 0 && end < g->held.len && ((unsigned char)g->held.s[end] & 0xC0) == 0x80) end--;
   koi_text_bytes(&g->out, g->held.s, end);
-  if (g->out.failed || g->held.failed) return koi_error(KOINE_ERR_MEMORY, "out of host memory for the answer's text");
+  if (g->out.failed) return koi_error(KOINE_ERR_MEMORY, "out of host memory for the answer's text");
   memmove(g->held.s, g->held.s + end, g->held.len - end);
   g->held.len -= end;
   *text = g->out.s, *n = end;
