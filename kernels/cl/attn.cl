@@ -223,7 +223,7 @@ FN void score_part(LOCAL_PTR pad *p, int lane)
 }
 
 /* The parts' sums, in p->w; then the softmax of n new rows of scores: p->w the weights (0 beyond n), p->keep what the sums so far are worth. */
-FN void weigh(LOCAL_PTR pad *p, int n, int lane)
+FN_SYNC void weigh(LOCAL_PTR pad *p, int n, int lane)
 {
   for (int i = lane; i < HB * RB; i += L) {
     float s = 0.0f;
@@ -249,11 +249,12 @@ FN void sum_rows(LOCAL_PTR const pad *p, F acc[OV][HB], int lane)
 {
   UNROLL for (int j = 0; j < OV; j++) {
     int d = lane + j * L;
-    if (d >= VECS) break;
-    UNROLL for (int h = 0; h < HB; h++) acc[j][h] = acc[j][h] * (F)(p->keep[h]);
-    UNROLL for (int r = 0; r < RB; r++) {
-      F x = p->k[r * VECS + d];
-      UNROLL for (int h = 0; h < HB; h++) acc[j][h] = FMA((F)(p->w[h * RB + r]), x, acc[j][h]);
+    if (d < VECS) {
+      UNROLL for (int h = 0; h < HB; h++) acc[j][h] = acc[j][h] * (F)(p->keep[h]);
+      UNROLL for (int r = 0; r < RB; r++) {
+        F x = p->k[r * VECS + d];
+        UNROLL for (int h = 0; h < HB; h++) acc[j][h] = FMA((F)(p->w[h * RB + r]), x, acc[j][h]);
+      }
     }
   }
 }
@@ -263,8 +264,8 @@ FN void place_rows(const view *a, int v, int v1, LOCAL_PTR int *at, int lane)
   for (int r = lane; r < RB; r += L) at[r] = place(a, v + r < v1 ? v + r : v1 - 1);
 }
 
-FN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml, LOCAL_PTR pad *p,
-               int lane)
+FN_SYNC void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml,
+                    LOCAL_PTR pad *p, int lane)
 {
   F acc[OV][HB];
   UNROLL for (int j = 0; j < OV; j++) UNROLL for (int h = 0; h < HB; h++) acc[j][h] = (F)(0.0f);

@@ -104,19 +104,18 @@ KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL con
   const F *key = 0;
 #endif
   int lane = LOCAL_ID(0), end = row0 + n_rows, t0 = (int)GROUP_ID(1) * TB, t1 = t0 + TB < T ? t0 + TB : T;
-  int first = row0 + (int)GROUP_ID(0) * (L * RT * VW); /* the group's first row */
+  int first = row0 + (int)GROUP_ID(0) * (L * RT * VW); /* the group's first row, and the first token that sees it */
+  int from = 4 * first + 3 - p0 > t0 ? 4 * first + 3 - p0 : t0;
   int g[RT], real[RT];
-  if (first >= (p0 + t1) / 4) return;
   UNROLL for (int j = 0; j < RT; j++) { /* vectors beyond the last row repeat it and are not stored */
     real[j] = first / VW + lane * RT + j;
     g[j] = real[j] <= (end - 1) / VW ? real[j] : (end - 1) / VW;
   }
 #if UNPACK && !EXACT
-  UNROLL for (int j = 0; j < RT; j++) unpack(codes, scales, g[j], key + j);
+  if (from < t1) UNROLL for (int j = 0; j < RT; j++) unpack(codes, scales, g[j], key + j);
 #endif
-  for (int t = t0; t < t1; t++) {
+  for (int t = from; t < t1; t++) {
     int seen = (p0 + t + 1) / 4, limit = seen < end ? seen : end;
-    if (first >= limit) continue;
     F sum[RT];
     UNROLL for (int j = 0; j < RT; j++) sum[j] = (F)(0.0f);
     for (int h0 = 0; h0 < NH; h0 += HT) {

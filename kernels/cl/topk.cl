@@ -32,7 +32,7 @@ FN U keys_of(F v)
 }
 
 /* The sum of v over the work-items before this one; *all: over all. */
-FN uint scan(uint v, SPACE uint *tmp, int lane, uint *all)
+FN_SYNC uint scan(uint v, SPACE uint *tmp, int lane, uint *all)
 {
 #if L > 1
   tmp[lane] = v;
@@ -58,32 +58,32 @@ FN uint lanes_total(U v)
 #if VW == 1
   return v;
 #else
-  U a[1];
-  a[0] = v;
-  const uint *one = (const uint *)a;
+  float a[VW];
   uint sum = 0;
-  UNROLL for (int i = 0; i < VW; i++) sum += one[i];
+  VSTORE(AS_F(v), a);
+  UNROLL for (int i = 0; i < VW; i++) sum += AS(uint, a[i]);
   return sum;
 #endif
 }
 
-/* How many of the choice and the buffer have a key of at least `least`. */
-FN uint count(GLOBAL const float *val, int held, SPACE const uint *key, int n, uint least, SPACE uint *tmp, int lane)
+/* How many of the choice and the buffer have a key of at least `least`. Lanes count in threes: Oclgrind makes 255 of a lane's truth when the
+ * compiler turns counting by one into a conversion. */
+FN_SYNC uint count(GLOBAL const float *val, int held, SPACE const uint *key, int n, uint least, SPACE uint *tmp, int lane)
 {
   U some = (U)(0u);
   uint more = 0, all;
   int i;
-  for (i = lane * VW; i + VW <= held; i += L * VW) some += keys_of(VLOAD(val + i)) >= (U)(least) ? (U)(1u) : (U)(0u);
+  for (i = lane * VW; i + VW <= held; i += L * VW) some += MASK(keys_of(VLOAD(val + i)) >= (U)(least)) & (U)(3u);
   for (i = held / VW * VW + lane; i < held; i += L) more += key_of(val[i]) >= least ? 1u : 0u;
-  for (i = lane * VW; i + VW <= n; i += L * VW) some += VLOAD(key + i) >= (U)(least) ? (U)(1u) : (U)(0u);
+  for (i = lane * VW; i + VW <= n; i += L * VW) some += MASK(VLOAD(key + i) >= (U)(least)) & (U)(3u);
   for (i = n / VW * VW + lane; i < n; i += L) more += key[i] >= least ? 1u : 0u;
-  scan(more + lanes_total(some), tmp, lane, &all);
+  scan(more + lanes_total(some) / 3u, tmp, lane, &all);
   return all;
 }
 
 /* What stays of a list: all above `least`, and of those equal to it the first until `room` are gone. *above, *equal: met so far. Every
  * work-item gives one entry; returns its place, or -1. The counts of one turn share a scan, above in the low half. */
-FN int stay(uint key, int real, uint least, uint room, uint *above, uint *equal, SPACE uint *tmp, int lane)
+FN_SYNC int stay(uint key, int real, uint least, uint room, uint *above, uint *equal, SPACE uint *tmp, int lane)
 {
   uint is_above = real && key > least, is_equal = real && key == least, all;
   uint before = scan(is_above | is_equal << 16, tmp, lane, &all), eq = *equal + (before >> 16);
@@ -93,41 +93,39 @@ FN int stay(uint key, int real, uint least, uint room, uint *above, uint *equal,
   return is_above || (is_equal && eq < room) ? place : -1;
 }
 
-/* Merges n buffered rows; s[row] is a row's score. Returns the new count, *least the K-th best key once there are K. */
-FN int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint *key, SPACE const int *row, int n, GLOBAL const float *s, int row0, int K,
+/* Merges n buffered rows; s[row] is a row's score. Returns the new count, *least the K-th best key once there are K. The loops' bounds stand
+ * for branches: every work-item meets every barrier, and there is no way around one for a compiler to get wrong. */
+FN_SYNC int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint *key, SPACE const int *row, int n, GLOBAL const float *s, int row0, int K,
              uint *least, SPACE uint *tmp, int lane)
 {
-  uint found = 0, above = 0, equal = 0, room;
-  if (held + n <= K) {
-    for (int i = lane; i < n; i += L) idx[held + i] = row[i], val[held + i] = s[row[i] - row0];
-    SYNC();
-    if (held + n < K) return held + n;
-  }
-  int total = held + n <= K ? held + n : held, fresh = held + n <= K ? 0 : n;
-  for (uint bit = 1u << 31; bit; bit >>= 1)
-    if (count(val, total, key, fresh, found | bit, tmp, lane) >= (uint)K) found |= bit;
-  *least = found;
-  if (!fresh) return K;
-  room = found == 0xffffffffu ? (uint)K : (uint)K - count(val, held, key, n, found + 1u, tmp, lane);
-  for (int i0 = 0; i0 < held; i0 += L) {
+  int total = held + n, fits = total <= K, old = fits ? 0 : held, fresh = fits ? 0 : n; /* old, fresh: to be chosen from */
+  for (int i = lane; i < n - fresh; i += L) idx[held + i] = row[i], val[held + i] = s[row[i] - row0];
+  SYNC();
+  held += n - fresh;
+  uint found = 0, above = 0, equal = 0, room = K;
+  for (uint bit = total < K ? 0u : 1u << 31; bit; bit >>= 1)
+    found |= count(val, held, key, fresh, found | bit, tmp, lane) >= (uint)K ? bit : 0u;
+  room -= found == 0xffffffffu ? 0u : count(val, old, key, fresh, found + 1u, tmp, lane);
+  for (int i0 = 0; i0 < old; i0 += L) {
     int i = i0 + lane, r = 0;
     float v = 0.0f;
-    if (i < held) r = idx[i], v = val[i];
-    int place = stay(key_of(v), i < held, found, room, &above, &equal, tmp, lane);
+    if (i < old) r = idx[i], v = val[i];
+    int place = stay(key_of(v), i < old, found, room, &above, &equal, tmp, lane);
     if (place >= 0) idx[place] = r, val[place] = v;
   }
-  for (int i0 = 0; i0 < n; i0 += L) {
+  for (int i0 = 0; i0 < fresh; i0 += L) {
     int i = i0 + lane;
-    int place = stay(i < n ? key[i] : 0u, i < n, found, room, &above, &equal, tmp, lane);
+    int place = stay(i < fresh ? key[i] : 0u, i < fresh, found, room, &above, &equal, tmp, lane);
     if (place >= 0) idx[place] = row[i], val[place] = s[row[i] - row0];
   }
   SYNC();
-  return K;
+  *least = found;
+  return total < K ? total : K;
 }
 
 /* Gathers the rows [i, i + VW) of each work-item as far as they are below end and may be chosen: every key while the choice is not full
  * (open), else keys above `least`. Returns the new count of the buffer. */
-FN int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, SPACE uint *tmp, int lane)
+FN_SYNC int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, SPACE uint *tmp, int lane)
 {
   uint k[VW], mine = 0, all;
   UNROLL for (int j = 0; j < VW; j++) {
@@ -153,15 +151,15 @@ KERNEL void topk(GLOBAL const float *S, GLOBAL int *idx, GLOBAL float *val, int 
   int lane = LOCAL_ID(0), t = GROUP_ID(0), seen = (p0 + t + 1) / 4, end = row0 + n_rows < seen ? row0 + n_rows : seen;
   int held = row0 < seen ? row0 : seen;
   uint least = 0;
-  if (end <= row0 || K <= 0) return;
   held = held < K ? held : K;
   GLOBAL const float *s = S + (size_t)t * lds;
   idx += (size_t)t * K;
   val += (size_t)t * K;
-  if (held == K) merge(idx, val, held, key, row, 0, s, row0, K, &least, tmp, lane);
-  for (int next = row0; next < end;) {
+  end = K > 0 ? end : row0;
+  int skip = held == K; /* a full choice is first merged with nothing, for its least key */
+  for (int next = row0; next < end; skip = 0) {
     int n = 0;
-    for (; next < end && n + L * VW <= BUF; next += L * VW)
+    for (; next < end && !skip && n + L * VW <= BUF; next += L * VW)
       n = gather(s, next + lane * VW, end, row0, held < K, least, key, row, n, tmp, lane);
     SYNC();
     held = merge(idx, val, held, key, row, n, s, row0, K, &least, tmp, lane);
