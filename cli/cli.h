@@ -10,6 +10,12 @@ int cmd_devices(const cli_args *a);
 int cmd_logits(const cli_args *a);
 int cmd_verify(const cli_args *a);
 int cmd_bench(const cli_args *a);
+int cmd_run(const cli_args *a);
+int cmd_chat(const cli_args *a);
+int cmd_tokenize(const cli_args *a);
+int cmd_detokenize(const cli_args *a);
+int cmd_chat_encode(const cli_args *a);
+int cmd_perplexity(const cli_args *a);
 
 /* One line on stderr, "koine: ...", with the library's last error for a koine_status; return the exit status. */
 int cli_fail(koine_status s);

@@ -1,0 +1,145 @@
+/* Lines that a user types or a pipe holds. Owns the terminal's line editor and the history file. Invariant: between two calls of
+ * chat_line_read the terminal is as it was before. */
+#define _POSIX_C_SOURCE 200809L
+#include <histedit.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "cmd_chat.h"
+
+enum { N_HISTORY = 1000 };
+
+struct chat_line {
+  EditLine *editor; /* NULL: no terminal */
+  History *history;
+  char *history_path; /* NULL: there is nowhere to keep it */
+  bool cleared;       /* the line that the editor returned was given up */
+  char *text;         /* of getline */
+  size_t cap;
+};
+
+/* ---- where the history is kept ---- */
+static void make_folders(char *path)
+{
+  for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = 0;
+    mkdir(path, 0700);
+    *slash = '/';
+  }
+}
+
+static char *history_path(void)
+{
+  const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+  bool by_state = state && state[0] == '/';
+  if (!by_state && (!home || home[0] != '/')) return NULL;
+  const char *tail = by_state ? "/koine/history" : "/.local/state/koine/history";
+  size_t n = strlen(by_state ? state : home) + strlen(tail) + 1;
+  char *path = malloc(n);
+  if (path) snprintf(path, n, "%s%s", by_state ? state : home, tail);
+  return path;
+}
+
+/* ---- the editor ---- */
+static char *prompt(EditLine *editor)
+{
+  static char text[] = "> ";
+  (void)editor;
+  return text;
+}
+
+/* Ctrl-C while typing: the line is given up, as in a shell. */
+static unsigned char clear_line(EditLine *editor, int key)
+{
+  chat_line *l;
+  (void)key;
+  el_get(editor, EL_CLIENTDATA, &l);
+  const LineInfo *line = el_line(editor);
+  int n = (int)(line->lastchar - line->buffer);
+  el_cursor(editor, (int)(line->lastchar - line->cursor));
+  if (n) el_deletestr(editor, n);
+  fputs("^C\n", stdout);
+  l->cleared = true;
+  return CC_NEWLINE;
+}
+
+static int open_editor(chat_line *l)
+{
+  HistEvent event;
+  setlocale(LC_CTYPE, "");
+  if (MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8"); /* else the editor takes characters apart */
+  l->editor = el_init("koine", stdin, stdout, stderr);
+  l->history = history_init();
+  if (!l->editor || !l->history) return cli_fail_with(EXIT_DEVICE, "the line editor did not start");
+  history(l->history, &event, H_SETSIZE, N_HISTORY);
+  history(l->history, &event, H_SETUNIQUE, 1);
+  l->history_path = history_path();
+  if (l->history_path) history(l->history, &event, H_LOAD, l->history_path);
+  el_set(l->editor, EL_CLIENTDATA, l);
+  el_set(l->editor, EL_PROMPT, prompt);
+  el_set(l->editor, EL_EDITOR, "emacs");
+  el_set(l->editor, EL_HIST, history, l->history);
+  el_set(l->editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
+  el_source(l->editor, NULL);
+  el_set(l->editor, EL_ADDFN, "koine-clear", "give up the line", clear_line);
+  el_set(l->editor, EL_BIND, "^C", "koine-clear", NULL);
+  el_set(l->editor, EL_SETTY, "-d", "intr=", NULL); /* while editing Ctrl-C is a key; otherwise it is the signal */
+  return EXIT_DONE;
+}
+
+int chat_line_open(chat_line **out)
+{
+  chat_line *l = calloc(1, sizeof *l);
+  if (!l) return cli_fail_with(EXIT_DEVICE, "out of memory");
+  int status = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? open_editor(l) : EXIT_DONE;
+  if (status) chat_line_close(l);
+  else *out = l;
+  return status;
+}
+
+void chat_line_close(chat_line *l)
+{
+  HistEvent event;
+  if (!l) return;
+  if (l->history && l->history_path) {
+    make_folders(l->history_path);
+    history(l->history, &event, H_SAVE, l->history_path);
+  }
+  if (l->editor) el_end(l->editor);
+  if (l->history) history_end(l->history);
+  free(l->history_path);
+  free(l->text);
+  free(l);
+}
+
+bool chat_line_is_edited(const chat_line *l) { return l->editor != NULL; }
+
+static size_t without_end(const char *text, size_t n)
+{
+  if (n && text[n - 1] == '\n') n--;
+  if (n && text[n - 1] == '\r') n--;
+  return n;
+}
+
+chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes)
+{
+  HistEvent event;
+  if (!l->editor) {
+    ssize_t got = getline(&l->text, &l->cap, stdin);
+    if (got < 0) return CHAT_INPUT_END;
+    *text = l->text;
+    *n_bytes = without_end(l->text, (size_t)got);
+    return CHAT_INPUT_LINE;
+  }
+  int n = 0;
+  l->cleared = false;
+  *text = el_gets(l->editor, &n);
+  if (l->cleared) return CHAT_INPUT_CLEARED;
+  if (!*text || n <= 0) return CHAT_INPUT_END;
+  *n_bytes = without_end(*text, (size_t)n);
+  if (*n_bytes) history(l->history, &event, H_ENTER, *text);
+  return CHAT_INPUT_LINE;
+}

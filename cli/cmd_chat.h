@@ -1,0 +1,51 @@
+/* The parts of koine chat: lines typed, the conversation, answers shown. */
+#ifndef CLI_CMD_CHAT_H
+#define CLI_CMD_CHAT_H
+#include "common_text.h"
+
+/* ---- lines: chat_line.c ---- */
+typedef struct chat_line chat_line;
+typedef enum chat_input { CHAT_INPUT_LINE, CHAT_INPUT_CLEARED /* by Ctrl-C */, CHAT_INPUT_END } chat_input;
+
+/* Editing, history and a prompt when standard input and output are terminals. 0, or the exit status after a message. */
+int chat_line_open(chat_line **out);
+void chat_line_close(chat_line *l);
+bool chat_line_is_edited(const chat_line *l);
+/* The next line without its end; it lives until the next call. */
+chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes);
+
+/* ---- the conversation: chat_talk.c ---- */
+typedef struct chat_talk chat_talk;
+
+/* system: NULL for none. The tokenizer, folder and system text outlive it. */
+int chat_talk_open(const koine_tokenizer *tokenizer, const char *folder, const char *system, chat_talk **out);
+void chat_talk_close(chat_talk *k);
+size_t chat_talk_n_messages(const chat_talk *k);
+int chat_talk_reset(chat_talk *k); /* only the system message stays */
+int chat_talk_add_user(chat_talk *k, const char *text, size_t n_bytes);
+/* What a model wrote, control tokens as text. */
+int chat_talk_add_answer(chat_talk *k, const char *text, size_t n_bytes, koine_thinking thinking);
+void chat_talk_drop_last(chat_talk *k);
+/* The whole conversation as tokens, spelled as the session holds them wherever that is the same text; free *ids. */
+int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_t *n_ids);
+/* What the session now holds: the first n_held of prompt and answer. */
+int chat_talk_hold(chat_talk *k, const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n_answer, size_t n_held);
+/* JSON messages. A file that is no conversation leaves the conversation as it was. */
+int chat_talk_save(const chat_talk *k, const char *path);
+int chat_talk_load(chat_talk *k, const char *path);
+
+/* ---- answers as they come: chat_show.c ---- */
+typedef struct chat_show {
+  char *text;      /* [n_bytes] all that came */
+  size_t n_bytes, cap;
+  size_t n_shown;  /* printed, or markup */
+  char *end;       /* the end token's text */
+  size_t n_end;
+  bool reasoning, dimmed, some, at_line, broken;
+} chat_show;
+
+int chat_show_begin(const koine_tokenizer *tokenizer, koine_thinking thinking, chat_show *out);
+bool chat_show_text(void *show, const char *text, size_t n_bytes); /* a koine_text_fn */
+void chat_show_end(chat_show *w); /* prints what was held back, and a newline */
+void chat_show_clear(chat_show *w);
+#endif

@@ -1,0 +1,163 @@
+/* What the commands on text share. Owns the form of the figures on standard error and what a terminal may be sent. Invariant: text of a
+ * model reaches a terminal without control characters other than tab and newline. */
+#define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "common_text.h"
+
+/* ---- input ---- */
+int cli_text_input(const cli_args *a, char **out, size_t *n_bytes)
+{
+  const cli_value *v = a->v;
+  const char *given = a->n_operands ? a->operands[0] : v[OPT_PROMPT].text;
+  const char *name = cli_commands[a->command].operands;
+  int n_sources = (a->n_operands > 0) + v[OPT_PROMPT].given + v[OPT_FILE].given;
+  if (n_sources > 1) return cli_usage_error(a->command, "expected one input, found %s", n_sources > 2 ? "three" : "two");
+  if (!n_sources && isatty(STDIN_FILENO)) return cli_usage_error(a->command, "expected %s%s-f FILE or a pipe, found none", name, *name ? ", " : "");
+  if (!given) return cli_read_file(v[OPT_FILE].given ? v[OPT_FILE].text : "-", out, n_bytes);
+  *n_bytes = strlen(given);
+  *out = malloc(*n_bytes + 1);
+  if (!*out) return cli_fail_with(EXIT_DEVICE, "out of memory");
+  memcpy(*out, given, *n_bytes + 1);
+  return EXIT_DONE;
+}
+
+/* ---- output ---- */
+/* Bytes of the control character at text[0], 0 for none. C1 controls are two bytes in UTF-8. */
+static size_t control_bytes(const unsigned char *text, size_t n)
+{
+  if (n > 1 && text[0] == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0) return 2;
+  return (text[0] < 0x20 && text[0] != '\n' && text[0] != '\t') || text[0] == 0x7f;
+}
+
+bool cli_text_put(const char *text, size_t n_bytes)
+{
+  static int terminal = -1;
+  if (terminal < 0) terminal = isatty(STDOUT_FILENO);
+  size_t from = 0;
+  for (size_t i = 0, skip; terminal && i < n_bytes; i += skip ? skip : 1) {
+    skip = control_bytes((const unsigned char *)text + i, n_bytes - i);
+    if (!skip) continue;
+    fwrite(text + from, 1, i - from, stdout);
+    if (skip > 1) fputs("\xef\xbf\xbd", stdout);
+    else printf("^%c", text[i] ^ 0x40);
+    from = i + skip;
+  }
+  fwrite(text + from, 1, n_bytes - from, stdout);
+  return !fflush(stdout) && !ferror(stdout);
+}
+
+bool cli_text_is_utf8(const char *text, size_t n_bytes)
+{
+  const unsigned char *s = (const unsigned char *)text;
+  for (size_t i = 0; i < n_bytes;) {
+    unsigned char c = s[i];
+    size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 4;
+    if (more > 3 || more >= n_bytes - i) return false;
+    for (size_t k = 1; k <= more; k++)
+      if ((s[i + k] & 0xc0) != 0x80) return false;
+    if ((c == 0xe0 && s[i + 1] < 0xa0) || (c == 0xed && s[i + 1] > 0x9f) || (c == 0xf0 && s[i + 1] < 0x90) || (c == 0xf4 && s[i + 1] > 0x8f)) return false;
+    i += more + 1;
+  }
+  return true;
+}
+
+/* ---- model, tokenizer, session ---- */
+static uint64_t now_ns(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Another each time, short enough to be typed again. */
+static uint64_t draw_seed(void)
+{
+  uint64_t x = now_ns() ^ (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid() << 44;
+  x = (x ^ x >> 33) * 0xff51afd7ed558ccdu;
+  x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53u;
+  return x >> 32;
+}
+
+int cli_text_open(const cli_args *a, cli_text *out)
+{
+  *out = (cli_text){.begun_ns = now_ns()};
+  out->seed = a->v[OPT_SEED].i < 0 ? draw_seed() : (uint64_t)a->v[OPT_SEED].i;
+  koine_status s = koine_tokenizer_open(a->v[OPT_MODEL].text, &out->tokenizer);
+  return s ? cli_fail(s) : EXIT_DONE;
+}
+
+int cli_text_wake(const cli_args *a, uint64_t context, uint64_t max_tokens, cli_text *t)
+{
+  int status = cli_engine_open(a, max_tokens, &t->engine);
+  if (status) return status;
+  koine_session_options options = {.size = sizeof options, .cache = (koine_cache)a->v[OPT_CACHE].i, .context = context};
+  koine_status s = koine_session_open(t->engine.plan, &options, &t->session);
+  t->load_ns = now_ns() - t->begun_ns;
+  return s ? cli_fail(s) : EXIT_DONE;
+}
+
+void cli_text_close(cli_text *t)
+{
+  koine_session_close(t->session);
+  cli_engine_close(&t->engine);
+  koine_tokenizer_close(t->tokenizer);
+  *t = (cli_text){0};
+}
+
+/* ---- answers ---- */
+koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *prompt, size_t n_prompt, cli_turn *turn)
+{
+  const cli_value *v = a->v;
+  koine_generate_options options = {
+    .size = sizeof options,
+    .sampling = {.size = sizeof options.sampling, .temperature = (float)v[OPT_TEMP].f, .top_k = (int32_t)v[OPT_TOP_K].i, .top_p = (float)v[OPT_TOP_P].f,
+                 .min_p = (float)v[OPT_MIN_P].f, .repetition_penalty = (float)v[OPT_REPEAT_PENALTY].f,
+                 .presence_penalty = (float)v[OPT_PRESENCE_PENALTY].f, .frequency_penalty = (float)v[OPT_FREQUENCY_PENALTY].f, .seed = turn->seed},
+    .n_predict = v[OPT_N_PREDICT].i < 0 ? 0 : (uint64_t)v[OPT_N_PREDICT].i, .stops = v[OPT_STOP].texts, .n_stops = v[OPT_STOP].n,
+    .special = turn->special, .text = turn->text, .progress = cli_progress, .user = turn->user};
+  turn->ids = NULL;
+  turn->n_ids = 0;
+  koine_status s = koine_session_get_stats(t->session, &turn->before);
+  if (!s) s = koine_generate(t->session, t->tokenizer, prompt, n_prompt, &options, &turn->ids, &turn->n_ids, &turn->stop);
+  cli_progress_end();
+  return s;
+}
+
+/* ---- figures ---- */
+/* Dim on a terminal, so that they do not pass for text. */
+static bool dim(void) { return isatty(STDERR_FILENO); }
+
+static void put_rate(uint64_t n, uint64_t ns)
+{
+  if (n && ns) fprintf(stderr, ", %.1f tokens/s", 1e9 * (double)n / (double)ns);
+}
+
+void cli_text_report_load(const cli_text *t)
+{
+  koine_plan_usage u;
+  koine_session_stats k;
+  if (koine_plan_get_usage(t->engine.plan, &u) || koine_session_get_stats(t->session, &k)) return;
+  fprintf(stderr, "%sload: %.2f s; device memory: %.1f MB (weights %.1f, scratch %.1f, caches %.1f)%s\n", dim() ? "\033[2m" : "",
+          1e-9 * (double)t->load_ns, 1e-6 * (double)(u.weight_bytes + u.scratch_bytes + k.cache_bytes), 1e-6 * (double)u.weight_bytes,
+          1e-6 * (double)u.scratch_bytes, 1e-6 * (double)k.cache_bytes, dim() ? "\033[0m" : "");
+}
+
+void cli_text_report_turn(const cli_text *t, size_t n_prompt, const cli_turn *turn)
+{
+  koine_session_stats k;
+  if (koine_session_get_stats(t->session, &k)) return;
+  const koine_session_stats *b = &turn->before;
+  size_t n_held = koine_session_n_held(t->session);
+  uint64_t n_answer = n_held > n_prompt ? n_held - n_prompt : 0; /* of the answer's tokens those that were evaluated: not its last */
+  uint64_t n_new = k.n_evaluated - b->n_evaluated - n_answer;
+  fprintf(stderr, "%sprompt: %zu tokens, %zu reused, %llu evaluated", dim() ? "\033[2m" : "", n_prompt,
+          n_prompt > n_new ? n_prompt - (size_t)n_new : 0, (unsigned long long)n_new);
+  put_rate(k.n_prefill - b->n_prefill, k.prefill_ns - b->prefill_ns);
+  fprintf(stderr, "; answer: %zu tokens", turn->n_ids);
+  put_rate(k.n_decode - b->n_decode, k.decode_ns - b->decode_ns);
+  fprintf(stderr, "; seed %llu%s\n", (unsigned long long)turn->seed, dim() ? "\033[0m" : "");
+}
