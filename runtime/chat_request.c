@@ -165,7 +165,14 @@ static bool tools(reader *r, koi_chat_span *out)
 }
 
 /* Arguments are JSON in a string; an object is taken for its text. */
-static bool arguments(reader *r, koi_chat_span *out) { return koi_jscan_peek(&r->j) == '{' ? json(r, out) : text(r, out); }
+static bool arguments(reader *r, koi_chat_span *out)
+{
+  if (koi_jscan_peek(&r->j) != '{') return text(r, out);
+  size_t from = r->j.at;
+  if (!koi_jscan_skip(&r->j)) return false;
+  *out = put(r, r->j.s + from, r->j.at - from);
+  return true;
+}
 
 static bool function(reader *r, koi_chat_made *call, bool seen[2])
 {
@@ -320,7 +327,7 @@ static koine_status messages(reader *r)
   if (!koi_jscan_open(&r->j, '[')) return error(r, "messages");
   for (size_t i = 0; koi_jscan_more(&r->j, ']', &i);)
     if (!message(r)) {
-      snprintf(where, sizeof where, "message %zu", i);
+      snprintf(where, sizeof where, "message %zu", i - 1);
       return error(r, where);
     }
   return r->j.wrong ? error(r, "messages") : KOINE_OK;

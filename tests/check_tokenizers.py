@@ -183,7 +183,7 @@ def variants(text):
 
     def unk(d, fuse):  # without the tokens of some bytes
         gone = {"\u0120", "e", "\u00c3", "<|unk|>"}
-        d["model"]["vocab"] = {k: v for k, v in d["model"]["vocab"].items() if not set(k) & gone}
+        d["model"]["vocab"] = {k: v for k, v in d["model"]["vocab"].items() if k.startswith("<|") or not set(k) & gone}
         d["model"]["vocab"]["<|unk|>"] = len(d["model"]["vocab"]) + 9000
         d["model"].update(unk_token="<|unk|>", fuse_unk=fuse, merges=[m for m in d["model"]["merges"] if not set("".join(m)) & gone])
         d["pre_tokenizer"]["pretokenizers"][1]["pattern"] = {"Regex": "\\p{Han}+"}
