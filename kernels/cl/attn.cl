@@ -28,7 +28,7 @@ typedef struct view {
 } view;
 
 /* The cache row of visible row v: of the window, or, as its complement, of the compressed rows. */
-FN int place(const view *a, int v)
+FN_IN int place(const view *a, int v)
 {
   if (v < a->n_window) return (a->first + v) % a->cap;
 #if SEL == 2
@@ -39,7 +39,7 @@ FN int place(const view *a, int v)
 }
 
 /* Vector i of the row at `at` (as of place). */
-FN F decode(const view *a, int at, int i)
+FN_IN F decode(const view *a, int at, int i)
 {
   int window = at >= 0;
   size_t row = window ? at : ~at;
@@ -144,7 +144,7 @@ FN void sum_tile(const float *w, const float *keep, const F *k, int n, int start
   UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < n_vecs; j++) VSTORE(acc[h][j], po + h * DH + j * VW);
 }
 
-FN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml)
+FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml)
 {
   F qt[DH * NV], k[PADDED * KV], s[PADDED * NV], top[NV], sum[NV], keep[NV];
   for (int j = 0; j < NV; j++) top[j] = (F)(MINUS_INF), sum[j] = (F)(0.0f);
@@ -223,7 +223,7 @@ FN void score_part(LOCAL_PTR pad *p, int lane)
 }
 
 /* The parts' sums, in p->w; then the softmax of n new rows of scores: p->w the weights (0 beyond n), p->keep what the sums so far are worth. */
-FN_SYNC void weigh(LOCAL_PTR pad *p, int n, int lane)
+FN_IN void weigh(LOCAL_PTR pad *p, int n, int lane)
 {
   for (int i = lane; i < HB * RB; i += L) {
     float s = 0.0f;
@@ -259,13 +259,13 @@ FN void sum_rows(LOCAL_PTR const pad *p, F acc[OV][HB], int lane)
   }
 }
 
-FN void place_rows(const view *a, int v, int v1, LOCAL_PTR int *at, int lane)
+FN_IN void place_rows(const view *a, int v, int v1, LOCAL_PTR int *at, int lane)
 {
   for (int r = lane; r < RB; r += L) at[r] = place(a, v + r < v1 ? v + r : v1 - 1);
 }
 
-FN_SYNC void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml,
-                    LOCAL_PTR pad *p, int lane)
+FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml,
+                  LOCAL_PTR pad *p, int lane)
 {
   F acc[OV][HB];
   UNROLL for (int j = 0; j < OV; j++) UNROLL for (int h = 0; h < HB; h++) acc[j][h] = (F)(0.0f);

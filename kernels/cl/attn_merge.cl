@@ -7,20 +7,28 @@
 #define STEP ((size_t)NH * DH) /* from split to split */
 #define SB 16
 
-FN F join(GLOBAL const float *po, const float *w, int n, F o)
+#if L > 1
+#define SPACE LOCAL_PTR
+#define SYNC() BARRIER()
+#else
+#define SPACE
+#define SYNC()
+#endif
+
+FN F join(GLOBAL const float *po, SPACE const float *w, int n, F o)
 {
   for (int s = 0; s < n; s++) o = FMA(VLOAD(po + s * STEP), (F)(w[s]), o);
   return o;
 }
 
-FN float join_one(GLOBAL const float *po, const float *w, int n, float o)
+FN float join_one(GLOBAL const float *po, SPACE const float *w, int n, float o)
 {
   for (int s = 0; s < n; s++) o += po[s * STEP] * w[s];
   return o;
 }
 
 /* Adds n splits to the row o (the first ones start it), in the same columns for each work-item every time. */
-FN void join_row(GLOBAL const float *po, const float *w, int n, int start, GLOBAL float *o, int lane)
+FN void join_row(GLOBAL const float *po, SPACE const float *w, int n, int start, GLOBAL float *o, int lane)
 {
   int whole = DH / VW * VW;
   for (int d = lane * VW; d < whole; d += L * VW) {
@@ -38,18 +46,22 @@ KERNEL void attn_merge(GLOBAL const float *PO, GLOBAL const float *ML, GLOBAL co
   size_t t = GROUP_ID(1), first = t * n_splits * NH + h;
   GLOBAL const float *ml = ML + first * 2, *po = PO + first * DH;
   GLOBAL float *o = O + (t * NH + h) * DH;
-  float own = elem(sink, h), top = own, w[SB];
+#if L > 1
+  LOCAL float w[SB];
+#else
+  float w[SB];
+#endif
+  float own = elem(sink, h), top = own;
   for (int s = 0; s < n_splits; s++) top = FMAX(top, ml[(size_t)s * (NH * 2)]);
   float sum = EXP(own - top);
   for (int s = 0; s < n_splits; s++) sum += EXP(ml[(size_t)s * (NH * 2)] - top) * ml[(size_t)s * (NH * 2) + 1];
   for (int s0 = 0; s0 < n_splits; s0 += SB) {
     int n = n_splits - s0 < SB ? n_splits - s0 : SB;
-    for (int s = 0; s < n; s++) w[s] = EXP(ml[(size_t)(s0 + s) * (NH * 2)] - top) / sum;
+    for (int s = lane; s < n; s += L) w[s] = EXP(ml[(size_t)(s0 + s) * (NH * 2)] - top) / sum;
+    SYNC();
     join_row(po + s0 * STEP, w, n, s0 == 0, o, lane);
+    SYNC(); /* also since a pair's columns may have been written by two work-items */
   }
-#if L > 1
-  BARRIER(); /* a pair's columns may have been written by two work-items */
-#endif
   GLOBAL const float *cs = rope + t * RD;
   for (int k = 2 * lane; k < RD; k += 2 * L) {
     float re = o[PLAIN + k], im = o[PLAIN + k + 1];

@@ -67,11 +67,11 @@ FN void dots(Q_SPACE const float *q, GLOBAL const CODE *codes, GLOBAL const ucha
     STEP(k)
   }
 #else
-  for (int group = 0; group < GROUPS; group++) {
+  ROLLED for (int group = 0; group < GROUPS; group++) { /* unrolled, the decoded keys would be kept for the next heads, in more registers than there are */
     F scale[RT];
     U eight[RT];
     UNROLL for (int j = 0; j < RT; j++) scale[j] = scale_at(scales, g[j], group);
-    for (int word = group * 4; word < group * 4 + 4 && word < WORDS; word++) {
+    ROLLED for (int word = group * 4; word < group * 4 + 4 && word < WORDS; word++) {
       UNROLL for (int j = 0; j < RT; j++) eight[j] = VLOAD(codes + (TILE_OF(g[j]) * WORDS + word) * 16 + LANE_OF(g[j]));
       UNROLL for (int i = 0; i < (IH < 8 ? IH : 8); i++) {
         UNROLL for (int j = 0; j < RT; j++) x[j] = e2m1s(eight[j] >> (U)(4 * i)) * scale[j];

@@ -32,7 +32,7 @@ FN U keys_of(F v)
 }
 
 /* The sum of v over the work-items before this one; *all: over all. */
-FN_SYNC uint scan(uint v, SPACE uint *tmp, int lane, uint *all)
+FN_IN uint scan(uint v, SPACE uint *tmp, int lane, uint *all)
 {
 #if L > 1
   tmp[lane] = v;
@@ -68,7 +68,7 @@ FN uint lanes_total(U v)
 
 /* How many of the choice and the buffer have a key of at least `least`. Lanes count in threes: Oclgrind makes 255 of a lane's truth when the
  * compiler turns counting by one into a conversion. */
-FN_SYNC uint count(GLOBAL const float *val, int held, SPACE const uint *key, int n, uint least, SPACE uint *tmp, int lane)
+FN_IN uint count(GLOBAL const float *val, int held, SPACE const uint *key, int n, uint least, SPACE uint *tmp, int lane)
 {
   U some = (U)(0u);
   uint more = 0, all;
@@ -83,7 +83,7 @@ FN_SYNC uint count(GLOBAL const float *val, int held, SPACE const uint *key, int
 
 /* What stays of a list: all above `least`, and of those equal to it the first until `room` are gone. *above, *equal: met so far. Every
  * work-item gives one entry; returns its place, or -1. The counts of one turn share a scan, above in the low half. */
-FN_SYNC int stay(uint key, int real, uint least, uint room, uint *above, uint *equal, SPACE uint *tmp, int lane)
+FN_IN int stay(uint key, int real, uint least, uint room, uint *above, uint *equal, SPACE uint *tmp, int lane)
 {
   uint is_above = real && key > least, is_equal = real && key == least, all;
   uint before = scan(is_above | is_equal << 16, tmp, lane, &all), eq = *equal + (before >> 16);
@@ -95,7 +95,7 @@ FN_SYNC int stay(uint key, int real, uint least, uint room, uint *above, uint *e
 
 /* Merges n buffered rows; s[row] is a row's score. Returns the new count, *least the K-th best key once there are K. The loops' bounds stand
  * for branches: every work-item meets every barrier, and there is no way around one for a compiler to get wrong. */
-FN_SYNC int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint *key, SPACE const int *row, int n, GLOBAL const float *s, int row0, int K,
+FN_IN int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint *key, SPACE const int *row, int n, GLOBAL const float *s, int row0, int K,
              uint *least, SPACE uint *tmp, int lane)
 {
   int total = held + n, fits = total <= K, old = fits ? 0 : held, fresh = fits ? 0 : n; /* old, fresh: to be chosen from */
@@ -125,7 +125,7 @@ FN_SYNC int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint
 
 /* Gathers the rows [i, i + VW) of each work-item as far as they are below end and may be chosen: every key while the choice is not full
  * (open), else keys above `least`. Returns the new count of the buffer. */
-FN_SYNC int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, SPACE uint *tmp, int lane)
+FN_IN int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, SPACE uint *tmp, int lane)
 {
   uint k[VW], mine = 0, all;
   UNROLL for (int j = 0; j < VW; j++) {
