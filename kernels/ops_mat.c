@@ -169,14 +169,14 @@ const koi_op koi_op_matmul = {
            {"rows", "i32[n_panels*NT]", KOI_IN}, {"Y", "[n_rows][ldy]", KOI_INOUT}},
   .ints = {"n_panels", "K", "n_sub", "sub_rows", "unit0", "unit1", "tile0", "tile1", "has_rows", "n_rows", "ldy", "y0"},
   .consts = {"WT", "CARE", "NT"},
-  .params = {{"VW", 16, 1, VALUES(1, 2, 4, 8, 16)}, {"DECODE", 1, 0, VALUES(0, 1)}, {"RT", 2, 2, VALUES(1, 2, 3, 4)}, {"TG", 1, 8, VALUES(1, 2, 4, 8, 16)},
-             {"SK", 64, 8, VALUES(8, 32, 64, 128)}, {"PG", 8, 1, VALUES(1, 2, 4, 8)}, {"XL", 0, 32, VALUES(0, 8, 16, 32, 64)}},
+  .params = {{"VW", 16, 1, VALUES(1, 2, 4, 8, 16)}, {"DECODE", 1, 0, VALUES(0, 1)}, {"RT", 1, 2, VALUES(1, 2, 3, 4)}, {"TG", 1, 8, VALUES(1, 2, 4, 8, 16)},
+             {"SK", 128, 8, VALUES(8, 32, 64, 128)}, {"PG", 4, 1, VALUES(1, 2, 4, 8)}, {"XL", 0, 32, VALUES(0, 8, 16, 32, 64)}},
   .legal = mm_legal, .choose = mm_choose, .launch = mm_launch, .flops = mm_flops, .bytes = mm_bytes, .ref = koi_ref_matmul};
 
 int koi_mat_nt(const koi_target *t, int wt, int grouped)
 {
-  (void)wt, (void)grouped;
-  return t->local_is_global ? 12 : 16;
+  (void)t, (void)wt, (void)grouped;
+  return 16;
 }
 
 /* ---- widen ---- */

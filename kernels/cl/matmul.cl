@@ -150,6 +150,7 @@ KERNEL void matmul(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL const flo
         }
       }
     }
+    if (PG == 1) break; /* said once more for compilers that do not see it */
     panel += n;
   }
 }

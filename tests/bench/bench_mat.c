@@ -1,0 +1,302 @@
+/* Speed of the matrix ops on V4-Flash's sizes, each beside a read probe and a multiply-add probe of the same minute. Prints, never judges.
+ *   bench_mat [PLATFORM [CASE [PARAM=VALUE ...]]]    parts of names; parameters other than the defaults (NT too)
+ * Wall rates suffer from other work on the machine; "a core" divides by the processor time used, and tells more there. */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#include "../../kernels/layout.h"
+#include "../../kernels/mat.h"
+#include "../../runtime/backend.h"
+
+enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000 };
+
+typedef struct bench_case {
+  const char *name;
+  int wt, k, n_sub, sub_rows, units, entries; /* units in all; entries: rows of a call */
+  int used;                                   /* units a row goes to; 0: dense */
+  int matmul;
+} bench_case;
+
+static const bench_case cases[] = {
+  {"fp4-gemv", KOI_WT_FP4, 4096, 2, 2048, 0, 6, 1, 0},
+  {"fp4-gemv-down", KOI_WT_FP4, 2048, 1, 4096, 0, 6, 1, 0},
+  {"fp8-gemv", KOI_WT_FP8, 4096, 1, 4096, 0, 1, 1, 0},
+  {"fp8-gemv-1024", KOI_WT_FP8, 1024, 1, 32768, 0, 1, 1, 0},
+  {"bf16-gemv", KOI_WT_BF16, 4096, 1, 4096, 0, 1, 1, 0},
+  {"f16-gemv", KOI_WT_F16, 4096, 1, 4096, 0, 1, 1, 0},
+  {"f32-gemv", KOI_WT_F32, 4096, 1, 4096, 0, 1, 1, 0},
+  {"f32-gemv-24-rows", KOI_WT_F32, 16384, 1, 24, 0, 1, 1, 0},
+  {"fp4-experts", KOI_WT_FP4, 4096, 2, 2048, 16, 512, 6, 1},
+  {"fp4-experts-down", KOI_WT_FP4, 2048, 1, 4096, 16, 512, 6, 1},
+  {"fp4-experts-256", KOI_WT_FP4, 4096, 2, 2048, 256, 512, 6, 1},
+  {"fp8-gemm", KOI_WT_FP8, 4096, 1, 4096, 1, 512, 0, 1},
+  {"fp8-gemm-wo_b", KOI_WT_FP8, 8192, 1, 4096, 1, 512, 0, 1},
+  {"fp8-gemm-1024", KOI_WT_FP8, 1024, 1, 32768, 1, 512, 0, 1},
+  {"bf16-gemm", KOI_WT_BF16, 4096, 1, 4096, 1, 512, 0, 1},
+  {"f32-gemm-24-rows", KOI_WT_F32, 16384, 1, 24, 1, 512, 0, 1},
+};
+
+static const koi_backend *be = &koi_backend_cl;
+static koi_device *dev;
+static koi_target target;
+
+static void check(koine_status s)
+{
+  if (!s) return;
+  fprintf(stderr, "bench_mat: %s\n", koi_error_text());
+  exit(1);
+}
+
+static double wall(void) { return (double)koi_now_ns() * 1e-9; }
+static double busy(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- probes ---- */
+static uint64_t *memory; /* [COLD_BYTES / 8] */
+static volatile uint64_t sink;
+
+static void *read_part(void *at)
+{
+  enum { STREAMS = 8 };
+  const uint64_t *p = at;
+  uint64_t s[8] = {0}, all = 0;
+  size_t n = COLD_BYTES / 8 / 2 / STREAMS;
+  for (size_t i = 0; i < n; i += 16)
+    for (size_t j = 0; j < STREAMS; j++)
+      for (size_t l = 0; l < 16; l++) s[l % 8] |= p[j * n + i + l];
+  for (size_t l = 0; l < 8; l++) all |= s[l];
+  sink = all;
+  return NULL;
+}
+
+/* MULTIPLY_STEPS times CHAINS independent multiply-adds of the widest vectors there are; what it cannot know it does not print. */
+enum { CHAINS = 12 };
+static int fma_lanes;
+#if defined(__x86_64__)
+#define CHAIN(type, madd, set) \
+  type a[CHAINS], x = set(0.999f), y = set(0.1f); \
+  for (int i = 0; i < CHAINS; i++) a[i] = set((float)i); \
+  for (long n = 0; n < MULTIPLY_STEPS; n++) { \
+    a[0] = madd(a[0], x, y), a[1] = madd(a[1], x, y), a[2] = madd(a[2], x, y), a[3] = madd(a[3], x, y); \
+    a[4] = madd(a[4], x, y), a[5] = madd(a[5], x, y), a[6] = madd(a[6], x, y), a[7] = madd(a[7], x, y); \
+    a[8] = madd(a[8], x, y), a[9] = madd(a[9], x, y), a[10] = madd(a[10], x, y), a[11] = madd(a[11], x, y); \
+  } \
+  for (int i = 1; i < CHAINS; i++) a[0] += a[i]; \
+  return a[0][0]
+__attribute__((target("avx512f"))) static float multiply_512(void) { CHAIN(__m512, _mm512_fmadd_ps, _mm512_set1_ps); }
+__attribute__((target("avx2,fma"))) static float multiply_256(void) { CHAIN(__m256, _mm256_fmadd_ps, _mm256_set1_ps); }
+static float multiply_add(void)
+{
+  fma_lanes = __builtin_cpu_supports("avx512f") ? 16 : __builtin_cpu_supports("fma") ? 8 : 0;
+  return fma_lanes == 16 ? multiply_512() : fma_lanes ? multiply_256() : 0;
+}
+#else
+static float multiply_add(void) { return 0; }
+#endif
+
+static void *multiply_part(void *at)
+{
+  (void)at;
+  sink = (uint64_t)multiply_add();
+  return NULL;
+}
+
+/* Seconds of wall and of processor time for two threads. */
+static void both(void *(*f)(void *), double out[2])
+{
+  pthread_t second;
+  double w = wall(), b = busy();
+  if (pthread_create(&second, NULL, f, memory + COLD_BYTES / 16)) exit(1);
+  f(memory);
+  pthread_join(second, NULL);
+  out[0] = wall() - w, out[1] = busy() - b;
+}
+
+/* ---- one case ---- */
+/* wt: a weight's codes; -1: scales */
+static koi_buf *buffer(size_t bytes, int wt)
+{
+  koi_buf *b;
+  check(be->alloc(dev, bytes, &b));
+  enum { PIECE = 1 << 20 };
+  uint8_t *piece = malloc(PIECE);
+  uint32_t state = 1;
+  for (size_t i = 0; i < PIECE; i++) {
+    state = state * 1664525u + 1013904223u;
+    uint8_t random = (uint8_t)(state >> 24);
+    piece[i] = wt < 0 ? 120 + random % 3 : wt >= KOI_WT_FP8 ? random & 0xbf : i % 2 ? (random & 0x80) | 0x3e : random & 0x7f; /* floats near one */
+  }
+  for (size_t at = 0; at < bytes; at += PIECE) check(be->write(dev, b, at, bytes - at < PIECE ? bytes - at : PIECE, piece));
+  free(piece);
+  return b;
+}
+
+static koi_buf *numbers(size_t n, int floats)
+{
+  float *v = malloc(n * 4);
+  for (size_t i = 0; i < n; i++) v[i] = floats ? (float)(i % 31) * 0.1f - 1.5f : 0;
+  koi_buf *b;
+  check(be->alloc(dev, n * 4, &b));
+  check(be->write(dev, b, 0, n * 4, v));
+  free(v);
+  return b;
+}
+
+static void parameters(const koi_op *op, const int32_t *c, int32_t *p, char **over)
+{
+  koi_op_defaults(op, &target, c, p);
+  for (; over && *over; over++)
+    for (size_t i = 0; i < koi_op_n_params(op); i++) {
+      size_t n = strlen(op->params[i].name);
+      if (!strncmp(*over, op->params[i].name, n) && (*over)[n] == '=') p[i] = atoi(*over + n + 1);
+    }
+  if (op->legal && !op->legal(&target, c, p)) printf("  (not legal here)\n");
+}
+
+/* The best of several turns of the work and of both probes, in seconds of wall and of processor time. */
+typedef struct best { double work[2], read[2], fma[2]; } best;
+
+static void least(double *at, double wall_s, double busy_s) { at[0] = fmin(at[0], wall_s), at[1] = fmin(at[1], busy_s); }
+
+static void measure(void (*work)(void *), void *user, best *b)
+{
+  double probe[2];
+  *b = (best){{INFINITY, INFINITY}, {INFINITY, INFINITY}, {INFINITY, INFINITY}};
+  work(user); /* compiles */
+  for (int r = 0; r < REPEATS; r++) {
+    double w = wall(), p = busy();
+    work(user);
+    least(b->work, wall() - w, busy() - p);
+    both(read_part, probe);
+    least(b->read, probe[0], probe[1]);
+    both(multiply_part, probe);
+    least(b->fma, probe[0], probe[1]);
+  }
+}
+
+static void report(const char *name, const char *unit, double amount, const double *work, double probe_amount, const double *probe)
+{
+  double rate[2], top[2];
+  for (int i = 0; i < 2; i++) rate[i] = amount / work[i] * 1e-9, top[i] = probe_amount / probe[i] * 1e-9;
+  printf("%-18s %6.1f %s (probe %6.1f, %3.0f %%)  a core %6.1f (probe %6.1f, %3.0f %%)\n", name, rate[0], unit, top[0], 100 * rate[0] / top[0], rate[1],
+         top[1], 100 * rate[1] / top[1]);
+  fflush(stdout);
+}
+
+typedef struct call { koi_kernel *k; koi_args a; koi_buf **ids; int32_t n; } call; /* n launches, with other ids each */
+
+static void run_calls(void *user)
+{
+  call *c = user;
+  for (int32_t i = 0; i < c->n; i++) {
+    if (c->ids) c->a.buf[3] = c->ids[i];
+    check(be->launch(dev, c->k, &c->a));
+  }
+  check(be->finish(dev));
+}
+
+static void gemv(const bench_case *q, char **over)
+{
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
+           scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
+  int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[] = {q->wt, 0}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
+  koi_buf *w = buffer((size_t)units * code, q->wt), *s = scale ? buffer((size_t)units * scale, -1) : NULL, *x = numbers((size_t)q->k, 1),
+          *y = numbers((size_t)ldy * (size_t)q->entries, 0);
+  koi_buf **ids = malloc(sizeof *ids * (size_t)calls);
+  for (int32_t i = 0; i < calls; i++) {
+    int32_t list[64];
+    for (int32_t e = 0; e < q->entries; e++) list[e] = i * q->entries + e;
+    check(be->alloc(dev, sizeof list, &ids[i]));
+    check(be->write(dev, ids[i], 0, sizeof list, list));
+  }
+  koi_kernel *k;
+  parameters(&koi_op_matvec, c, p, over);
+  check(be->build(dev, &koi_op_matvec, c, p, &k));
+  call all_calls = {k, {.buf = {w, s, x, NULL, y}, .i = {q->entries, q->k, q->n_sub, q->sub_rows, 0, units, 0, (int32_t)tiles, 1, q->entries, q->k, ldy, 0}}, ids, calls};
+  best b;
+  measure(run_calls, &all_calls, &b);
+  report(q->name, "GB/s", (double)calls * q->entries * (double)(code + scale), b.work, COLD_BYTES, b.read);
+  be->drop(dev, k);
+  for (int32_t i = 0; i < calls; i++) be->free(dev, ids[i]);
+  koi_buf *all[] = {w, s, x, y};
+  for (size_t i = 0; i < KOI_COUNT(all); i++)
+    if (all[i]) be->free(dev, all[i]);
+  free(ids);
+}
+
+static void gemm(const bench_case *q, char **over)
+{
+  int nt = koi_mat_nt(&target, q->wt, q->used > 0);
+  for (char **o = over; o && *o; o++)
+    if (!strncmp(*o, "NT=", 3)) nt = atoi(*o + 3);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
+           scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
+  int32_t entries = q->entries * (q->used ? q->used : 1), panels = (entries + nt - 1) / nt + (q->used ? q->units : 0), ldy = q->n_sub * q->sub_rows;
+  int32_t *unit = malloc(sizeof *unit * (size_t)panels), *rows = malloc(sizeof *rows * (size_t)panels * (size_t)nt), at = 0;
+  for (int32_t i = 0; i < panels; i++) unit[i] = -1;
+  for (int32_t i = 0; i < panels * nt; i++) rows[i] = -1;
+  for (int32_t u = 0, e = 0; u < q->units; u++) { /* as even as routing gets */
+    int32_t end = (int32_t)((int64_t)entries * (u + 1) / q->units);
+    for (; e < end; at++)
+      for (int32_t j = 0; j < nt && e < end; j++, e++) unit[at] = u, rows[at * nt + j] = e;
+  }
+  koi_buf *w = buffer((size_t)q->units * code, q->wt), *s = scale ? buffer((size_t)q->units * scale, -1) : NULL,
+          *x = numbers((size_t)panels * (size_t)q->k * (size_t)nt, 1), *y = numbers((size_t)ldy * (size_t)entries, 0), *ub, *rb;
+  check(be->alloc(dev, sizeof *unit * (size_t)panels, &ub));
+  check(be->write(dev, ub, 0, sizeof *unit * (size_t)panels, unit));
+  check(be->alloc(dev, sizeof *rows * (size_t)panels * (size_t)nt, &rb));
+  check(be->write(dev, rb, 0, sizeof *rows * (size_t)panels * (size_t)nt, rows));
+  int32_t c[] = {q->wt, 0, nt}, p[KOI_MAX_PARAMS];
+  koi_kernel *k;
+  parameters(&koi_op_matmul, c, p, over);
+  check(be->build(dev, &koi_op_matmul, c, p, &k));
+  call one = {k, {.buf = {w, s, x, ub, rb, y}, .i = {panels, q->k, q->n_sub, q->sub_rows, 0, q->units, 0, (int32_t)tiles, q->used > 0, entries, ldy, 0}}, NULL, 1};
+  best b;
+  measure(run_calls, &one, &b);
+  report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2, b.fma);
+  be->drop(dev, k);
+  koi_buf *all[] = {w, s, x, y, ub, rb};
+  for (size_t i = 0; i < KOI_COUNT(all); i++)
+    if (all[i]) be->free(dev, all[i]);
+  free(unit);
+  free(rows);
+}
+
+int main(int argc, char **argv)
+{
+  koi_probe found = {0};
+  check(be->probe(&found));
+  const koi_endpoint *e = NULL;
+  for (size_t i = 0; i < found.n_endpoints && !e; i++)
+    if (found.endpoints[i].usable && (argc < 2 || strstr(found.endpoints[i].platform, argv[1]))) e = &found.endpoints[i];
+  if (!e) {
+    printf("bench_mat: no OpenCL device\n");
+    return 0;
+  }
+  check(be->open(e, &dev));
+  target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals};
+  memory = malloc(COLD_BYTES);
+  if (!memory) return 1;
+  memset(memory, 1, COLD_BYTES);
+  printf("%s, %s\n", e->platform, e->name);
+  for (size_t i = 0; i < KOI_COUNT(cases); i++) {
+    if (argc > 2 && !strstr(cases[i].name, argv[2])) continue;
+    (cases[i].matmul ? gemm : gemv)(&cases[i], argc > 3 ? argv + 3 : NULL);
+  }
+  be->close(dev);
+  for (size_t i = 0; i < found.n_endpoints; i++) be->unprobe(&found.endpoints[i]);
+  koi_probe_free(&found);
+  free(memory);
+  return 0;
+}
