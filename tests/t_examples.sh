@@ -52,7 +52,7 @@ evaluated=$(sed -n 's/^\[tokens evaluated in all: \([0-9]*\)\]$/\1/p' "$tmp/err"
 [ "${evaluated:-999}" -le 140 ] || fail "chat: expected two short prompts and two answers of 40 tokens, found $evaluated tokens evaluated"
 
 # ---- the header ----
-printf '#include <koine.h>\n#include <koine.h>\nint main() { return koine_version()[0] == 0; }\n' >"$tmp/header.c"
+printf '#include <koine.h>\n#include <koine.h>\nint main(void) { return koine_version()[0] == 0; }\n' >"$tmp/header.c"
 cp "$tmp/header.c" "$tmp/header.cc"
 "${cc[@]}" -std=c99 -Wall -Wextra -Wpedantic -Werror -I"$tmp/include" "$tmp/header.c" "$lib/libkoine.so" -Wl,-rpath,"$lib" -o "$tmp/header" &&
   "$tmp/header" || fail "koine.h as C"
