@@ -151,7 +151,8 @@ def run(args):
         step, mean = step + 1, mean + loss.item()
         if step % 10 == 0:
             rate = (step - shown) * args.batch * LENGTH / (time.time() - began)
-            print(f"step {step} loss {mean / (step - shown):.4f} bits/byte {mean / (step - shown) / math.log(2) / bytes_per_token:.3f} "
+            mean /= step - shown
+            print(f"step {step} loss {mean:.4f} bits/byte {mean / math.log(2) / bytes_per_token:.3f} "
                   f"rate {share:.3f} load {worst:.2f} {rate:.0f} tokens/s", flush=True)
             began, shown, mean = time.time(), step, 0.0
         if step % 50 == 0 or step in (args.steps, args.stop):
