@@ -35,7 +35,7 @@ int cmd_bench(const cli_args *a)
   if (!n_prompt) return cli_fail_with(EXIT_DEVICE, "out of memory");
   koine_bench_options options = {.size = sizeof options, .n_prompt = n_prompt, .n_n_prompt = positive(&v[OPT_N_PROMPT], n_prompt), .n_gen = n_gen,
                                  .n_n_gen = positive(&v[OPT_N_GEN], n_gen), .depths = (const uint64_t *)v[OPT_DEPTHS].list, .n_depths = v[OPT_DEPTHS].n,
-                                 .repetitions = (uint32_t)v[OPT_REPETITIONS].i, .fill = v[OPT_FILL].i, .ops = v[OPT_OPS].i,
+                                 .repetitions = (uint32_t)v[OPT_REPETITIONS].i, .fill = v[OPT_FILL].i, .ops = v[OPT_OPS].i, .gemm = v[OPT_GEMM].i,
                                  .format = (koine_format)v[OPT_FORMAT].i, .cache = (koine_cache)v[OPT_CACHE].i};
   status = cli_engine_open(a, 0, &e);
   if (!status) {

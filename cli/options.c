@@ -86,6 +86,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_DEPTHS] = {{"-d", "--n-depth"}, CLI_INTS, "N,...", 0, MANY, .fallback = "0", .commands = BIT(CMD_BENCH), .help = "tokens in the caches before a test"},
   [OPT_FILL] = {{"--fill"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "fill the caches with random rows instead of a real prefill"},
   [OPT_OPS] = {{"--ops"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "time by op as well"},
+  [OPT_GEMM] = {{"--gemm"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "measure the own kernels for dense products in prefill against CLBlast; later runs on this device and driver take the faster"},
   [OPT_REPETITIONS] = {{"-r", "--repetitions"}, CLI_INT, "N", 1, 1000, .fallback = "3", .commands = BIT(CMD_BENCH), .help = "how often a test is repeated"},
   [OPT_FORMAT] = {{"-o", "--output"}, CLI_CHOICE, "FORMAT", .choices = formats, .fallback = "md", .commands = BIT(CMD_BENCH), .help = "of the result"},
   [OPT_TOPOLOGY] = {{"--topology"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "show a machine recorded by hwloc (XML) in place of this one"},

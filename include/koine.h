@@ -286,6 +286,7 @@ typedef struct koine_bench_options {
   uint32_t repetitions;   /* 0: 3 */
   bool fill;              /* fill the caches with random rows instead of a real prefill */
   bool ops;               /* time by op as well */
+  bool gemm;              /* first measure both entries for dense products in prefill, and remember the faster for this device */
   koine_format format;
   koine_cache cache;
 } koine_bench_options;

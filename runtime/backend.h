@@ -11,6 +11,7 @@ typedef struct koi_device { /* backends put their own fields behind it */
   const struct koi_backend *backend;
   const koi_endpoint *endpoint;
   uint32_t lanes; /* work-group multiple that opening found out; 0: the endpoint's */
+  size_t gemm_bytes; /* device memory that `gemm` keeps for itself */
 } koi_device;
 
 /* Device memory. A view shares the memory of its parent and dies before it. Backends put their own fields behind it. */
@@ -24,6 +25,9 @@ typedef struct koi_kernel { /* one op built for one device with constants and pa
   int32_t p[KOI_MAX_PARAMS]; /* by op->params */
   size_t max_group;          /* work-items a group that the compiled kernel allows; 0 unknown */
 } koi_kernel;
+
+/* Y[i][y_offset + r] = sum over j of X[i][j] * W[r][j], for i < n, r < rows, j < k; all float and row-major, W's rows k long. */
+typedef struct koi_gemm { size_t n, rows, k, ldx, y_offset, ldy; } koi_gemm;
 
 typedef struct koi_backend {
   const char *name; /* what koine_device_info.backend says */
@@ -45,6 +49,8 @@ typedef struct koi_backend {
   void (*drop)(koi_device *d, koi_kernel *k);
   koine_status (*launch)(koi_device *d, koi_kernel *k, const koi_args *a);
   koine_status (*finish)(koi_device *d);
+  /* A library's dense product, queued like a launch; what Y held is not read. NULL: there is none. Its kernels are built at its first call. */
+  koine_status (*gemm)(koi_device *d, const koi_gemm *g, koi_buf *x, koi_buf *w, koi_buf *y);
 } koi_backend;
 
 extern const koi_backend koi_backend_cl, koi_backend_host;

@@ -20,6 +20,7 @@ typedef struct cl_dev {
   unsigned char *stage;     /* [STAGE_BYTES] small writes wait here, so that they need not block */
   size_t stage_used;        /* since the queue was last empty */
   struct built *kernels;    /* every built kernel in use */
+  koi_clblast blas;
 } cl_dev;
 
 typedef struct cl_buf {
@@ -95,6 +96,9 @@ static void close_(koi_device *device)
 {
   cl_dev *d = (cl_dev *)device;
   if (d->queue) clFinish(d->queue);
+#ifdef HAVE_CLBLAST
+  koi_clblast_close(&d->blas);
+#endif
   if (d->dummy) clReleaseMemObject(d->dummy);
   if (d->queue) clReleaseCommandQueue(d->queue);
   if (d->context) clReleaseContext(d->context);
@@ -418,6 +422,20 @@ static koine_status launch(koi_device *device, koi_kernel *kernel, const koi_arg
   return koi_error_prefix(s, "op %s", kernel->op->name);
 }
 
+/* ---- dense products ---------------------------------------------------------------------------------------------------- */
+#ifdef HAVE_CLBLAST
+static koine_status gemm(koi_device *device, const koi_gemm *g, koi_buf *x, koi_buf *w, koi_buf *y)
+{
+  cl_dev *d = (cl_dev *)device;
+  koine_status s = koi_clblast_gemm(d->context, d->queue, &d->blas, g, ((cl_buf *)x)->mem, ((cl_buf *)w)->mem, ((cl_buf *)y)->mem);
+  device->gemm_bytes = d->blas.bytes;
+  return s ? koi_error_prefix(s, "device %s (%s)", device->endpoint->id, device->endpoint->name) : KOINE_OK;
+}
+#else
+#define gemm NULL
+#endif
+
 const koi_backend koi_backend_cl = {
   .name = "opencl", .probe = koi_dev_cl_probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view,
-  .free = free_, .write = write_, .read = read_, .copy = copy, .fill = fill, .build = build, .drop = drop, .launch = launch, .finish = finish};
+  .free = free_, .write = write_, .read = read_, .copy = copy, .fill = fill, .build = build, .drop = drop, .launch = launch, .finish = finish,
+  .gemm = gemm};

@@ -1,4 +1,4 @@
-/* What the parts of the OpenCL backend share. Included by dev_cl*.c only: the one place where OpenCL's header is seen. */
+/* What the parts of the OpenCL backend share. Included by dev_cl*.c and clblast.c only: the one place where OpenCL's header is seen. */
 #ifndef KOI_DEV_CL_H
 #define KOI_DEV_CL_H
 #undef CL_TARGET_OPENCL_VERSION
@@ -9,4 +9,13 @@
 /* An OpenCL status as text, "CL_OUT_OF_RESOURCES (-5)". Valid until the thread's next call. */
 const char *koi_dev_cl_code(cl_int code);
 koine_status koi_dev_cl_probe(koi_probe *out);
+
+/* ---- clblast.c ---- */
+typedef struct koi_clblast { /* what it keeps for a device; zero at first */
+  cl_mem temp;
+  size_t bytes;
+  bool used;
+} koi_clblast;
+koine_status koi_clblast_gemm(cl_context context, cl_command_queue queue, koi_clblast *own, const koi_gemm *g, cl_mem x, cl_mem w, cl_mem y);
+void koi_clblast_close(koi_clblast *own);
 #endif

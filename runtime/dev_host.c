@@ -154,4 +154,4 @@ static koine_status finish(koi_device *d)
 }
 
 const koi_backend koi_backend_host = {"host", probe,       unprobe,     open_device, close_device, alloc_buffer, view_buffer, free_buffer,
-                                      write_buffer, read_buffer, copy_buffer, fill_buffer, build,  drop,         launch,      finish};
+                                      write_buffer, read_buffer, copy_buffer, fill_buffer, build,  drop,         launch,      finish, NULL};

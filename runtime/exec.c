@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "exec.h"
+#include "gemm.h"
 #include "graph.h"
 #include "mat.h"
 #include "ops_refs.h"
@@ -241,24 +242,58 @@ static koine_status look_for_nan(koi_exec *x, const koi_op *op, const koi_args *
   return KOINE_OK;
 }
 
-koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, const koi_args *a)
+static double gemm_flops(const koi_args *a, const int32_t *c)
 {
-  size_t n_consts = koi_op_n_consts(op);
-  struct koi_built *b = find_built(x, op, c, n_consts);
-  koine_status s = b ? KOINE_OK : build(x, op, c, n_consts, &b);
-  if (s || x->dry) return s;
+  (void)c;
+  return 2.0 * a->i[0] * a->i[1] * a->i[2];
+}
+
+static double gemm_bytes(const koi_args *a, const int32_t *c)
+{
+  (void)c;
+  return 4.0 * ((double)a->i[0] * a->i[2] + (double)a->i[1] * a->i[2] + (double)a->i[0] * a->i[1]);
+}
+
+/* The device's own product among the ops: for times and checks, never built. */
+static const koi_op gemm_op = {.name = "gemm", .bufs = {{"X", "[n][ldx]", KOI_IN}, {"W", "[rows][k]", KOI_IN}, {"Y", "[n][ldy]", KOI_OUT}},
+                               .ints = {"n", "rows", "k", "ldx", "y_offset", "ldy"}, .flops = gemm_flops, .bytes = gemm_bytes};
+
+static koine_status start_call(koi_exec *x, const koi_op *op, koi_kernel *kernel, const int32_t *c, const koi_args *a)
+{
+  const koi_backend *b = x->dev->backend;
+  const koi_gemm g = {(size_t)a->i[0], (size_t)a->i[1], (size_t)a->i[2], (size_t)a->i[3], (size_t)a->i[4], (size_t)a->i[5]};
+  if (op == &gemm_op) return b->gemm(x->dev, &g, a->buf[0], a->buf[1], a->buf[2]);
+  return kernel ? b->launch(x->dev, kernel, a) : koi_backend_fallback(x->dev, op, c, a);
+}
+
+static koine_status run(koi_exec *x, const koi_op *op, koi_kernel *kernel, const int32_t *c, const koi_args *a)
+{
+  koine_status s;
   uint64_t start = 0;
   if (x->profile) {
     if ((s = x->dev->backend->finish(x->dev))) return s;
     start = koi_now_ns();
   }
-  s = b->kernel ? x->dev->backend->launch(x->dev, b->kernel, a) : koi_backend_fallback(x->dev, op, b->c, a);
-  if (s) return koi_error_prefix(s, "op %s", op->name);
+  if ((s = start_call(x, op, kernel, c, a))) return koi_error_prefix(s, "op %s", op->name);
   if (x->profile) {
     if ((s = x->dev->backend->finish(x->dev))) return s;
-    note_time(x, op, koi_now_ns() - start, a, b->c);
+    note_time(x, op, koi_now_ns() - start, a, c);
   }
   return x->check ? look_for_nan(x, op, a) : KOINE_OK;
+}
+
+koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, const koi_args *a)
+{
+  size_t n_consts = koi_op_n_consts(op);
+  struct koi_built *b = find_built(x, op, c, n_consts);
+  koine_status s = b ? KOINE_OK : build(x, op, c, n_consts, &b);
+  return s || x->dry ? s : run(x, op, b->kernel, b->c, a);
+}
+
+koine_status koi_exec_gemm(koi_exec *x, const koi_args *a)
+{
+  static const int32_t none[KOI_MAX_CONSTS];
+  return x->dry ? KOINE_OK : run(x, &gemm_op, NULL, none, a);
 }
 
 /* ---- wake and sleep ---- */
@@ -278,6 +313,7 @@ koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t
     s = make_scratch(x);
   }
   if (!s) s = make_tables(x);
+  if (!s) s = koi_gemm_wake(x);
   if (!s) s = koi_upload(x, progress, user);
   if (!s) s = koi_graph_build(x, progress, user);
   if (s) {
@@ -300,6 +336,7 @@ void koi_exec_sleep(koi_exec *x)
     for (int i = 0; i < KOI_N_SCRATCH; i++)
       if (x->s[i]) b->free(x->dev, x->s[i]);
     for (size_t i = 0; i < x->n_ratios; i++) b->free(x->dev, x->rope_win[i]);
+    if (x->wide) b->free(x->dev, x->wide);
     if (x->arena) b->free(x->dev, x->arena);
     b->close(x->dev);
   }

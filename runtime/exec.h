@@ -76,6 +76,8 @@ typedef struct koi_exec {
   int32_t nt, nt_group;         /* panel widths: dense, grouped */
   koi_buf *s[KOI_N_SCRATCH];    /* views of `arena`, or buffers of their own */
   koi_buf *arena;
+  koi_buf *wide;                /* rows of a weight as floats, on their way to the device's gemm; NULL until that is wanted */
+  uint32_t gemm_from[KOI_WT_FP4 + 1]; /* by weight type: dense products of at least so many tokens take the device's gemm; 0: none */
   koi_buf **rope_win;           /* [n_ratios] cos/sin of the windows that close in a chunk */
   uint32_t *ratios;             /* [n_ratios] distinct ratios above 0 */
   size_t n_ratios;
@@ -97,6 +99,8 @@ uint64_t koi_exec_scratch_bytes(const koine_model *m, uint32_t chunk);
 
 /* One op call. Builds the kernel at its first use; falls back to the C reference where the device cannot build it. */
 koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, const koi_args *a);
+/* One call of the device's gemm: bufs X, W, Y; ints n, rows, k, ldx, y_offset, ldy (backend.h). */
+koine_status koi_exec_gemm(koi_exec *x, const koi_args *a);
 /* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
 koine_status koi_exec_clear(koi_exec *x);
 

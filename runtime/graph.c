@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <math.h>
 #include <string.h>
+#include "gemm.h"
 #include "graph.h"
 #include "layout.h"
 
@@ -63,10 +64,20 @@ static koine_status pack(koi_exec *x, const panels *g, koi_buf *in, int32_t k, i
 static koine_status dense(koi_exec *x, const koi_mat *m, input *in, int32_t n, koi_buf *y, int32_t ldy)
 {
   if (n == 1) return matvec(x, m, in->x, in->ld, (entries){1, 1, NULL}, y, ldy);
+  if (koi_gemm_takes(x, m, n)) {
+    TRY(koi_gemm_product(x, m, in->x, in->ld, n, y, ldy));
+    if (!x->dry) return KOINE_OK; /* smaller chunks want the kernels below, too */
+  }
   panels g = {in->panels, (int32_t)koi_ceil_div((uint64_t)n, (uint64_t)x->nt), x->nt, n, NULL, NULL};
   if (!in->packed) TRY(pack(x, &g, in->x, m->k, in->ld, 1));
   in->packed = true;
   return matmul(x, m, &g, y, ldy);
+}
+
+koine_status koi_graph_product(koi_exec *x, const koi_mat *m, koi_buf *in, koi_buf *panels, int32_t n, koi_buf *y)
+{
+  input i = {in, panels, m->k, true};
+  return dense(x, m, &i, n, y, m->n_sub * m->sub_rows);
 }
 
 /* ---- hyper-connections (2.1) ---- */

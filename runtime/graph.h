@@ -34,6 +34,8 @@ typedef struct koi_step {
 
 /* Runs one chunk; returns when the logits are there (or, without any, when the work is queued). */
 koine_status koi_graph_step(koi_exec *x, const koi_step *s);
+/* One dense product by itself, for measuring: y[i] = m in[i] for n rows, `panels` the same packed. */
+koine_status koi_graph_product(koi_exec *x, const koi_mat *m, koi_buf *in, koi_buf *panels, int32_t n, koi_buf *y);
 /* Builds every kernel a session will use. */
 koine_status koi_graph_build(koi_exec *x, koine_progress_fn *progress, void *user);
 

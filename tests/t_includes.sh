@@ -9,7 +9,7 @@ level() {
     dev|topo|weights|weights_table|safetensors|jscan|model|model_*|config|tok|tok_*|chat|chat_*|sample|ops|ops_*|layout|mat|sources) echo 1 ;;
     backend|backends|dev_*|ref|ref_*|repack|rope|clblast) echo 2 ;;
     verify|verify_*) echo 3 ;;
-    plan|exec|upload|graph|session) echo 4 ;;
+    plan|exec|gemm|upload|graph|session) echo 4 ;;
     runtime|runtime_text|api|text|bench|known_answer) echo 5 ;;
     *) echo x ;;
   esac
