@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "gemm.h"
 #include "plan.h"
 #include "session.h"
 
@@ -12,6 +13,7 @@ enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20 };
 typedef struct result {
   char test[64];
   bool decode;
+  uint32_t n_tokens;
   double *per_s; /* [n] tokens a second, sorted */
   size_t n;
   double probe;  /* bytes a second, NaN unknown */
@@ -25,6 +27,7 @@ typedef struct bench {
   result *r;
   size_t n, cap;
   size_t done, total;
+  koi_gemm_figure gemm[KOI_GEMM_TYPES];
 } bench;
 
 static int ascending(const void *a, const void *b)
@@ -101,7 +104,7 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode)
   uint32_t reps = b->o->repetitions ? b->o->repetitions : 3, n_vocab = x->model->config.n_vocab;
   result *r = &b->r[b->n];
   snprintf(r->test, sizeof r->test, depth ? "%s%u@d%zu" : "%s%u", decode ? "tg" : "pp", n, depth);
-  r->decode = decode, r->n = reps, r->probe = NAN;
+  r->decode = decode, r->n_tokens = n, r->n = reps, r->probe = NAN;
   koine_session_options so = {.size = sizeof so, .cache = b->o->cache, .context = depth + n};
   koine_session *s = NULL;
   koine_status st = koi_session_open(x, &so, &s);
@@ -163,6 +166,27 @@ static void json_ops(koi_text *t, const koi_op_time *times)
   koi_text_add(t, "]");
 }
 
+/* The entry that dense products of a chunk of n tokens took. */
+static const char *entry_of(const bench *b, int wt, uint32_t n)
+{
+  const koi_exec *x = b->plan->awake;
+  return x->gemm_from[wt] && (n < x->chunk ? n : x->chunk) >= x->gemm_from[wt] ? "clblast" : "own";
+}
+
+static void json_gemm(koi_text *t, const bench *b, uint32_t n)
+{
+  const char *gap = ", \"dense_gemm\": {";
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) {
+    const koi_gemm_figure *g = &b->gemm[wt];
+    if (!g->used) continue;
+    koi_text_add(t, "%s\"%s\": {\"entry\": \"%s\"", gap, koi_gemm_type_name(wt), entry_of(b, wt, n));
+    if (g->own_ms) koi_text_add(t, ", \"own_ms\": %.6g, \"clblast_ms\": %.6g", g->own_ms, g->clblast_ms);
+    koi_text_add(t, "}");
+    gap = ", ";
+  }
+  if (*gap == ',' && !gap[2]) koi_text_add(t, "}");
+}
+
 static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[64])
 {
   const koi_endpoint *e = b->plan->endpoint;
@@ -176,6 +200,7 @@ static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[64])
     koi_text_add(t, ", \"repetitions\": %zu, \"tokens_per_s\": {\"median\": %.6g, \"min\": %.6g, \"max\": %.6g}, ", r->n, median(r), r->per_s[0], r->per_s[r->n - 1]);
     json_number(t, "read_probe_bytes_per_s", r->probe);
     if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)b->plan->awake->weight_bytes_per_token);
+    else json_gemm(t, b, r->n_tokens);
     if (times) json_ops(t, times[i]);
     koi_text_add(t, "}");
   }
@@ -210,11 +235,32 @@ static void put_ops(koi_text *t, const bench *b, koi_op_time (*times)[64], bool 
   }
 }
 
+/* Both entries of the dense products, and which is taken from now on. */
+static void put_gemm(koi_text *t, const bench *b, bool csv)
+{
+  const char *line = csv ? "%s,%u,%.3f,%.3f,%s\n" : "| %s | %u | %.3f | %.3f | %s |\n";
+  koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,clblast_ms,taken\n" : "\n| dense weights | tokens | own ms | CLBlast ms | taken |\n|---|---:|---:|---:|---|\n");
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++)
+    if (b->gemm[wt].own_ms)
+      koi_text_add(t, line, koi_gemm_type_name(wt), b->plan->chunk, b->gemm[wt].own_ms, b->gemm[wt].clblast_ms, entry_of(b, wt, b->plan->chunk));
+}
+
+static koine_status measure_gemm(bench *b)
+{
+  koi_exec *x = b->plan->awake;
+  pthread_mutex_lock(&x->lock);
+  koine_status s = KOINE_OK;
+  if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
+  else koi_gemm_types(x, b->gemm);
+  pthread_mutex_unlock(&x->lock);
+  return s;
+}
+
 static koine_status measure(bench *b, koi_op_time (*times)[64])
 {
   const koine_bench_options *o = b->o;
   const size_t no_depth = 0, n_depths = o->n_depths ? o->n_depths : 1;
-  koine_status s = KOINE_OK;
+  koine_status s = measure_gemm(b);
   for (size_t d = 0; d < n_depths && !s; d++)
     for (size_t i = 0; i < o->n_n_prompt + o->n_n_gen && !s; i++) {
       bool decode = i >= o->n_n_prompt;
@@ -242,6 +288,7 @@ koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, k
   else if (!s) {
     put_rows(&t, &b, options->format == KOINE_FORMAT_CSV);
     if (times) put_ops(&t, &b, times, options->format == KOINE_FORMAT_CSV);
+    if (options->gemm) put_gemm(&t, &b, options->format == KOINE_FORMAT_CSV);
   }
   if (!s) s = koi_text_take(&t, out);
   for (size_t i = 0; b.r && i < tests; i++) koi_free(b.r[i].per_s);
