@@ -27,6 +27,8 @@ struct koi_chat {
   char *effort[KOINE_THINK_MAX + 1]; /* before everything, by thinking; NULL: nothing */
 };
 koine_status koi_chat_wording_read(const char *folder, koi_chat *chat);
+/* From the text of an encoding file; `path` stands for it in messages. */
+koine_status koi_chat_wording_text(const char *path, const char *text, size_t n, koi_chat *chat);
 /* The next part of a template: literal text, or the name of a placeholder. False at its end. */
 typedef struct koi_chat_template_part {
   const char *s;

@@ -359,25 +359,31 @@ static koine_status take_constants(const reader *r, const char *path, koi_chat *
   return s;
 }
 
+koine_status koi_chat_wording_text(const char *path, const char *text, size_t n, koi_chat *chat)
+{
+  reader *r = koi_alloc(1, sizeof *r);
+  if (!r) return KOINE_ERR_MEMORY;
+  r->s = text, r->n = n;
+  read_constants(r);
+  koine_status s = r->memory ? koi_error(KOINE_ERR_MEMORY, "%s: out of host memory", path) : take_constants(r, path, chat);
+  for (size_t i = 0; i < r->n_constants; i++) {
+    koi_free(r->constant[i].key);
+    koi_free(r->constant[i].value);
+  }
+  koi_free(r);
+  return s;
+}
+
 static koine_status read_file(const char *path, koi_chat *chat)
 {
   char *text;
   size_t n;
   koine_status s = koi_file_read(path, MAX_FILE, &text, &n);
-  if (s != KOINE_OK) return s;
-  reader *r = koi_alloc(1, sizeof *r);
-  if (r) {
-    r->s = text, r->n = n;
-    read_constants(r);
-    s = r->memory ? koi_error(KOINE_ERR_MEMORY, "%s: out of host memory", path) : take_constants(r, path, chat);
+  if (s == KOINE_OK) {
+    s = koi_chat_wording_text(path, text, n, chat);
+    koi_free(text);
   }
-  for (size_t i = 0; r && i < r->n_constants; i++) {
-    koi_free(r->constant[i].key);
-    koi_free(r->constant[i].value);
-  }
-  koi_free(text);
-  koi_free(r);
-  return r ? s : KOINE_ERR_MEMORY;
+  return s;
 }
 
 static koine_status use_own(koi_chat *chat)
