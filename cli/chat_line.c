@@ -16,7 +16,6 @@ struct chat_line {
   EditLine *editor; /* NULL: no terminal */
   History *history;
   char *history_path; /* NULL: there is nowhere to keep it */
-  bool cleared;       /* the line that the editor returned was given up */
   char *text;         /* of getline */
   size_t cap;
 };
@@ -51,21 +50,6 @@ static char *prompt(EditLine *editor)
   return text;
 }
 
-/* Ctrl-C while typing: the line is given up, as in a shell. */
-static unsigned char clear_line(EditLine *editor, int key)
-{
-  chat_line *l;
-  (void)key;
-  el_get(editor, EL_CLIENTDATA, &l);
-  const LineInfo *line = el_line(editor);
-  int n = (int)(line->lastchar - line->buffer);
-  el_cursor(editor, (int)(line->lastchar - line->cursor));
-  if (n) el_deletestr(editor, n);
-  fputs("^C\n", stdout);
-  l->cleared = true;
-  return CC_NEWLINE;
-}
-
 static int open_editor(chat_line *l)
 {
   HistEvent event;
@@ -78,15 +62,12 @@ static int open_editor(chat_line *l)
   history(l->history, &event, H_SETUNIQUE, 1);
   l->history_path = history_path();
   if (l->history_path) history(l->history, &event, H_LOAD, l->history_path);
-  el_set(l->editor, EL_CLIENTDATA, l);
   el_set(l->editor, EL_PROMPT, prompt);
   el_set(l->editor, EL_EDITOR, "emacs");
   el_set(l->editor, EL_HIST, history, l->history);
+  el_set(l->editor, EL_SIGNAL, 1); /* the terminal is put right around stops, and drawn anew after them */
   el_set(l->editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
   el_source(l->editor, NULL);
-  el_set(l->editor, EL_ADDFN, "koine-clear", "give up the line", clear_line);
-  el_set(l->editor, EL_BIND, "^C", "koine-clear", NULL);
-  el_set(l->editor, EL_SETTY, "-d", "intr=", NULL); /* while editing Ctrl-C is a key; otherwise it is the signal */
   return EXIT_DONE;
 }
 
@@ -135,9 +116,13 @@ chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes)
     return CHAT_INPUT_LINE;
   }
   int n = 0;
-  l->cleared = false;
+  cli_clear_interrupt();
   *text = el_gets(l->editor, &n);
-  if (l->cleared) return CHAT_INPUT_CLEARED;
+  if (cli_interrupted()) { /* the line is given up, as in a shell */
+    cli_clear_interrupt();
+    fputs("^C\n", stdout);
+    return CHAT_INPUT_CLEARED;
+  }
   if (!*text || n <= 0) return CHAT_INPUT_END;
   *n_bytes = without_end(*text, (size_t)n);
   if (*n_bytes) history(l->history, &event, H_ENTER, *text);
