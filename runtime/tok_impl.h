@@ -5,7 +5,7 @@
 #include <pcre2.h>
 #include "tok.h"
 
-#define KOI_TOK_MAX_ID (1 << 24)  /* ids above are taken for damage: tables are sized by the highest */
+#define KOI_TOK_MAX_ID (1 << 22)  /* ids above are taken for damage: tables are sized by the highest */
 #define KOI_TOK_MAX_FILE ((size_t)1 << 30) /* offsets in it fit an int */
 #define KOI_TOK_MAX_LEVELS 16
 #define KOI_TOK_MAX_EOS 16
