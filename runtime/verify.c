@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include "verify_case.h"
 
-enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400 };
+enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400, MAX_LINES = 4 };
 
 typedef struct run {
   koi_device *d;
@@ -15,7 +15,7 @@ typedef struct run {
   koi_text *report;
   const koi_verify_op *v;
   size_t group;           /* number of the op's constants, so that different ones sweep different parameters */
-  bool op_wrong;
+  size_t op_wrong;        /* differences of this op */
   char first[3 * TEXT_BYTES]; /* the first difference of all */
 } run;
 
@@ -44,10 +44,9 @@ static void wrong(run *r, const koi_verify_case *v, const koi_kernel *k, const c
   describe(r->v->op, k->c, k->p, how);
   snprintf(line, sizeof line, "op %s, case \"%s\" (%s): %s; device %s (%s, driver %s %s)", r->v->op->name, v->what, how, what, e->id, e->name,
            e->platform, e->driver);
-  koi_text_add(r->report, "WRONG  %s\n", line);
+  if (r->op_wrong++ < MAX_LINES) koi_text_add(r->report, "WRONG  %s\n", line);
   if (!r->n.n_wrong) snprintf(r->first, sizeof r->first, "%s", line);
   r->n.n_wrong++;
-  r->op_wrong = true;
 }
 
 /* ---- comparing ---- */
@@ -337,7 +336,7 @@ static koine_status run_op(run *r)
 {
   set sets[MAX_SETS + 1];
   koi_verify_counts before = r->n;
-  r->op_wrong = false, r->group = 0;
+  r->op_wrong = 0, r->group = 0;
   for (size_t i = 0; i < r->v->n_cases; i++) {
     const koi_verify_case *v = &r->v->cases[i];
     bool seen = !wanted(r, v);
@@ -352,8 +351,8 @@ static koine_status run_op(run *r)
     }
     r->group++;
   }
-  koi_text_add(r->report, "%s  op %s: %zu cases, %zu kernels\n", r->op_wrong ? "WRONG" : "ok   ", r->v->op->name, r->n.n_cases - before.n_cases,
-               r->n.n_kernels - before.n_kernels);
+  koi_text_add(r->report, "%s  op %s: %zu cases, %zu kernels, %zu wrong\n", r->op_wrong ? "WRONG" : "ok   ", r->v->op->name,
+               r->n.n_cases - before.n_cases, r->n.n_kernels - before.n_kernels, r->op_wrong);
   r->n.n_ops++;
   return KOINE_OK;
 }
