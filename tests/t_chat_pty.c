@@ -1,5 +1,7 @@
 /* koine chat on a pseudo terminal: editing, commands, Ctrl-C, the end. KOINE: the command; KOINE_TEST_MODEL: a checkpoint, else models/austen. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <poll.h>
 #include <pty.h>
