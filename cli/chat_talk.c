@@ -98,15 +98,6 @@ void chat_talk_drop_last(chat_talk *k)
 }
 
 /* ---- tokens ---- */
-static int ids_of(const koine_tokenizer *tokenizer, const char *folder, json_object *request, koine_thinking thinking, int32_t **ids, size_t *n_ids, koine_status *s)
-{
-  size_t n_bytes;
-  const char *json = json_object_to_json_string_length(request, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n_bytes);
-  if (!json) return no_memory();
-  *s = koine_chat_encode(tokenizer, folder, json, n_bytes, thinking, NULL, ids, n_ids);
-  return EXIT_DONE;
-}
-
 /* The bytes of one ordinary token; NULL for a control token, or one that has none. */
 static char *piece(const koine_tokenizer *tokenizer, int32_t id, size_t *n)
 {
@@ -167,16 +158,17 @@ static int spell_as_held(const chat_talk *k, int32_t **ids, size_t *n_ids)
 
 int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_t *n_ids)
 {
-  int32_t *made = NULL, *own;
-  size_t n = 0;
-  koine_status s = KOINE_OK;
-  int status = ids_of(k->tokenizer, k->folder, k->request, thinking, &made, &n, &s);
-  if (status || s) return status ? status : cli_fail(s);
-  own = malloc((n + 1) * sizeof *own);
+  int32_t *made = NULL;
+  size_t n_bytes, n = 0;
+  const char *json = json_object_to_json_string_length(k->request, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n_bytes);
+  if (!json) return no_memory();
+  koine_status s = koine_chat_encode(k->tokenizer, k->folder, json, n_bytes, thinking, NULL, &made, &n);
+  if (s) return cli_fail(s);
+  int32_t *own = malloc((n + 1) * sizeof *own);
   if (own) memcpy(own, made, n * sizeof *own);
   koine_ids_free(made);
   if (!own) return no_memory();
-  status = spell_as_held(k, &own, &n);
+  int status = spell_as_held(k, &own, &n);
   if (status) free(own);
   else *ids = own, *n_ids = n;
   return status;
@@ -209,13 +201,12 @@ int chat_talk_save(const chat_talk *k, const char *path)
   return EXIT_DONE;
 }
 
-/* The file's JSON as a request, NULL after a message. */
+/* The file's JSON as a request, NULL after a message. What else is wrong with it the encoder finds, whose reading is stricter. */
 static json_object *parse(const char *path, const char *text, size_t n_bytes)
 {
   json_object *found = NULL;
   json_tokener *t = n_bytes < INT32_MAX ? json_tokener_new_ex(JSON_DEPTH) : NULL;
   if (!t) return no_memory(), NULL;
-  json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
   found = json_tokener_parse_ex(t, text, (int)n_bytes + 1); /* with the zero byte, which ends a number too */
   enum json_tokener_error e = json_tokener_get_error(t);
   size_t end = json_tokener_get_parse_end(t);
@@ -242,16 +233,17 @@ int chat_talk_load(chat_talk *k, const char *path)
   int status = cli_read_file(path, &text, &n_bytes);
   if (status) return status;
   json_object *request = parse(path, text, n_bytes);
-  free(text);
-  if (!request) return EXIT_FILE;
-  bool empty = !json_object_array_length(json_object_object_get(request, "messages"));
-  if (!empty) status = ids_of(k->tokenizer, k->folder, request, KOINE_THINK_OFF, &ids, &n_ids, &s);
+  if (!request) status = EXIT_FILE;
+  else if (json_object_array_length(json_object_object_get(request, "messages"))) /* one without a message encodes to nothing, but may be begun */
+    s = koine_chat_encode(k->tokenizer, k->folder, text, n_bytes, KOINE_THINK_OFF, NULL, &ids, &n_ids);
   koine_ids_free(ids);
-  if (!status && s) status = cli_fail_with(s == KOINE_ERR_MEMORY ? EXIT_DEVICE : EXIT_FILE, "%s: %s", path, koine_last_error());
-  if (status) json_object_put(request);
-  else {
-    json_object_put(k->request);
-    k->request = request;
+  free(text);
+  if (s) status = s == KOINE_ERR_FILE ? cli_fail_with(EXIT_FILE, "%s: %s", path, koine_last_error()) : cli_fail(s);
+  if (status) {
+    json_object_put(request);
+    return status;
   }
-  return status;
+  json_object_put(k->request);
+  k->request = request;
+  return EXIT_DONE;
 }

@@ -6,6 +6,12 @@
 #include <unistd.h>
 #include "common_text.h"
 
+static const char *input_name(const cli_args *a)
+{
+  const cli_value *file = &a->v[OPT_FILE];
+  return file->given && strcmp(file->text, "-") ? file->text : "standard input";
+}
+
 /* ---- ids on standard output ---- */
 static size_t put_id(int32_t id, char *out)
 {
@@ -99,7 +105,7 @@ static int gather_ids(const cli_args *a, id_list *l)
   if (a->n_operands && a->v[OPT_FILE].given) return cli_usage_error(a->command, "expected ids or -f FILE, found both");
   for (size_t i = 0; i < a->n_operands && !status; i++) status = read_ids(l, a->operands[i], strlen(a->operands[i]));
   if (a->n_operands) return status;
-  l->from = a->v[OPT_FILE].given && strcmp(a->v[OPT_FILE].text, "-") ? a->v[OPT_FILE].text : "standard input";
+  l->from = input_name(a);
   status = cli_text_input(a, &text, &n);
   if (!status) status = read_ids(l, text, n);
   free(text);
@@ -138,7 +144,9 @@ int cmd_chat_encode(const cli_args *a)
   int status = cli_text_input(a, &json, &n_bytes);
   if (status) return status;
   koine_status s = koine_tokenizer_open(folder, &tokenizer);
-  if (!s) s = koine_chat_encode(tokenizer, folder, json, n_bytes, (koine_thinking)a->v[OPT_THINK].i, as_ids ? NULL : &prompt, as_ids ? &ids : NULL, &n_ids);
+  if (s) status = cli_fail(s);
+  else s = koine_chat_encode(tokenizer, folder, json, n_bytes, (koine_thinking)a->v[OPT_THINK].i, as_ids ? NULL : &prompt, as_ids ? &ids : NULL, &n_ids);
+  if (s && !status) status = s == KOINE_ERR_FILE ? cli_fail_with(EXIT_FILE, "%s: %s", input_name(a), koine_last_error()) : cli_fail(s);
   if (!s && as_ids) print_ids(ids, n_ids);
   if (!s && !as_ids) {
     cli_text_put(prompt, strlen(prompt));
@@ -148,7 +156,7 @@ int cmd_chat_encode(const cli_args *a)
   koine_text_free(prompt);
   koine_tokenizer_close(tokenizer);
   free(json);
-  return s ? cli_fail(s) : EXIT_DONE;
+  return status;
 }
 
 /* ---- perplexity ---- */
