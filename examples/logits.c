@@ -1,7 +1,7 @@
 /* The likeliest next tokens after a prompt of token ids.
  *
  *   cc logits.c $(pkg-config --cflags --libs koine) -o logits
- *   ./logits models/austen 0 541 322
+ *   ./logits models/austen 0 1438 372 266         ("It is a")
  *
  * Opens the runtime, the model, a plan and a session in turn, evaluates the prompt, and closes them in the reverse order. */
 #include <errno.h>
