@@ -29,12 +29,14 @@ const cli_command cli_commands[N_COMMANDS] = {
                  "Measures tokens a second of prefill (pp) and decode (tg), at context depths, beside a read probe of the same minutes. Takes a checkpoint "
                  "(-m) or made-up weights of a published shape (--shape)."},
   [CMD_RUN] = {"run", "[PROMPT]", 1, "continue a text",
-               "Completes PROMPT, the text of -f, or standard input. The text goes to standard output, progress and statistics to standard error."},
+               "Completes PROMPT, the text of -f, or standard input, after the checkpoint's beginning-of-text token. What is generated goes to "
+               "standard output, progress and statistics to standard error. Ctrl-C ends the text and the program, with status 130."},
   [CMD_CHAT] = {"chat", "", 0, "talk to the model",
                 "A conversation as the checkpoint's encoding prescribes. Lines that begin with / are commands: /help lists them. Ctrl-C stops the answer. "
-                "Without a terminal each line of standard input is a message."},
+                "Without a terminal each line of standard input is a message, answers alone go to standard output, and the first failure ends the program. "
+                "What was typed on a terminal is kept in $XDG_STATE_HOME/koine/history."},
   [CMD_TOKENIZE] = {"tokenize", "[TEXT]", 1, "text to token ids", "Prints the ids of TEXT, of the file of -f, or of standard input."},
-  [CMD_DETOKENIZE] = {"detokenize", "[ID...]", INT_MAX, "token ids to text", "Prints the bytes of the ids given, of the file of -f, or of standard input."},
+  [CMD_DETOKENIZE] = {"detokenize", "[ID...]", INT_MAX, "token ids to text", "Prints the bytes of the ids given, of the file of -f, or of standard input; control tokens only with --special."},
   [CMD_CHAT_ENCODE] = {"chat-encode", "", 0, "messages to the prompt that the checkpoint prescribes",
                        "Reads a JSON array of messages, or an object with messages and tools, from -f or standard input and prints the prompt or its ids."},
   [CMD_PERPLEXITY] = {"perplexity", "", 0, "bits per byte of a text under the model",
@@ -52,7 +54,7 @@ const cli_option cli_options[N_OPTIONS] = {
                 .help = "read the input from FILE; - is standard input"},
   [OPT_SYSTEM] = {{"-sys", "--system-prompt"}, CLI_TEXT, "TEXT", .commands = BIT(CMD_CHAT), .help = "system message of the conversation"},
   [OPT_N_PREDICT] = {{"-n", "--n-predict"}, CLI_INT, "N", -1, MANY, .fallback = "-1", .commands = SAMPLES,
-                     .help = "most new tokens of an answer; -1: up to the context"},
+                     .help = "most new tokens of an answer; -1: up to the context; 0 (run only): the prompt is evaluated, no more"},
   [OPT_CTX] = {{"-c", "--ctx-size"}, CLI_INT, "N", 0, MANY, .fallback = "0", .commands = SAMPLES | BIT(CMD_PERPLEXITY),
                .help = "context in tokens; 0: 4096, or the checkpoint's where that is less"},
   [OPT_CONTEXTS] = {{"-c", "--ctx-size"}, CLI_INTS, "N,...", 1, MANY, .commands = BIT(CMD_INFO), .help = "context lengths to give cache bytes for"},
@@ -73,7 +75,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_FREQUENCY_PENALTY] = {{"--frequency-penalty"}, CLI_FLOAT, "X", -100, 100, .fallback = "0", .commands = SAMPLES, .help = "the same, for each time it came"},
   [OPT_STOP] = {{"--stop"}, CLI_TEXTS, "TEXT", .commands = SAMPLES, .help = "end the answer before this text; may be given several times"},
   [OPT_THINK] = {{"--think"}, CLI_CHOICE, "MODE", .choices = thinkings, .fallback = "off", .commands = BIT(CMD_CHAT) | BIT(CMD_CHAT_ENCODE), .help = "reasoning before the answer"},
-  [OPT_IDS] = {{"--ids"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), .help = "print ids, separated by spaces"},
+  [OPT_IDS] = {{"--ids"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), .help = "print ids, separated by spaces; tokenize always does"},
   [OPT_SPECIAL] = {{"--special"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN),
                    .help = "control tokens: read them in text, write them as text"},
   [OPT_SEGMENT] = {{"--segment"}, CLI_INT, "N", 2, MANY, .fallback = "256", .commands = BIT(CMD_PERPLEXITY), .help = "tokens of a segment"},
