@@ -61,7 +61,7 @@ for f in $docs; do
 done
 
 # ---- variables: documented ones are read somewhere, and the other way round ----
-grep -rhoE 'getenv\("KOINE_[A-Z_]+"' runtime cli tests | grep -oE 'KOINE_[A-Z_]+' | sort -u >"$tmp/read"
+grep -rhoE 'getenv\("KOINE_[A-Z_]+"|\$\{KOINE_TEST_[A-Z_]+' runtime cli tests | grep -oE 'KOINE_[A-Z_]+' | sort -u >"$tmp/read"
 code README.md HACKING.md | grep -oE '\bKOINE_[A-Z_]+' | sort -u >"$tmp/named"
 for v in $(comm -13 "$tmp/read" "$tmp/named"); do fail "no code reads $v"; done
 for v in $(comm -23 "$tmp/read" "$tmp/named"); do fail "HACKING.md does not name $v"; done
