@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include "graph.h"
 
-enum { WIDE_BYTES = 16 << 20, MIN_ROWS = 32, RUNS = 5, N_FIELDS = 8, MAX_FILE_BYTES = 1 << 20 };
+enum { WIDE_BYTES = 16 << 20, MIN_ROWS = 32, RUNS = 3, N_FIELDS = 8, MAX_FILE_BYTES = 1 << 20 };
 
 static const char *const type_names[KOI_GEMM_TYPES] = {"f32", "f16", "bf16", "fp8", "fp4"};
 static const char heading[] = "# koine: device, driver, version, weight type, faster entry, tokens, own ms, clblast ms; made by koine bench --gemm\n";

@@ -1,0 +1,167 @@
+/* The second entry for dense products: the device's gemm on awkward shapes against plain C, and the remembered choice between the entries.
+ * Usage: t_gemm MODEL FOLDER   FOLDER: empty, to keep choices in
+ * KOINE_TEST_DEVICE  the device (default: any that has a gemm). Exit 77 where none has. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "../runtime/gemm.h"
+#include "../runtime/plan.h"
+#include "../runtime/runtime.h"
+
+/* Drivers keep memory to the end of the process. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:libclblast\nleak:<unknown module>";
+}
+
+static int n_checks, n_failed, n_skipped_lines;
+#define CHECK(what) check((what), #what, __LINE__)
+#define OK(call) check(!(call), #call, __LINE__)
+
+static void check(bool ok, const char *what, int line)
+{
+  n_checks++;
+  if (ok) return;
+  n_failed++;
+  printf("FAIL t_gemm.c:%d: %s (%s)\n", line, what, koi_error_text());
+}
+
+static void log_line(void *user, koine_log_level level, const char *text)
+{
+  (void)user, (void)level;
+  n_skipped_lines += strstr(text, "is skipped") != NULL;
+  printf("note: %s\n", text);
+}
+
+static float value(size_t i) { return (float)((i * 2654435761u) >> 8 & 0xffff) / 32768.0f - 1.0f; }
+
+/* The sum in double; the error bound is that of any order of float sums. */
+static bool right(const koi_gemm *g, const float *x, const float *w, const float *y)
+{
+  for (size_t i = 0; i < g->n; i++)
+    for (size_t c = 0; c < g->ldy; c++) {
+      float got = y[i * g->ldy + c];
+      if (c < g->y_offset || c >= g->y_offset + g->rows) {
+        if (got == got) return printf("row %zu: column %zu was written\n", i, c), false;
+        continue;
+      }
+      double sum = 0, size = 0;
+      for (size_t j = 0; j < g->k; j++) {
+        double p = (double)x[i * g->ldx + j] * w[(c - g->y_offset) * g->k + j];
+        sum += p, size += fabs(p);
+      }
+      if (!(fabs(got - sum) <= 1e-6 * size)) return printf("row %zu, column %zu: %g, expected %g\n", i, c, got, sum), false;
+    }
+  return true;
+}
+
+/* Y is all NaN before, so that what is read or left out shows. */
+static void test_product(koi_device *d, koi_gemm g)
+{
+  const koi_backend *b = d->backend;
+  size_t nx = g.n * g.ldx, nw = g.rows * g.k, ny = g.n * g.ldy;
+  float *x = malloc(nx * sizeof *x), *w = malloc(nw * sizeof *w), *y = malloc(ny * sizeof *y);
+  koi_buf *bx, *bw, *by;
+  for (size_t i = 0; i < nx; i++) x[i] = i % g.ldx < g.k ? value(i) : NAN;
+  for (size_t i = 0; i < nw; i++) w[i] = value(i + 77);
+  OK(b->alloc(d, nx * sizeof *x, &bx));
+  OK(b->alloc(d, nw * sizeof *w, &bw));
+  OK(b->alloc(d, ny * sizeof *y, &by));
+  OK(b->write(d, bx, 0, nx * sizeof *x, x));
+  OK(b->write(d, bw, 0, nw * sizeof *w, w));
+  OK(b->fill(d, by, 0xff));
+  OK(b->gemm(d, &g, bx, bw, by));
+  OK(b->read(d, by, 0, ny * sizeof *y, y));
+  printf("n %zu, rows %zu, k %zu\n", g.n, g.rows, g.k);
+  CHECK(right(&g, x, w, y));
+  b->free(d, bx), b->free(d, bw), b->free(d, by);
+  free(x), free(w), free(y);
+}
+
+/* Small ones and large ones take different kernels of CLBlast, ragged ones padded copies. */
+static void test_products(const koi_endpoint *e)
+{
+  static const koi_gemm shapes[] = {{64, 32, 64, 64, 0, 32}, {70, 50, 33, 40, 7, 61}, {129, 256, 257, 257, 16, 300}, {128, 512, 320, 320, 0, 512}};
+  koi_device *d;
+  OK(e->backend->open(e, &d));
+  for (size_t i = 0; i < KOI_COUNT(shapes); i++) test_product(d, shapes[i]);
+  e->backend->close(d);
+}
+
+static koine_plan *wake(koine_runtime *rt, koine_model *m, const char *device)
+{
+  koine_plan_options po = {.size = sizeof po, .device = device, .chunk = 160};
+  koine_plan *plan = NULL;
+  OK(koine_plan_make(rt, m, &po, &plan));
+  OK(koine_plan_wake(plan, NULL, NULL));
+  return plan;
+}
+
+static void write_choices(const char *path, const koi_endpoint *e)
+{
+  koi_text t = {0};
+  koi_text_add(&t, "# a heading\nnonsense\n%s\t%s\t%s\tfp8\tclblast\t300\t2.0\t1.0\n", e->name, e->driver, e->version);
+  koi_text_add(&t, "%s\t%s\t%s\tbf16\town\t300\t1.0\t2.0\n%s\tanother driver\t%s\tf16\tclblast\t300\t2.0\t1.0\n", e->name, e->driver, e->version, e->name, e->version);
+  koi_text_add(&t, "%s\t%s\t%s\tfp9\tclblast\t300\t2.0\t1.0\n%s\t%s\t%s\tf32\tclblast\t-3\t2.0\t1.0\n\t\t\n%s", e->name, e->driver, e->version, e->name, e->driver,
+               e->version, e->name);
+  OK(koi_file_replace(path, t.s, t.len));
+  koi_free(t.s);
+}
+
+/* Read at waking; written anew by the benchmark, which keeps what was chosen for other devices. */
+static void test_choice(koine_runtime *rt, koine_model *m, const koi_endpoint *e, const char *folder)
+{
+  char *path = koi_format("%s/koine/gemm", folder), *below = koi_format("%s/koine", folder), *table = NULL, *text = NULL;
+  size_t n;
+  CHECK(path && below && !mkdir(below, 0700));
+  koi_free(below);
+  koine_plan *plan = wake(rt, m, e->id);
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) CHECK(!plan->awake->gemm_from[wt]); /* nothing remembered: the own kernels */
+  koine_plan_free(plan);
+  write_choices(path, e);
+  plan = wake(rt, m, e->id);
+  CHECK(n_skipped_lines == 5);
+  CHECK(plan->awake->gemm_from[KOI_WT_FP8] == 150 && !plan->awake->gemm_from[KOI_WT_BF16]);
+  CHECK(!plan->awake->gemm_from[KOI_WT_F16] && !plan->awake->gemm_from[KOI_WT_F32]);
+  koine_plan_usage with;
+  OK(koine_plan_get_usage(plan, &with));
+  CHECK(with.scratch_bytes >= (16 << 20));
+  koine_bench_options o = {.size = sizeof o, .gemm = true, .format = KOINE_FORMAT_JSON, .n_prompt = (const uint32_t[]){64}, .n_n_prompt = 1, .repetitions = 1};
+  OK(koine_bench(plan, &o, NULL, NULL, &table));
+  CHECK(table && strstr(table, "\"dense_gemm\": {") && strstr(table, "\"own_ms\": "));
+  koine_text_free(table);
+  koine_plan_free(plan);
+  CHECK(!koi_file_read(path, 1 << 20, &text, &n) && strstr(text, "another driver") && !strstr(text, "nonsense"));
+  CHECK(text && strstr(text, "\tfp8\t") && strstr(text, "\t160\t") && !strstr(text, "\tbf16\town\t300"));
+  koi_free(text);
+  koi_free(path);
+}
+
+int main(int argc, char **argv)
+{
+  koine_runtime *rt;
+  koine_model *m = NULL;
+  const char *wanted = getenv("KOINE_TEST_DEVICE");
+  size_t at = 0;
+  koine_log_set(log_line, NULL);
+  if (argc != 3) return printf("usage: t_gemm MODEL FOLDER\n"), 2;
+  setenv("XDG_CACHE_HOME", argv[2], 1);
+  unsetenv("KOINE_GEMM");
+  if (koine_runtime_open(NULL, &rt)) return printf("%s\n", koine_last_error()), 1;
+  while (!wanted && at < rt->n_endpoints && !rt->endpoints[at].backend->gemm) at++;
+  if ((wanted && koi_runtime_find(rt, wanted, &at)) || at == rt->n_endpoints || !rt->endpoints[at].backend->gemm) {
+    printf("skip: no %s with a gemm here\n", wanted ? wanted : "device");
+    koine_runtime_close(rt);
+    return 77;
+  }
+  test_products(&rt->endpoints[at]);
+  OK(koine_model_open(argv[1], &m));
+  if (m) test_choice(rt, m, &rt->endpoints[at], argv[2]);
+  koine_model_close(m);
+  koine_runtime_close(rt);
+  printf("t_gemm: %d checks, %d failed\n", n_checks, n_failed);
+  return n_failed != 0;
+}
