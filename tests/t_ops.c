@@ -95,7 +95,7 @@ static void test_verifier(const koi_endpoint *host)
 static bool named(const koi_endpoint *e)
 {
   const char *want = getenv("KOINE_TEST_DEVICE");
-  return !want || !*want || !strcmp(e->id, want) || strstr(e->name, want) || strstr(e->platform, want);
+  return !want || !*want || !strcmp(e->id, want) || strcasestr(e->name, want) || strcasestr(e->platform, want);
 }
 
 /* Says what is running, so that a crash or a hang in a driver has a name. */
