@@ -10,6 +10,9 @@
 #define INT(at) ((size_t)a->i[at])
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+/* A CPU whose driver fills its vectors with neighbouring work-items and so prefers scalars: vectors of ours only make its compiler slow. */
+static int scalar_cpu(const koi_target *t) { return t->local_is_global && t->vector_width <= 1; }
+
 static int fits(const koi_target *t, int64_t items) { return items >= 1 && (!t->max_group || items <= (int64_t)t->max_group); }
 
 static double weight_bytes(int wt, double tiles, int32_t k)
@@ -28,6 +31,7 @@ static int embed_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 
 static void embed_choose(const koi_target *t, const int32_t *c, int32_t *p)
 {
+  if (scalar_cpu(t)) p[EMBED_VW] = 1, p[EMBED_GROUP] = 32;
   while (!embed_legal(t, c, p)) p[EMBED_GROUP] /= 2;
 }
 
@@ -62,6 +66,7 @@ static int pack_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 
 static void pack_choose(const koi_target *t, const int32_t *c, int32_t *p)
 {
+  if (scalar_cpu(t)) p[PACK_COLS] = 4, p[PACK_GROUP] = 32;
   while (!pack_legal(t, c, p)) p[PACK_GROUP] /= 2;
 }
 
@@ -95,6 +100,7 @@ static int mv_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 
 static void mv_choose(const koi_target *t, const int32_t *c, int32_t *p)
 {
+  if (scalar_cpu(t)) p[MV_VW] = 1, p[MV_TG] = 2, p[MV_KI] = 1;
   while (!mv_legal(t, c, p) && p[MV_KS] > 1) p[MV_KS] /= 2;
   while (!mv_legal(t, c, p) && p[MV_VW] < KOI_TILE) p[MV_VW] *= 2;
 }
@@ -142,6 +148,7 @@ static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 
 static void mm_choose(const koi_target *t, const int32_t *c, int32_t *p)
 {
+  if (scalar_cpu(t)) p[MM_VW] = 1, p[MM_TG] = 2, p[MM_SK] = 32, p[MM_PG] = 1;
   if (c[MM_CARE] && p[MM_SK] > 32) p[MM_SK] = 32;
   while (!mm_legal(t, c, p) && p[MM_XL] > p[MM_SK]) p[MM_XL] /= 2;
   if (!mm_legal(t, c, p)) p[MM_XL] = 0;
@@ -192,6 +199,7 @@ static int widen_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 
 static void widen_choose(const koi_target *t, const int32_t *c, int32_t *p)
 {
+  if (scalar_cpu(t)) p[WIDEN_VW] = 1, p[WIDEN_COLS] = 8, p[WIDEN_GROUP] = 2;
   while (!widen_legal(t, c, p) && p[WIDEN_GROUP] > 1) p[WIDEN_GROUP] /= 2;
   while (!widen_legal(t, c, p) && p[WIDEN_VW] < KOI_TILE) p[WIDEN_VW] *= 2;
 }
