@@ -424,7 +424,7 @@ static koine_status launch(koi_device *device, koi_kernel *kernel, const koi_arg
 
 /* ---- dense products ---------------------------------------------------------------------------------------------------- */
 #ifdef HAVE_CLBLAST
-static koine_status gemm(koi_device *device, const koi_gemm *g, koi_buf *x, koi_buf *w, koi_buf *y)
+static koine_status gemm_(koi_device *device, const koi_gemm *g, koi_buf *x, koi_buf *w, koi_buf *y)
 {
   cl_dev *d = (cl_dev *)device;
   koine_status s = koi_clblast_gemm(d->context, d->queue, &d->blas, g, ((cl_buf *)x)->mem, ((cl_buf *)w)->mem, ((cl_buf *)y)->mem);
@@ -432,10 +432,10 @@ static koine_status gemm(koi_device *device, const koi_gemm *g, koi_buf *x, koi_
   return s ? koi_error_prefix(s, "device %s (%s)", device->endpoint->id, device->endpoint->name) : KOINE_OK;
 }
 #else
-#define gemm NULL
+#define gemm_ NULL
 #endif
 
 const koi_backend koi_backend_cl = {
   .name = "opencl", .probe = koi_dev_cl_probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view,
   .free = free_, .write = write_, .read = read_, .copy = copy, .fill = fill, .build = build, .drop = drop, .launch = launch, .finish = finish,
-  .gemm = gemm};
+  .gemm = gemm_};
