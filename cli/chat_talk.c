@@ -1,6 +1,6 @@
 /* The conversation of koine chat: its messages and the tokens that the session holds of it. The prompt is made anew from the messages each
- * turn, so it is always what the checkpoint prescribes; only its spelling follows the session. Invariant: a held token replaces others
- * only where both sides are the same bytes and neither is a control token. */
+ * turn, so it is always what the checkpoint prescribes; only its spelling follows the session. Invariant: held tokens replace others only
+ * where both are the same text, and a control token never replaces anything, nor is it replaced. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <json-c/json.h>
@@ -15,7 +15,7 @@ struct chat_talk {
   const koine_tokenizer *tokenizer;
   const char *folder, *system;
   json_object *request; /* {"messages": [...]}, with whatever else a loaded file has (tools) */
-  int32_t *held;        /* [n_held] what the session holds */
+  int32_t *held;        /* [n_held] the last prompt and its answer, as sampled */
   size_t n_held;
 };
 
@@ -98,61 +98,91 @@ void chat_talk_drop_last(chat_talk *k)
 }
 
 /* ---- tokens ---- */
-/* The bytes of one ordinary token; NULL for a control token, or one that has none. */
-static char *piece(const koine_tokenizer *tokenizer, int32_t id, size_t *n)
+/* Whether an id is a token of its own, which no ordinary text becomes. */
+static bool is_control(const koine_tokenizer *tokenizer, int32_t id)
 {
   char *text = NULL;
-  if (koine_detokenize(tokenizer, &id, 1, false, &text, n)) return NULL;
-  if (*n) return text;
-  koine_text_free(text);
-  return NULL;
-}
-
-/* How far a run of held tokens and a run of the prompt's, both beginning at the same byte, go until they end at the same byte again. False
- * when they are not the same text. */
-static bool same_text(const chat_talk *k, size_t *i, const int32_t *ids, size_t n_ids, size_t *j)
-{
-  char *a = NULL, *b = NULL;
-  size_t n_a = 0, n_b = 0, at_a = 0, at_b = 0;
-  bool same = true;
-  do { /* the side whose piece is used up takes its next one */
-    if (at_a == n_a) {
-      koine_text_free(a);
-      a = *i < k->n_held ? piece(k->tokenizer, k->held[(*i)++], &n_a) : NULL;
-      at_a = 0;
-    }
-    if (at_b == n_b) {
-      koine_text_free(b);
-      b = *j < n_ids ? piece(k->tokenizer, ids[(*j)++], &n_b) : NULL;
-      at_b = 0;
-    }
-    size_t left_a = n_a - at_a, left_b = n_b - at_b, n = left_a < left_b ? left_a : left_b;
-    same = a && b && !memcmp(a + at_a, b + at_b, n);
-    at_a += n;
-    at_b += n;
-  } while (same && (at_a < n_a || at_b < n_b));
-  koine_text_free(a);
-  koine_text_free(b);
-  return same;
-}
-
-/* A model's own tokens may spell its text in another way than the tokenizer would: the session holds those, so the prompt takes them. */
-static int spell_as_held(const chat_talk *k, int32_t **ids, size_t *n_ids)
-{
-  size_t i = 0, j = 0;
-  while (i < k->n_held && j < *n_ids) {
-    if (k->held[i] == (*ids)[j]) i++, j++;
-    else if (!same_text(k, &i, *ids, *n_ids, &j)) return EXIT_DONE;
+  size_t n_bytes, n[2] = {0};
+  int32_t *ids[2] = {NULL};
+  bool one[2] = {false};
+  if (koine_detokenize(tokenizer, &id, 1, true, &text, &n_bytes)) return true;
+  for (unsigned special = 0; special < 2; special++) {
+    if (koine_tokenize(tokenizer, text, n_bytes, special ? KOINE_TOKENIZE_SPECIAL : 0, &ids[special], &n[special])) continue;
+    one[special] = n[special] == 1 && ids[special][0] == id;
+    koine_ids_free(ids[special]);
   }
-  if (i < k->n_held) return EXIT_DONE;
-  size_t n = k->n_held + (*n_ids - j);
-  int32_t *spelled = malloc((n + 1) * sizeof *spelled);
-  if (!spelled) return no_memory();
-  if (k->n_held) memcpy(spelled, k->held, k->n_held * sizeof *spelled);
-  memcpy(spelled + k->n_held, *ids + j, (*n_ids - j) * sizeof *spelled);
-  free(*ids);
-  *ids = spelled;
-  *n_ids = n;
+  koine_text_free(text);
+  return !n_bytes || (one[1] && !one[0]);
+}
+
+static size_t run_end(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n, size_t i)
+{
+  while (i < n && !is_control(tokenizer, ids[i])) i++;
+  return i;
+}
+
+/* The bytes of ids in a form in which a model's own bytes and the text that was made of them are the same: what is no UTF-8, and U+FFFD,
+ * which stands for it in text, become one byte that UTF-8 does not have, and at the end nothing. free *out. */
+static int plain_text(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, char **out, size_t *n_out)
+{
+  static const char unknown[] = "\xef\xbf\xbd";
+  char *text = NULL;
+  size_t n_bytes = 0, n = 0;
+  koine_status s = koine_detokenize(tokenizer, ids, n_ids, true, &text, &n_bytes);
+  if (s) return cli_fail(s);
+  char *plain = malloc(n_bytes + 1);
+  for (size_t i = 0, more; plain && i < n_bytes; i += more) {
+    for (more = 1; more < 4 && more < n_bytes - i && (text[i + more] & 0xc0) == 0x80;) more++;
+    if (!cli_text_is_utf8(text + i, more)) more = 1;
+    if (cli_text_is_utf8(text + i, more) && (more != 3 || memcmp(text + i, unknown, 3))) {
+      memcpy(plain + n, text + i, more);
+      n += more;
+    } else if (!n || plain[n - 1] != '\xff') plain[n++] = '\xff';
+  }
+  koine_text_free(text);
+  if (!plain) return no_memory();
+  *out = plain;
+  *n_out = n && plain[n - 1] == '\xff' ? n - 1 : n;
+  return EXIT_DONE;
+}
+
+static int same_text(const koine_tokenizer *tokenizer, const int32_t *a, size_t n_a, const int32_t *b, size_t n_b, bool *same)
+{
+  char *text[2] = {NULL};
+  size_t n[2];
+  int status = plain_text(tokenizer, a, n_a, &text[0], &n[0]);
+  if (!status) status = plain_text(tokenizer, b, n_b, &text[1], &n[1]);
+  *same = !status && n[0] == n[1] && !memcmp(text[0], text[1], n[0]);
+  free(text[0]);
+  free(text[1]);
+  return status;
+}
+
+/* A model's own tokens may spell its text in another way than the tokenizer would. Where that is all the difference between two control
+ * tokens, the prompt takes the model's: the session holds those. spelled: room for n_held and n_ids together. */
+static int spell_as_held(const chat_talk *k, const int32_t *ids, size_t n_ids, int32_t *spelled, size_t *n_spelled)
+{
+  size_t i = 0, j = 0, n = 0, synced = 0;
+  bool same = true;
+  while (i < k->n_held && j < n_ids && same) {
+    if (k->held[i] == ids[j]) {
+      spelled[n++] = ids[j];
+      i++, j++;
+      continue;
+    }
+    while (n > synced && !is_control(k->tokenizer, spelled[n - 1])) i--, j--, n--; /* to where the run begins */
+    size_t end_i = run_end(k->tokenizer, k->held, k->n_held, i), end_j = run_end(k->tokenizer, ids, n_ids, j);
+    int status = same_text(k->tokenizer, k->held + i, end_i - i, ids + j, end_j - j, &same);
+    if (status) return status;
+    same = same && end_i > i && end_j > j;
+    if (!same) break;
+    memcpy(spelled + n, k->held + i, (end_i - i) * sizeof *spelled);
+    synced = n += end_i - i;
+    i = end_i;
+    j = end_j;
+  }
+  memcpy(spelled + n, ids + j, (n_ids - j) * sizeof *spelled);
+  *n_spelled = n + (n_ids - j);
   return EXIT_DONE;
 }
 
@@ -164,27 +194,23 @@ int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_
   if (!json) return no_memory();
   koine_status s = koine_chat_encode(k->tokenizer, k->folder, json, n_bytes, thinking, NULL, &made, &n);
   if (s) return cli_fail(s);
-  int32_t *own = malloc((n + 1) * sizeof *own);
-  if (own) memcpy(own, made, n * sizeof *own);
+  int32_t *spelled = malloc((k->n_held + n + 1) * sizeof *spelled);
+  int status = spelled ? spell_as_held(k, made, n, spelled, n_ids) : no_memory();
   koine_ids_free(made);
-  if (!own) return no_memory();
-  int status = spell_as_held(k, &own, &n);
-  if (status) free(own);
-  else *ids = own, *n_ids = n;
+  if (status) free(spelled);
+  else *ids = spelled;
   return status;
 }
 
-int chat_talk_hold(chat_talk *k, const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n_answer, size_t n_held)
+int chat_talk_hold(chat_talk *k, const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n_answer)
 {
-  if (n_held > n_prompt + n_answer) n_held = 0;
-  int32_t *held = malloc((n_held + 1) * sizeof *held);
+  int32_t *held = malloc((n_prompt + n_answer + 1) * sizeof *held);
   if (!held) return no_memory();
-  size_t n = n_held < n_prompt ? n_held : n_prompt;
-  if (n) memcpy(held, prompt, n * sizeof *held);
-  if (n_held > n) memcpy(held + n, answer, (n_held - n) * sizeof *held);
+  memcpy(held, prompt, n_prompt * sizeof *held);
+  if (n_answer) memcpy(held + n_prompt, answer, n_answer * sizeof *held);
   free(k->held);
   k->held = held;
-  k->n_held = n_held;
+  k->n_held = n_prompt + n_answer;
   return EXIT_DONE;
 }
 

@@ -18,7 +18,7 @@ typedef struct chat {
 /* After an answer, or a part of one, was shown. */
 static int keep(chat *c, const chat_show *w, const int32_t *prompt, size_t n_prompt, const cli_turn *turn)
 {
-  int status = chat_talk_hold(c->talk, prompt, n_prompt, turn->ids, turn->n_ids, koine_session_n_held(c->text.session));
+  int status = chat_talk_hold(c->talk, prompt, n_prompt, turn->ids, turn->n_ids);
   if (status) return status;
   if (!turn->n_ids || !w->n_bytes) { /* stopped before it began, or nothing but an end: there is no answer to keep */
     chat_talk_drop_last(c->talk);

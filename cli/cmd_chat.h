@@ -26,10 +26,10 @@ int chat_talk_add_user(chat_talk *k, const char *text, size_t n_bytes);
 /* What a model wrote, control tokens as text. */
 int chat_talk_add_answer(chat_talk *k, const char *text, size_t n_bytes, koine_thinking thinking);
 void chat_talk_drop_last(chat_talk *k);
-/* The whole conversation as tokens, spelled as the session holds them wherever that is the same text; free *ids. */
+/* The whole conversation as tokens, spelled as the session holds them where that is the same text; free *ids. */
 int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_t *n_ids);
-/* What the session now holds: the first n_held of prompt and answer. */
-int chat_talk_hold(chat_talk *k, const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n_answer, size_t n_held);
+/* What the session was given last, and what it gave. */
+int chat_talk_hold(chat_talk *k, const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n_answer);
 /* JSON messages. A file that is no conversation leaves the conversation as it was. */
 int chat_talk_save(const chat_talk *k, const char *path);
 int chat_talk_load(chat_talk *k, const char *path);
