@@ -137,7 +137,7 @@ const koi_op koi_op_index_store = {
 /* ---- index_score: c EXACT, IH, NH; i T, p0, row0, n_rows, lds; p VW, L, RT, HT, TB, UNPACK ---- */
 static int legal_score(const koi_target *t, const int32_t *c, const int32_t *p)
 {
-  return !(c[2] % p[3]) && (p[1] == 1 || (uint64_t)p[3] * (uint64_t)c[1] * 4 <= t->local_bytes);
+  return !(c[2] % p[3]) && p[2] * p[3] <= 32 && (p[1] == 1 || (uint64_t)p[3] * (uint64_t)c[1] * 4 <= t->local_bytes);
 }
 static void choose_score(const koi_target *t, const int32_t *c, int32_t *p)
 {
@@ -213,24 +213,29 @@ static uint64_t attn_local_bytes(const int32_t *c, const int32_t *p)
   return 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[1] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
               3 * (uint64_t)p[A_HB] + 2 * (uint64_t)p[A_RB]);
 }
+/* Beside what must divide: what is held in registers and unrolled stays within what compilers bear. */
 static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)
 {
-  int32_t plain = c[1] - c[2];
+  int32_t plain = c[1] - c[2], vecs = c[1] / p[A_VW], hb = p[A_HB], own = (vecs + p[A_L] - 1) / p[A_L];
   if (plain % p[A_VW] || c[2] % p[A_VW] || 64 % p[A_VW]) return 0;
-  if (p[A_L] == 1) return !(p[A_HB] % p[A_VW]) && !(p[A_HB] / p[A_VW] % p[A_HV]) && !(c[3] % p[A_HT]) && !(p[A_HB] % p[A_HT]);
-  return !(p[A_HB] % p[A_HT]) && !(p[A_RB] % p[A_RT]) && attn_local_bytes(c, p) <= t->local_bytes;
+  if (p[A_L] == 1)
+    return !(hb % p[A_VW]) && !(hb / p[A_VW] % p[A_HV]) && !(c[3] % p[A_HT]) && !(hb % p[A_HT]) && !(vecs % p[A_DT]) && p[A_RT] * p[A_HV] <= 32 &&
+           p[A_HT] * p[A_DT] <= 32;
+  return !(hb % p[A_HT]) && !(p[A_RB] % p[A_RT]) && p[A_HT] * p[A_RT] <= 16 && own * hb * p[A_RB] <= 256 && own * hb * p[A_VW] <= 256 &&
+         attn_local_bytes(c, p) <= t->local_bytes;
 }
 static void choose_attn(const koi_target *t, const int32_t *c, int32_t *p)
 {
   p[A_VW] = halved_until_divides(cpu_width(t, p[A_VW]), c[1] - c[2], c[2]);
+  p[A_L] = t->max_group ? smaller(p[A_L], (int32_t)t->max_group) : p[A_L];
   if (p[A_L] == 1) { /* all heads share a decoded row */
     while (p[A_VW] / 2 >= c[3]) p[A_VW] /= 2;
     while (p[A_HB] / 2 >= c[3] && p[A_HB] > p[A_VW]) p[A_HB] /= 2;
     while (p[A_HV] > 1 && p[A_HB] / p[A_VW] % p[A_HV]) p[A_HV] /= 2;
     while (p[A_HT] > 1 && c[3] % p[A_HT]) p[A_HT] /= 2;
+    while (p[A_DT] > 1 && c[1] / p[A_VW] % p[A_DT]) p[A_DT] /= 2;
     return;
   }
-  p[A_L] = t->max_group ? smaller(p[A_L], (int32_t)t->max_group) : p[A_L];
   while (p[A_HB] / 2 >= c[3] && p[A_HB] > p[A_HT]) p[A_HB] /= 2;
   while (p[A_RB] > 1 && !legal_attn(t, c, p)) p[A_RB] /= 2, p[A_RT] = smaller(p[A_RT], p[A_RB]);
   while (p[A_HB] > 1 && !legal_attn(t, c, p)) p[A_HB] /= 2, p[A_HT] = smaller(p[A_HT], p[A_HB]);

@@ -3,7 +3,7 @@
  * softmax that rescales as larger scores appear, and added up with their weights.
  * VW divides DH - RD and RD. Two forms of the two products:
  *   L 1    queries lie transposed, lanes are heads in the scores (HV vectors x RT rows in registers) and columns in the sums (HT heads x DT
- *          vectors in registers, the sums themselves in PO); HT divides NH
+ *          vectors in registers, the sums themselves in PO); HT divides NH, DT a row's vectors
  *   L > 1  local memory holds rows and queries; HT x RT scores a work-item over every LT-th vector, then a sum over the work-items; each
  *          work-item owns the sums of its columns for HB heads. HT divides HB, RT divides RB. */
 #include "cache.clh"
@@ -60,6 +60,9 @@ FN_IN F decode(const view *a, int at, int i)
 #define PADDED (CEIL_DIV(RB, RT) * RT)
 #define DB 64                   /* columns of the queries that stay in the first-level cache */
 
+#define ALIGNED __attribute__((aligned(64)))
+#define AT(p, v) ((p) + (v) * VW) /* vector v */
+
 /* VW vectors of heads to VW vectors of columns: log2(VW) times halves of distant vectors are zipped. */
 FN void transpose(F *a)
 {
@@ -76,7 +79,7 @@ FN void transpose(F *a)
 }
 
 /* Queries times scale, [column][head]; heads that are not there are zero. */
-FN void turn_queries(GLOBAL const float *q, int n_heads, float scale, F *qt)
+FN void turn_queries(GLOBAL const float *q, int n_heads, float scale, float *qt)
 {
   for (int hv = 0; hv < NV; hv++)
     for (int dv = 0; dv < VECS; dv++) {
@@ -86,89 +89,87 @@ FN void turn_queries(GLOBAL const float *q, int n_heads, float scale, F *qt)
         if (hv * VW + i < n_heads) a[i] = VLOAD(q + (size_t)(hv * VW + i) * DH + dv * VW) * (F)(scale);
       }
       transpose(a);
-      UNROLL for (int i = 0; i < VW; i++) qt[(dv * VW + i) * NV + hv] = a[i];
+      UNROLL for (int i = 0; i < VW; i++) VSTORE(a[i], AT(qt, (dv * VW + i) * NV + hv));
     }
 }
 
 /* RT rows times HV vectors of heads over the columns [d0, d1), onto s. */
-FN void score_tile(const F *qt, const F *k, F *s, int d0, int d1)
+FN void score_tile(const float *qt, const float *k, float *s, int d0, int d1)
 {
-  const float *kf = (const float *)k;
   F acc[RT][HV];
-  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int j = 0; j < HV; j++) acc[r][j] = d0 ? s[r * NV + j] : (F)(0.0f);
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int j = 0; j < HV; j++) acc[r][j] = d0 ? VLOAD(AT(s, r * NV + j)) : (F)(0.0f);
   for (int d = d0; d < d1; d++) {
     F q[HV];
-    UNROLL for (int j = 0; j < HV; j++) q[j] = qt[d * NV + j];
+    UNROLL for (int j = 0; j < HV; j++) q[j] = VLOAD(AT(qt, d * NV + j));
     UNROLL for (int r = 0; r < RT; r++) {
-      F x = (F)(kf[r * KV * VW + d]);
+      F x = (F)(k[r * KV * VW + d]);
       UNROLL for (int j = 0; j < HV; j++) acc[r][j] = FMA(x, q[j], acc[r][j]);
     }
   }
-  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int j = 0; j < HV; j++) s[r * NV + j] = acc[r][j];
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int j = 0; j < HV; j++) VSTORE(acc[r][j], AT(s, r * NV + j));
 }
 
 /* The softmax of n new rows of scores: s becomes the weights, keep what the sums so far are worth. */
-FN void weigh(F *s, int n, F *top, F *sum, F *keep)
+FN void weigh(float *s, int n, float *top, float *sum, float *keep)
 {
   for (int j = 0; j < NV; j++) {
-    F m = top[j];
-    for (int r = 0; r < n; r++) m = s[r * NV + j] > m ? s[r * NV + j] : m;
-    keep[j] = exp_low(top[j] - m);
-    top[j] = m;
-    F l = sum[j] * keep[j];
+    F m = VLOAD(AT(top, j)), was = m;
     for (int r = 0; r < n; r++) {
-      F e = exp_low(s[r * NV + j] - m);
-      s[r * NV + j] = e;
+      F v = VLOAD(AT(s, r * NV + j));
+      m = v > m ? v : m;
+    }
+    F worth = exp_low(was - m), l = VLOAD(AT(sum, j)) * worth;
+    for (int r = 0; r < n; r++) {
+      F e = exp_low(VLOAD(AT(s, r * NV + j)) - m);
+      VSTORE(e, AT(s, r * NV + j));
       l += e;
     }
-    sum[j] = l;
+    VSTORE(m, AT(top, j));
+    VSTORE(l, AT(sum, j));
+    VSTORE(worth, AT(keep, j));
   }
 }
 
-/* HT heads times n_vecs (a constant) vectors of columns of the sums, in PO. */
-FN void sum_tile(const float *w, const float *keep, const F *k, int n, int start, GLOBAL float *po, const int n_vecs)
+/* HT heads times DT vectors of columns of the sums, in PO. */
+FN void sum_tile(const float *w, const float *keep, const float *k, int n, int start, GLOBAL float *po)
 {
   F acc[HT][DT];
-  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < n_vecs; j++) {
+  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < DT; j++) {
     acc[h][j] = (F)(0.0f);
-    if (!start) acc[h][j] = VLOAD(po + h * DH + j * VW) * (F)(keep[h]);
+    if (!start) acc[h][j] = VLOAD(AT(po + h * DH, j)) * (F)(keep[h]);
   }
   for (int r = 0; r < n; r++) {
     F x[DT];
-    UNROLL for (int j = 0; j < n_vecs; j++) x[j] = k[r * KV + j];
+    UNROLL for (int j = 0; j < DT; j++) x[j] = VLOAD(AT(k, r * KV + j));
     UNROLL for (int h = 0; h < HT; h++) {
       F p = (F)(w[r * HB + h]);
-      UNROLL for (int j = 0; j < n_vecs; j++) acc[h][j] = FMA(p, x[j], acc[h][j]);
+      UNROLL for (int j = 0; j < DT; j++) acc[h][j] = FMA(p, x[j], acc[h][j]);
     }
   }
-  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < n_vecs; j++) VSTORE(acc[h][j], po + h * DH + j * VW);
+  UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < DT; j++) VSTORE(acc[h][j], AT(po + h * DH, j));
 }
 
 FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml)
 {
-  F qt[DH * NV], k[PADDED * KV], s[PADDED * NV], top[NV], sum[NV], keep[NV];
-  for (int j = 0; j < NV; j++) top[j] = (F)(MINUS_INF), sum[j] = (F)(0.0f);
+  ALIGNED float qt[DH * HB], k[PADDED * KV * VW], s[PADDED * HB], top[HB], sum[HB], keep[HB];
+  for (int h = 0; h < HB; h++) top[h] = MINUS_INF, sum[h] = 0.0f;
   if (v0 < v1) turn_queries(q, n_heads, scale, qt);
   for (int v = v0; v < v1; v += RB) {
-    int n = v1 - v < RB ? v1 - v : RB, i = 0;
+    int n = v1 - v < RB ? v1 - v : RB;
     for (int r = 0; r < CEIL_DIV(n, RT) * RT; r++) { /* what fills a tile is computed and not used */
       int at = place(a, v + (r < n ? r : n - 1));
-      for (int j = 0; j < VECS; j++) k[r * KV + j] = decode(a, at, j);
+      for (int j = 0; j < VECS; j++) VSTORE(decode(a, at, j), AT(k, r * KV + j));
     }
     for (int d = 0; d < DH; d += DB)
       for (int r = 0; r < n; r += RT)
-        for (int j = 0; j < NV; j += HV) score_tile(qt + j, k + r * KV, s + r * NV + j, d, d + DB < DH ? d + DB : DH);
+        for (int j = 0; j < NV; j += HV) score_tile(AT(qt, j), AT(k, r * KV), AT(s, r * NV + j), d, d + DB < DH ? d + DB : DH);
     weigh(s, n, top, sum, keep);
-    for (; i + DT <= VECS; i += DT)
-      for (int h = 0; h < n_heads; h += HT)
-        sum_tile((const float *)s + h, (const float *)keep + h, k + i, n, v == v0, po + (size_t)h * DH + i * VW, DT);
-    for (; i < VECS; i++)
-      for (int h = 0; h < n_heads; h += HT)
-        sum_tile((const float *)s + h, (const float *)keep + h, k + i, n, v == v0, po + (size_t)h * DH + i * VW, 1);
+    for (int i = 0; i < VECS; i += DT)
+      for (int h = 0; h < n_heads; h += HT) sum_tile(s + h, keep + h, AT(k, i), n, v == v0, po + (size_t)h * DH + i * VW);
   }
   if (v0 >= v1)
     for (int i = 0; i < n_heads * DH; i++) po[i] = 0.0f;
-  for (int h = 0; h < n_heads; h++) ml[2 * h] = ((const float *)top)[h], ml[2 * h + 1] = ((const float *)sum)[h];
+  for (int h = 0; h < n_heads; h++) ml[2 * h] = top[h], ml[2 * h + 1] = sum[h];
 }
 #else
 #define TILES ((HB / HT) * (RB / RT))
@@ -207,7 +208,7 @@ FN void stage_queries(GLOBAL const float *q, int n_heads, float scale, LOCAL_PTR
 FN void score_part(LOCAL_PTR pad *p, int lane)
 {
   for (int item = lane; item < TILES * LT; item += L) {
-    int tile = item / LT, part = item % LT, h = tile / (RB / RT) * HT, r = tile % (RB / RT) * RT;
+    int tile = item / LT, part = item - tile * LT, across = tile / (RB / RT), h = across * HT, r = (tile - across * (RB / RT)) * RT;
     F acc[HT][RT];
     UNROLL for (int i = 0; i < HT; i++) UNROLL for (int j = 0; j < RT; j++) acc[i][j] = (F)(0.0f);
     for (int d = part; d < VECS; d += LT) {
@@ -273,7 +274,10 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
   if (v0 < v1) place_rows(a, v0, v1, p->at, lane);
   BARRIER();
   for (int v = v0, turn = 0; v < v1; v += RB, turn ^= RB) {
-    for (int i = lane; i < RB * VECS; i += L) p->k[i] = decode(a, p->at[turn + i / VECS], i % VECS);
+    for (int i = lane; i < RB * VECS; i += L) {
+      int r = i / VECS;
+      p->k[i] = decode(a, p->at[turn + r], i - r * VECS);
+    }
     BARRIER();
     score_part(p, lane);
     if (v + RB < v1) place_rows(a, v + RB, v1, p->at + (turn ^ RB), lane);

@@ -22,7 +22,7 @@ KERNEL void kv_store(GLOBAL const float *X, GLOBAL uchar *codes, GLOBAL uchar *s
 #endif
 {
   size_t item = (size_t)GROUP_ID(0) * L + LOCAL_ID(0), i = item / (GROUPS + 1);
-  int group = item % (GROUPS + 1), d0 = group * FP8_GROUP, d1 = d0 + FP8_GROUP < PLAIN ? d0 + FP8_GROUP : PLAIN;
+  int group = (int)(item - i * (GROUPS + 1)), d0 = group * FP8_GROUP, d1 = d0 + FP8_GROUP < PLAIN ? d0 + FP8_GROUP : PLAIN;
   if (i >= (size_t)n || (size_t)n - i > (size_t)cap) return;
   GLOBAL const float *x = X + i * ldx;
   size_t row = ((size_t)first + i) % (size_t)cap;

@@ -29,7 +29,7 @@ KERNEL void pool(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL const
                  GLOBAL const E *ape, GLOBAL float *Y, int p0, int R, int dim, int win0, int n_win, int ld)
 {
   size_t item = (size_t)GROUP_ID(0) * L + LOCAL_ID(0);
-  int vecs = CEIL_DIV(dim, VW), i = item / vecs, d = item % vecs * VW, n = dim - d < VW ? dim - d : VW;
+  int vecs = CEIL_DIV(dim, VW), i = (int)(item / vecs), d = (int)(item - (size_t)i * vecs) * VW, n = dim - d < VW ? dim - d : VW;
   if (i >= n_win) return;
   int coff = R == 4 ? 2 : 1, wide = coff * dim, begin = (win0 + i) * R, q0 = win0 + i > 0 ? begin - (coff - 1) * R : 0;
   F top = (F)(MINUS_INF), sum = (F)(0.0f), row = (F)(0.0f);
