@@ -49,11 +49,12 @@ static void packed_row(koi_verify_job *j, const weight *w, uint8_t *codes, uint8
 
 static void plain_row(koi_verify_job *j, const weight *w, uint8_t *codes, size_t r)
 {
+  uint16_t top = w->wt == F16 ? 0x7c00 : 0x7f80; /* the exponent bits */
   for (size_t k = 0; k < w->k; k++) {
     size_t at = k * KOI_TILE + r;
     uint64_t bits = koi_verify_bits(j);
     if (w->wt == F32) ((float *)codes)[at] = koi_verify_real(j, -1, 1);
-    else if (w->one_hot) ((uint16_t *)codes)[at] = (uint16_t)(bits & (w->wt == F16 && !(~bits & 0x7c00) ? 0xbfff : w->wt == BF16 && !(~bits & 0x7f80) ? 0xbfff : 0xffff));
+    else if (w->one_hot) ((uint16_t *)codes)[at] = (uint16_t)(~bits & top ? bits : bits ^ 0x4000); /* any that is finite */
     else if (w->wt == BF16) ((uint16_t *)codes)[at] = koi_ref_to_bf16(koi_verify_real(j, -1, 1));
     else ((uint16_t *)codes)[at] = (uint16_t)((bits & 0x83ff) | (bits >> 16 & 15) << 10); /* up to 1, subnormals too */
   }
@@ -197,9 +198,9 @@ static void make_matvec(koi_verify_job *j)
 
 /* A kernel takes seconds to compile: every type once, in the panel widths that are in use. */
 static const koi_verify_case matmul_cases[] = {
-  MATMUL_CASES(F32, 0, 12), MATMUL_ODD_CASES(F32, 0, 12), MATMUL_CASES(F16, 0, 16), MATMUL_ODD_CASES(F16, 0, 16), MATMUL_CASES(BF16, 0, 12),
-  MATMUL_ODD_CASES(BF16, 0, 12), MATMUL_CASES(FP8, 0, 12), MATMUL_ODD_CASES(FP8, 0, 12), MATMUL_CASES(FP8, 1, 16), MATMUL_ODD_CASES(FP8, 1, 16),
-  MATMUL_CASES(FP4, 0, 12), MATMUL_CASES(FP4, 1, 8),
+  MATMUL_CASES(F32, 0, 12),  MATMUL_ODD_CASES(F32, 0, 12),  MATMUL_CASES(F16, 0, 8),  MATMUL_ODD_CASES(F16, 0, 8),  MATMUL_CASES(BF16, 0, 16),
+  MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
+  MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12),
 };
 
 /* Columns that no row stands for hold NaN: they must not reach the others. */
