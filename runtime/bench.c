@@ -239,6 +239,9 @@ static void put_ops(koi_text *t, const bench *b, koi_op_time (*times)[64], bool 
 static void put_gemm(koi_text *t, const bench *b, bool csv)
 {
   const char *line = csv ? "%s,%u,%.3f,%.3f,%s\n" : "| %s | %u | %.3f | %.3f | %s |\n";
+  bool any = false;
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) any |= b->gemm[wt].own_ms > 0;
+  if (!any) return;
   koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,clblast_ms,taken\n" : "\n| dense weights | tokens | own ms | CLBlast ms | taken |\n|---|---:|---:|---:|---|\n");
   for (int wt = 0; wt < KOI_GEMM_TYPES; wt++)
     if (b->gemm[wt].own_ms)
