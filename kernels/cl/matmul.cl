@@ -45,6 +45,19 @@ FN void decode_ahead(const tile_set *set, int k, F q[RT][SK])
   }
 }
 
+#if PG > 1
+/* Calls the part p of n of the codes that follow column k + SK into the cache: decoding takes them in bursts, between which nothing else
+ * would fetch. */
+FN void fetch_ahead(const tile_set *set, int k, int p, int n)
+{
+  const int bytes = SK / WORD_COLS * ROWS * (int)sizeof(WORD);
+  for (int r = 0; r < RT; r++) {
+    GLOBAL const uchar *next = (GLOBAL const uchar *)(set->w[r] + (k / WORD_COLS + SK / WORD_COLS) * ROWS);
+    for (int i = bytes * p / n / 64 * 64; i < bytes * (p + 1) / n; i += 64) PREFETCH(next + i);
+  }
+}
+#endif
+
 /* One column of the panel, NT values, times one column of every tile. */
 FN void rank_one(F a[RT][NT], const F *q, int stride, X_PTR x)
 {
@@ -84,7 +97,10 @@ FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int
 #if PG == 1
     accumulate(set, acc[0], &q[0][0], SK, SK, x + (k - from) * NT, k);
 #else
-    for (int p = 0; p < n; p++) accumulate(set, acc[p], &q[0][0], SK, SK, x + p * ldp + (k - from) * NT, k);
+    for (int p = 0; p < n; p++) {
+      fetch_ahead(set, k, p, n);
+      accumulate(set, acc[p], &q[0][0], SK, SK, x + p * ldp + (k - from) * NT, k);
+    }
 #endif
   }
   for (; k < to; k++) {
