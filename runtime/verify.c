@@ -243,24 +243,23 @@ static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bo
 }
 
 /* ---- parameters ---- */
-static bool add_set(const run *r, const int32_t *c, const set *s, set *sets, size_t *n)
+static void add_set(const run *r, const int32_t *c, const set *s, set *sets, size_t *n)
 {
   const koi_op *op = r->v->op;
-  if (op->legal && !op->legal(&r->target, c, s->p)) return false;
+  if (op->legal && !op->legal(&r->target, c, s->p)) return;
   for (size_t i = 0; i < *n; i++)
-    if (!memcmp(&sets[i], s, sizeof *s)) return false;
+    if (!memcmp(&sets[i], s, sizeof *s)) return;
   sets[(*n)++] = *s;
-  return true;
 }
 
-/* The defaults first; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. 0: none is legal. */
+/* The defaults first, legal or not; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
 static size_t make_sets(const run *r, const int32_t *c, set *sets)
 {
   const koi_op *op = r->v->op;
-  size_t n = 0, n_params = koi_op_n_params(op), n_values = 0, max = r->o.max_sets < MAX_SETS ? r->o.max_sets : MAX_SETS;
+  size_t n = 1, n_params = koi_op_n_params(op), n_values = 0, max = r->o.max_sets < MAX_SETS ? r->o.max_sets : MAX_SETS;
   set first = {0};
   koi_op_defaults(op, &r->target, c, first.p);
-  if (!add_set(r, c, &first, sets, &n)) return 0;
+  sets[0] = first;
   for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
   size_t some = (max * 2 + 2) / 3;
   for (size_t k = 0; k < n_values && n < some; k++) {
@@ -302,7 +301,7 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
   const koi_op *op = r->v->op;
   const koi_verify_case *first = &r->v->cases[at];
   koi_kernel *k;
-  koine_status st = r->d->backend->build(r->d, op, first->c, s->p, &k);
+  koine_status st = is_default ? koi_backend_build(r->d, op, first->c, &k) : r->d->backend->build(r->d, op, first->c, s->p, &k);
   if (st == KOINE_ERR_DEVICE) {
     if (is_default) note_host(r, first->c, koi_error_text());
     else r->n.n_refused++;
@@ -344,7 +343,6 @@ static koine_status run_op(run *r)
     if (seen) continue;
     memset(sets, 0, sizeof sets);
     size_t n = make_sets(r, v->c, sets);
-    if (!n) note_host(r, v->c, "no legal parameters");
     for (size_t s = 0; s < n; s++) {
       koine_status st = run_kernel(r, i, &sets[s], s == 0);
       if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
