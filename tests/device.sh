@@ -1,6 +1,7 @@
 # Sourced by t_device_*.sh: every op and the small models on one device. $1: what --device takes; $2: chunks for the models.
 # The golden models beside the checkout (../shared/golden) are run where they are, on the host always, on other devices by `make bigcheck`.
 here=${srcdir:-.}/tests
+models="$here/data/tiny-float $here/data/tiny-quant"
 run() { echo "== $*"; "$@" || { echo "FAILED with $?: $*"; failed=1; }; }
 
 device() {
@@ -8,7 +9,7 @@ device() {
   KOINE_TEST_DEVICE=$1
   KOINE_TEST_CHUNKS=$2
   export KOINE_TEST_DEVICE KOINE_TEST_CHUNKS
-  ./tests/t_golden "$here/data/tiny-float" "$here/data/tiny-quant" $more_models
+  ./tests/t_golden $models
   case $? in 0) ;; 77) exit 77 ;; *) failed=1 ;; esac
   run ./tests/t_ops
   run ./tests/t_session "$here/data/tiny-quant"
