@@ -160,7 +160,8 @@ typedef enum koine_cache { KOINE_CACHE_PACKED, KOINE_CACHE_EXACT } koine_cache;
 typedef struct koine_session_options {
   size_t size;      /* sizeof this struct */
   koine_cache cache;
-  uint64_t context; /* most tokens of the conversation; 0: 4096, or the checkpoint's if that is less. Caches grow up to it as needed */
+  uint64_t context; /* most tokens of the conversation; 0: 4096, or the checkpoint's if that is less. Caches grow up to it as needed;
+                       more than the checkpoint was made for is allowed, with a warning in the log */
   uint32_t chunk;   /* tokens per evaluation step; 0: the plan's. 1 is decode token by token */
 } koine_session_options;
 

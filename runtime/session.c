@@ -103,6 +103,7 @@ static void free_cache(koi_exec *x, koi_layer_cache *k)
 }
 
 /* ---- open and close ---- */
+enum { MAX_CONTEXT = 1 << 28 }; /* positions stay far inside int32 */
 static koine_status options(const koi_exec *x, const koine_session_options *o, koine_session *s)
 {
   uint64_t most = x->model->config.max_context;
@@ -111,8 +112,10 @@ static koine_status options(const koi_exec *x, const koine_session_options *o, k
   s->chunk = o && o->chunk ? o->chunk : x->chunk;
   if (s->mode != KOINE_CACHE_PACKED && s->mode != KOINE_CACHE_EXACT) return koi_error(KOINE_ERR_ARG, "unknown cache mode %d", (int)s->mode);
   if (s->chunk > x->chunk) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens: the plan was made for at most %u", s->chunk, x->chunk);
-  if (s->context > most) return koi_error(KOINE_ERR_ARG, "context of %llu tokens: the model allows at most %llu (max_position_embeddings)",
-                                          (unsigned long long)s->context, (unsigned long long)most);
+  if (s->context > MAX_CONTEXT) return koi_error(KOINE_ERR_ARG, "context of %llu tokens, expected at most %d", (unsigned long long)s->context, MAX_CONTEXT);
+  if (s->context > most) /* the caller asked for it, and nothing here depends on it */
+    koi_log(KOINE_LOG_WARNING, "context of %llu tokens: the model was made for %llu (max_position_embeddings)", (unsigned long long)s->context,
+            (unsigned long long)most);
   return KOINE_OK;
 }
 
