@@ -227,6 +227,10 @@ static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)
 static void choose_attn(const koi_target *t, const int32_t *c, int32_t *p)
 {
   p[A_VW] = halved_until_divides(cpu_width(t, p[A_VW]), c[1] - c[2], c[2]);
+  if (t->vector_width <= 1 && p[A_L] == 1) { /* a driver that wants scalars: the cut of a GPU, which also keeps the loops of one work-item short */
+    static const int32_t scalar[] = {1, 16, 4, 4, 2, 2, 1, 1};
+    for (int i = 0; i <= A_DT; i++) p[i] = scalar[i];
+  }
   p[A_L] = t->max_group ? smaller(p[A_L], (int32_t)t->max_group) : p[A_L];
   if (p[A_L] == 1) { /* all heads share a decoded row */
     while (p[A_VW] / 2 >= c[3]) p[A_VW] /= 2;

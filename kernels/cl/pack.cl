@@ -7,7 +7,7 @@ KERNEL void pack(GLOBAL const float *X, GLOBAL const int *rows, GLOBAL float *XP
   if (last > K) last = K;
   GLOBAL float *to = XP + (ulong)panel * (ulong)K * NT;
   GLOBAL const float *from[NT];
-  for (int j = 0; j < NT; j++) {
+  UNROLL for (int j = 0; j < NT; j++) {
     int at = panel * NT + j, row = has_rows ? rows[at] : at < n_rows ? at : -1;
     from[j] = row < 0 ? 0 : X + (ulong)(row / x_div) * (ulong)ldx;
   }
