@@ -19,7 +19,8 @@ static uint32_t fit_chunk(const koine_model *m, const koi_endpoint *e, uint32_t 
 koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_plan **out)
 {
   if (!m->runnable)
-    return koi_error(KOINE_ERR_FILE, "%s: only a config was found; to run the model put its safetensors files beside it", m->path);
+    return koi_error(KOINE_ERR_FILE, "%s: not there, so the model can be described but not run; put its safetensors files beside the config",
+                     m->missing ? m->missing : m->path);
   if (!e->usable) return koi_error(KOINE_ERR_NO_DEVICE, "device %s (%s) cannot run kernels: %s", e->id, e->name, e->why);
   if (chunk > KOI_MAX_CHUNK) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens, expected 1 to %d", chunk, KOI_MAX_CHUNK);
   koine_plan *p = koi_alloc(1, sizeof *p);
@@ -30,9 +31,10 @@ koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t
   koi_model_visit(m, add_bytes, &p->weight_bytes);
   uint64_t need = p->weight_bytes + p->scratch_bytes;
   if (e->memory_bytes && need > e->memory_bytes) {
+    double weights = gib(p->weight_bytes), scratch = gib(p->scratch_bytes);
     koi_free(p);
     return koi_error(KOINE_ERR_MEMORY, "device %s (%s) has %.1f GiB of memory, but the weights need %.1f GiB and scratch %.2f GiB; take a device with more, or a smaller model",
-                     e->id, e->name, gib(e->memory_bytes), gib(need), gib(koi_exec_scratch_bytes(m, 1)));
+                     e->id, e->name, gib(e->memory_bytes), weights, scratch);
   }
   *out = p;
   return KOINE_OK;
