@@ -34,7 +34,7 @@ whole_text() { # of one kernel file: with everything it needs
 }
 
 echo '/* Made by kernels/embed.sh: the kernel texts. */'
-echo '#include "sources.h"'
+echo '#include "kernels/sources.h"'
 echo
 echo 'const struct koi_source koi_sources[] = {'
 for file in "$dir"/*.cl; do

@@ -1,4 +1,4 @@
-/* What callers of the matrix ops must decide beforehand. Level 1. */
+/* What callers of the matrix ops must decide beforehand. */
 #ifndef KOI_MAT_H
 #define KOI_MAT_H
 #include "ops.h"

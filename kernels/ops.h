@@ -1,4 +1,4 @@
-/* Op descriptors: one record an op, for the runtime, the tuner, the tests and the C reference alike. Level 1.
+/* Op descriptors: one record an op, for the runtime, the tuner, the tests and the C reference alike.
  *
  * An op is called with buffers, ints and floats (koi_args) and was built with constants (`consts`, part of the meaning: types and
  * sizes that the compiler should see) and parameters (`params`, no part of the meaning: how the kernel is cut). A kernel's arguments

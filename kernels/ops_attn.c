@@ -1,5 +1,5 @@
 /* Descriptors of the cache, indexer and attention ops. Owns the records and their rules; the contracts are in ops.h, the kernels in
- * kernels/cl. Invariant: what choose leaves is legal for every set of constants. Level 1. */
+ * kernels/cl. Invariant: what choose leaves is legal for every set of constants. */
 #include "layout.h"
 #include "ops.h"
 #include "ops_refs.h"

@@ -1,4 +1,4 @@
-/* The C references of all ops, by name: what a descriptor's `ref` points at. Level 1: declarations only. */
+/* The C references of all ops, by name: what a descriptor's `ref` points at: declarations only. */
 #ifndef KOI_OPS_REFS_H
 #define KOI_OPS_REFS_H
 #include "ops.h"

@@ -1,4 +1,4 @@
-/* The kernel texts, put into the library by kernels/embed.sh. Each is complete: the dialect header first, every #include inlined. Level 1. */
+/* The kernel texts, put into the library by kernels/embed.sh. Each is complete: the dialect header first, every #include inlined. */
 #ifndef KOI_SOURCES_H
 #define KOI_SOURCES_H
 struct koi_source { const char *name, *text; }; /* name: file in kernels/cl without its ending */

@@ -28,9 +28,9 @@ def check(ok, what):
 class Library:
     def __init__(self, folder):
         flags = subprocess.check_output(["pkg-config", "--cflags", "--libs", "json-c", "libpcre2-8"], text=True).split()
-        sources = [ROOT + "/runtime/base.c", ROOT + "/runtime/jscan.c", *sorted(glob.glob(ROOT + "/runtime/tok*.c"))]
+        sources = [ROOT + "/runtime/base/base.c", ROOT + "/runtime/base/jscan.c", *sorted(glob.glob(ROOT + "/runtime/text/tok*.c"))]
         out = folder + "/libtok.so"
-        subprocess.check_call([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-I" + ROOT + "/include",
+        subprocess.check_call([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-I" + ROOT + "/include", "-I" + ROOT + "/runtime",
                                "-o", out, *sources, *flags])
         self.c = ctypes.CDLL(out)
         self.c.koi_error_text.restype = ctypes.c_char_p

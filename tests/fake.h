@@ -1,7 +1,7 @@
 /* A backend for fault tests: the host backend behind a counter that refuses chosen calls. One at a time in a process. */
 #ifndef FAKE_H
 #define FAKE_H
-#include "../runtime/runtime.h"
+#include "device/machine.h"
 
 typedef enum fake_kind {
   FAKE_OPEN, FAKE_ALLOC, FAKE_VIEW, FAKE_WRITE, FAKE_READ, FAKE_COPY, FAKE_FILL, FAKE_BUILD, FAKE_LAUNCH, FAKE_FINISH,

@@ -1,6 +1,6 @@
 /* Fuzzer for chat requests, answers and encoding files. The first byte chooses: a request, an answer (whole and in pieces, which must
  * agree), or an encoding_dsv4.py. */
-#include "chat_impl.h"
+#include "text/chat_impl.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* libFuzzer: bytes as config.json. What parses must keep the promises of koi_config, and a model of those sizes must bind and describe. */
-#include "model.h"
+#include "model/model.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* libFuzzer: bytes as a safetensors file. Every tensor of what opens must lie within them. */
-#include "weights.h"
+#include "file/weights.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* Fuzzer for tokenizer.json and for texts. The input is a tokenizer.json, a zero byte, and a text; without a zero byte the text is fixed.
  * Whatever the file says, an error or ids; what loads gives the bytes of the text back, unless a step changed or removed some. */
 #define _GNU_SOURCE /* memmem */
-#include "tok.h"
+#include "text/tok.h"
 #include <stdlib.h>
 #include <string.h>
 

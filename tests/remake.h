@@ -1,7 +1,7 @@
 /* A small checkpoint in memory that tests bend before they write it out again. */
 #ifndef REMAKE_H
 #define REMAKE_H
-#include "model.h"
+#include "model/model.h"
 
 typedef struct item {
   char name[160], dtype[16];

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../kernels/sources.h"
+#include "kernels/sources.h"
 #include "fake.h"
 
 /* Drivers keep memory to the end of the process. */

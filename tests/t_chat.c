@@ -1,6 +1,6 @@
 /* The chat encoding: prompts by role and thinking, prose from the checkpoint, texts that are data, answers whole and in pieces.
  * KOINE_TEST_CHECKPOINT names a checkpoint folder whose published cases (encoding/tests) are then compared too. */
-#include "chat.h"
+#include "text/chat.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

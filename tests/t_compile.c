@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "mat.h"
-#include "ops.h"
-#include "sources.h"
+#include "kernels/mat.h"
+#include "kernels/ops.h"
+#include "kernels/sources.h"
 
 enum { MAX_LOCAL = 65536, NT_DENSE = -1, NT_GROUPED = -2 }; /* NT_*: what koi_mat_nt says */
 enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4 };

@@ -74,13 +74,12 @@ for t in tests/t_*.c tests/t_*.sh tests/fuzz_*.c tests/check_*; do
   t=$(basename "$t" | sed 's/\.[a-z]*$//')
   grep -E '^\|' HACKING.md | grep -qE "[\`/]$t[\`.]" || fail "HACKING.md: no row says what $t catches"
 done
-for f in runtime/*.h; do
-  f=$(basename "$f" .h)
-  grep -E '^\| [0-9] \|' docs/design.md | grep -qE "[ /]${f%%_*}[,_ |]" || fail "docs/design.md: $f has no level"
+for d in runtime/*/ kernels/ref/; do
+  grep -E '^\| [0-9] \|' docs/design.md | grep -qE "[ ,]${d%/}[, |]" || fail "docs/design.md: $d has no level"
 done
 
 # ---- sections that comments cite ----
-for s in $(grep -hoE '(\(|section )[1-5](\.[1-6])?\b' runtime/*.[ch] kernels/*.[ch] | grep -oE '[1-5](\.[1-6])?$' | sort -u); do
+for s in $(grep -hoE '(\(|section )[1-5](\.[1-6])?\b' runtime/*/*.[ch] kernels/*.[ch] | grep -oE '[1-5](\.[1-6])?$' | sort -u); do
   grep -qE "^##+ ${s/./\\.}\.? " docs/model.md || fail "docs/model.md has no section $s"
 done
 [ "$bad" = 0 ]

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "../runtime/gemm.h"
-#include "../runtime/plan.h"
-#include "../runtime/runtime.h"
+#include "engine/gemm.h"
+#include "plan/plan.h"
+#include "device/machine.h"
 
 /* Drivers keep memory to the end of the process. */
 const char *__lsan_default_suppressions(void);

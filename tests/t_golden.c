@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../runtime/weights.h"
+#include "file/weights.h"
 
 static int n_passed, n_failed, n_skipped;
 

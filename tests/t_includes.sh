@@ -1,36 +1,38 @@
 #!/bin/sh
-# Includes go downwards only: each file of runtime/ and kernels/ has a level (see HACKING.md), and includes its own or a lower one.
-# Vendor headers appear in their own dev_*.c, hwloc in topo.c, and the command sees koine.h alone.
+# Includes go downwards only, and folders are the levels: a file includes its own folder or one of a lower level.
+# Vendor headers appear in their own files, hwloc in topo.c, and the command sees koine.h alone.
 cd "${srcdir:-.}" || exit 1
 bad=0
 level() {
   case $1 in
-    base|koine) echo 0 ;;
-    dev|topo|weights|weights_table|safetensors|jscan|model|model_*|config|tok|tok_*|chat|chat_*|sample|ops|ops_*|layout|mat|sources) echo 1 ;;
-    backend|backends|dev_*|ref|ref_*|repack|rope|clblast) echo 2 ;;
-    verify|verify_*) echo 3 ;;
-    plan|exec|gemm|upload|graph|session) echo 4 ;;
-    runtime|runtime_text|api|text|bench|known_answer) echo 5 ;;
+    include|runtime/base) echo 0 ;;
+    kernels|runtime/file|runtime/text) echo 1 ;;
+    kernels/ref|runtime/model|runtime/device) echo 2 ;;
+    runtime/check) echo 3 ;;
+    runtime/engine) echo 4 ;;
+    runtime/plan) echo 5 ;;
+    runtime/api) echo 6 ;;
     *) echo x ;;
   esac
 }
-for f in runtime/*.[ch] kernels/*.[ch]; do
-  me=$(level "$(basename "$f" | sed 's/\.[ch]$//')")
+for f in runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch]; do
   [ "$f" = kernels/sources.c ] && continue
-  [ "$me" = x ] && { echo "$f has no level in tests/t_includes.sh"; bad=1; continue; }
-  for h in $(sed -n 's/^#include "\(.*\)\.h"/\1/p' "$f"); do
-    l=$(level "$(basename "$h")")
-    [ "$h" = config ] && continue
-    [ "$l" != x ] && [ "$l" -le "$me" ] || { echo "$f (level $me) includes $h.h (level $l)"; bad=1; }
+  me=$(dirname "$f")
+  [ "$(level "$me")" = x ] && { echo "$f: its folder has no level in tests/t_includes.sh"; bad=1; continue; }
+  for h in $(sed -n 's/^#include "\(.*\)"/\1/p' "$f"); do
+    case $h in koine.h) d=include ;; kernels/*) d=$(dirname "$h") ;; */*) d=runtime/$(dirname "$h") ;; *) d=$me ;; esac
+    l=$(level "$d")
+    [ "$d" = "$me" ] || [ "$d" = include ] || { [ "$l" != x ] && [ "$l" -lt "$(level "$me")" ]; } ||
+      { echo "$f (level $(level "$me")) includes $h (level $l)"; bad=1; }
   done
 done
 only() { # header, files that may include it
-  found=$(grep -lE "^#include <$1" runtime/* kernels/*.[ch] cli/* 2>/dev/null | grep -vE "^($2)\$")
+  found=$(grep -lE "^#include <$1" runtime/*/* kernels/*.[ch] kernels/ref/* cli/* 2>/dev/null | grep -vE "^($2)\$")
   [ -z "$found" ] || { echo "<$1 is included by $found"; bad=1; }
 }
-only CL/ 'runtime/dev_cl.*'
-only clblast 'runtime/clblast.c'
-only hwloc 'runtime/topo.c'
+only CL/ 'runtime/device/dev_cl.*'
+only clblast 'runtime/device/clblast.c'
+only hwloc 'runtime/device/topo.c'
 found=$(grep -nE '^#include "' cli/*.[ch] 2>/dev/null | grep -vE '"(koine|options|cmd|common|cli|term)[a-z_]*\.h"')
 [ -z "$found" ] || { echo "the command includes: $found"; bad=1; }
 exit $bad

@@ -1,14 +1,14 @@
-/* The answer that koine_verify knows is what the C reference computes today, on any machine. --print: the table for runtime/known_answer.inc. */
+/* The answer that koine_verify knows is what the C reference computes today, on any machine. --print: the table for runtime/api/known_answer.inc. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "../runtime/backend.h"
-#include "../runtime/known_answer.h"
+#include "device/backend.h"
+#include "api/known_answer.h"
 
 int main(int argc, char **argv)
 {
   static const float known[40] = {
-#include "../runtime/known_answer.inc"
+#include "api/known_answer.inc"
   };
   float logits[40];
   koi_probe p = {0};

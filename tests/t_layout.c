@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../kernels/layout.h"
-#include "../kernels/ops.h"
-#include "../runtime/repack.h"
+#include "kernels/layout.h"
+#include "kernels/ops.h"
+#include "engine/repack.h"
 
 static int n_bad;
 #define CHECK(x) do { if (!(x)) { printf("t_layout:%d: %s\n", __LINE__, #x); n_bad++; } } while (0)

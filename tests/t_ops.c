@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../runtime/verify_case.h"
+#include "check/verify_case.h"
 
 static int n_failed;
 

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../runtime/exec.h"
-#include "../runtime/ref.h"
-#include "../runtime/weights.h"
+#include "engine/exec.h"
+#include "kernels/ref/ref.h"
+#include "file/weights.h"
 
 static int n_checks, n_failed;
 static koi_weights *vectors;

@@ -1,6 +1,6 @@
 /* The safetensors reader and the JSON scanner under it: what is right opens, every lie is refused with a line that names it. */
 #include "remake.h"
-#include "jscan.h"
+#include "base/jscan.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The sampler against what its parameters promise, the gate against itself however its input is cut. */
-#include "sample.h"
+#include "text/sample.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The tokenizer: ids of recorded texts (tests/data/tok, made with `tokenizers`), texts that are data, bytes that are no UTF-8, files
  * that ask for what is not known, threads, and want of memory. The comparison at large is check_tokenizers.py. */
-#include "tok.h"
+#include "text/tok.h"
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../runtime/runtime.h"
+#include "device/machine.h"
 
 static int n_checks, n_failed;
 #define CHECK(what) check((what), #what, __LINE__)

@@ -11,8 +11,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-#include "../../kernels/layout.h"
-#include "../../runtime/backend.h"
+#include "kernels/layout.h"
+#include "device/backend.h"
 
 enum { PROBE_BYTES = 256 << 20, REPEATS = 7, MULTIPLY_STEPS = 1000000, CHAINS = 12 };
 enum { DH = 512, RD = 64, HEADS = 64, WINDOW = 128, IH = 128, INDEX_HEADS = 64, TOP = 512 };

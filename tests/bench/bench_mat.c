@@ -11,9 +11,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-#include "../../kernels/layout.h"
-#include "../../kernels/mat.h"
-#include "../../runtime/backend.h"
+#include "kernels/layout.h"
+#include "kernels/mat.h"
+#include "device/backend.h"
 
 enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000 };
 

@@ -1,0 +1,301 @@
+/* koine_bench: prefill and decode of an awake plan at several depths, each beside a read probe of the same run, and time by op. Owns
+ * nothing; a figure is a median over repetitions with its range. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "engine/gemm.h"
+#include "plan/plan.h"
+#include "engine/session.h"
+
+enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20 };
+
+typedef struct result {
+  char test[64];
+  bool decode;
+  uint32_t n_tokens;
+  double *per_s; /* [n] tokens a second, sorted */
+  size_t n;
+  double probe;  /* bytes a second, NaN unknown */
+} result;
+
+typedef struct bench {
+  const koine_plan *plan;
+  const koine_bench_options *o;
+  koine_progress_fn *progress;
+  void *user;
+  result *r;
+  size_t n, cap;
+  size_t done, total;
+  koi_gemm_figure gemm[KOI_GEMM_TYPES];
+} bench;
+
+static int ascending(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Bytes a second that the device reads from a buffer far larger than its caches: the most a decode could reach. The matrix product
+ * that reads its weights once is the probe, with weights of the plainest kind. */
+static koine_status read_probe(koi_exec *x, double *out)
+{
+  const koi_backend *b = x->dev->backend;
+  uint64_t bytes = PROBE_BYTES, limit = x->dev->endpoint->max_buffer_bytes;
+  if (limit && bytes > limit) bytes = limit;
+  int32_t k = 4096, rows = (int32_t)(bytes / (4 * (uint64_t)k) / 16 * 16);
+  koi_buf *w = NULL, *v = NULL, *y = NULL;
+  koine_status s = b->alloc(x->dev, (size_t)rows * k * 4, &w);
+  if (!s) s = b->alloc(x->dev, (size_t)k * 4, &v);
+  if (!s) s = b->alloc(x->dev, (size_t)rows * 4, &y);
+  if (!s) s = b->fill(x->dev, w, 0);
+  if (!s) s = b->fill(x->dev, v, 0);
+  double best = 0;
+  for (int i = 0; i < 4 && !s; i++) {
+    s = b->finish(x->dev);
+    uint64_t start = koi_now_ns();
+    if (!s) s = koi_exec_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){KOI_WT_F32, 0},
+                              &(koi_args){.buf = {w, NULL, v, NULL, y}, .i = {1, k, 1, rows, 0, 1, 0, rows / 16, 0, 1, k, rows, 0}});
+    if (!s) s = b->finish(x->dev);
+    double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
+    if (i && rate > best) best = rate; /* the first call may compile */
+  }
+  if (w) b->free(x->dev, w);
+  if (v) b->free(x->dev, v);
+  if (y) b->free(x->dev, y);
+  if (!s) *out = best;
+  return s;
+}
+
+static koine_status step_done(bench *b, const char *what)
+{
+  b->done++;
+  if (!b->progress || b->progress(b->user, what, b->done, b->total)) return KOINE_OK;
+  return koi_error(KOINE_ERR_CANCELLED, "cancelled");
+}
+
+/* Brings the session to `depth` held tokens. */
+static koine_status reach(const bench *b, koine_session *s, const int32_t *tokens, size_t depth)
+{
+  if (!depth) {
+    s->n_held = 0;
+    return KOINE_OK;
+  }
+  if (b->o->fill) return koi_session_fill(s, depth);
+  koine_eval_options none = {.size = sizeof none};
+  return koi_session_eval(s, tokens, depth, &none, NULL);
+}
+
+/* Times n tokens after `depth`: in one evaluation (prefill) or one by one (decode). */
+static koine_status time_once(const bench *b, koine_session *s, int32_t *tokens, float *logits, size_t depth, uint32_t n, bool decode, double *per_s)
+{
+  koine_status st = reach(b, s, tokens, depth);
+  if (!st && b->o->fill && depth) memcpy(tokens, s->held, depth * sizeof *tokens);
+  uint64_t start = koi_now_ns();
+  if (!decode && !st) st = koi_session_eval(s, tokens, depth + n, NULL, logits);
+  for (uint32_t i = 1; decode && i <= n && !st; i++) st = koi_session_eval(s, tokens, depth + i, NULL, logits);
+  *per_s = n / ((double)(koi_now_ns() - start) * 1e-9);
+  return st;
+}
+
+static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode)
+{
+  koi_exec *x = b->plan->awake;
+  uint32_t reps = b->o->repetitions ? b->o->repetitions : 3, n_vocab = x->model->config.n_vocab;
+  result *r = &b->r[b->n];
+  snprintf(r->test, sizeof r->test, depth ? "%s%u@d%zu" : "%s%u", decode ? "tg" : "pp", n, depth);
+  r->decode = decode, r->n_tokens = n, r->n = reps, r->probe = NAN;
+  koine_session_options so = {.size = sizeof so, .cache = b->o->cache, .context = depth + n};
+  koine_session *s = NULL;
+  koine_status st = koi_session_open(x, &so, &s);
+  int32_t *tokens = koi_alloc(depth + n, sizeof *tokens);
+  float *logits = koi_alloc(n_vocab, sizeof *logits);
+  r->per_s = koi_alloc(reps, sizeof *r->per_s);
+  if (!st && (!tokens || !logits || !r->per_s)) st = KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < depth + n && !st; i++) tokens[i] = (int32_t)((i * 7919 + 13) % n_vocab);
+  double ignored;
+  if (!st) st = time_once(b, s, tokens, logits, depth, n < 4 || !decode ? n : 4, decode, &ignored); /* compiles, warms up */
+  memset(x->times, 0, sizeof x->times);
+  for (uint32_t i = 0; i < reps && !st; i++) {
+    st = time_once(b, s, tokens, logits, depth, n, decode, &r->per_s[i]);
+    if (!st) st = step_done(b, r->test);
+  }
+  pthread_mutex_lock(&x->lock);
+  if (!st && !x->profile) st = read_probe(x, &r->probe);
+  pthread_mutex_unlock(&x->lock);
+  if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
+  koi_session_close(s);
+  koi_free(tokens);
+  koi_free(logits);
+  b->n++;
+  return st;
+}
+
+/* One more run of the last test's kind with every op waited for. */
+static koine_status profile(const bench *b, size_t depth, uint32_t n, bool decode, koi_op_time *times)
+{
+  koi_exec *x = b->plan->awake;
+  x->profile = true;
+  koine_bench_options quiet = *b->o;
+  quiet.repetitions = 1;
+  bench one = {.plan = b->plan, .o = &quiet};
+  result r = {0};
+  one.r = &r;
+  koine_status st = run_test(&one, depth, n, decode);
+  x->profile = false;
+  memcpy(times, x->times, sizeof x->times);
+  koi_free(r.per_s);
+  return st;
+}
+
+/* ---- output ---- */
+static double median(const result *r) { return r->n % 2 ? r->per_s[r->n / 2] : (r->per_s[r->n / 2 - 1] + r->per_s[r->n / 2]) / 2; }
+
+static void json_number(koi_text *t, const char *key, double v)
+{
+  if (v == v) koi_text_add(t, "\"%s\": %.6g", key, v);
+  else koi_text_add(t, "\"%s\": null", key);
+}
+
+static void json_ops(koi_text *t, const koi_op_time *times)
+{
+  koi_text_add(t, ", \"ops\": [");
+  for (size_t i = 0; i < 64 && times[i].op; i++)
+    koi_text_add(t, "%s{\"op\": \"%s\", \"calls\": %llu, \"ns\": %llu, \"flops\": %.6g, \"bytes\": %.6g}", i ? ", " : "", times[i].op->name,
+                 (unsigned long long)times[i].calls, (unsigned long long)times[i].ns, times[i].flops, times[i].bytes);
+  koi_text_add(t, "]");
+}
+
+/* The entry that dense products of a chunk of n tokens took. */
+static const char *entry_of(const bench *b, int wt, uint32_t n)
+{
+  const koi_exec *x = b->plan->awake;
+  return x->gemm_from[wt] && (n < x->chunk ? n : x->chunk) >= x->gemm_from[wt] ? "clblast" : "own";
+}
+
+static void json_gemm(koi_text *t, const bench *b, uint32_t n)
+{
+  const char *gap = ", \"dense_gemm\": {";
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) {
+    const koi_gemm_figure *g = &b->gemm[wt];
+    if (!g->used) continue;
+    koi_text_add(t, "%s\"%s\": {\"entry\": \"%s\"", gap, koi_gemm_type_name(wt), entry_of(b, wt, n));
+    if (g->own_ms) koi_text_add(t, ", \"own_ms\": %.6g, \"clblast_ms\": %.6g", g->own_ms, g->clblast_ms);
+    koi_text_add(t, "}");
+    gap = ", ";
+  }
+  if (*gap == ',' && !gap[2]) koi_text_add(t, "}");
+}
+
+static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[64])
+{
+  const koi_endpoint *e = b->plan->endpoint;
+  koi_text_add(t, "[");
+  for (size_t i = 0; i < b->n; i++) {
+    const result *r = &b->r[i];
+    koi_text_add(t, "%s\n {\"test\": \"%s\", \"device\": ", i ? "," : "", r->test);
+    koi_text_json(t, e->name);
+    koi_text_add(t, ", \"backend\": \"%s\", \"driver\": ", e->backend->name);
+    koi_text_json(t, e->driver);
+    koi_text_add(t, ", \"repetitions\": %zu, \"tokens_per_s\": {\"median\": %.6g, \"min\": %.6g, \"max\": %.6g}, ", r->n, median(r), r->per_s[0], r->per_s[r->n - 1]);
+    json_number(t, "read_probe_bytes_per_s", r->probe);
+    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)b->plan->awake->weight_bytes_per_token);
+    else json_gemm(t, b, r->n_tokens);
+    if (times) json_ops(t, times[i]);
+    koi_text_add(t, "}");
+  }
+  koi_text_add(t, "\n]\n");
+}
+
+static void put_rows(koi_text *t, const bench *b, bool csv)
+{
+  const char *line = csv ? "%s,\"%s\",%.2f,%.2f,%.2f,%.2f,%s\n" : "| %-14s | %s | %8.2f | %8.2f | %8.2f | %6.2f | %6s |\n";
+  koi_text_add(t, csv ? "test,device,median_tokens_per_s,min_tokens_per_s,max_tokens_per_s,read_probe_gb_per_s,weights_gb_per_s\n"
+                      : "| test | device | tokens/s | min | max | probe GB/s | weights GB/s |\n|---|---|---:|---:|---:|---:|---:|\n");
+  for (size_t i = 0; i < b->n; i++) {
+    const result *r = &b->r[i];
+    char weights[32] = "";
+    if (r->decode) snprintf(weights, sizeof weights, "%.2f", median(r) * (double)b->plan->awake->weight_bytes_per_token * 1e-9);
+    koi_text_add(t, line, r->test, b->plan->endpoint->name, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
+  }
+}
+
+static void put_ops(koi_text *t, const bench *b, koi_op_time (*times)[64], bool csv)
+{
+  const char *line = csv ? "%s,%s,%llu,%.3f,%.1f,%.2f,%.2f\n" : "| %s | %s | %llu | %.3f | %.1f | %.2f | %.2f |\n";
+  koi_text_add(t, csv ? "\ntest,op,calls,ms,percent,gflop_per_s,gb_per_s\n" : "\n| test | op | calls | ms | %% | GFLOP/s | GB/s |\n|---|---|---:|---:|---:|---:|---:|\n");
+  for (size_t i = 0; i < b->n; i++) {
+    double total = 0;
+    for (size_t j = 0; j < 64; j++) total += (double)times[i][j].ns;
+    for (size_t j = 0; j < 64 && times[i][j].op; j++) {
+      const koi_op_time *o = &times[i][j];
+      double ns = o->ns ? (double)o->ns : 1;
+      koi_text_add(t, line, b->r[i].test, o->op->name, (unsigned long long)o->calls, ns * 1e-6, 100 * ns / total, o->flops / ns, o->bytes / ns);
+    }
+  }
+}
+
+/* Both entries of the dense products, and which is taken from now on. */
+static void put_gemm(koi_text *t, const bench *b, bool csv)
+{
+  const char *line = csv ? "%s,%u,%.3f,%.3f,%s\n" : "| %s | %u | %.3f | %.3f | %s |\n";
+  bool any = false;
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) any |= b->gemm[wt].own_ms > 0;
+  if (!any) return;
+  koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,clblast_ms,taken\n" : "\n| dense weights | tokens | own ms | CLBlast ms | taken |\n|---|---:|---:|---:|---|\n");
+  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++)
+    if (b->gemm[wt].own_ms)
+      koi_text_add(t, line, koi_gemm_type_name(wt), b->plan->chunk, b->gemm[wt].own_ms, b->gemm[wt].clblast_ms, entry_of(b, wt, b->plan->chunk));
+}
+
+static koine_status measure_gemm(bench *b)
+{
+  koi_exec *x = b->plan->awake;
+  pthread_mutex_lock(&x->lock);
+  koine_status s = KOINE_OK;
+  if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
+  else koi_gemm_types(x, b->gemm);
+  pthread_mutex_unlock(&x->lock);
+  return s;
+}
+
+static koine_status measure(bench *b, koi_op_time (*times)[64])
+{
+  const koine_bench_options *o = b->o;
+  const size_t no_depth = 0, n_depths = o->n_depths ? o->n_depths : 1;
+  koine_status s = measure_gemm(b);
+  for (size_t d = 0; d < n_depths && !s; d++)
+    for (size_t i = 0; i < o->n_n_prompt + o->n_n_gen && !s; i++) {
+      bool decode = i >= o->n_n_prompt;
+      uint32_t n = decode ? o->n_gen[i - o->n_n_prompt] : o->n_prompt[i];
+      size_t depth = o->n_depths ? (size_t)o->depths[d] : no_depth;
+      if (!n) continue;
+      s = run_test(b, depth, n, decode);
+      if (!s && times) s = profile(b, depth, n, decode, times[b->n - 1]);
+    }
+  return s;
+}
+
+koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, koine_progress_fn *progress, void *user, char **out)
+{
+  if (!plan || !options || !out || options->size != sizeof *options) return koi_error(KOINE_ERR_ARG, "koine_bench: an argument is missing or options.size is wrong");
+  if (!plan->awake) return koi_error(KOINE_ERR_ARG, "the plan is asleep: call koine_plan_wake first");
+  if (options->repetitions > MAX_REPETITIONS) return koi_error(KOINE_ERR_ARG, "%u repetitions, expected at most %d", options->repetitions, MAX_REPETITIONS);
+  size_t tests = (options->n_n_prompt + options->n_n_gen) * (options->n_depths ? options->n_depths : 1);
+  bench b = {.plan = plan, .o = options, .progress = progress, .user = user, .total = tests * (options->repetitions ? options->repetitions : 3)};
+  b.r = koi_alloc(tests + 1, sizeof *b.r);
+  koi_op_time (*times)[64] = options->ops ? koi_alloc(tests + 1, sizeof *times) : NULL;
+  koine_status s = b.r && (times || !options->ops) ? measure(&b, times) : KOINE_ERR_MEMORY;
+  koi_text t = {0};
+  if (!s && options->format == KOINE_FORMAT_JSON) put_json(&t, &b, times);
+  else if (!s) {
+    put_rows(&t, &b, options->format == KOINE_FORMAT_CSV);
+    if (times) put_ops(&t, &b, times, options->format == KOINE_FORMAT_CSV);
+    if (options->gemm) put_gemm(&t, &b, options->format == KOINE_FORMAT_CSV);
+  }
+  if (!s) s = koi_text_take(&t, out);
+  for (size_t i = 0; b.r && i < tests; i++) koi_free(b.r[i].per_s);
+  koi_free(b.r);
+  koi_free(times);
+  return s;
+}

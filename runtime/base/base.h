@@ -1,0 +1,55 @@
+/* Status with a message, checked arithmetic, allocation, clock, hash, log, atomic file replace.
+ * Owns: the calling thread's last error message and the process's log callback. Includes nothing of ours but koine.h. */
+#ifndef KOI_BASE_H
+#define KOI_BASE_H
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "koine.h"
+
+#define KOI_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define KOI_PRINTF(f, a) __attribute__((format(printf, f, a)))
+
+/* Sets the calling thread's error message and returns `s`, so that `return koi_error(...)` reads well. */
+koine_status koi_error(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
+/* Puts "prefix: " before the message of the error `s` already set; returns `s`. */
+koine_status koi_error_prefix(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
+const char *koi_error_text(void);
+
+/* Checked size arithmetic: false (and *out untouched) on overflow. */
+bool koi_add(size_t a, size_t b, size_t *out);
+bool koi_mul(size_t a, size_t b, size_t *out);
+
+/* Zeroed memory for n elements of `size` bytes; NULL on overflow or exhaustion (error message set). Free with koi_free. */
+void *koi_alloc(size_t n, size_t size);
+void *koi_realloc(void *p, size_t n, size_t size); /* new bytes are not zeroed; p stays valid on NULL */
+char *koi_strdup(const char *s);
+char *koi_format(const char *fmt, ...) KOI_PRINTF(1, 2); /* allocated text, or NULL */
+void koi_free(void *p);
+/* Test hook: the n-th allocation from now fails (0: none does). Process-wide. */
+void koi_alloc_fail_at(long n);
+
+uint64_t koi_now_ns(void); /* monotonic */
+uint64_t koi_hash(const void *data, size_t bytes, uint64_t seed); /* FNV-1a, 64 bits */
+
+void koi_log_set(koine_log_fn *fn, void *user);
+void koi_log(koine_log_level level, const char *fmt, ...) KOI_PRINTF(2, 3);
+
+/* Growing text; on exhaustion `failed` is set and later calls do nothing. */
+typedef struct koi_text {
+  char *s;
+  size_t len, cap;
+  bool failed;
+} koi_text;
+void koi_text_add(koi_text *t, const char *fmt, ...) KOI_PRINTF(2, 3);
+void koi_text_bytes(koi_text *t, const char *s, size_t n);
+void koi_text_json(koi_text *t, const char *s); /* a JSON string with quotes; NULL is null */
+/* Hands the text over to *out (caller frees with koi_free), or reports exhaustion. */
+koine_status koi_text_take(koi_text *t, char **out);
+
+/* Whole file into memory with a terminating zero byte; refuses more than max_bytes. Caller frees. */
+koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_t *n);
+/* Writes beside `path` and renames, so that a reader sees the old or the new file, never a part. */
+koine_status koi_file_replace(const char *path, const void *data, size_t bytes);
+#endif

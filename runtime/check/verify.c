@@ -1,0 +1,380 @@
+/* Runs the tables of cases on a device: every case's buffers go there poisoned and between guard bytes, the op runs with one or several sets
+ * of parameters, and everything that comes back, inputs and guards included, is compared with what the C reference made of the same bytes.
+ * Owns the jobs' memory. Does not know any op. Invariant: an element that the reference leaves alone must come back bit by bit. */
+#include "verify.h"
+#include <stdio.h>
+#include "verify_case.h"
+
+enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400, MAX_LINES = 4 };
+
+typedef struct run {
+  koi_device *d;
+  koi_verify_options o;
+  koi_target target;
+  koi_verify_counts n;
+  koi_text *report;
+  const koi_verify_op *v;
+  size_t group;           /* number of the op's constants, so that different ones sweep different parameters */
+  size_t op_wrong;        /* differences of this op */
+  char first[3 * TEXT_BYTES]; /* the first difference of all */
+} run;
+
+typedef struct set { int32_t p[KOI_MAX_PARAMS]; } set;
+
+/* ---- texts ---- */
+static size_t put(char *out, size_t at, const char *name, int32_t value)
+{
+  int n = at < TEXT_BYTES ? snprintf(out + at, TEXT_BYTES - at, "%s%s=%d", at ? " " : "", name, (int)value) : 0;
+  return at + (size_t)(n > 0 ? n : 0);
+}
+
+/* "WT=3 CARE=0 VW=16": p may be NULL. */
+static void describe(const koi_op *op, const int32_t *c, const int32_t *p, char *out)
+{
+  size_t at = 0;
+  out[0] = 0;
+  for (size_t i = 0; i < koi_op_n_consts(op); i++) at = put(out, at, op->consts[i], c[i]);
+  for (size_t i = 0; p && i < koi_op_n_params(op); i++) at = put(out, at, op->params[i].name, p[i]);
+}
+
+static void wrong(run *r, const koi_verify_case *v, const koi_kernel *k, const char *what)
+{
+  char how[TEXT_BYTES], line[3 * TEXT_BYTES];
+  const koi_endpoint *e = r->d->endpoint;
+  describe(r->v->op, k->c, k->p, how);
+  snprintf(line, sizeof line, "op %s, case \"%s\" (%s): %s; device %s (%s, driver %s %s)", r->v->op->name, v->what, how, what, e->id, e->name,
+           e->platform, e->driver);
+  if (r->op_wrong++ < MAX_LINES) koi_text_add(r->report, "WRONG  %s\n", line);
+  if (!r->n.n_wrong) snprintf(r->first, sizeof r->first, "%s", line);
+  r->n.n_wrong++;
+}
+
+/* ---- comparing ---- */
+static uint32_t word_at(const uint8_t *p, size_t i)
+{
+  uint32_t u;
+  memcpy(&u, p + 4 * i, 4);
+  return u;
+}
+
+static float float_at(const uint8_t *p, size_t i)
+{
+  float f;
+  memcpy(&f, p + 4 * i, 4);
+  return f;
+}
+
+/* FP4 codes with -0 as 0. */
+static uint32_t without_minus_zero(uint32_t codes)
+{
+  uint32_t out = codes;
+  for (int s = 0; s < 32; s += 4)
+    if ((codes >> s & 15) == 8) out &= ~(15u << s);
+  return out;
+}
+
+static bool equal(const koi_verify_slot *s, size_t i)
+{
+  uint32_t want = word_at(s->want, i), got = word_at(s->got, i);
+  if (want == got) return true;
+  if (s->kind == KOI_VERIFY_FP4) return without_minus_zero(want) == without_minus_zero(got);
+  if (s->kind != KOI_VERIFY_F32 || want == KOI_VERIFY_POISON || got == KOI_VERIFY_POISON) return false;
+  float w = float_at(s->want, i), g = float_at(s->got, i);
+  if (w != w || g != g) return w != w && g != g;
+  return w == g || fabsf(w - g) <= (s->bound ? s->bound[i] : 0);
+}
+
+/* Says what is wrong at element i of a slot of 4-byte elements. */
+static void say(const koi_verify_slot *s, const char *name, size_t i, char *out)
+{
+  uint32_t want = word_at(s->want, i), got = word_at(s->got, i);
+  bool poisoned = s->kind != KOI_VERIFY_RAW && word_at(s->in, i) == KOI_VERIFY_POISON;
+  if (poisoned && want == KOI_VERIFY_POISON) snprintf(out, TEXT_BYTES, "%s[%zu]: written (0x%08x), expected to be left alone", name, i, got);
+  else if (poisoned && got == KOI_VERIFY_POISON) snprintf(out, TEXT_BYTES, "%s[%zu]: not written", name, i);
+  else if (s->kind == KOI_VERIFY_F32)
+    snprintf(out, TEXT_BYTES, "%s[%zu]: expected %.9g, found %.9g (allowed difference %.3g)", name, i, (double)float_at(s->want, i),
+             (double)float_at(s->got, i), s->bound ? (double)s->bound[i] : 0.0);
+  else if (s->kind == KOI_VERIFY_I32) snprintf(out, TEXT_BYTES, "%s[%zu]: expected %d, found %d", name, i, (int)want, (int)got);
+  else snprintf(out, TEXT_BYTES, "%s[%zu]: expected 0x%08x, found 0x%08x", name, i, want, got);
+}
+
+/* False and what is wrong in out. In bare mode the device's outputs held nothing, so what the reference left alone is not looked at. */
+static bool compare(const run *r, const koi_verify_slot *s, const koi_buf_desc *desc, char *out)
+{
+  bool skip = r->o.bare && !(desc->access & KOI_IN);
+  if (s->kind == KOI_VERIFY_RAW) {
+    for (size_t i = 0; i < s->bytes; i++) {
+      if (s->want[i] == s->got[i] || (skip && s->want[i] == s->in[i])) continue;
+      snprintf(out, TEXT_BYTES, "%s, byte %zu: expected 0x%02x, found 0x%02x", desc->name, i, s->want[i], s->got[i]);
+      return false;
+    }
+    return true;
+  }
+  for (size_t i = 0; i < s->bytes / 4; i++) {
+    if (equal(s, i) || (skip && word_at(s->want, i) == word_at(s->in, i))) continue;
+    say(s, desc->name, i, out);
+    return false;
+  }
+  return true;
+}
+
+/* ---- one case ---- */
+static koi_verify_job *make(const run *r, const koi_verify_case *v)
+{
+  koi_verify_job *j = koi_alloc(1, sizeof *j);
+  if (!j) return NULL;
+  j->op = r->v->op, j->v = v, j->denormals = r->d->endpoint->denormals;
+  j->seed = koi_hash(v->c, sizeof v->c, 1) ^ koi_hash(v->i, sizeof v->i, v->how) ^ koi_hash(j->op->name, strlen(j->op->name), 2);
+  j->seed |= 1;
+  for (int i = 0; i < KOI_MAX_BUFS; i++) j->slot[i].same_as = -1;
+  r->v->make(j);
+  koi_ref_args a = {.i = v->i, .f = v->f, .c = v->c};
+  for (size_t i = 0; i < KOI_MAX_BUFS && !j->failed; i++) {
+    koi_verify_slot *s = &j->slot[i];
+    if (s->in) memcpy(s->want, s->in, s->bytes);
+    koi_verify_slot *real = s->same_as < 0 ? s : &j->slot[s->same_as];
+    if (real->in) a.buf[i] = real->want, a.bytes[i] = real->bytes;
+  }
+  if (j->failed) return j;
+  j->op->ref(&a);
+  if (r->v->bound) r->v->bound(j);
+  return j;
+}
+
+static void unmake(koi_verify_job *j)
+{
+  if (!j) return;
+  for (int i = 0; i < KOI_MAX_BUFS; i++) {
+    koi_free(j->slot[i].in);
+    koi_free(j->slot[i].want);
+    koi_free(j->slot[i].got);
+    koi_free(j->slot[i].bound);
+  }
+  koi_free(j);
+}
+
+typedef struct memory { koi_buf *parent[KOI_MAX_BUFS], *view[KOI_MAX_BUFS]; size_t guard; } memory;
+
+static size_t whole_bytes(const memory *m, const koi_verify_slot *s) { return 2 * m->guard + (s->bytes + 3) / 4 * 4; }
+
+static koine_status upload(const run *r, const koi_verify_job *j, memory *m)
+{
+  const koi_backend *b = r->d->backend;
+  size_t align = r->d->endpoint->base_align_bytes;
+  m->guard = r->o.bare ? 0 : align > GUARD_BYTES ? align : GUARD_BYTES;
+  for (size_t i = 0; i < KOI_MAX_BUFS; i++) {
+    const koi_verify_slot *s = &j->slot[i];
+    if (!s->in || !s->bytes) continue;
+    koine_status st = b->alloc(r->d, whole_bytes(m, s), &m->parent[i]);
+    if (!st && !r->o.bare) st = b->fill(r->d, m->parent[i], GUARD);
+    if (!st && !r->o.bare) st = b->view(r->d, m->parent[i], m->guard, s->bytes, &m->view[i]);
+    if (!st && (!r->o.bare || (j->op->bufs[i].access & KOI_IN))) st = b->write(r->d, m->parent[i], m->guard, s->bytes, s->in);
+    if (st) return st;
+  }
+  return KOINE_OK;
+}
+
+static void release(const run *r, memory *m)
+{
+  for (size_t i = 0; i < KOI_MAX_BUFS; i++) {
+    if (m->view[i]) r->d->backend->free(r->d, m->view[i]);
+    if (m->parent[i]) r->d->backend->free(r->d, m->parent[i]);
+  }
+}
+
+/* Reads slot i back; *guards_ok false when a byte around it changed. */
+static koine_status fetch(const run *r, koi_verify_job *j, const memory *m, size_t i, bool *guards_ok)
+{
+  koi_verify_slot *s = &j->slot[i];
+  size_t whole = whole_bytes(m, s);
+  uint8_t *all = koi_alloc(whole, 1);
+  if (!all) return KOINE_ERR_MEMORY;
+  koine_status st = r->d->backend->read(r->d, m->parent[i], 0, whole, all);
+  for (size_t k = 0; k < whole && !st && m->guard; k++)
+    if ((k < m->guard || k >= m->guard + s->bytes) && all[k] != GUARD) *guards_ok = false;
+  if (!st) memcpy(s->got, all + m->guard, s->bytes);
+  koi_free(all);
+  return st;
+}
+
+static koine_status check(run *r, koi_verify_job *j, const koi_kernel *k, const memory *m)
+{
+  char what[TEXT_BYTES];
+  koine_status st = KOINE_OK;
+  bool guards_ok = true;
+  for (size_t i = 0; i < KOI_MAX_BUFS && !st; i++)
+    if (m->parent[i]) {
+      bool ok = true;
+      st = fetch(r, j, m, i, &ok);
+      if (!ok) snprintf(what, sizeof what, "%s: written outside the buffer", j->op->bufs[i].name), guards_ok = false;
+    }
+  if (st) return st;
+  if (r->v->settle) r->v->settle(j);
+  for (size_t i = 0; i < KOI_MAX_BUFS && guards_ok; i++)
+    if (m->parent[i] && !compare(r, &j->slot[i], &j->op->bufs[i], what)) {
+      wrong(r, j->v, k, what);
+      return KOINE_OK;
+    }
+  if (!guards_ok) wrong(r, j->v, k, what);
+  return KOINE_OK;
+}
+
+/* *refused: the device did not start the kernel. */
+static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bool *refused)
+{
+  memory m = {0};
+  koi_verify_job *j = make(r, v);
+  koine_status st = !j || j->failed ? KOINE_ERR_MEMORY : upload(r, j, &m);
+  if (!st) {
+    koi_args a = {0};
+    for (size_t i = 0; i < KOI_MAX_BUFS; i++) {
+      size_t at = j->slot[i].same_as < 0 ? i : (size_t)j->slot[i].same_as;
+      a.buf[i] = m.view[at] ? m.view[at] : m.parent[at];
+    }
+    memcpy(a.i, v->i, sizeof a.i);
+    memcpy(a.f, v->f, sizeof a.f);
+    st = r->d->backend->launch(r->d, k, &a);
+    if (st == KOINE_ERR_DEVICE) *refused = true, st = KOINE_OK;
+    else if (!st) st = check(r, j, k, &m);
+  }
+  release(r, &m);
+  unmake(j);
+  return st;
+}
+
+/* ---- parameters ---- */
+static void add_set(const run *r, const int32_t *c, const set *s, set *sets, size_t *n)
+{
+  const koi_op *op = r->v->op;
+  if (op->legal && !op->legal(&r->target, c, s->p)) return;
+  for (size_t i = 0; i < *n; i++)
+    if (!memcmp(&sets[i], s, sizeof *s)) return;
+  sets[(*n)++] = *s;
+}
+
+/* The defaults first, legal or not; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
+static size_t make_sets(const run *r, const int32_t *c, set *sets)
+{
+  const koi_op *op = r->v->op;
+  size_t n = 1, n_params = koi_op_n_params(op), n_values = 0, max = r->o.max_sets < MAX_SETS ? r->o.max_sets : MAX_SETS;
+  set first = {0};
+  koi_op_defaults(op, &r->target, c, first.p);
+  sets[0] = first;
+  for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
+  size_t some = (max * 2 + 2) / 3;
+  for (size_t k = 0; k < n_values && n < some; k++) {
+    size_t at = (k + r->group * some) % n_values, param = 0;
+    while (at >= op->params[param].n_values) at -= op->params[param++].n_values;
+    set s = first;
+    s.p[param] = op->params[param].values[at];
+    add_set(r, c, &s, sets, &n);
+  }
+  koi_verify_job random = {.seed = 0x9e3779b97f4a7c15u ^ (r->group + 1)};
+  for (int tries = 0; n_values && tries < 200 && n < max; tries++) {
+    set s = first;
+    for (size_t i = 0; i < n_params; i++)
+      if (op->params[i].n_values) s.p[i] = op->params[i].values[koi_verify_below(&random, (int32_t)op->params[i].n_values)];
+    add_set(r, c, &s, sets, &n);
+  }
+  return n;
+}
+
+/* ---- all cases of one op ---- */
+static bool same_consts(const koi_op *op, const koi_verify_case *a, const koi_verify_case *b)
+{
+  return !memcmp(a->c, b->c, koi_op_n_consts(op) * sizeof *a->c);
+}
+
+static bool wanted(const run *r, const koi_verify_case *v) { return !(r->o.small && (v->how & KOI_VERIFY_BIG)); }
+
+static void note_host(run *r, const int32_t *c, const char *why)
+{
+  char how[TEXT_BYTES];
+  describe(r->v->op, c, NULL, how);
+  koi_text_add(r->report, "host   op %s (%s) runs on the host: %s\n", r->v->op->name, how, why);
+  r->n.n_host++;
+}
+
+/* One kernel and every case from number `at` on that has its constants. */
+static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
+{
+  const koi_op *op = r->v->op;
+  const koi_verify_case *first = &r->v->cases[at];
+  koi_kernel *k;
+  koine_status st = is_default ? koi_backend_build(r->d, op, first->c, &k) : r->d->backend->build(r->d, op, first->c, s->p, &k);
+  if (st == KOINE_ERR_DEVICE) {
+    if (is_default) note_host(r, first->c, koi_error_text());
+    else r->n.n_refused++;
+    return KOINE_OK;
+  }
+  if (st) return st;
+  r->n.n_kernels++;
+  for (size_t i = at; i < r->v->n_cases && !st; i++) {
+    const koi_verify_case *v = &r->v->cases[i];
+    bool refused = false;
+    size_t before = r->n.n_wrong;
+    if (!same_consts(op, first, v) || !wanted(r, v)) continue;
+    st = run_case(r, v, k, &refused);
+    if (refused && is_default) wrong(r, v, k, koi_error_text());
+    if (refused && !is_default) {
+      r->n.n_refused++;
+      break;
+    }
+    if (is_default) r->n.n_cases++;
+    if (r->o.verbose && !st && before == r->n.n_wrong) {
+      char how[TEXT_BYTES];
+      describe(op, k->c, k->p, how);
+      koi_text_add(r->report, "ok     op %s, case \"%s\" (%s)\n", op->name, v->what, how);
+    }
+  }
+  r->d->backend->drop(r->d, k);
+  return st;
+}
+
+static koine_status run_op(run *r)
+{
+  set sets[MAX_SETS + 1];
+  koi_verify_counts before = r->n;
+  r->op_wrong = 0, r->group = 0;
+  for (size_t i = 0; i < r->v->n_cases; i++) {
+    const koi_verify_case *v = &r->v->cases[i];
+    bool seen = !wanted(r, v);
+    for (size_t k = 0; k < i && !seen; k++) seen = wanted(r, &r->v->cases[k]) && same_consts(r->v->op, v, &r->v->cases[k]);
+    if (seen) continue;
+    memset(sets, 0, sizeof sets);
+    size_t n = make_sets(r, v->c, sets);
+    for (size_t s = 0; s < n; s++) {
+      koine_status st = run_kernel(r, i, &sets[s], s == 0);
+      if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
+    }
+    r->group++;
+  }
+  koi_text_add(r->report, "%s  op %s: %zu cases, %zu kernels, %zu wrong\n", r->op_wrong ? "WRONG" : "ok   ", r->v->op->name,
+               r->n.n_cases - before.n_cases, r->n.n_kernels - before.n_kernels, r->op_wrong);
+  r->n.n_ops++;
+  return KOINE_OK;
+}
+
+koine_status koi_verify_ops(koi_device *d, const koi_verify_options *o, koine_progress_fn *progress, void *user, koi_text *report)
+{
+  static const koi_verify_op *const tables[] = {koi_verify_mat, koi_verify_rows, koi_verify_attn};
+  run r = {.d = d, .report = report};
+  if (o) r.o = *o;
+  if (r.o.max_sets < 1) r.o.max_sets = 1;
+  koi_backend_target(d, &r.target);
+  uint64_t total = 0, done = 0;
+  for (size_t t = 0; t < KOI_COUNT(tables); t++)
+    for (r.v = tables[t]; r.v->op; r.v++) total++;
+  koine_status st = KOINE_OK;
+  for (size_t t = 0; t < KOI_COUNT(tables) && !st; t++)
+    for (r.v = tables[t]; r.v->op && !st; r.v++, done++) {
+      if (r.o.op && strcmp(r.o.op, r.v->op->name)) continue;
+      if (progress && !progress(user, r.v->op->name, done, total)) st = koi_error(KOINE_ERR_CANCELLED, "the verification was cancelled");
+      if (!st) st = run_op(&r);
+    }
+  koi_text_add(report, "%zu ops, %zu cases, %zu kernels: %zu wrong, %zu on the host, %zu parameter sets refused\n", r.n.n_ops, r.n.n_cases,
+               r.n.n_kernels, r.n.n_wrong, r.n.n_host, r.n.n_refused);
+  if (r.o.counts) *r.o.counts = r.n;
+  if (st) return st;
+  return r.n.n_wrong ? koi_error(KOINE_ERR_CHECK, "%zu wrong; first: %s", r.n.n_wrong, r.first) : KOINE_OK;
+}

@@ -1,0 +1,272 @@
+/* Cases of embed, pack, matvec, matmul and widen for the verifier. Tables of calls, and how their inputs are made. */
+#include <stdbool.h>
+#include "verify_case.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+/* ONE_HOT: inputs are unit vectors, so that each output is one weight and must be exact, over every code that is a number. */
+enum { ONE_HOT = 1 };
+enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4 };
+
+/* ---- weights ---- */
+typedef struct weight { int wt, care, one_hot; size_t k, sub_rows, n_units, tile0, tile1; } weight;
+
+/* The scale of one row's block: with care anything at times, but what would overflow; else what the fast decoder promises, mostly near 1. */
+static uint8_t scale_code(koi_verify_job *j, const weight *w)
+{
+  int32_t what = koi_verify_below(j, 16);
+  if (!w->care) return (uint8_t)(what ? 112 + koi_verify_below(j, 16) : 16 + koi_verify_below(j, w->one_hot ? 225 : 128));
+  if (what == 0) return 0;
+  if (what == 1) return (uint8_t)koi_verify_below(j, 20);
+  if (what == 2) return w->one_hot ? (uint8_t)(230 + koi_verify_below(j, 25)) : (uint8_t)(140 + koi_verify_below(j, 80));
+  return (uint8_t)(112 + koi_verify_below(j, 16));
+}
+
+/* A code of FP8 or FP4 that times its scale stays below infinity. */
+static uint32_t small_code(koi_verify_job *j, const weight *w, uint8_t scale)
+{
+  uint32_t code = (uint32_t)koi_verify_bits(j) & (w->wt == FP8 ? 0xff : 0xf), top = w->wt == FP8 ? 0x7f : 7;
+  if (scale >= 240) code = (code & (top + 1)) | ((code & top) % (w->wt == FP8 ? 0x39 : 3)); /* at most 1 */
+  else if (w->wt == FP8 && (code & top) == top) code ^= 1;                                 /* not NaN */
+  return code;
+}
+
+/* One row of a tile in FP8 or FP4. With care some rows have a NaN: a code, or a scale. */
+static void packed_row(koi_verify_job *j, const weight *w, uint8_t *codes, uint8_t *scales, size_t r)
+{
+  size_t block = w->wt == FP8 ? 128 : 32;
+  uint8_t scale = 0;
+  for (size_t k = 0; k < w->k; k++) {
+    if (k % block == 0) scales[k / block * KOI_TILE + r] = scale = scale_code(j, w);
+    uint32_t code = small_code(j, w, scale);
+    if (w->wt == FP8) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(code << k % 2 * 8);
+    else ((uint32_t *)codes)[k / 8 * KOI_TILE + r] |= code << k % 8 * 4;
+  }
+  if (!w->care || koi_verify_below(j, 4)) return;
+  size_t k = (size_t)koi_verify_below(j, (int32_t)w->k);
+  if (w->wt == FP8 && koi_verify_below(j, 2)) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(0x7f << k % 2 * 8);
+  else scales[k / block * KOI_TILE + r] = 255;
+}
+
+static void plain_row(koi_verify_job *j, const weight *w, uint8_t *codes, size_t r)
+{
+  uint16_t top = w->wt == F16 ? 0x7c00 : 0x7f80; /* the exponent bits */
+  for (size_t k = 0; k < w->k; k++) {
+    size_t at = k * KOI_TILE + r;
+    uint64_t bits = koi_verify_bits(j);
+    if (w->wt == F32) ((float *)codes)[at] = koi_verify_real(j, -1, 1);
+    else if (w->one_hot) ((uint16_t *)codes)[at] = (uint16_t)(~bits & top ? bits : bits ^ 0x4000); /* any that is finite */
+    else if (w->wt == BF16) ((uint16_t *)codes)[at] = koi_ref_to_bf16(koi_verify_real(j, -1, 1));
+    else ((uint16_t *)codes)[at] = (uint16_t)((bits & 0x83ff) | (bits >> 16 & 15) << 10); /* up to 1, subnormals too */
+  }
+}
+
+static void weights(koi_verify_job *j, const weight *w)
+{
+  size_t code_bytes = koi_layout_code_bytes(w->wt, w->k), scale_bytes = koi_layout_scale_bytes(w->wt, w->k);
+  size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows);
+  uint8_t *codes = koi_verify_bytes(j, 0, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
+  uint8_t *scales = koi_verify_bytes(j, 1, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
+  if (j->failed) return;
+  for (size_t at = 0; at < w->n_units * n_tiles; at++) {
+    size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
+    for (size_t r = 0; r < KOI_TILE && row + r < w->sub_rows; r++) {
+      if (w->wt == FP8 || w->wt == FP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
+      else plain_row(j, w, codes + at * code_bytes, r);
+    }
+  }
+}
+
+/* Sums may differ by rounding; single weights not, but where the device has no subnormals. */
+static void product_bound(koi_verify_job *j)
+{
+  int y = j->op == &koi_op_matvec ? 4 : 5;
+  if (j->v->how & ONE_HOT) koi_verify_bound_each(j, y, 0, j->denormals ? 0 : 0x1p-126f);
+  else koi_verify_bound_linear(j, 0, j->v->c[0]);
+}
+
+/* ---- embed ---- */
+static const koi_verify_case embed_cases[] = {
+  /* WT, HC | T, D, row0, row1 */
+  {"all rows", {F32, 4}, {5, 64, 0, 7}, {0}, 0},
+  {"all rows", {F16, 4}, {9, 48, 0, 30}, {0}, 0},
+  {"part of the table, odd width", {F16, 4}, {13, 37, 5, 11}, {0}, 0},
+  {"one token", {BF16, 4}, {1, 128, 0, 3}, {0}, 0},
+  {"part of the table, odd width", {BF16, 4}, {33, 19, 100, 117}, {0}, 0},
+  {"two streams", {BF16, 2}, {3, 130, 0, 4}, {0}, 0},
+  {"one stream, one column", {F32, 1}, {4, 1, 2, 6}, {0}, 0},
+};
+
+static void make_embed(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, *c = j->v->c;
+  koi_verify_typed(j, 0, c[0], (size_t)(i[3] - i[2]) * (size_t)i[1], 0, 2);
+  int32_t *token = koi_verify_bytes(j, 1, (size_t)i[0] * 4, KOI_VERIFY_I32);
+  for (int32_t t = 0; token && t < i[0]; t++) token[t] = koi_verify_below(j, i[3] + 3);
+  if (token) token[0] = i[3] - 1;
+  koi_verify_out(j, 2, (size_t)(i[0] * i[1] * c[1]) * 4, KOI_VERIFY_F32);
+}
+
+/* ---- pack ---- */
+static const koi_verify_case pack_cases[] = {
+  /* NT | n_panels, K, ldx, x_div, has_rows, n_rows */
+  {"in order", {16}, {2, 40, 40, 1, 0, 32}, {0}, 0},
+  {"in order, last panel short", {16}, {3, 33, 50, 1, 0, 37}, {0}, 0},
+  {"by rows", {16}, {4, 65, 65, 1, 1, 50}, {0}, 0},
+  {"by rows, two entries a token", {16}, {5, 7, 9, 2, 1, 60}, {0}, 0},
+  {"one entry", {12}, {1, 130, 130, 1, 0, 1}, {0}, 0},
+  {"by rows, six entries a token", {12}, {7, 300, 301, 6, 1, 77}, {0}, 0},
+  {"one column", {12}, {2, 1, 3, 1, 1, 20}, {0}, 0},
+  {"narrow panels", {5}, {3, 19, 19, 1, 1, 11}, {0}, 0},
+  {"long rows", {8}, {3, 2500, 2500, 1, 0, 20}, {0}, KOI_VERIFY_BIG},
+};
+
+/* Entries in random order spread over the panels' places, the other places -1. */
+static void spread(koi_verify_job *j, int32_t *rows, int32_t n_places, int32_t n)
+{
+  for (int32_t i = 0; i < n_places; i++) rows[i] = i < n ? i : -1;
+  for (int32_t i = n_places - 1; i > 0; i--) {
+    int32_t k = koi_verify_below(j, i + 1), t = rows[i];
+    rows[i] = rows[k], rows[k] = t;
+  }
+}
+
+static void make_pack(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, nt = j->v->c[0];
+  koi_verify_floats(j, 0, (size_t)((i[5] + i[3] - 1) / i[3] * i[2]), 1);
+  int32_t *rows = i[4] ? koi_verify_bytes(j, 1, (size_t)(i[0] * nt) * 4, KOI_VERIFY_I32) : NULL;
+  if (rows) spread(j, rows, i[0] * nt, i[5]);
+  koi_verify_out(j, 2, (size_t)(i[0] * i[1] * nt) * 4, KOI_VERIFY_F32);
+}
+
+/* ---- matvec ---- */
+#define MATVEC_CASES(wt, care)                                                                                                          \
+  /* WT, CARE | E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, ldy, y0 */                                      \
+  {"one entry", {wt, care}, {1, 128, 1, 16, 0, 1, 0, 1, 0, 1, 128, 16, 0}, {0}, 0},                                                     \
+  {"ragged rows", {wt, care}, {3, 160, 1, 45, 0, 1, 0, 3, 0, 1, 171, 50, 2}, {0}, 0},                                                   \
+  {"experts in two stacks, some elsewhere", {wt, care}, {7, 96, 2, 19, 2, 5, 0, 4, 1, 2, 96, 40, 1}, {0}, 0},                           \
+  {"a range of tiles", {wt, care}, {2, 64, 1, 100, 0, 1, 3, 6, 0, 1, 64, 103, 3}, {0}, 0},                                              \
+  {"a range of tiles across two stacks", {wt, care}, {2, 32, 2, 50, 0, 1, 2, 7, 0, 1, 32, 100, 0}, {0}, 0},                             \
+  {"one row", {wt, care}, {2, 1056, 1, 1, 0, 1, 0, 1, 0, 1, 1056, 1, 0}, {0}, 0},                                                       \
+  {"groups by entry", {wt, care}, {12, 64, 1, 33, 0, 4, 0, 3, 1, 1, 64, 33, 0}, {0}, 0},                                                \
+  {"unit vectors", {wt, care}, {96, 96, 1, 80, 0, 1, 0, 5, 0, 1, 96, 80, 0}, {0}, ONE_HOT | KOI_VERIFY_BIG},                            \
+  {"unit vectors, few", {wt, care}, {32, 32, 1, 32, 0, 1, 0, 2, 0, 1, 32, 32, 0}, {0}, ONE_HOT},                                        \
+  {"wide", {wt, care}, {2, 2080, 1, 200, 0, 1, 0, 13, 0, 1, 2080, 200, 0}, {0}, KOI_VERIFY_BIG}
+#define MATVEC_ODD_CASES(wt, care)                                                                                                      \
+  {"odd columns", {wt, care}, {2, 133, 1, 20, 0, 1, 0, 2, 0, 1, 133, 20, 0}, {0}, 0},                                                   \
+  {"one column", {wt, care}, {3, 1, 2, 17, 0, 1, 0, 4, 0, 1, 5, 34, 0}, {0}, 0},                                                        \
+  {"one column over a block", {wt, care}, {1, 257, 1, 31, 0, 1, 0, 2, 0, 1, 257, 31, 0}, {0}, 0},                                       \
+  {"few columns", {wt, care}, {2, 7, 1, 16, 0, 1, 0, 1, 0, 1, 7, 16, 0}, {0}, 0}
+
+static const koi_verify_case matvec_cases[] = {
+  MATVEC_CASES(F32, 0),  MATVEC_ODD_CASES(F32, 0), MATVEC_CASES(F16, 0), MATVEC_ODD_CASES(F16, 0), MATVEC_CASES(BF16, 0), MATVEC_ODD_CASES(BF16, 0),
+  MATVEC_CASES(FP8, 0),  MATVEC_ODD_CASES(FP8, 0), MATVEC_CASES(FP8, 1), MATVEC_ODD_CASES(FP8, 1), MATVEC_CASES(FP4, 0),  MATVEC_CASES(FP4, 1),
+};
+
+static void make_matvec(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, *c = j->v->c;
+  size_t n_entries = (size_t)i[0], k = (size_t)i[1], ldx = (size_t)i[10];
+  weight w = {c[0], c[1], j->v->how & ONE_HOT, k, (size_t)i[3], (size_t)(i[5] - i[4]), (size_t)i[6], (size_t)i[7]};
+  weights(j, &w);
+  float *x = koi_verify_floats(j, 2, (n_entries + (size_t)i[9] - 1) / (size_t)i[9] * ldx, 1);
+  int32_t *ids = i[8] ? koi_verify_bytes(j, 3, n_entries * 4, KOI_VERIFY_I32) : NULL;
+  for (size_t e = 0; ids && e < n_entries; e++) ids[e] = koi_verify_below(j, i[5] + (i[4] ? 2 : 0));
+  koi_verify_out(j, 4, n_entries * (size_t)i[11] * 4, KOI_VERIFY_F32);
+  if (j->failed || !(j->v->how & ONE_HOT)) return;
+  for (size_t e = 0; e < n_entries; e++)
+    for (size_t d = 0; d < k; d++) x[e * ldx + d] = e == d;
+}
+
+/* ---- matmul ---- */
+#define MATMUL_CASES(wt, care, nt)                                                                                                      \
+  /* WT, CARE, NT | n_panels, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_rows, n_rows, ldy, y0 */                              \
+  {"one panel", {wt, care, nt}, {1, 128, 1, 16, 0, 1, 0, 1, 0, nt, 16, 0}, {0}, 0},                                                     \
+  {"one token", {wt, care, nt}, {1, 160, 1, 45, 0, 1, 0, 3, 0, 1, 50, 2}, {0}, 0},                                                      \
+  {"last panel short", {wt, care, nt}, {11, 96, 1, 70, 0, 1, 0, 5, 0, 10 * nt + 3, 70, 0}, {0}, 0},                                     \
+  {"experts, some elsewhere, empty panels", {wt, care, nt}, {9, 64, 2, 19, 2, 5, 0, 4, 1, 6 * nt, 41, 1}, {0}, 0},                      \
+  {"a range of tiles", {wt, care, nt}, {2, 32, 1, 200, 0, 1, 3, 9, 0, 2 * nt - 1, 203, 3}, {0}, 0},                                     \
+  {"a range of tiles across two stacks", {wt, care, nt}, {2, 32, 2, 50, 0, 1, 2, 7, 0, nt + 1, 100, 0}, {0}, 0},                        \
+  {"one row", {wt, care, nt}, {2, 544, 1, 1, 0, 1, 0, 1, 0, nt + 2, 1, 0}, {0}, 0},                                                     \
+  {"unit vectors", {wt, care, nt}, {(96 + nt - 1) / nt, 96, 1, 80, 0, 1, 0, 5, 0, 96, 80, 0}, {0}, ONE_HOT},                            \
+  {"wide", {wt, care, nt}, {3, 1056, 1, 290, 0, 1, 0, 19, 0, 3 * nt, 290, 0}, {0}, KOI_VERIFY_BIG}
+#define MATMUL_ODD_CASES(wt, care, nt)                                                                                                  \
+  {"odd columns", {wt, care, nt}, {2, 133, 1, 20, 0, 1, 0, 2, 0, nt + 5, 20, 0}, {0}, 0},                                               \
+  {"one column", {wt, care, nt}, {2, 1, 2, 17, 0, 1, 0, 4, 0, 2 * nt, 34, 0}, {0}, 0},                                                  \
+  {"one column over a block", {wt, care, nt}, {1, 257, 1, 31, 0, 1, 0, 2, 0, nt - 1, 31, 0}, {0}, 0},                                   \
+  {"few columns", {wt, care, nt}, {2, 7, 1, 16, 0, 1, 0, 1, 0, 2 * nt, 16, 0}, {0}, 0}
+
+/* A kernel takes seconds to compile: every type once, in the panel widths that are in use. */
+static const koi_verify_case matmul_cases[] = {
+  MATMUL_CASES(F32, 0, 12),  MATMUL_ODD_CASES(F32, 0, 12),  MATMUL_CASES(F16, 0, 8),  MATMUL_ODD_CASES(F16, 0, 8),  MATMUL_CASES(BF16, 0, 16),
+  MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
+  MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12),
+};
+
+/* Columns that no row stands for hold NaN: they must not reach the others. */
+static void panel_columns(koi_verify_job *j, float *xp, const int32_t *rows)
+{
+  const int32_t *i = j->v->i, nt = j->v->c[2];
+  size_t k = (size_t)i[1];
+  for (int32_t at = 0; at < i[0] * nt; at++) {
+    float *x = xp + (size_t)(at / nt) * k * (size_t)nt + at % nt;
+    bool skipped = rows ? rows[at] < 0 : at >= i[9];
+    for (size_t d = 0; d < k; d++) {
+      if (skipped) x[d * (size_t)nt] = NAN;
+      else if (j->v->how & ONE_HOT) x[d * (size_t)nt] = (size_t)at == d;
+    }
+  }
+}
+
+static void make_matmul(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, *c = j->v->c, nt = c[2], n_panels = i[0];
+  weight w = {c[0], c[1], j->v->how & ONE_HOT, (size_t)i[1], (size_t)i[3], (size_t)(i[5] - i[4]), (size_t)i[6], (size_t)i[7]};
+  weights(j, &w);
+  float *xp = koi_verify_floats(j, 2, (size_t)(n_panels * i[1] * nt), 1);
+  int32_t *unit = i[8] ? koi_verify_bytes(j, 3, (size_t)n_panels * 4, KOI_VERIFY_I32) : NULL;
+  int32_t *rows = i[8] ? koi_verify_bytes(j, 4, (size_t)(n_panels * nt) * 4, KOI_VERIFY_I32) : NULL;
+  koi_verify_out(j, 5, (size_t)(i[9] * i[10]) * 4, KOI_VERIFY_F32);
+  if (j->failed) return;
+  if (i[8]) {
+    spread(j, rows, n_panels * nt, i[9]);
+    for (int32_t p = 0; p < n_panels; p++) unit[p] = koi_verify_below(j, i[5] + 3) - 1;
+    unit[n_panels - 1] = -1, unit[0] = i[4];
+    for (int32_t at = 0; at < n_panels * nt; at++)
+      if (unit[at / nt] < 0) rows[at] = -1;
+  }
+  panel_columns(j, xp, rows);
+}
+
+/* ---- widen ---- */
+#define WIDEN_CASES(wt, care)                                              \
+  /* WT, CARE | K, rows, tile0, row0, row1 */                              \
+  {"all rows", {wt, care}, {96, 48, 0, 0, 48}, {0}, ONE_HOT},              \
+  {"ragged rows", {wt, care}, {160, 83, 0, 32, 83}, {0}, ONE_HOT},         \
+  {"a part that begins later", {wt, care}, {32, 200, 3, 64, 128}, {0}, ONE_HOT}, \
+  {"one row", {wt, care}, {544, 1, 0, 0, 1}, {0}, ONE_HOT}
+#define WIDEN_ODD_CASES(wt, care) \
+  {"odd columns", {wt, care}, {133, 20, 0, 0, 20}, {0}, ONE_HOT}, {"one column", {wt, care}, {1, 33, 1, 16, 33}, {0}, ONE_HOT}
+
+static const koi_verify_case widen_cases[] = {
+  WIDEN_CASES(F32, 0), WIDEN_ODD_CASES(F32, 0), WIDEN_CASES(F16, 0), WIDEN_ODD_CASES(F16, 0), WIDEN_CASES(BF16, 0), WIDEN_ODD_CASES(BF16, 0),
+  WIDEN_CASES(FP8, 0), WIDEN_ODD_CASES(FP8, 0), WIDEN_CASES(FP8, 1), WIDEN_ODD_CASES(FP8, 1), WIDEN_CASES(FP4, 0),  WIDEN_CASES(FP4, 1),
+};
+
+static void make_widen(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i;
+  weight w = {j->v->c[0], j->v->c[1], 1, (size_t)i[0], (size_t)i[1], 1, (size_t)i[2], koi_tiles((uint64_t)i[4])};
+  weights(j, &w);
+  koi_verify_out(j, 2, (size_t)((i[4] - i[3]) * i[0]) * 4, KOI_VERIFY_F32);
+}
+
+static void widen_bound(koi_verify_job *j) { koi_verify_bound_each(j, 2, 0, j->denormals ? 0 : 0x1p-126f); }
+
+const koi_verify_op koi_verify_mat[] = {
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL},
+  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL},
+  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL},
+  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL},
+  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL},
+  {NULL, NULL, 0, NULL, NULL, NULL}};

@@ -1,0 +1,43 @@
+/* The machine's devices: every backend's endpoints, merged to cards, in the order of preference, the public object.
+ * Environment: KOINE_BACKENDS=opencl,host limits which backends are asked. */
+#ifndef KOI_RUNTIME_H
+#define KOI_RUNTIME_H
+#include "backend.h"
+#include "topo.h"
+
+/* A physical card; its memory counts once however many endpoints reach it. The host is a card too: CPU endpoints belong to it. */
+typedef struct koi_card {
+  char name[KOI_NAME], vendor[KOI_NAME];
+  koine_device_type type;
+  const koi_topo_card *place;  /* NULL: hwloc sees no such card */
+  size_t endpoint0, n_endpoints; /* consecutive in the runtime's endpoints */
+  uint64_t memory_bytes;
+  bool shares_host_memory;
+  int32_t node;                /* into topo->nodes, -1 unknown */
+} koi_card;
+
+struct koine_runtime {
+  koi_topo *topo;
+  koi_endpoint *endpoints;     /* [n_endpoints] best first: GPUs by memory, accelerators, CPUs, the host reference */
+  size_t n_endpoints;
+  koi_skipped *skipped;
+  size_t n_skipped;
+  koi_card *cards;             /* reached ones in the order of the endpoints, then those that no driver reached */
+  size_t n_cards;
+};
+
+/* A runtime from a topology and what was probed: takes over both, whatever it returns. */
+koine_status koi_runtime_make(koi_topo *topo, koi_probe *probe, koine_runtime **out);
+/* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best. Several matches: the first, with a
+ * note in the log. KOINE_ERR_NO_DEVICE lists what there is. */
+koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);
+/* The card of endpoint i. */
+const koi_card *koi_runtime_card(const koine_runtime *rt, size_t i);
+/* Adds an op to what the endpoint's `why` says is done on the host; once each. */
+void koi_runtime_note_host_op(koine_runtime *rt, size_t i, const char *op);
+const char *koi_runtime_type_name(koine_device_type type);
+
+/* ---- machine_text.c ---- */
+koine_status koi_runtime_text(const koine_runtime *rt, char **out);
+koine_status koi_runtime_json(const koine_runtime *rt, char **out);
+#endif

@@ -1,0 +1,47 @@
+/* One view of a checkpoint's tensors: name, dtype, shape, byte range of a mapped file: nothing about devices. */
+#ifndef KOI_WEIGHTS_H
+#define KOI_WEIGHTS_H
+#include "base/base.h"
+
+typedef enum koi_dtype {
+  KOI_F32, KOI_F16, KOI_BF16, KOI_F8_E4M3, KOI_F8_E8M0, KOI_I8, KOI_U8, KOI_I32, KOI_I64, KOI_DTYPE_OTHER, KOI_N_DTYPES
+} koi_dtype;
+
+#define KOI_MAX_DIMS 8
+/* Nothing promises that data is aligned to its elements: read it through memcpy or as bytes. */
+typedef struct koi_tensor {
+  const char *name;
+  const char *file;     /* path of the shard that holds it */
+  koi_dtype dtype;
+  uint32_t n_dims;
+  uint64_t shape[KOI_MAX_DIMS];
+  const uint8_t *data;  /* mapped */
+  size_t bytes;
+} koi_tensor;
+
+typedef struct koi_weights koi_weights;
+
+/* Maps every shard of the folder `path` (index or single file) and checks every header. KOINE_ERR_FILE names file and tensor.
+ * A folder that holds none of the files opens too, with no tensors: koi_weights_absent then says what is not there. */
+koine_status koi_safetensors_open(const char *path, koi_weights **out);
+/* One file, whatever its tensors are called. */
+koine_status koi_safetensors_open_file(const char *file, koi_weights **out);
+/* The same on a file's bytes in memory, which must outlive *out. `name` stands for the file in messages. */
+koine_status koi_safetensors_open_memory(const void *data, size_t bytes, const char *name, koi_weights **out);
+void koi_weights_close(koi_weights *w);
+size_t koi_weights_count(const koi_weights *w);
+const koi_tensor *koi_weights_at(const koi_weights *w, size_t i);
+/* NULL when absent. A leading "model." in the file's names has been dropped. */
+const koi_tensor *koi_weights_find(const koi_weights *w, const char *name);
+/* NULL when the tensors are there; else the path of the first file that is missing (then all are). */
+const char *koi_weights_absent(const koi_weights *w);
+/* What the index says, whether or not the shards are there; zeros without an index. */
+typedef struct koi_weights_index {
+  size_t n_tensors, n_mtp, n_files;
+  uint64_t total_bytes; /* metadata.total_size, 0 unknown */
+} koi_weights_index;
+koi_weights_index koi_weights_get_index(const koi_weights *w);
+/* Bytes of one element in the file; 0 for KOI_DTYPE_OTHER. */
+size_t koi_dtype_bytes(koi_dtype d);
+const char *koi_dtype_name(koi_dtype d); /* as safetensors spells it; "another dtype" for KOI_DTYPE_OTHER */
+#endif

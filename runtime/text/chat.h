@@ -1,0 +1,90 @@
+/* Chat encoding: messages to a prompt, a model's answer back to a message, as the checkpoint's encoding/ prescribes.
+ *
+ * A prompt is a list of segments, control or data. Control is one token by its name; all else is data, encoded with special tokens
+ * off. So whatever a user, a system text, a tool or an earlier answer says, it never becomes a control token.
+ *
+ * Prose that a prompt contains (how tools are called, effort, response format) belongs to the checkpoint: it is read, as data, from the
+ * string constants of encoding/encoding_dsv4.py. A folder without that file gets wording of our own.
+ *
+ * A request is JSON: an array of messages, or an object with `messages` and, if wanted, `tools`. A message has role (system, user,
+ * assistant, tool, developer, latest_reminder), content (text, null, or an array of parts of which those of type "text" count),
+ * reasoning_content (or reasoning), tool_calls, tool_call_id, tools, response_format, task, and for an assistant's message that is to
+ * be continued wo_eos or prefix. Unknown members are passed over; a known one of the wrong kind is an error.
+ *
+ * Threads: a koi_chat is const after koi_chat_load. Errors: KOINE_ERR_FILE for what a file or a request says, with the message's
+ * number; KOINE_ERR_MEMORY. On failure out-parameters are untouched. */
+#ifndef KOI_CHAT_H
+#define KOI_CHAT_H
+#include "tok.h"
+
+typedef struct koi_chat koi_chat;
+
+/* `folder`: the checkpoint; NULL: our own wording. KOINE_ERR_FILE also for an encoding that spells its markup in another way. */
+koine_status koi_chat_load(const char *folder, koi_chat **out);
+void koi_chat_free(koi_chat *chat);
+bool koi_chat_has_own_wording(const koi_chat *chat); /* false: the checkpoint's */
+
+typedef struct koi_chat_options {
+  koine_thinking thinking;
+  bool keep_reasoning; /* of earlier turns too; otherwise it is dropped before the last user turn, unless a message has tools */
+  bool no_bos;         /* without the beginning-of-text token */
+} koi_chat_options;
+
+typedef struct koi_chat_segment {
+  size_t end; /* in text; it begins where the one before ends */
+  bool control;
+} koi_chat_segment;
+
+typedef struct koi_chat_prompt {
+  char *text; /* [n_bytes], then a zero byte */
+  size_t n_bytes;
+  koi_chat_segment *segment; /* [n_segments]; no two data segments are neighbours */
+  size_t n_segments;
+} koi_chat_prompt;
+
+/* *out is released with koi_chat_prompt_clear. options NULL: all zero. */
+koine_status koi_chat_encode(const koi_chat *chat, const char *json, size_t n_bytes, const koi_chat_options *options, koi_chat_prompt *out);
+void koi_chat_prompt_clear(koi_chat_prompt *prompt);
+/* The prompt's tokens; *ids is released with koi_free. KOINE_ERR_FILE when the tokenizer lacks a control token that the prompt has. */
+koine_status koi_chat_prompt_ids(const koi_chat_prompt *prompt, const koi_tok *tok, int32_t **ids, size_t *n);
+
+/* ---- answers ---- */
+typedef struct koi_chat_call {
+  char *name;
+  char *arguments; /* a JSON object */
+} koi_chat_call;
+
+/* All texts end in a zero byte. */
+typedef struct koi_chat_answer {
+  char *reasoning;
+  size_t n_reasoning;
+  char *content;
+  size_t n_content;
+  koi_chat_call *call; /* [n_calls] whole calls only: one that breaks off is left out */
+  size_t n_calls;
+  bool ended;         /* the end token was there */
+  const char *defect; /* NULL, or what is wrong with the answer, in words: a constant text. The rest is then the best reading */
+} koi_chat_answer;
+
+/* Reads an answer: what follows the prompt, with or without the end token. thinking as the prompt was encoded. The text must hold the
+ * control tokens as text. Fails only for want of memory; malformed answers have a `defect`. */
+koine_status koi_chat_parse(const char *text, size_t n_bytes, koine_thinking thinking, koi_chat_answer *out);
+/* The same from tokens: here only control tokens count as such, and never text that looks like one. */
+koine_status koi_chat_parse_ids(const koi_tok *tok, const int32_t *ids, size_t n, koine_thinking thinking, koi_chat_answer *out);
+void koi_chat_answer_clear(koi_chat_answer *answer);
+/* As a message for the next request: {"role": "assistant", "reasoning_content": ..., "content": ..., "tool_calls": [...]}. */
+koine_status koi_chat_answer_json(const koi_chat_answer *answer, char **json);
+
+/* ---- an answer as it comes ---- */
+typedef enum koi_chat_part { KOI_CHAT_REASONING, KOI_CHAT_CONTENT } koi_chat_part;
+/* A piece of text of one part; false stops the stream (koi_chat_stream_feed then returns KOINE_ERR_CANCELLED). */
+typedef bool koi_chat_part_fn(void *user, koi_chat_part part, const char *text, size_t n);
+
+typedef struct koi_chat_stream koi_chat_stream;
+koine_status koi_chat_stream_open(koine_thinking thinking, koi_chat_part_fn *fn, void *user, koi_chat_stream **out);
+/* The next bytes of the answer, cut anywhere. Calls fn with what has become certain; markup and tool calls are never handed out. */
+koine_status koi_chat_stream_feed(koi_chat_stream *stream, const char *text, size_t n);
+/* The end: hands out what was held back and gives the whole answer, as koi_chat_parse of all that was fed. */
+koine_status koi_chat_stream_end(koi_chat_stream *stream, koi_chat_answer *out);
+void koi_chat_stream_close(koi_chat_stream *stream);
+#endif
