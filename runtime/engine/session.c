@@ -1,117 +1,18 @@
-/* Sessions: caches that grow with the conversation, prefix reuse, chunks. Does not know ops or layers beyond their cache shapes.
- * Invariant: the caches stand for exactly held[0..n_held); on a device error n_held is 0. */
+/* Sessions: which tokens are held, what of a new prefix needs no evaluation, chunks. Does not know ops, layers or pages.
+ * Invariant: the caches stand for held[0..h.n), h.n at most n_held; what lies between is evaluated again when it is needed. */
 #include "session.h"
 #include <string.h>
 
-/* ---- caches ---- */
-static koine_status grow(koine_session *s, koi_buf **b, size_t bytes)
-{
-  koi_exec *x = s->x;
-  const koi_backend *k = x->dev->backend;
-  koi_buf *fresh;
-  koine_status st = k->alloc(x->dev, bytes ? bytes : 4, &fresh);
-  if (st) return koi_error_prefix(st, "cache of %zu bytes", bytes);
-  st = k->fill(x->dev, fresh, 0);
-  if (*b && !st) st = k->copy(x->dev, fresh, 0, *b, 0, (*b)->bytes < fresh->bytes ? (*b)->bytes : fresh->bytes);
-  if (!st) st = k->finish(x->dev); /* the old buffer is freed below */
-  if (st) {
-    k->free(x->dev, fresh);
-    return st;
-  }
-  if (*b) {
-    s->stats.cache_bytes -= (*b)->bytes;
-    k->free(x->dev, *b);
-  }
-  s->stats.cache_bytes += fresh->bytes;
-  *b = fresh;
-  return KOINE_OK;
-}
-
-static koine_status grow_rows(koine_session *s, koi_rows *r, uint64_t cap)
-{
-  const koi_config *c = &s->x->model->config;
-  uint64_t plain = c->head_dim - c->rope_dim;
-  if (s->mode == KOINE_CACHE_EXACT) {
-    koine_status st = grow(s, &r->codes, cap * c->head_dim * sizeof(float));
-    if (!st) r->cap = (uint32_t)cap;
-    return st;
-  }
-  koine_status st = grow(s, &r->codes, cap * plain);
-  if (!st) st = grow(s, &r->scales, cap * koi_ceil_div(plain, 64));
-  if (!st) st = grow(s, &r->rope, cap * c->rope_dim * sizeof(uint16_t));
-  if (!st) r->cap = (uint32_t)cap;
-  return st;
-}
-
-static koine_status grow_index(koine_session *s, koi_index_rows *r, uint64_t cap)
-{
-  uint64_t dim = s->x->model->config.index_dim;
-  bool exact = s->mode == KOINE_CACHE_EXACT;
-  koine_status st = grow(s, &r->codes, exact ? cap * dim * sizeof(float) : cap * koi_ceil_div(dim, 8) * sizeof(uint32_t));
-  if (!st && !exact) st = grow(s, &r->scales, cap * koi_ceil_div(dim, 32));
-  if (!st) r->cap = (uint32_t)cap;
-  return st;
-}
-
-static uint64_t round16(uint64_t n) { return koi_ceil_div(n ? n : 1, 16) * 16; }
-
-/* What does not grow: the window ring holds the window before a chunk and the chunk itself. */
-static koine_status make_fixed(koine_session *s)
-{
-  const koi_config *c = &s->x->model->config;
-  for (uint32_t l = 0; l < c->n_layers; l++) {
-    koi_layer_cache *k = &s->cache[l];
-    uint64_t ratio = s->x->model->layers[l].ratio, rows = (uint64_t)koi_coff((uint32_t)ratio) * ratio, coff = koi_coff((uint32_t)ratio);
-    koine_status st = grow_rows(s, &k->window, round16((uint64_t)c->window + s->chunk));
-    if (!st && ratio) st = grow(s, &k->kv_state, rows * coff * c->head_dim * sizeof(float));
-    if (!st && ratio) st = grow(s, &k->score_state, rows * coff * c->head_dim * sizeof(float));
-    if (!st && ratio == 4) st = grow(s, &k->ikv_state, rows * coff * c->index_dim * sizeof(float));
-    if (!st && ratio == 4) st = grow(s, &k->iscore_state, rows * coff * c->index_dim * sizeof(float));
-    if (st) return st;
-  }
-  return KOINE_OK;
-}
-
-/* Room for `positions`; doubles, so that copies stay rare, and ends at exactly the context's rows. */
-static koine_status make_room(koine_session *s, uint64_t positions)
-{
-  if (positions <= s->rows_for) return KOINE_OK;
-  uint64_t room = s->rows_for ? 2 * s->rows_for : 1024;
-  if (room < positions) room = positions;
-  if (room > s->context) room = s->context;
-  for (uint32_t l = 0; l < s->x->model->config.n_layers; l++) {
-    uint32_t ratio = s->x->model->layers[l].ratio;
-    if (!ratio) continue;
-    koine_status st = grow_rows(s, &s->cache[l].comp, round16(koi_ceil_div(room, ratio)));
-    if (!st && ratio == 4) st = grow_index(s, &s->cache[l].index, round16(koi_ceil_div(room, ratio)));
-    if (st) return st;
-  }
-  s->rows_for = room;
-  return KOINE_OK;
-}
-
-static void free_buf(koi_exec *x, koi_buf *b)
-{
-  if (b) x->dev->backend->free(x->dev, b);
-}
-
-static void free_cache(koi_exec *x, koi_layer_cache *k)
-{
-  koi_buf *all[] = {k->window.codes, k->window.scales, k->window.rope, k->comp.codes, k->comp.scales, k->comp.rope, k->kv_state,
-                    k->score_state, k->index.codes, k->index.scales, k->ikv_state, k->iscore_state};
-  for (size_t i = 0; i < KOI_COUNT(all); i++) free_buf(x, all[i]);
-}
-
 /* ---- open and close ---- */
 enum { MAX_CONTEXT = 1 << 28 }; /* positions stay far inside int32 */
-static koine_status options(const koi_exec *x, const koine_session_options *o, koine_session *s)
+static koine_status options(const koine_plan *p, const koine_session_options *o, koine_session *s)
 {
-  uint64_t most = x->model->config.max_context;
+  uint64_t most = p->model->config.max_context;
   s->mode = o ? o->cache : KOINE_CACHE_PACKED;
-  s->context = o && o->context ? o->context : most < 4096 ? most : 4096;
-  s->chunk = o && o->chunk ? o->chunk : x->chunk;
+  s->context = o && o->context ? o->context : most < KOI_DEFAULT_CONTEXT ? most : KOI_DEFAULT_CONTEXT;
+  s->chunk = o && o->chunk ? o->chunk : p->chunk;
   if (s->mode != KOINE_CACHE_PACKED && s->mode != KOINE_CACHE_EXACT) return koi_error(KOINE_ERR_ARG, "unknown cache mode %d", (int)s->mode);
-  if (s->chunk > x->chunk) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens: the plan was made for at most %u", s->chunk, x->chunk);
+  if (s->chunk > p->chunk) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens: the plan was made for at most %u", s->chunk, p->chunk);
   if (s->context > MAX_CONTEXT) return koi_error(KOINE_ERR_ARG, "context of %llu tokens, expected at most %d", (unsigned long long)s->context, MAX_CONTEXT);
   if (s->context > most) /* the caller asked for it, and nothing here depends on it */
     koi_log(KOINE_LOG_WARNING, "context of %llu tokens: the model was made for %llu (max_position_embeddings)", (unsigned long long)s->context,
@@ -119,72 +20,129 @@ static koine_status options(const koi_exec *x, const koine_session_options *o, k
   return KOINE_OK;
 }
 
-koine_status koi_session_open(koi_exec *x, const koine_session_options *o, koine_session **out)
+static void lock(const koine_session *s) { pthread_mutex_lock(&s->st->dev->lock); }
+static void unlock(const koine_session *s) { pthread_mutex_unlock(&s->st->dev->lock); }
+
+static koine_session *new_session(koine_plan *p)
 {
   koine_session *s = koi_alloc(1, sizeof *s);
-  if (!s) return KOINE_ERR_MEMORY;
-  s->x = x;
-  koine_status st = options(x, o, s);
-  if (!st && (!(s->cache = koi_alloc(x->model->config.n_layers, sizeof *s->cache)) || !(s->last = koi_alloc(x->model->config.n_vocab, sizeof(float)))))
-    st = KOINE_ERR_MEMORY;
-  pthread_mutex_lock(&x->lock);
-  if (!st) st = make_fixed(s);
-  pthread_mutex_unlock(&x->lock);
-  if (st) {
-    koi_session_close(s);
-    return st;
+  float *last = koi_alloc(p->model->config.n_vocab, sizeof *last);
+  if (!s || !last) {
+    koi_free(s);
+    koi_free(last);
+    return NULL;
   }
-  *out = s;
-  return KOINE_OK;
+  s->plan = p, s->st = koi_engine_stage(p), s->last = last;
+  return s;
+}
+
+koine_status koi_session_open(koine_plan *plan, const koine_session_options *o, koine_session **out)
+{
+  koine_session *s = new_session(plan);
+  if (!s) return KOINE_ERR_MEMORY;
+  koine_status st = options(plan, o, s);
+  lock(s);
+  if (!st) st = koi_history_open(s->st, s->mode == KOINE_CACHE_EXACT, s->context, &s->h);
+  unlock(s);
+  if (st) koi_session_close(s);
+  else *out = s;
+  return st;
 }
 
 void koi_session_close(koine_session *s)
 {
   if (!s) return;
-  pthread_mutex_lock(&s->x->lock);
-  s->x->dev->backend->finish(s->x->dev);
-  for (uint32_t l = 0; s->cache && l < s->x->model->config.n_layers; l++) free_cache(s->x, &s->cache[l]);
-  pthread_mutex_unlock(&s->x->lock);
-  koi_free(s->cache);
+  lock(s);
+  s->st->dev->backend->finish(s->st->dev);
+  koi_history_close(&s->h);
+  unlock(s);
   koi_free(s->held);
   koi_free(s->last);
   koi_free(s);
 }
 
-/* ---- evaluation ---- */
-static koine_status check_tokens(const koine_session *s, const int32_t *tokens, size_t n, size_t n_logits)
+/* ---- what is held ---- */
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Tokens that `tokens` and what is held begin with alike. */
+static size_t common(const koine_session *s, const int32_t *tokens, size_t n)
 {
-  uint32_t n_vocab = s->x->model->config.n_vocab;
+  size_t most = smaller(n, s->n_held), same = 0;
+  while (same < most && s->held[same] == tokens[same]) same++;
+  return same;
+}
+
+/* Only those that are new: the others were checked when they came. */
+static koine_status check_tokens(const koine_session *s, const int32_t *tokens, size_t n, size_t n_logits, size_t same)
+{
+  uint32_t n_vocab = s->plan->model->config.n_vocab;
   if (!n) return koi_error(KOINE_ERR_ARG, "no token to evaluate");
   if (n > s->context) return koi_error(KOINE_ERR_ARG, "%zu tokens, but the session's context is %llu", n, (unsigned long long)s->context);
   if (n_logits > n) return koi_error(KOINE_ERR_ARG, "logits of %zu positions wanted, but there are %zu tokens", n_logits, n);
-  for (size_t i = 0; i < n; i++)
+  for (size_t i = same; i < n; i++)
     if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
       return koi_error(KOINE_ERR_ARG, "token %d at position %zu is outside the vocabulary of %u", tokens[i], i, n_vocab);
   return KOINE_OK;
 }
 
-/* How much of `tokens` needs no evaluation: all that is held, or nothing. */
-static size_t reusable(const koine_session *s, const int32_t *tokens, size_t n, size_t n_logits)
+static koine_status remember(koine_session *s, const int32_t *tokens, size_t at, size_t n)
 {
-  if (!s->n_held || s->n_held > n || memcmp(s->held, tokens, s->n_held * sizeof *tokens)) return 0;
-  if (s->n_held == n && n_logits <= 1 && (n_logits == 0 || s->has_last)) return n;
-  return s->n_held <= n - n_logits ? s->n_held : 0;
-}
-
-static koine_status remember(koine_session *s, const int32_t *tokens, size_t n)
-{
-  size_t need = s->n_held + n;
+  size_t need = at + n;
   if (need > s->cap_held) {
     size_t cap = need + need / 2 + 64;
     int32_t *held = koi_realloc(s->held, cap, sizeof *held);
     if (!held) return KOINE_ERR_MEMORY;
     s->held = held, s->cap_held = cap;
   }
-  memcpy(s->held + s->n_held, tokens, n * sizeof *tokens);
+  memmove(s->held + at, tokens, n * sizeof *tokens);
   return KOINE_OK;
 }
 
+static void rewind_to(koine_session *s, size_t n)
+{
+  if (n >= s->h.n && !s->h.stale) return;
+  lock(s);
+  koi_history_rewind(&s->h, n);
+  unlock(s);
+}
+
+void koi_session_clear(koine_session *s)
+{
+  lock(s);
+  koi_history_clear(&s->h);
+  unlock(s);
+  s->n_held = 0, s->has_last = false;
+}
+
+koine_status koi_session_truncate(koine_session *s, size_t n_tokens)
+{
+  if (n_tokens > s->n_held) return koi_error(KOINE_ERR_ARG, "%zu tokens to keep, but %zu are held", n_tokens, s->n_held);
+  if (n_tokens == s->n_held) return KOINE_OK;
+  s->n_held = n_tokens, s->has_last = false;
+  rewind_to(s, n_tokens);
+  return KOINE_OK;
+}
+
+koine_status koi_session_fork(koine_session *s, koine_session **out)
+{
+  koine_session *f = new_session(s->plan);
+  if (!f) return KOINE_ERR_MEMORY;
+  f->mode = s->mode, f->context = s->context, f->chunk = s->chunk;
+  koine_status st = remember(f, s->held, 0, s->n_held);
+  lock(s);
+  if (!st) st = koi_history_fork(&s->h, &f->h);
+  unlock(s);
+  if (st) {
+    koi_session_close(f);
+    return st;
+  }
+  f->n_held = s->n_held, f->has_last = s->has_last;
+  memcpy(f->last, s->last, s->plan->model->config.n_vocab * sizeof *f->last);
+  *out = f;
+  return KOINE_OK;
+}
+
+/* ---- evaluation ---- */
 static void count(koine_session *s, uint32_t n, uint64_t ns)
 {
   s->stats.n_evaluated += n;
@@ -195,114 +153,99 @@ static void count(koine_session *s, uint32_t n, uint64_t ns)
 /* One chunk under the device's lock. */
 static koine_status chunk(koine_session *s, const int32_t *tokens, uint32_t n, uint32_t n_logits, float *logits)
 {
-  koi_step step = {.tokens = tokens, .n = n, .n_logits = n_logits, .p0 = s->n_held, .exact = s->mode == KOINE_CACHE_EXACT, .cache = s->cache, .logits = logits};
-  koine_status st = remember(s, tokens, n);
-  if (st) return st;
+  size_t n_vocab = s->plan->model->config.n_vocab, at = s->h.n;
   uint64_t start = koi_now_ns();
-  pthread_mutex_lock(&s->x->lock);
-  st = make_room(s, s->n_held + n);
-  if (!st) st = koi_graph_step(s->x, &step);
-  if (!st && !n_logits) st = s->x->dev->backend->finish(s->x->dev);
-  pthread_mutex_unlock(&s->x->lock);
+  koine_status st = remember(s, tokens, at, n);
   if (st) return st;
-  s->n_held += n, s->has_last = n_logits > 0;
-  if (n_logits) memcpy(s->last, logits + (size_t)(n_logits - 1) * s->x->model->config.n_vocab, s->x->model->config.n_vocab * sizeof(float));
+  lock(s);
+  st = koi_history_step(&s->h, tokens, n, n_logits, logits, s->watch);
+  unlock(s);
+  if (st) return st;
+  if (s->h.n >= s->n_held) s->has_last = n_logits > 0;
+  if (s->h.n > s->n_held) s->n_held = s->h.n;
+  if (n_logits && s->h.n == s->n_held) memcpy(s->last, logits + (size_t)(n_logits - 1) * n_vocab, n_vocab * sizeof(float));
   count(s, n, koi_now_ns() - start);
+  return KOINE_OK;
+}
+
+static koine_status cancelled(const koine_session *s, const koine_eval_options *o, size_t first, size_t n_tokens)
+{
+  if (!atomic_load(&s->cancelled) && (!o || !o->progress || o->progress(o->user, "evaluating", s->h.n - first, n_tokens - first))) return KOINE_OK;
+  return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", (size_t)s->h.n, n_tokens);
+}
+
+/* Evaluates from where the caches stand to n_tokens. */
+static koine_status evaluate(koine_session *s, const int32_t *tokens, size_t n_tokens, size_t n_logits, const koine_eval_options *o, float *logits)
+{
+  size_t first = s->h.n, wanted_from = n_tokens - n_logits, n_vocab = s->plan->model->config.n_vocab;
+  while (s->h.n < n_tokens) {
+    koine_status st = cancelled(s, o, first, n_tokens);
+    if (st) return st;
+    size_t at = s->h.n;
+    uint32_t n = (uint32_t)smaller(n_tokens - at, s->chunk);
+    size_t end = at + n;
+    uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
+    st = chunk(s, tokens + at, n, rows, rows ? logits + (end - rows - wanted_from) * n_vocab : NULL);
+    if (st) return st;
+  }
+  if (o && o->progress) o->progress(o->user, "evaluating", s->h.n - first, n_tokens - first);
   return KOINE_OK;
 }
 
 koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_tokens, const koine_eval_options *o, float *logits)
 {
-  size_t n_logits = o ? o->n_logits : 1, n_vocab = s->x->model->config.n_vocab;
-  koine_status st = check_tokens(s, tokens, n_tokens, n_logits);
+  size_t n_logits = o ? o->n_logits : 1, n_vocab = s->plan->model->config.n_vocab, same = common(s, tokens, n_tokens);
+  koine_status st = check_tokens(s, tokens, n_tokens, n_logits, same);
   if (st) return st;
   if (n_logits && !logits) return koi_error(KOINE_ERR_ARG, "logits wanted, but no room for them was given");
-  size_t at = reusable(s, tokens, n_tokens, n_logits), first = at;
-  if (at == n_tokens && n_logits) memcpy(logits, s->last, n_vocab * sizeof(float));
-  if (!at) s->n_held = 0, s->has_last = false;
-  s->stats.n_reused += at;
-  while (at < n_tokens) {
-    if (atomic_load(&s->cancelled) || (o && o->progress && !o->progress(o->user, "evaluating", at - first, n_tokens - first)))
-      return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", at, n_tokens);
-    uint32_t n = n_tokens - at < s->chunk ? (uint32_t)(n_tokens - at) : s->chunk;
-    size_t wanted_from = n_tokens - n_logits, end = at + n;
-    uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
-    float *to = rows ? logits + (end - rows - wanted_from) * n_vocab : NULL;
-    if ((st = chunk(s, tokens + at, n, rows, to))) {
-      s->n_held = 0, s->has_last = false;
-      return st;
-    }
-    at = end;
+  bool ready = n_logits ? n_logits == 1 && s->has_last : s->h.n == s->n_held;
+  if (same == s->n_held && same == n_tokens && ready) { /* nothing is new */
+    if (n_logits) memcpy(logits, s->last, n_vocab * sizeof(float));
+    s->stats.n_reused += n_tokens;
+    return KOINE_OK;
   }
-  if (o && o->progress) o->progress(o->user, "evaluating", at - first, n_tokens - first);
-  return KOINE_OK;
+  if (same < s->n_held) s->n_held = same, s->has_last = false;
+  rewind_to(s, smaller(same, n_tokens - n_logits));
+  s->stats.n_reused += s->h.n;
+  return evaluate(s, tokens, n_tokens, n_logits, o, logits);
 }
 
 koine_status koi_session_explain_nan(koine_session *s)
 {
-  koi_exec *x = s->x;
-  size_t n = s->n_held, n_vocab = x->model->config.n_vocab;
+  size_t n = s->n_held, n_vocab = s->plan->model->config.n_vocab;
   int32_t *tokens = koi_alloc(n + 1, sizeof *tokens);
   float *logits = koi_alloc(n_vocab, sizeof *logits);
+  koi_watch_nan nan = {0};
+  koi_watch watch = koi_watch_for_nan(&nan);
   koine_status st = tokens && logits ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!st) {
     memcpy(tokens, s->held, n * sizeof *tokens);
-    pthread_mutex_lock(&x->lock);
-    st = koi_exec_clear(x);
-    x->check = true; /* other sessions of this plan are checked too meanwhile: slower, not wrong */
-    pthread_mutex_unlock(&x->lock);
-    s->n_held = 0;
-    if (!st) st = koi_session_eval(s, tokens, n, NULL, logits);
-    pthread_mutex_lock(&x->lock);
-    x->check = false;
-    pthread_mutex_unlock(&x->lock);
+    koi_session_clear(s);
+    s->watch = &watch;
+    st = koi_session_eval(s, tokens, n, NULL, logits);
+    s->watch = NULL;
   }
   koi_free(tokens);
   koi_free(logits);
-  return st ? st : koi_error(KOINE_ERR_NUMERIC, "NaN in the logits of op matvec (head) on device %s", x->dev->endpoint->name);
-}
-
-/* ---- made-up caches ---- */
-static koine_status fill_bytes(koi_exec *x, koi_buf *b, uint8_t low, uint8_t span)
-{
-  if (!b) return KOINE_OK;
-  uint8_t *v = koi_alloc(b->bytes, 1);
-  if (!v) return KOINE_ERR_MEMORY;
-  uint32_t r = 12345;
-  for (size_t i = 0; i < b->bytes; i++) {
-    r = r * 1664525u + 1013904223u;
-    v[i] = (uint8_t)(low + (r >> 16) % span);
-  }
-  koine_status st = x->dev->backend->write(x->dev, b, 0, b->bytes, v);
-  koi_free(v);
-  return st;
-}
-
-/* Codes of small finite values in each format, scales near one. bytes 0x30..0x3f are also harmless as float and bf16 patterns. */
-static koine_status fill_rows(koi_exec *x, koi_buf *codes, koi_buf *scales, koi_buf *rope)
-{
-  koine_status st = fill_bytes(x, codes, 0x30, 16);
-  if (!st) st = fill_bytes(x, scales, 120, 4);
-  return st ? st : fill_bytes(x, rope, 0x3c, 4);
+  return st ? st : koi_error(KOINE_ERR_NUMERIC, "NaN in the logits of op matvec (head) on device %s", s->st->dev->endpoint->name);
 }
 
 koine_status koi_session_fill(koine_session *s, size_t n_tokens)
 {
   if (n_tokens > s->context) return koi_error(KOINE_ERR_ARG, "%zu tokens to fill, but the session's context is %llu", n_tokens, (unsigned long long)s->context);
-  s->n_held = 0, s->has_last = false;
+  koi_session_clear(s);
   int32_t *zeros = koi_alloc(n_tokens + 1, sizeof *zeros);
-  koine_status st = zeros ? remember(s, zeros, n_tokens) : KOINE_ERR_MEMORY;
+  koine_status st = zeros ? remember(s, zeros, 0, n_tokens) : KOINE_ERR_MEMORY;
   koi_free(zeros);
-  koi_exec *x = s->x;
-  pthread_mutex_lock(&x->lock);
-  if (!st) st = make_room(s, n_tokens);
-  for (uint32_t l = 0; l < x->model->config.n_layers && !st; l++) {
-    koi_layer_cache *k = &s->cache[l];
-    st = fill_rows(x, k->window.codes, k->window.scales, k->window.rope);
-    if (!st) st = fill_rows(x, k->comp.codes, k->comp.scales, k->comp.rope);
-    if (!st) st = fill_rows(x, k->index.codes, k->index.scales, NULL);
-  }
-  pthread_mutex_unlock(&x->lock);
+  lock(s);
+  if (!st) st = koi_history_fill(&s->h, n_tokens);
+  unlock(s);
   if (!st) s->n_held = n_tokens;
   return st;
+}
+
+void koi_session_get_stats(const koine_session *s, koine_session_stats *out)
+{
+  *out = s->stats;
+  out->cache_bytes = koi_history_bytes(&s->h);
 }

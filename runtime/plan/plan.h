@@ -1,21 +1,61 @@
-/* A plan: which endpoint runs the model, in chunks of how many tokens. Immutable; asleep until it is woken. Today one endpoint takes
- * every layer. Making one touches no device. */
+/* A plan: which device runs which layers, in chunks of how many tokens, and what each will hold. Plain data; making one touches no device, and
+ * nothing here can: engine/ wakes it. Today a plan has one stage. */
 #ifndef KOI_PLAN_H
 #define KOI_PLAN_H
-#include "engine/exec.h"
+#include "device/dev.h"
+#include "graph.h"
+
+typedef struct koi_stage_bytes { /* what a stage's device will hold */
+  uint64_t weights;  /* as laid out there */
+  uint64_t scratch;  /* activations, what steps feed, page tables */
+  uint64_t caches;   /* of one conversation of the plan's context */
+  uint64_t marks;    /* of its places to rewind to */
+  uint64_t programs; /* compiled kernels: an allowance, since drivers do not say */
+  uint64_t total;
+} koi_stage_bytes;
+
+typedef struct koi_plan_stage {
+  const koi_endpoint *endpoint;
+  size_t endpoint_at;          /* in the machine's list */
+  uint32_t layer0, layer1;     /* [layer0, layer1) */
+  bool embed, head;
+  koi_laid_model *laid;
+  koi_tunables tunables;
+  koi_stage_bytes bytes;
+} koi_plan_stage;
 
 struct koine_plan {
+  struct koine_runtime *machine;  /* for the engine */
   const koine_model *model;
-  const koi_endpoint *endpoint;
   uint32_t chunk;
-  uint64_t weight_bytes, scratch_bytes; /* expected */
-  koi_exec *awake;                      /* NULL while asleep */
+  koine_cache cache;              /* counted for; a session may take the other */
+  uint64_t context, mark_bytes;
+  koi_plan_stage *stages; size_t n_stages;
+  struct koi_engine *awake;       /* NULL while asleep; the engine's */
   uint64_t wake_ns;
 };
 
-enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384 };
+enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384, KOI_DEFAULT_CONTEXT = 4096, KOI_TABLE_INTS = 1 << 18 };
+#define KOI_DEFAULT_MARK_BYTES (UINT64_C(256) << 20)
+
+typedef struct koi_plan_wish {
+  uint32_t chunk;        /* 0: KOI_DEFAULT_CHUNK */
+  koine_cache cache;
+  uint64_t context;      /* 0: KOI_DEFAULT_CONTEXT, or the model's if that is less */
+  uint64_t mark_bytes;   /* 0: KOI_DEFAULT_MARK_BYTES */
+  uint64_t memory_bytes; /* 0: what the endpoint has */
+} koi_plan_wish;
 
 /* Chooses the chunk so that the scratch memory fits the endpoint; refuses what cannot fit, with the numbers. */
-koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_plan **out);
+koine_status koi_plan_make(struct koine_runtime *machine, const koine_model *m, const koi_endpoint *e, size_t endpoint_at, const koi_plan_wish *wish, koine_plan **out);
+void koi_plan_free(koine_plan *p);
 koine_status koi_plan_text(const koine_plan *p, char **out);
+/* What describes the stage to graph.h. */
+koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s);
+/* Places the scratch memory of a stage; the lists of the smallest and the largest chunk, in both cache modes, say what lives together. */
+koine_status koi_plan_scratch(const koi_graph *g, uint64_t align, koi_scratch *out);
+/* Scratch bytes for chunks of `chunk` tokens on a device like most; 0 when they cannot be told. */
+uint64_t koi_plan_usual_scratch(const koine_model *m, uint32_t chunk);
+/* Cache bytes on a device for `context` tokens, in chunks of KOI_DEFAULT_CHUNK. UINT64_MAX when they exceed it or cannot be told. */
+uint64_t koi_plan_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode);
 #endif

@@ -1,0 +1,47 @@
+/* The caches of one conversation on a stage: its page tables, its compressors' state, and its marks. Knows positions, not tokens.
+ *
+ * A mark stands at a multiple of KOI_MARK and holds what a position needs that later ones overwrite: the window's pages before it, and copies of
+ * the states. Compressed rows need none: those before the mark stay as they are. Marks are thinned under the plan's budget, old ones first.
+ * Pages are shared with forks and marks; who writes a page that others hold takes a copy first. Locking: the stage's device. */
+#ifndef KOI_HISTORY_H
+#define KOI_HISTORY_H
+#include "run.h"
+
+typedef struct koi_mark {
+  uint64_t at;
+  int32_t *window;   /* [n_window] pages of the rows before it, oldest first; KOI_NO_PAGE before the conversation's begin */
+  int32_t *slots;    /* [n_ratios] KOI_NO_PAGE: nothing is carried over there */
+} koi_mark;
+
+typedef struct koi_history {
+  koi_stage *st;
+  koi_caches *caches;
+  koi_pool *pools;
+  bool exact;
+  uint64_t context, n;      /* most positions; those that the caches stand for */
+  bool stale;               /* the states may be of another position: a rewind must come first */
+  int32_t tables;           /* first entry on the device */
+  size_t n_tables;
+  int32_t *table_at;        /* [n_kinds] */
+  int32_t *pages;           /* [n_tables] as on the device; KOI_NO_PAGE: none yet */
+  int32_t *slots;           /* [n_ratios] */
+  koi_mark *marks;          /* [n_marks] ascending */
+  size_t n_marks, max_marks, n_window;
+} koi_history;
+
+koine_status koi_history_open(koi_stage *st, bool exact, uint64_t context, koi_history *out);
+void koi_history_close(koi_history *h);
+/* The caches stand for at most n positions: those up to the last mark at or before n, or n itself when that is where they stand. */
+void koi_history_rewind(koi_history *h, uint64_t n);
+/* Nothing is kept, marks neither. */
+void koi_history_clear(koi_history *h);
+/* A history of its own that stands where `from` does and shares its pages. */
+koine_status koi_history_fork(const koi_history *from, koi_history *out);
+/* One chunk at h->n. KOINE_ERR_MEMORY before anything was written leaves all as it was; after another failure the caches stand for what the last
+ * mark holds. */
+koine_status koi_history_step(koi_history *h, const int32_t *tokens, uint32_t n, uint32_t n_logits, float *logits, const koi_watch *watch);
+/* Made-up rows for n positions. */
+koine_status koi_history_fill(koi_history *h, uint64_t n);
+/* On the device, pages that are shared counted for each. */
+uint64_t koi_history_bytes(const koi_history *h);
+#endif

@@ -1,0 +1,201 @@
+/* See run.h. Owns the lists. Invariant: a bound list has the stage's buffers as they are now: who changes one forgets the lists. */
+#include "run.h"
+#include <string.h>
+
+/* ---- resolving ---- */
+static koi_buf *buffer_of(const koi_stage *st, bool exact, const koi_ref *r)
+{
+  switch (r->space) {
+  case KOI_AT_SCRATCH: return st->s[r->id];
+  case KOI_AT_CODES: return st->put[r->id].codes;
+  case KOI_AT_SCALES: return st->put[r->id].scales;
+  case KOI_AT_POOL: return st->pools[exact][r->id / KOI_SLABS].slab[r->id % KOI_SLABS];
+  case KOI_AT_TABLES: return st->tables;
+  case KOI_AT_FEED: return st->feed;
+  case KOI_AT_FIXED: return st->group_ids;
+  case KOI_AT_NONE: break;
+  }
+  return NULL;
+}
+
+void koi_run_args(const koi_stage *st, bool exact, const koi_call *c, const int32_t *syms, koi_args *out)
+{
+  koi_call_args(c, syms, out);
+  for (size_t i = 0; i < koi_op_n_bufs(c->op); i++) out->buf[i] = buffer_of(st, exact, &c->buf[i]), out->at[i] = (size_t)c->buf[i].at;
+}
+
+/* ---- binding ---- */
+static koine_status bind_op(koi_stage *st, koi_list *l, koi_bound_call *b)
+{
+  const koi_call *c = b->call;
+  koi_args a;
+  koi_kernel *k = NULL;
+  koi_run_args(st, l->shape.exact, c, l->syms, &a);
+  koine_status s = koi_kern_get(st->dev, c->op, c->c, koi_op_bucket(c->op, a.i, c->c), &k);
+  if (!s) s = koi_device_bind(st->dev, c->op, c->c, k, &a, &b->bound);
+  if (s) return koi_error_prefix(s, "op %s", c->op->name);
+  b->empty = k && !koi_kern_range(k, &a, &b->range);
+  return KOINE_OK;
+}
+
+static koine_status bind_call(koi_stage *st, koi_list *l, size_t n)
+{
+  koi_bound_call *b = &l->v[n];
+  b->call = &l->calls.v[n];
+  l->n_bound = n + 1;
+  if (b->call->kind == KOI_CALL_OP) return bind_op(st, l, b);
+  b->from = buffer_of(st, l->shape.exact, &b->call->buf[0]), b->to = buffer_of(st, l->shape.exact, &b->call->buf[1]), b->at = (size_t)b->call->buf[0].at;
+  return KOINE_OK;
+}
+
+static bool changes(const koi_call *c)
+{
+  for (size_t i = 0; i < KOI_MAX_INTS; i++)
+    if (c->sym[i]) return true;
+  return false;
+}
+
+static void free_list(koi_stage *st, koi_list *l)
+{
+  if (!l) return;
+  for (size_t i = 0; l->v && i < l->n_bound; i++) koi_device_unbind(st->dev, l->v[i].bound);
+  koi_calls_free(&l->calls);
+  koi_feed_free(&l->feed);
+  koi_free(l->v);
+  koi_free(l->changing);
+  koi_free(l->syms);
+  koi_free(l->fresh);
+  koi_free(l->image);
+  koi_free(l);
+}
+
+static koine_status make_calls(koi_stage *st, const koi_shape *shape, koi_list *l)
+{
+  koi_caches *caches = st->caches[shape->exact];
+  koi_graph g = koi_plan_graph(st->plan, &st->at);
+  l->shape = *shape;
+  koine_status s = koi_feed_make(caches, shape, koi_stage_align(st), &l->feed);
+  if (!s) s = koi_graph_calls(&g, caches, &l->feed, &l->calls);
+  if (s) return s;
+  l->syms = koi_alloc(l->feed.n_syms, sizeof *l->syms);
+  l->fresh = koi_alloc(l->feed.n_syms, sizeof *l->fresh);
+  l->image = koi_alloc(l->feed.bytes, 1);
+  l->v = koi_alloc(l->calls.n, sizeof *l->v);
+  l->changing = koi_alloc(l->calls.n, sizeof *l->changing);
+  if (!l->syms || !l->fresh || !l->image || !l->v || !l->changing) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < l->calls.n; i++)
+    if (changes(&l->calls.v[i])) l->changing[l->n_changing++] = (uint32_t)i;
+  for (size_t i = 1; i < l->feed.n_syms; i++) l->syms[i] = 1; /* what a first step patches; a rule for ranges never sees 0 splits */
+  return KOINE_OK;
+}
+
+static koine_status make_list(koi_stage *st, const koi_shape *shape, koi_list **out)
+{
+  koi_list *l = koi_alloc(1, sizeof *l);
+  koine_status s = l ? make_calls(st, shape, l) : KOINE_ERR_MEMORY;
+  for (size_t i = 0; !s && i < l->calls.n; i++) s = bind_call(st, l, i);
+  if (s) free_list(st, l);
+  else *out = l;
+  return s;
+}
+
+static bool same_shape(const koi_shape *a, const koi_shape *b)
+{
+  return a->n_tokens == b->n_tokens && a->n_logits == b->n_logits && a->n_rounds == b->n_rounds && a->exact == b->exact;
+}
+
+static void to_front(koi_stage *st, size_t i, koi_list *l)
+{
+  memmove(&st->lists[1], &st->lists[0], i * sizeof *st->lists);
+  st->lists[0] = l;
+}
+
+koine_status koi_run_list(koi_stage *st, const koi_shape *shape, koi_list **out)
+{
+  size_t i = 0;
+  while (i < KOI_MAX_LISTS && st->lists[i] && !same_shape(&st->lists[i]->shape, shape)) i++;
+  koi_list *l = i < KOI_MAX_LISTS ? st->lists[i] : NULL;
+  if (!l) {
+    koine_status s = make_list(st, shape, &l);
+    if (s) return s;
+    if (i == KOI_MAX_LISTS) {
+      koine_status done = st->dev->backend->finish(st->dev); /* what it bound may still run */
+      free_list(st, st->lists[--i]);
+      st->lists[i] = NULL;
+      if (done) {
+        free_list(st, l);
+        return done;
+      }
+    }
+  }
+  to_front(st, i, l);
+  *out = l;
+  return KOINE_OK;
+}
+
+void koi_run_forget(koi_stage *st)
+{
+  st->dev->backend->finish(st->dev); /* a failed device is noticed by the next step */
+  for (size_t i = 0; i < KOI_MAX_LISTS; i++) {
+    free_list(st, st->lists[i]);
+    st->lists[i] = NULL;
+  }
+}
+
+/* ---- a step ---- */
+static koine_status patch_call(koi_stage *st, koi_list *l, koi_bound_call *b)
+{
+  const koi_call *c = b->call;
+  bool changed = false;
+  for (size_t i = 0; i < KOI_MAX_INTS; i++) {
+    if (!c->sym[i] || l->fresh[c->sym[i]] == b->bound->a.i[i]) continue;
+    koine_status s = koi_device_patch(st->dev, b->bound, i, l->fresh[c->sym[i]]);
+    if (s) return koi_error_prefix(s, "op %s", c->op->name);
+    changed = true;
+  }
+  if (changed && b->bound->kernel) b->empty = !koi_kern_range(b->bound->kernel, &b->bound->a, &b->range);
+  return KOINE_OK;
+}
+
+static koine_status patch(koi_stage *st, koi_list *l)
+{
+  if (!memcmp(l->syms, l->fresh, l->feed.n_syms * sizeof *l->syms)) return KOINE_OK;
+  for (size_t i = 0; i < l->n_changing; i++) {
+    koi_bound_call *b = &l->v[l->changing[i]];
+    if (b->call->when && !l->fresh[b->call->when]) continue;
+    koine_status s = patch_call(st, l, b);
+    if (s) return s;
+  }
+  memcpy(l->syms, l->fresh, l->feed.n_syms * sizeof *l->syms);
+  return KOINE_OK;
+}
+
+static koine_status start(koi_stage *st, const koi_list *l, const koi_bound_call *b, float *logits)
+{
+  const koi_backend *k = st->dev->backend;
+  const koi_call *c = b->call;
+  koine_status s = KOINE_OK;
+  switch (c->kind) {
+  case KOI_CALL_OP: s = koi_device_start(st->dev, b->bound, &b->range); break;
+  case KOI_CALL_FEED: s = k->write(st->dev, st->feed, 0, (size_t)c->bytes, l->image); break;
+  case KOI_CALL_COPY: s = k->copy(st->dev, b->to, 0, b->from, b->at, (size_t)c->bytes); break;
+  case KOI_CALL_READ: s = k->read(st->dev, b->from, b->at, (size_t)c->bytes, logits + (size_t)c->row * st->model->config.n_vocab); break;
+  }
+  return s && c->op ? koi_error_prefix(s, "op %s", c->op->name) : s;
+}
+
+koine_status koi_run_step(koi_stage *st, koi_list *l, const koi_place *p, float *logits, const koi_watch *watch)
+{
+  koi_graph g = koi_plan_graph(st->plan, &st->at);
+  koi_splits splits = {koi_scratch_splits(&st->at.tunables, l->shape.n_tokens), st->at.tunables.min_split_rows};
+  koi_feed_fill(&l->feed, p, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
+  koine_status s = patch(st, l);
+  for (size_t i = 0; i < l->calls.n && !s; i++) {
+    const koi_bound_call *b = &l->v[i];
+    if (b->empty || (b->call->when && !l->syms[b->call->when])) continue;
+    if (watch && watch->before) s = watch->before(watch->user, st, b);
+    if (!s) s = start(st, l, b, logits);
+    if (!s && watch && watch->after) s = watch->after(watch->user, st, b);
+  }
+  return s;
+}

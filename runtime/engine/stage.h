@@ -1,0 +1,49 @@
+/* A stage awake: layers of a model on one device, their weights, scratch memory, pools of cache pages, and the lists that it has bound.
+ * Locking: dev->lock serialises all that touches the device; a session holds it for one chunk at a time. */
+#ifndef KOI_STAGE_H
+#define KOI_STAGE_H
+#include "device/kern.h"
+#include "plan/plan.h"
+#include "pool.h"
+#include "upload.h"
+
+typedef struct koi_op_time { const koi_op *op; uint64_t ns, calls; double flops, bytes; } koi_op_time;
+enum { KOI_MAX_TIMES = 64, KOI_MAX_LISTS = 12 };
+
+struct koi_list;
+
+typedef struct koi_stage {
+  const koine_plan *plan;
+  const koine_model *model;
+  koi_plan_stage at;           /* a copy of the plan's, with care known and the tunables in use; at.laid is the stage's own */
+  koi_device *dev;
+  koi_put *put;                /* [at.laid->n_parts] the weights */
+  koi_scratch scratch;
+  koi_buf *arena, *s[KOI_N_SCRATCH]; /* views of the arena; wide: of its own, NULL until a library's product is wanted */
+  koi_buf *feed, *tables, *group_ids;
+  float *freq_main, *freq_comp;
+  uint8_t *tables_used;        /* [KOI_TABLE_INTS / KOI_TABLE_UNIT] */
+  koi_caches *caches[2];       /* packed, exact */
+  koi_pool *pools[2];          /* [n_kinds] each */
+  struct koi_list *lists[KOI_MAX_LISTS]; /* most recently used first */
+  uint64_t scratch_bytes;
+} koi_stage;
+
+typedef struct koi_engine { koi_stage *stages; size_t n_stages; } koi_engine; /* a plan awake */
+
+/* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
+koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);
+void koi_engine_sleep(koine_plan *p);
+static inline koi_stage *koi_engine_stage(const koine_plan *p) { return &p->awake->stages[0]; }
+
+uint64_t koi_stage_align(const koi_stage *st);
+/* A stretch of the page tables, n entries; its first. KOINE_ERR_MEMORY when they are used up. */
+koine_status koi_stage_take_tables(koi_stage *st, size_t n, int32_t *first);
+void koi_stage_drop_tables(koi_stage *st, int32_t first, size_t n);
+/* One call by itself, with buffers of the caller's. */
+koine_status koi_stage_call(koi_stage *st, const koi_op *op, const int32_t *c, const koi_args *a);
+/* Room for widened rows; 0 bytes where nothing takes a library's product. */
+koine_status koi_stage_need_wide(koi_stage *st);
+/* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
+koine_status koi_stage_clear(koi_stage *st);
+#endif

@@ -1,0 +1,213 @@
+/* See graph.h: a chunk from tokens to logits; the blocks of a layer are graph_attn.c's and graph_moe.c's, what all share is graph_impl.h's.
+ * One chunk of any size and one token are the same path; only the matrix products choose between matvec, panels and a library. Section numbers
+ * are those of docs/model.md. */
+#include "graph_impl.h"
+
+/* ---- lists ---- */
+void koi_graph_put(emit *e, const koi_call *call)
+{
+  koi_call *c = koi_calls_add(e->out);
+  if (!c) {
+    e->failed = true;
+    return;
+  }
+  *c = *call;
+  c->layer = e->layer;
+  if (!c->when) c->when = e->when;
+}
+
+void koi_graph_pool(koi_call *c, size_t first, int32_t kind)
+{
+  for (uint32_t s = 0; s < KOI_SLABS && kind != KOI_NO_KIND; s++) c->buf[first + s] = (koi_ref){KOI_AT_POOL, (uint32_t)kind * KOI_SLABS + s, 0};
+}
+
+/* ---- products ---- */
+static koi_ref codes_of(const koi_laid *w, uint32_t part) { return (koi_ref){KOI_AT_CODES, w->first + part, 0}; }
+
+static koi_ref scales_of(const koi_laid *w, uint32_t part)
+{
+  return koi_format_tile_bytes(w->wt, 1, (uint64_t)w->k) ? (koi_ref){KOI_AT_SCALES, w->first + part, 0} : NOTHING;
+}
+
+koi_ref koi_graph_vector(const koi_laid *w) { return w->n_parts ? (koi_ref){KOI_AT_CODES, w->first, 0} : NOTHING; }
+
+void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
+{
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    const koi_part *p = &e->g->laid->parts[w->first + i];
+    CALL(matvec, .c = {[MATVEC_WT] = w->wt, [MATVEC_CARE] = w->care},
+         .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
+         .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
+               [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
+               [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy});
+  }
+}
+
+void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, int32_t ldy)
+{
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    const koi_part *p = &e->g->laid->parts[w->first + i];
+    CALL(matmul, .c = {[MATMUL_WT] = w->wt, [MATMUL_CARE] = w->care, [MATMUL_NT] = g->nt},
+         .buf = {[MATMUL_W] = codes_of(w, i), [MATMUL_S] = scales_of(w, i), [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y},
+         .i = {[MATMUL_N_PANELS] = g->n, [MATMUL_K] = w->k, [MATMUL_N_SUB] = w->n_sub, [MATMUL_SUB_ROWS] = w->sub_rows, [MATMUL_UNIT0] = p->unit0,
+               [MATMUL_UNIT1] = p->unit1, [MATMUL_TILE0] = p->tile0, [MATMUL_TILE1] = p->tile1, [MATMUL_HAS_ROWS] = g->rows.space != KOI_AT_NONE,
+               [MATMUL_N_ROWS] = g->n_rows, [MATMUL_LDY] = ldy});
+  }
+}
+
+void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx, int32_t x_div)
+{
+  CALL(pack, .c = {[PACK_NT] = g->nt}, .buf = {[PACK_X] = x, [PACK_ROWS] = g->rows, [PACK_XP] = g->x},
+       .i = {[PACK_N_PANELS] = g->n, [PACK_K] = k, [PACK_LDX] = ldx, [PACK_X_DIV] = x_div, [PACK_HAS_ROWS] = g->rows.space != KOI_AT_NONE,
+             [PACK_N_ROWS] = g->n_rows});
+}
+
+/* A part's rows as floats, some at a time, and a library's product with them. A stack of matrices lies like one whose rows are padded to
+ * whole tiles at the end of each. */
+static void library_part(emit *e, const koi_laid *w, uint32_t part, const input *in, int32_t n, koi_ref y, int32_t ldy)
+{
+  const koi_part *p = &e->g->laid->parts[w->first + part];
+  int32_t sub_tiles = (int32_t)koi_tiles((uint64_t)w->sub_rows), most = (int32_t)(KOI_WIDE_BYTES / sizeof(float) / KOI_TILE) / w->k;
+  for (int32_t tile = p->tile0, tiles; tile < p->tile1; tile += tiles) {
+    int32_t in_sub = tile % sub_tiles, row = in_sub * KOI_TILE;
+    tiles = smaller(smaller(sub_tiles - in_sub, p->tile1 - tile), most);
+    int32_t rows = smaller(tiles * KOI_TILE, w->sub_rows - row);
+    CALL(widen, .c = {[WIDEN_WT] = w->wt, [WIDEN_CARE] = w->care}, .buf = {[WIDEN_W] = codes_of(w, part), [WIDEN_S] = scales_of(w, part), [WIDEN_Y] = S(wide)},
+         .i = {[WIDEN_K] = w->k, [WIDEN_ROWS] = w->n_sub * sub_tiles * KOI_TILE, [WIDEN_TILE0] = p->tile0, [WIDEN_ROW0] = tile * KOI_TILE,
+               [WIDEN_ROW1] = tile * KOI_TILE + rows});
+    CALL(gemm, .buf = {[GEMM_X] = in->x, [GEMM_W] = S(wide), [GEMM_Y] = y},
+         .i = {[GEMM_N] = n, [GEMM_ROWS] = rows, [GEMM_K] = w->k, [GEMM_LDX] = in->ld, [GEMM_Y_OFFSET] = tile / sub_tiles * w->sub_rows + row, [GEMM_LDY] = ldy});
+  }
+}
+
+bool koi_graph_library_fits(const koi_laid *w)
+{
+  return w->n_parts && w->n_units == 1 && w->sub_rows >= KOI_LIBRARY_MIN_ROWS && (uint64_t)w->k * KOI_TILE * sizeof(float) <= KOI_WIDE_BYTES;
+}
+
+void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy)
+{
+  const koi_tunables *u = e->g->tunables;
+  uint32_t from = u->gemm_from[w->wt];
+  if (n <= u->vec_tokens) {
+    koi_graph_matvec(e, w, in->x, in->ld, (entries){n, 1, NOTHING}, y, ldy);
+    return;
+  }
+  if (from && (uint32_t)n >= from && koi_graph_library_fits(w)) {
+    for (uint32_t i = 0; i < w->n_parts; i++) library_part(e, w, i, in, n, y, ldy);
+    return;
+  }
+  panels g = {in->panels, (int32_t)koi_ceil_div((uint64_t)n, (uint64_t)u->nt), u->nt, n, NOTHING, NOTHING};
+  if (!in->packed) koi_graph_pack(e, &g, in->x, w->k, in->ld, 1);
+  in->packed = true;
+  koi_graph_matmul(e, w, &g, y, ldy);
+}
+
+koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n, uint32_t x, uint32_t panels, uint32_t y, koi_calls *calls)
+{
+  emit e = {.g = g, .out = calls, .layer = -1};
+  input in = {SCRATCH(x), SCRATCH(panels), w->k, true};
+  koi_graph_dense(&e, w, &in, (int32_t)n, SCRATCH(y), w->n_sub * w->sub_rows);
+  return e.failed ? KOINE_ERR_MEMORY : KOINE_OK;
+}
+
+/* ---- hyper-connections (2.1) ---- */
+typedef struct mixing { const koi_laid *fn, *base, *scale, *norm; } mixing;
+
+static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_panels, int32_t n, bool head, koi_ref mix, koi_ref y)
+{
+  const koi_config *c = e->c;
+  int32_t hc = (int32_t)c->n_streams, d = (int32_t)c->hidden;
+  input in = {streams, stream_panels, hc * d, false};
+  koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
+  CALL(hc_pre, .c = {[HC_PRE_HC] = hc, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NT] = m->norm->wt},
+       .buf = {[HC_PRE_M] = mix, [HC_PRE_X] = streams, [HC_PRE_SCALE] = koi_graph_vector(m->scale), [HC_PRE_BASE] = koi_graph_vector(m->base),
+               [HC_PRE_NORM] = koi_graph_vector(m->norm), [HC_PRE_Y] = y, [HC_PRE_POST] = S(post), [HC_PRE_COMB] = S(comb)},
+       .i = {[HC_PRE_T] = n, [HC_PRE_D] = d}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});
+}
+
+static void hc_post(emit *e, koi_ref parts, int32_t n_parts)
+{
+  CALL(hc_post, .c = {[HC_POST_HC] = (int32_t)e->c->n_streams},
+       .buf = {[HC_POST_X] = S(streams), [HC_POST_O] = S(sub_out), [HC_POST_POST] = S(post), [HC_POST_COMB] = S(comb), [HC_POST_PARTS] = parts},
+       .i = {[HC_POST_T] = e->t, [HC_POST_D] = (int32_t)e->c->hidden, [HC_POST_N_PARTS] = n_parts});
+}
+
+/* ---- layers ---- */
+static void layer(emit *e, uint32_t n)
+{
+  e->layer = (int32_t)n, e->w = e->g->laid->layers[n], e->m = &e->g->model->layers[n], e->at = &e->caches->layers[n - e->caches->layer0];
+  const mixing attn = {W(hc_attn_fn), W(hc_attn_base), W(hc_attn_scale), W(attn_norm)}, ffn = {W(hc_ffn_fn), W(hc_ffn_base), W(hc_ffn_scale), W(ffn_norm)};
+  input xn = {S(xn), S(xn_panels), (int32_t)e->c->hidden, false};
+  hc_pre(e, &attn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
+  koi_graph_attention(e, &xn);
+  hc_post(e, NOTHING, 0);
+  xn.packed = false;
+  hc_pre(e, &ffn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
+  koi_graph_moe(e, &xn);
+  hc_post(e, S(parts), (int32_t)e->c->n_used);
+}
+
+static void embed(emit *e)
+{
+  const koi_laid *w = &e->g->laid->top[KOI_W_embed];
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    const koi_part *p = &e->g->laid->parts[w->first + i];
+    CALL(embed, .c = {[EMBED_WT] = w->wt, [EMBED_HC] = (int32_t)e->c->n_streams},
+         .buf = {[EMBED_TABLE] = codes_of(w, i), [EMBED_TOKEN] = FEED(tokens), [EMBED_X] = S(streams)},
+         .i = {[EMBED_T] = e->t, [EMBED_D] = (int32_t)e->c->hidden, [EMBED_ROW0] = p->tile0, [EMBED_ROW1] = p->tile1});
+  }
+}
+
+/* Logits of the last n_logits tokens, some rows at a time. */
+static void head(emit *e)
+{
+  const koi_config *c = e->c;
+  const koi_laid *top = e->g->laid->top;
+  const mixing m = {&top[KOI_W_hc_head_fn], &top[KOI_W_hc_head_base], &top[KOI_W_hc_head_scale], &top[KOI_W_norm]};
+  uint64_t row = (uint64_t)c->n_streams * c->hidden * sizeof(float), out = (uint64_t)c->n_vocab * sizeof(float);
+  uint32_t n_logits = e->feed->shape.n_logits;
+  e->layer = (int32_t)e->g->model->config.n_layers;
+  for (uint32_t done = 0, n; done < n_logits; done += n) {
+    n = n_logits - done < KOI_HEAD_ROWS ? n_logits - done : KOI_HEAD_ROWS;
+    uint64_t from = (uint64_t)e->t - n_logits + done;
+    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_COPY, .buf = {{KOI_AT_SCRATCH, KOI_S_streams, from * row}, S(head_streams)}, .bytes = n * row});
+    hc_pre(e, &m, S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x));
+    input in = {S(head_x), S(head_panels), (int32_t)c->hidden, false};
+    koi_graph_dense(e, &top[KOI_W_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab);
+    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_READ, .buf = {S(logits)}, .bytes = n * out, .row = done});
+  }
+}
+
+/* The output projection's groups as units of panels: the same for every layer. */
+static void group_outputs(emit *e)
+{
+  int32_t og = (int32_t)e->c->o_groups, nt = e->g->tunables->nt;
+  CALL(group, .c = {[GROUP_NT] = nt}, .buf = {[GROUP_IDS] = GROUP_IDS_REF, [GROUP_ROWS] = S(group_rows), [GROUP_UNIT] = S(group_units)},
+       .i = {[GROUP_E] = e->t * og, [GROUP_N_UNITS] = og, [GROUP_N_PANELS] = (int32_t)koi_ceil_div((uint64_t)e->t, (uint64_t)nt) * og});
+}
+
+koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const koi_feed *feed, koi_calls *out)
+{
+  emit e = {.g = g, .c = &g->model->config, .caches = caches, .feed = feed, .out = out, .layer = -1, .t = (int32_t)feed->shape.n_tokens,
+            .exact = feed->shape.exact};
+  koi_graph_put(&e, &(koi_call){.kind = KOI_CALL_FEED, .buf = {{KOI_AT_FEED, 0, 0}}, .bytes = feed->bytes});
+  if (e.t > g->tunables->vec_tokens) group_outputs(&e);
+  if (g->embed) embed(&e);
+  for (uint32_t l = g->layer0; l < g->layer1; l++) layer(&e, l);
+  if (g->head) head(&e);
+  return e.failed ? koi_error(KOINE_ERR_MEMORY, "out of host memory") : KOINE_OK;
+}
+
+int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
+{
+  return (int32_t)(koi_scratch_score_floats(g->tunables, g->chunk, g->model->config.max_context) / n_tokens / 16 * 16);
+}
+
+uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
+{
+  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / 4 + 1, rows);
+  uint32_t rounds = 1;
+  while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
+  return rounds;
+}

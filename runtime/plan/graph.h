@@ -1,0 +1,26 @@
+/* Layers to calls: what a chunk of a shape does on a stage, as a list. Plain data in, plain data out; no device. */
+#ifndef KOI_GRAPH_H
+#define KOI_GRAPH_H
+#include "call.h"
+#include "caches.h"
+#include "feed.h"
+#include "lay.h"
+#include "scratch.h"
+
+typedef struct koi_graph { /* what a list depends on beside the chunk's shape; owns nothing */
+  const koine_model *model;
+  const koi_laid_model *laid;
+  const koi_tunables *tunables;
+  uint32_t layer0, layer1;   /* the stage's */
+  bool embed, head;          /* whether it begins with tokens, ends with logits */
+  uint32_t chunk;            /* most tokens */
+} koi_graph;
+
+/* Appends the calls for a chunk laid out by `feed`. KOINE_ERR_MEMORY. */
+koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const koi_feed *feed, koi_calls *out);
+/* One dense product by itself: `n` rows of scratch `in` (packed in `panels`) times a weight to scratch `out`, for measuring. */
+koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n, uint32_t in, uint32_t panels, uint32_t out, koi_calls *calls);
+/* Rows that a round of the indexer scores, for chunks of n tokens; and the rounds that a context may take. */
+int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens);
+uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context);
+#endif

@@ -1,0 +1,209 @@
+/* The attention block (2.2 to 2.4) as calls: queries and keys, compressors, the indexer, attention over window and compressed rows, output. */
+#include <limits.h>
+#include <math.h>
+#include "graph_impl.h"
+
+#define RATIO(which) koi_sym_ratio((size_t)e->at->ratio_at, KOI_SYM_##which)
+#define FEED_RATIO(field) FEED(ratios[e->at->ratio_at].field)
+enum { NO_NORM, RMS, RMS_WEIGHT };
+enum { ALL_ROWS = 1, CHOSEN_ROWS = 2 };
+
+/* n rows in place; rope: NOTHING, or a table row for every rows_per_pos of them. */
+static koi_call norm_rope(emit *e, int32_t kind, const koi_laid *norm, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos)
+{
+  return (koi_call){.op = &koi_op_norm_rope, .c = {[NORM_ROPE_NORM] = kind, [NORM_ROPE_NT] = norm ? norm->wt : KOI_WT_F32},
+                    .buf = {[NORM_ROPE_X] = v, [NORM_ROPE_C_NORM] = norm ? koi_graph_vector(norm) : NOTHING, [NORM_ROPE_ROPE] = rope, [NORM_ROPE_Y] = v},
+                    .i = {[NORM_ROPE_N] = n, [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = rope.space ? (int32_t)e->c->rope_dim : 0,
+                          [NORM_ROPE_ROWS_PER_POS] = rows_per_pos, [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim},
+                    .f = {[NORM_ROPE_EPS] = e->c->rms_eps}};
+}
+
+static void norm(emit *e, int32_t kind, const koi_laid *w, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos)
+{
+  koi_call c = norm_rope(e, kind, w, v, n, dim, rope, rows_per_pos);
+  koi_graph_put(e, &c);
+}
+
+/* ---- cache rows ---- */
+static koi_call kv_store(emit *e, koi_ref x, koi_ref rows, int32_t kind, int32_t at)
+{
+  int32_t dh = (int32_t)e->c->head_dim;
+  koi_call c = {.op = &koi_op_kv_store,
+                .c = {[KV_STORE_EXACT] = e->exact, [KV_STORE_DH] = dh, [KV_STORE_RD] = (int32_t)e->c->rope_dim, [KV_STORE_PAGE] = KOI_PAGE},
+                .buf = {[KV_STORE_X] = x, [KV_STORE_ROWS] = rows, [KV_STORE_TABLES] = TABLES},
+                .i = {[KV_STORE_LDX] = dh, [KV_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[kind].page_bytes, [KV_STORE_AT] = at}};
+  koi_graph_pool(&c, KV_STORE_S0, kind);
+  return c;
+}
+
+static void store_window(emit *e)
+{
+  koi_call c = kv_store(e, S(kv), FEED(rows), 0, e->at->window_at);
+  c.i[KV_STORE_N] = e->t, c.i[KV_STORE_RING] = (int32_t)koi_caches_ring(e->caches, e->g->chunk);
+  c.sym[KV_STORE_TABLE] = KOI_SYM_W_TABLE;
+  koi_graph_put(e, &c);
+}
+
+static void store_compressed(emit *e)
+{
+  koi_call c = kv_store(e, S(pooled), FEED_RATIO(win_rows), e->at->comp, e->at->comp_at);
+  c.when = c.sym[KV_STORE_N] = RATIO(WINDOWS), c.sym[KV_STORE_TABLE] = RATIO(C_TABLE);
+  koi_graph_put(e, &c);
+}
+
+static void store_index(emit *e)
+{
+  koi_call c = {.op = &koi_op_index_store, .when = RATIO(WINDOWS),
+                .c = {[INDEX_STORE_EXACT] = e->exact, [INDEX_STORE_IH] = (int32_t)e->c->index_dim, [INDEX_STORE_PAGE] = KOI_PAGE},
+                .buf = {[INDEX_STORE_X] = S(ipooled), [INDEX_STORE_ROWS] = FEED_RATIO(win_rows), [INDEX_STORE_TABLES] = TABLES},
+                .i = {[INDEX_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes, [INDEX_STORE_AT] = e->at->index_at},
+                .sym = {[INDEX_STORE_N] = RATIO(WINDOWS), [INDEX_STORE_TABLE] = RATIO(I_TABLE)}};
+  koi_graph_pool(&c, INDEX_STORE_S0, e->at->index);
+  koi_graph_put(e, &c);
+}
+
+/* ---- compressors (2.3) ---- */
+typedef struct compressor { const koi_laid *wkv, *wgate, *ape, *norm; koi_ref kv, score, pooled; int32_t dim, state_at; } compressor;
+
+static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, int32_t most)
+{
+  const koi_cache_spec *s = &e->m->cache;
+  koi_call c = {.op = &koi_op_pool_keep, .when = n, .buf = {[POOL_KEEP_KV] = p->kv, [POOL_KEEP_SCORE] = p->score, [POOL_KEEP_KEEPS] = records},
+                .i = {[POOL_KEEP_N] = 1, [POOL_KEEP_MOST] = most, [POOL_KEEP_R] = (int32_t)s->ratio, [POOL_KEEP_DIM] = p->dim,
+                      [POOL_KEEP_LD] = (int32_t)s->coff * p->dim, [POOL_KEEP_COFF] = (int32_t)s->coff,
+                      [POOL_KEEP_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_KEEP_AT] = p->state_at},
+                .sym = {[POOL_KEEP_N] = n}};
+  koi_graph_pool(&c, POOL_KEEP_S0, e->at->state);
+  koi_graph_put(e, &c);
+}
+
+/* Pools the windows that close in this chunk and carries the open ones over; the marks' before the sequence's own, whose state they read. */
+static void compress(emit *e, const compressor *p, input *xn)
+{
+  const koi_cache_spec *s = &e->m->cache;
+  int32_t ld = (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
+  koi_graph_dense(e, p->wkv, xn, e->t, p->kv, ld);
+  koi_graph_dense(e, p->wgate, xn, e->t, p->score, ld);
+  koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_AT] = p->ape->wt},
+                .buf = {[POOL_KV] = p->kv, [POOL_SCORE] = p->score, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
+                .i = {[POOL_R] = (int32_t)s->ratio, [POOL_DIM] = p->dim, [POOL_LD] = ld, [POOL_COFF] = (int32_t)s->coff,
+                      [POOL_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_STATE_AT] = p->state_at},
+                .sym = {[POOL_N_WIN] = RATIO(WINDOWS)}};
+  koi_graph_pool(&c, POOL_S0, e->at->state);
+  koi_graph_put(e, &c);
+  c = norm_rope(e, RMS_WEIGHT, p->norm, p->pooled, 0, p->dim, FEED_RATIO(win_rope), 1);
+  c.when = c.sym[NORM_ROPE_N] = RATIO(WINDOWS);
+  koi_graph_put(e, &c);
+  keep(e, p, FEED_RATIO(marks), RATIO(MARKS), all);
+  keep(e, p, FEED_RATIO(keep), KOI_SYM_NONE, smaller(e->t, all));
+}
+
+/* ---- indexer (2.4) ---- */
+/* Chooses index_topk rows for every token, over bounded rounds of rows. */
+static void choose(emit *e, input *xn, input *qr)
+{
+  const koi_config *c = e->c;
+  int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, lds = koi_graph_round_rows(e->g, (uint32_t)e->t), ratio = (int32_t)e->m->cache.ratio;
+  e->when = RATIO(CHOSEN);
+  koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
+  norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
+  if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
+  koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
+  for (uint32_t r = 0; r < e->feed->shape.n_rounds; r++) {
+    e->when = koi_sym_round(e->caches->n_ratios, e->feed->shape.n_rounds, (size_t)e->at->ratio_at, r);
+    koi_call s = {.op = &koi_op_index_score,
+                  .c = {[INDEX_SCORE_EXACT] = e->exact, [INDEX_SCORE_IH] = ih, [INDEX_SCORE_NH] = nh, [INDEX_SCORE_PAGE] = KOI_PAGE},
+                  .buf = {[INDEX_SCORE_Q] = S(iq), [INDEX_SCORE_W] = S(iw), [INDEX_SCORE_ROWS] = FEED(rows), [INDEX_SCORE_TABLES] = TABLES, [INDEX_SCORE_S] = S(scores)},
+                  .i = {[INDEX_SCORE_T] = e->t, [INDEX_SCORE_ROW0] = (int32_t)r * lds, [INDEX_SCORE_LDS] = lds, [INDEX_SCORE_R] = ratio,
+                        [INDEX_SCORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes, [INDEX_SCORE_AT] = e->at->index_at},
+                  .sym = {[INDEX_SCORE_N_ROWS] = e->when, [INDEX_SCORE_TABLE] = RATIO(I_TABLE)},
+                  .f = {[INDEX_SCORE_WSCALE] = 1.0f / sqrtf((float)ih) / sqrtf((float)nh)}};
+    koi_graph_pool(&s, INDEX_SCORE_S0, e->at->index);
+    koi_graph_put(e, &s);
+    CALL(topk, .buf = {[TOPK_S] = S(scores), [TOPK_IDX] = S(top_rows), [TOPK_VAL] = S(top_vals), [TOPK_ROWS] = FEED(rows)},
+         .i = {[TOPK_T] = e->t, [TOPK_ROW0] = (int32_t)r * lds, [TOPK_LDS] = lds, [TOPK_K] = (int32_t)c->index_topk, [TOPK_R] = ratio},
+         .sym = {[TOPK_N_ROWS] = e->when});
+  }
+  e->when = KOI_SYM_NONE;
+}
+
+/* ---- attention (2.2) ---- */
+static void attend(emit *e, int32_t sel, uint16_t when, uint16_t splits, uint16_t split_rows)
+{
+  const koi_config *c = e->c;
+  int32_t dh = (int32_t)c->head_dim;
+  bool comp = e->at->comp != KOI_NO_KIND;
+  koi_call a = {.op = &koi_op_attn, .when = when,
+                .c = {[ATTN_EXACT] = e->exact, [ATTN_DH] = dh, [ATTN_RD] = (int32_t)c->rope_dim, [ATTN_NH] = (int32_t)c->n_heads, [ATTN_SEL] = sel,
+                      [ATTN_PAGE] = KOI_PAGE},
+                .buf = {[ATTN_Q] = S(q), [ATTN_ROWS] = FEED(rows), [ATTN_TABLES] = TABLES, [ATTN_IDX] = sel == CHOSEN_ROWS ? S(top_rows) : NOTHING,
+                        [ATTN_PO] = S(part_o), [ATTN_ML] = S(part_ml)},
+                .i = {[ATTN_T] = e->t, [ATTN_WINDOW] = (int32_t)c->window, [ATTN_W_PAGES] = (int32_t)koi_caches_ring(e->caches, e->g->chunk),
+                      [ATTN_W_PAGE_BYTES] = (int32_t)e->caches->kinds[0].page_bytes, [ATTN_W_AT] = e->at->window_at,
+                      [ATTN_RATIO] = comp ? (int32_t)e->m->cache.ratio : INT_MAX, [ATTN_C_PAGE_BYTES] = comp ? (int32_t)e->caches->kinds[e->at->comp].page_bytes : 0,
+                      [ATTN_C_AT] = e->at->comp_at, [ATTN_K] = (int32_t)c->index_topk},
+                .sym = {[ATTN_W_TABLE] = KOI_SYM_W_TABLE, [ATTN_C_TABLE] = comp ? RATIO(C_TABLE) : KOI_SYM_NONE, [ATTN_N_SPLITS] = splits,
+                        [ATTN_ROWS_PER_SPLIT] = split_rows},
+                .f = {[ATTN_SCALE] = 1.0f / sqrtf((float)dh)}};
+  koi_graph_pool(&a, ATTN_W0, 0);
+  koi_graph_pool(&a, ATTN_C0, e->at->comp);
+  koi_graph_put(e, &a);
+}
+
+static void merge(emit *e, koi_ref rope, uint16_t splits)
+{
+  CALL(attn_merge, .c = {[ATTN_MERGE_DH] = (int32_t)e->c->head_dim, [ATTN_MERGE_RD] = (int32_t)e->c->rope_dim, [ATTN_MERGE_NH] = (int32_t)e->c->n_heads,
+                         [ATTN_MERGE_ST] = W(sink)->wt},
+       .buf = {[ATTN_MERGE_PO] = S(part_o), [ATTN_MERGE_ML] = S(part_ml), [ATTN_MERGE_SINK] = koi_graph_vector(W(sink)), [ATTN_MERGE_ROPE] = rope, [ATTN_MERGE_O] = S(o)},
+       .i = {[ATTN_MERGE_T] = e->t}, .sym = {[ATTN_MERGE_N_SPLITS] = splits});
+}
+
+/* Grouped low-rank output projection: group g of o_groups is unit g of wo_a. */
+static void output(emit *e)
+{
+  const koi_config *c = e->c;
+  int32_t og = (int32_t)c->o_groups, ol = (int32_t)c->o_rank, in = (int32_t)(c->n_heads * c->head_dim / c->o_groups), nt = e->g->tunables->nt;
+  if (e->t <= e->g->tunables->vec_tokens) {
+    koi_graph_matvec(e, W(wo_a), S(o), in, (entries){e->t * og, 1, GROUP_IDS_REF}, S(og), ol);
+  } else {
+    panels g = {S(o_panels), (int32_t)koi_ceil_div((uint64_t)e->t, (uint64_t)nt) * og, nt, e->t * og, S(group_units), S(group_rows)};
+    koi_graph_pack(e, &g, S(o), in, in, 1);
+    koi_graph_matmul(e, W(wo_a), &g, S(og), ol);
+  }
+  input o = {S(og), S(og_panels), og * ol, false};
+  koi_graph_dense(e, W(wo_b), &o, e->t, S(sub_out), (int32_t)c->hidden);
+}
+
+static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope)
+{
+  int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim, q_rank = (int32_t)e->c->q_rank;
+  koi_graph_dense(e, W(wq_a), xn, e->t, S(qr), q_rank);
+  norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
+  koi_graph_dense(e, W(wq_b), qr, e->t, S(q), h * dh);
+  norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
+  koi_graph_dense(e, W(wkv), xn, e->t, S(kv), dh);
+  norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
+  store_window(e);
+}
+
+void koi_graph_attention(emit *e, input *xn)
+{
+  bool compressed = e->m->kind != KOI_SLIDING, indexed = e->m->kind == KOI_CSA;
+  koi_ref rope = compressed ? FEED(rope_comp) : FEED(rope_main);
+  input qr = {S(qr), S(qr_panels), (int32_t)e->c->q_rank, false};
+  queries_and_keys(e, xn, &qr, rope);
+  if (compressed) {
+    compress(e, &(compressor){W(comp_wkv), W(comp_wgate), W(comp_ape), W(comp_norm), S(ckv), S(cscore), S(pooled), (int32_t)e->c->head_dim, e->at->state_at}, xn);
+    store_compressed(e);
+  }
+  if (indexed) {
+    compress(e, &(compressor){W(icomp_wkv), W(icomp_wgate), W(icomp_ape), W(icomp_norm), S(ikv), S(iscore), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
+    store_index(e);
+    choose(e, xn, &qr);
+    attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));
+  }
+  uint16_t splits = compressed ? RATIO(C_SPLITS) : KOI_SYM_SPLITS;
+  attend(e, ALL_ROWS, indexed ? RATIO(ALL) : KOI_SYM_NONE, splits, compressed ? RATIO(C_SPLIT_ROWS) : KOI_SYM_SPLIT_ROWS);
+  merge(e, rope, splits);
+  output(e);
+}

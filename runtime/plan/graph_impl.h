@@ -1,0 +1,53 @@
+/* What the parts of graph.c share: a list being written, and the pieces that calls are made of. */
+#ifndef KOI_GRAPH_IMPL_H
+#define KOI_GRAPH_IMPL_H
+#include "graph.h"
+#include "kernels/layout.h"
+
+typedef struct emit {
+  const koi_graph *g;
+  const koi_config *c;
+  const koi_caches *caches;
+  const koi_feed *feed;
+  koi_calls *out;
+  int32_t layer, t, exact;
+  uint16_t when;               /* of the calls to come */
+  bool failed;                 /* out of memory: the list is short */
+  const koi_laid *w;           /* the layer's weights, by role */
+  const koi_layer *m;
+  const koi_layer_cache *at;
+} emit;
+
+/* An activation that several products read: packed into panels at the first product that wants them. */
+typedef struct input { koi_ref x, panels; int32_t ld; bool packed; } input;
+typedef struct entries { int32_t n, x_div; koi_ref ids; } entries; /* rows of a matvec and, for grouped weights, their units */
+typedef struct panels { koi_ref x; int32_t n, nt, n_rows; koi_ref units, rows; } panels; /* units and rows NOTHING: dense */
+
+#define NOTHING (koi_ref){KOI_AT_NONE, 0, 0}
+#define SCRATCH(id) (koi_ref){KOI_AT_SCRATCH, (id), 0}
+#define S(name) SCRATCH(KOI_S_##name)
+#define FEED(field) (koi_ref){KOI_AT_FEED, 0, e->feed->field}
+#define TABLES (koi_ref){KOI_AT_TABLES, 0, 0}
+#define GROUP_IDS_REF (koi_ref){KOI_AT_FIXED, 0, 0} /* entry t*o_groups + g belongs to group g */
+#define W(role) (&e->w[KOI_W_##role])
+#define CALL(name, ...) koi_graph_put(e, &(koi_call){.op = &koi_op_##name, __VA_ARGS__})
+
+enum { KOI_LIBRARY_MIN_ROWS = 32 };
+
+static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+
+void koi_graph_put(emit *e, const koi_call *call);
+/* The slabs of a kind's pool as the call's buffers from `first` on. */
+void koi_graph_pool(koi_call *c, size_t first, int32_t kind);
+koi_ref koi_graph_vector(const koi_laid *w);
+void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy);
+void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, int32_t ldy);
+void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx, int32_t x_div);
+/* y[t] = w in[t] for n rows. */
+void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy);
+/* Whether a library's product may take the place of our panels. */
+bool koi_graph_library_fits(const koi_laid *w);
+
+void koi_graph_attention(emit *e, input *xn); /* graph_attn.c */
+void koi_graph_moe(emit *e, input *xn);       /* graph_moe.c */
+#endif

@@ -1,0 +1,50 @@
+/* The mixture of experts (2.5) as calls. Few tokens take their experts an entry at a time; more are grouped into panels by expert. */
+#include "graph_impl.h"
+
+static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n)
+{
+  int32_t inter = (int32_t)e->c->inter;
+  CALL(swiglu, .buf = {[SWIGLU_GU] = up, [SWIGLU_W] = weights, [SWIGLU_H] = act},
+       .i = {[SWIGLU_E] = n, [SWIGLU_INTER] = inter, [SWIGLU_LDG] = 2 * inter, [SWIGLU_LDH] = inter, [SWIGLU_HAS_W] = weights.space != KOI_AT_NONE},
+       .f = {[SWIGLU_LIMIT] = e->c->swiglu_limit});
+}
+
+static void experts_one_by_one(emit *e)
+{
+  int32_t top = (int32_t)e->c->n_used, n = e->t * top, d = (int32_t)e->c->hidden, inter = (int32_t)e->c->inter;
+  koi_graph_matvec(e, W(expert_up), S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * inter);
+  swiglu(e, S(up), S(weights), S(act), n);
+  koi_graph_matvec(e, W(expert_down), S(act), inter, (entries){n, 1, S(ids)}, S(parts), d);
+}
+
+static void experts_grouped(emit *e)
+{
+  const koi_config *c = e->c;
+  int32_t top = (int32_t)c->n_used, n = e->t * top, d = (int32_t)c->hidden, inter = (int32_t)c->inter, nt = e->g->tunables->nt_group;
+  int32_t n_panels = (int32_t)koi_scratch_panels((uint64_t)n, c->n_experts, (uint64_t)nt);
+  panels up = {S(up_panels), n_panels, nt, n, S(units), S(rows)}, down = {S(down_panels), n_panels, nt, n, S(units), S(rows)};
+  CALL(group, .c = {[GROUP_NT] = nt}, .buf = {[GROUP_IDS] = S(ids), [GROUP_ROWS] = S(rows), [GROUP_UNIT] = S(units)},
+       .i = {[GROUP_E] = n, [GROUP_N_UNITS] = (int32_t)c->n_experts, [GROUP_N_PANELS] = n_panels});
+  koi_graph_pack(e, &up, S(xn), d, d, top);
+  koi_graph_matmul(e, W(expert_up), &up, S(up), 2 * inter);
+  swiglu(e, S(up), S(weights), S(act), n);
+  koi_graph_pack(e, &down, S(act), inter, inter, 1);
+  koi_graph_matmul(e, W(expert_down), &down, S(parts), d);
+}
+
+void koi_graph_moe(emit *e, input *xn)
+{
+  const koi_config *c = e->c;
+  int32_t n_experts = (int32_t)c->n_experts, inter = (int32_t)c->inter;
+  koi_graph_dense(e, W(gate), xn, e->t, S(gate), n_experts);
+  CALL(route, .c = {[ROUTE_SCORE] = (int32_t)c->score, [ROUTE_HASH] = e->m->hash, [ROUTE_BT] = W(gate_bias)->wt},
+       .buf = {[ROUTE_LOGITS] = S(gate), [ROUTE_BIAS] = koi_graph_vector(W(gate_bias)), [ROUTE_TOKENS] = FEED(tokens),
+               [ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)), [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)},
+       .i = {[ROUTE_T] = e->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts},
+       .f = {[ROUTE_ROUTE_SCALE] = c->route_scale});
+  (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e);
+  input act = {S(shared_act), S(shared_panels), inter, false};
+  koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
+  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t);
+  koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)c->hidden);
+}
