@@ -6,7 +6,6 @@
 #include "gemm.h"
 #include "graph.h"
 #include "kernels/mat.h"
-#include "kernels/ops_refs.h"
 
 /* ---- scratch: lifetimes within a layer, so that memory is shared by what never lives at once ---- */
 enum { PRE, QKV, COMPRESS, ATTEND, MERGE, OUT_A, OUT_B, POST, FFN, GROUP, UP, ACT, DOWN, PARTS, HEAD };

@@ -37,8 +37,12 @@ static koine_status matvec(koi_exec *x, const koi_mat *m, koi_buf *in, int32_t l
 {
   for (size_t i = 0; i < m->n_parts; i++) {
     const koi_mat_part *p = &m->parts[i];
-    TRY(CALL(matvec, C(m->wt, m->care), C(p->codes, p->scales, in, e.ids, y),
-             C(e.n, m->k, m->n_sub, m->sub_rows, p->unit0, p->unit1, p->tile0, p->tile1, e.ids != NULL, e.x_div, ldx, ldy, 0), C(0)));
+    TRY(CALL(matvec, C([MATVEC_WT] = m->wt, [MATVEC_CARE] = m->care),
+             C([MATVEC_W] = p->codes, [MATVEC_S] = p->scales, [MATVEC_X] = in, [MATVEC_IDS] = e.ids, [MATVEC_Y] = y),
+             C([MATVEC_E] = e.n, [MATVEC_K] = m->k, [MATVEC_N_SUB] = m->n_sub, [MATVEC_SUB_ROWS] = m->sub_rows, [MATVEC_UNIT0] = p->unit0,
+               [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = e.ids != NULL,
+               [MATVEC_X_DIV] = e.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy),
+             C(0)));
   }
   return KOINE_OK;
 }
@@ -49,15 +53,21 @@ static koine_status matmul(koi_exec *x, const koi_mat *m, const panels *g, koi_b
 {
   for (size_t i = 0; i < m->n_parts; i++) {
     const koi_mat_part *p = &m->parts[i];
-    TRY(CALL(matmul, C(m->wt, m->care, g->nt), C(p->codes, p->scales, g->x, g->units, g->rows, y),
-             C(g->n, m->k, m->n_sub, m->sub_rows, p->unit0, p->unit1, p->tile0, p->tile1, g->rows != NULL, g->n_rows, ldy, 0), C(0)));
+    TRY(CALL(matmul, C([MATMUL_WT] = m->wt, [MATMUL_CARE] = m->care, [MATMUL_NT] = g->nt),
+             C([MATMUL_W] = p->codes, [MATMUL_S] = p->scales, [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y),
+             C([MATMUL_N_PANELS] = g->n, [MATMUL_K] = m->k, [MATMUL_N_SUB] = m->n_sub, [MATMUL_SUB_ROWS] = m->sub_rows, [MATMUL_UNIT0] = p->unit0,
+               [MATMUL_UNIT1] = p->unit1, [MATMUL_TILE0] = p->tile0, [MATMUL_TILE1] = p->tile1, [MATMUL_HAS_ROWS] = g->rows != NULL,
+               [MATMUL_N_ROWS] = g->n_rows, [MATMUL_LDY] = ldy),
+             C(0)));
   }
   return KOINE_OK;
 }
 
 static koine_status pack(koi_exec *x, const panels *g, koi_buf *in, int32_t k, int32_t ldx, int32_t x_div)
 {
-  return CALL(pack, C(g->nt), C(in, g->rows, g->x), C(g->n, k, ldx, x_div, g->rows != NULL, g->n_rows), C(0));
+  return CALL(pack, C([PACK_NT] = g->nt), C([PACK_X] = in, [PACK_ROWS] = g->rows, [PACK_XP] = g->x),
+              C([PACK_N_PANELS] = g->n, [PACK_K] = k, [PACK_LDX] = ldx, [PACK_X_DIV] = x_div, [PACK_HAS_ROWS] = g->rows != NULL, [PACK_N_ROWS] = g->n_rows),
+              C(0));
 }
 
 /* y[t] = m in[t] for n rows. */
@@ -88,14 +98,18 @@ static koine_status hc_pre(koi_exec *x, const koi_dev_hc *hc, const koi_vec *nor
   int32_t h = (int32_t)c->n_streams, d = (int32_t)c->hidden;
   input in = {streams, panel, h * d, false};
   TRY(dense(x, &hc->fn, &in, n, mix, head ? h : (2 + h) * h));
-  return CALL(hc_pre, C(h, (int32_t)c->sinkhorn_iters, head, norm->type), C(mix, streams, hc->scale.buf, hc->base.buf, norm->buf, y, S(post), S(comb)),
-              C(n, d), C(c->rms_eps, c->hc_eps));
+  return CALL(hc_pre, C([HC_PRE_HC] = h, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NORM_WT] = norm->type),
+              C([HC_PRE_M] = mix, [HC_PRE_X] = streams, [HC_PRE_SCALE] = hc->scale.buf, [HC_PRE_BASE] = hc->base.buf, [HC_PRE_NORM] = norm->buf,
+                [HC_PRE_Y] = y, [HC_PRE_POST] = S(post), [HC_PRE_COMB] = S(comb)),
+              C([HC_PRE_T] = n, [HC_PRE_D] = d), C([HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps));
 }
 
 static koine_status hc_post(koi_exec *x, int32_t n, koi_buf *o, koi_buf *parts, int32_t n_parts)
 {
   const koi_config *c = &x->model->config;
-  return CALL(hc_post, C((int32_t)c->n_streams), C(S(streams), o, S(post), S(comb), parts), C(n, (int32_t)c->hidden, n_parts), C(0));
+  return CALL(hc_post, C([HC_POST_HC] = (int32_t)c->n_streams),
+              C([HC_POST_X] = S(streams), [HC_POST_O] = o, [HC_POST_POST] = S(post), [HC_POST_COMB] = S(comb), [HC_POST_PARTS] = parts),
+              C([HC_POST_T] = n, [HC_POST_D] = (int32_t)c->hidden, [HC_POST_N_PARTS] = n_parts), C(0));
 }
 
 /* ---- norms, RoPE ---- */
@@ -104,8 +118,11 @@ enum { NO_NORM, RMS, RMS_WEIGHT };
 static koine_status norm_rope(koi_exec *x, int32_t kind, const koi_vec *norm, koi_buf *v, int32_t n, int32_t dim, koi_buf *rope, int32_t rows_per_pos)
 {
   const koi_config *c = &x->model->config;
-  return CALL(norm_rope, C(kind, norm ? norm->type : KOI_WT_F32), C(v, norm ? norm->buf : NULL, rope, v),
-              C(n, dim, rope ? (int32_t)c->rope_dim : 0, rows_per_pos, dim, dim), C(c->rms_eps));
+  return CALL(norm_rope, C([NORM_ROPE_C_NORM] = kind, [NORM_ROPE_NORM_WT] = norm ? norm->type : KOI_WT_F32),
+              C([NORM_ROPE_X] = v, [NORM_ROPE_NORM] = norm ? norm->buf : NULL, [NORM_ROPE_ROPE] = rope, [NORM_ROPE_Y] = v),
+              C([NORM_ROPE_N] = n, [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = rope ? (int32_t)c->rope_dim : 0, [NORM_ROPE_ROWS_PER_POS] = rows_per_pos,
+                [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim),
+              C([NORM_ROPE_EPS] = c->rms_eps));
 }
 
 static koine_status store(const step *w, koi_buf *v, const koi_rows *to, int32_t n, int32_t first)
@@ -169,7 +186,7 @@ static koine_status index_choose(const step *w, const koi_dev_layer *l, const ko
   int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, rows = (w->p0 + w->t) / 4, k = (int32_t)c->index_topk;
   TRY(dense(x, &l->index_wq_b, qr, w->t, S(iq), nh * ih));
   TRY(norm_rope(x, NO_NORM, NULL, S(iq), w->t * nh, ih, S(rope_comp), nh));
-  if (!w->exact) TRY(CALL(index_round, C(ih), C(S(iq)), C(w->t * nh), C(0)));
+  if (!w->exact) TRY(CALL(index_round, C([INDEX_ROUND_IH] = ih), C([INDEX_ROUND_X] = S(iq)), C([INDEX_ROUND_N] = w->t * nh), C(0)));
   TRY(dense(x, &l->index_weights, xn, w->t, S(iw), nh));
   int32_t lds = (int32_t)(koi_graph_score_floats(x->chunk, c->max_context) / (uint64_t)w->t / 16 * 16);
   float scale = 1.0f / sqrtf((float)ih) / sqrtf((float)nh);
@@ -199,7 +216,9 @@ static koine_status attend(const step *w, const koi_dev_layer *l, const koi_laye
            C(S(q), cache->window.codes, cache->window.scales, cache->window.rope, cache->comp.codes, cache->comp.scales, cache->comp.rope, S(top_rows),
              S(part_o), S(part_ml)),
            C(w->t, w->p0, (int32_t)c->window, (int32_t)cache->window.cap, ratio ? ratio : INT_MAX, k, splits, rows), C(1.0f / sqrtf((float)dh))));
-  return CALL(attn_merge, C(dh, rd, h, l->sink.type), C(S(part_o), S(part_ml), l->sink.buf, rope, S(o)), C(w->t, splits), C(0));
+  return CALL(attn_merge, C([ATTN_MERGE_DH] = dh, [ATTN_MERGE_RD] = rd, [ATTN_MERGE_NH] = h, [ATTN_MERGE_ST] = l->sink.type),
+              C([ATTN_MERGE_PO] = S(part_o), [ATTN_MERGE_ML] = S(part_ml), [ATTN_MERGE_SINK] = l->sink.buf, [ATTN_MERGE_ROPE] = rope, [ATTN_MERGE_O] = S(o)),
+              C([ATTN_MERGE_T] = w->t, [ATTN_MERGE_N_SPLITS] = splits), C(0));
 }
 
 /* Grouped low-rank output projection: group g of o_groups is unit g of wo_a. */
@@ -245,7 +264,9 @@ static koine_status swiglu(const step *w, koi_buf *up, koi_buf *weights, koi_buf
 {
   koi_exec *x = w->x;
   int32_t i = (int32_t)w->c->inter;
-  return CALL(swiglu, C(0), C(up, weights, act), C(n, i, 2 * i, i, weights != NULL), C(w->c->swiglu_limit));
+  return CALL(swiglu, C(0), C([SWIGLU_GU] = up, [SWIGLU_W] = weights, [SWIGLU_H] = act),
+              C([SWIGLU_E] = n, [SWIGLU_INTER] = i, [SWIGLU_LDG] = 2 * i, [SWIGLU_LDH] = i, [SWIGLU_HAS_W] = weights != NULL),
+              C([SWIGLU_LIMIT] = w->c->swiglu_limit));
 }
 
 static koine_status experts_one_by_one(const step *w, const koi_dev_layer *l)
@@ -265,7 +286,8 @@ static koine_status experts_grouped(const step *w, const koi_dev_layer *l)
   int32_t top = (int32_t)c->n_used, n = w->t * top, d = (int32_t)c->hidden, i = (int32_t)c->inter;
   int32_t n_panels = (int32_t)koi_graph_panels((uint64_t)n, c->n_experts, (uint64_t)x->nt_group);
   panels up = {S(up_panels), n_panels, x->nt_group, n, S(units), S(rows)}, down = {S(down_panels), n_panels, x->nt_group, n, S(units), S(rows)};
-  TRY(CALL(group, C(x->nt_group), C(S(ids), S(rows), S(units)), C(n, (int32_t)c->n_experts, n_panels), C(0)));
+  TRY(CALL(group, C([GROUP_NT] = x->nt_group), C([GROUP_IDS] = S(ids), [GROUP_ROWS] = S(rows), [GROUP_UNIT] = S(units)),
+           C([GROUP_E] = n, [GROUP_N_UNITS] = (int32_t)c->n_experts, [GROUP_N_PANELS] = n_panels), C(0)));
   TRY(pack(x, &up, S(xn), d, d, top));
   TRY(matmul(x, &l->expert_up, &up, S(up), 2 * i));
   TRY(swiglu(w, S(up), S(weights), S(act), n));
@@ -279,8 +301,11 @@ static koine_status moe(const step *w, const koi_dev_layer *l, bool hash, input 
   const koi_config *c = w->c;
   int32_t n_experts = (int32_t)c->n_experts, i = (int32_t)c->inter;
   TRY(dense(x, &l->gate, xn, w->t, S(gate), n_experts));
-  TRY(CALL(route, C((int32_t)c->score, hash, l->gate_bias.type), C(S(gate), l->gate_bias.buf, S(tokens), l->tid2eid.buf, S(ids), S(weights)),
-           C(w->t, n_experts, (int32_t)c->n_used, n_experts), C(c->route_scale)));
+  TRY(CALL(route, C([ROUTE_SCORE] = (int32_t)c->score, [ROUTE_HASH] = hash, [ROUTE_BT] = l->gate_bias.type),
+           C([ROUTE_LOGITS] = S(gate), [ROUTE_BIAS] = l->gate_bias.buf, [ROUTE_TOKENS] = S(tokens), [ROUTE_TID2EID] = l->tid2eid.buf,
+             [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)),
+           C([ROUTE_T] = w->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts),
+           C([ROUTE_ROUTE_SCALE] = c->route_scale)));
   TRY((w->t < GROUP_MIN_TOKENS ? experts_one_by_one : experts_grouped)(w, l));
   input act = {S(shared_act), S(shared_panels), i, false};
   TRY(dense(x, &l->shared_up, xn, w->t, S(shared_up), 2 * i));
@@ -310,8 +335,9 @@ static koine_status embed(const step *w)
   koi_exec *x = w->x;
   const koi_dev_model *m = &x->weights;
   for (size_t i = 0; i < m->n_embed; i++)
-    TRY(CALL(embed, C(m->embed_type, (int32_t)w->c->n_streams), C(m->embed[i].buf, S(tokens), S(streams)),
-             C(w->t, (int32_t)w->c->hidden, m->embed[i].row0, m->embed[i].row1), C(0)));
+    TRY(CALL(embed, C([EMBED_WT] = m->embed_type, [EMBED_HC] = (int32_t)w->c->n_streams),
+             C([EMBED_TABLE] = m->embed[i].buf, [EMBED_TOKEN] = S(tokens), [EMBED_X] = S(streams)),
+             C([EMBED_T] = w->t, [EMBED_D] = (int32_t)w->c->hidden, [EMBED_ROW0] = m->embed[i].row0, [EMBED_ROW1] = m->embed[i].row1), C(0)));
   return KOINE_OK;
 }
 
@@ -361,7 +387,8 @@ static koine_status prepare(const step *w)
     }
   }
   if (w->t == 1) return KOINE_OK;
-  return CALL(group, C(x->nt), C(S(group_ids), S(group_rows), S(group_units)), C(w->t * og, og, (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->nt) * og), C(0));
+  return CALL(group, C([GROUP_NT] = x->nt), C([GROUP_IDS] = S(group_ids), [GROUP_ROWS] = S(group_rows), [GROUP_UNIT] = S(group_units)),
+              C([GROUP_E] = w->t * og, [GROUP_N_UNITS] = og, [GROUP_N_PANELS] = (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->nt) * og), C(0));
 }
 
 koine_status koi_graph_step(koi_exec *x, const koi_step *s)
