@@ -2,11 +2,11 @@
  * kernels/cl. Invariant: what choose leaves is legal for every set of constants. */
 #include "layout.h"
 #include "ops.h"
-#include "ops_refs.h"
 
 #define VALUES(name, ...) static const int32_t name[] = {__VA_ARGS__}
 #define PARAM(name, cpu, gpu, list) {name, cpu, gpu, list, sizeof(list) / sizeof *(list)}
 
+enum { VW, L }; /* the params of index_round and attn_merge */
 VALUES(widths, 1, 2, 4, 8, 16);
 VALUES(groups, 1, 32, 64, 128, 256);
 VALUES(ones, 1, 2, 4, 8, 16);
@@ -96,11 +96,12 @@ static double bytes_pool_keep(const koi_args *a, const int32_t *c)
 
 const koi_op koi_op_pool_keep = {
   .name = "pool_keep", .source = "pool_keep",
-  .bufs = {{"kv", "[T][ld]", KOI_IN}, {"score", "[T][ld]", KOI_IN}, {"kv_state", "[coff*R][coff*dim]", KOI_INOUT}, {"score_state", "[coff*R][coff*dim]", KOI_INOUT}},
+  .bufs = {{"kv", "[T][ld]", KOI_IN}, {"score", "[T][ld]", KOI_IN}, {"kv_state", "[coff*R][coff*dim]", KOI_INOUT},
+           {"score_state", "[coff*R][coff*dim]", KOI_INOUT}},
   .ints = {"T", "p0", "R", "dim", "ld"}, .params = {PARAM("L", 1, 64, groups)},
   .launch = launch_pool_keep, .flops = flops_none, .bytes = bytes_pool_keep, .ref = koi_ref_pool_keep};
 
-/* ---- index_round: c IH; i n. index_store: c EXACT, IH; i n, first. p VW, L ---- */
+/* ---- index_round; index_store: c EXACT, IH; i n, first. p VW, L ---- */
 static double log2_of(int32_t n)
 {
   double k = 0;
@@ -108,24 +109,27 @@ static double log2_of(int32_t n)
   return k;
 }
 static int32_t hadamard_width(const koi_target *t, int32_t want, int32_t ih) { return halved_until_divides(cpu_width(t, want), ih, ih < 32 ? ih : 32); }
-static int legal_round(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, p[0] <= c[0]; }
+static int legal_round(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, p[VW] <= c[INDEX_ROUND_IH]; }
 static int legal_store(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, p[0] <= c[1]; }
-static void choose_round(const koi_target *t, const int32_t *c, int32_t *p) { p[0] = hadamard_width(t, p[0], c[0]); }
+static void choose_round(const koi_target *t, const int32_t *c, int32_t *p) { p[VW] = hadamard_width(t, p[VW], c[INDEX_ROUND_IH]); }
 static void choose_store(const koi_target *t, const int32_t *c, int32_t *p) { p[0] = hadamard_width(t, p[0], c[1]); }
 static void launch_rows(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
   (void)c;
   by_group(out, at_least_0(a->i[0]), 1, 1, p[1]);
 }
-static double flops_round(const koi_args *a, const int32_t *c) { return (double)a->i[0] * c[0] * (log2_of(c[0]) + 4); }
-static double bytes_round(const koi_args *a, const int32_t *c) { return 8.0 * a->i[0] * c[0]; }
+static double flops_round(const koi_args *a, const int32_t *c)
+{
+  return (double)a->i[INDEX_ROUND_N] * c[INDEX_ROUND_IH] * (log2_of(c[INDEX_ROUND_IH]) + 4);
+}
+static double bytes_round(const koi_args *a, const int32_t *c) { return 8.0 * a->i[INDEX_ROUND_N] * c[INDEX_ROUND_IH]; }
 static double flops_store(const koi_args *a, const int32_t *c) { return c[0] ? 0 : (double)a->i[0] * c[1] * (log2_of(c[1]) + 4); }
 static double bytes_store(const koi_args *a, const int32_t *c) { return a->i[0] * (4.0 * c[1] + (c[0] ? 4.0 * c[1] : c[1] * 17.0 / 32)); }
 
 const koi_op koi_op_index_round = {
   .name = "index_round", .source = "index_round",
-  .bufs = {{"X", "[n][ih]", KOI_INOUT}},
-  .ints = {"n"}, .consts = {"IH"}, .params = {PARAM("VW", 16, 1, widths), PARAM("L", 1, 64, groups)},
+  .bufs = {[INDEX_ROUND_X] = {"X", "[n][ih]", KOI_INOUT}},
+  .ints = {[INDEX_ROUND_N] = "n"}, .consts = {[INDEX_ROUND_IH] = "IH"}, .params = {PARAM("VW", 16, 1, widths), PARAM("L", 1, 64, groups)},
   .legal = legal_round, .choose = choose_round, .launch = launch_rows, .flops = flops_round, .bytes = bytes_round, .ref = koi_ref_index_round};
 
 const koi_op koi_op_index_store = {
@@ -171,7 +175,8 @@ VALUES(yes_no, 0, 1);
 
 const koi_op koi_op_index_score = {
   .name = "index_score", .source = "index_score",
-  .bufs = {{"Q", "[T][nh][ih]", KOI_IN}, {"w", "[T][nh]", KOI_IN}, {"codes", "[tile][ih/8][16]", KOI_IN}, {"scales", "[tile][ih/32][16]", KOI_IN}, {"S", "[T][lds]", KOI_OUT}},
+  .bufs = {{"Q", "[T][nh][ih]", KOI_IN}, {"w", "[T][nh]", KOI_IN}, {"codes", "[tile][ih/8][16]", KOI_IN}, {"scales", "[tile][ih/32][16]", KOI_IN},
+           {"S", "[T][lds]", KOI_OUT}},
   .ints = {"T", "p0", "row0", "n_rows", "lds"}, .floats = {"wscale"}, .consts = {"EXACT", "IH", "NH"},
   .params = {PARAM("VW", 16, 1, widths), PARAM("L", 1, 64, groups), PARAM("RT", 2, 1, row_tiles), PARAM("HT", 8, 16, head_tiles),
              PARAM("TB", 16, 8, token_blocks), PARAM("UNPACK", 1, 0, yes_no)},
@@ -277,21 +282,32 @@ const koi_op koi_op_attn = {
              PARAM("RT", 4, 2, row_cuts), PARAM("HT", 8, 2, head_tiles), PARAM("HV", 4, 1, ones), PARAM("DT", 2, 1, row_cuts)},
   .legal = legal_attn, .choose = choose_attn, .launch = launch_attn, .flops = flops_attn, .bytes = bytes_attn, .ref = koi_ref_attn};
 
-/* ---- attn_merge: c DH, RD, NH, ST; i T, n_splits; p VW, L ---- */
+/* ---- attn_merge ---- */
 static void choose_merge(const koi_target *t, const int32_t *c, int32_t *p)
 {
   (void)c;
-  p[0] = cpu_width(t, p[0]);
+  p[VW] = cpu_width(t, p[VW]);
 }
 static void launch_merge(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
-  by_group(out, (size_t)c[2], at_least_0(a->i[0]), 1, p[1]);
+  by_group(out, (size_t)c[ATTN_MERGE_NH], at_least_0(a->i[ATTN_MERGE_T]), 1, p[L]);
 }
-static double flops_merge(const koi_args *a, const int32_t *c) { return 2.0 * a->i[0] * a->i[1] * c[2] * c[0]; }
-static double bytes_merge(const koi_args *a, const int32_t *c) { return 4.0 * a->i[0] * c[2] * c[0] * (a->i[1] + 1); }
+static double flops_merge(const koi_args *a, const int32_t *c) 
+{
+  return 2.0 * a->i[ATTN_MERGE_T] * a->i[ATTN_MERGE_N_SPLITS] * c[ATTN_MERGE_NH] * c[ATTN_MERGE_DH];
+}
+static double bytes_merge(const koi_args *a, const int32_t *c)
+{
+  return 4.0 * a->i[ATTN_MERGE_T] * c[ATTN_MERGE_NH] * c[ATTN_MERGE_DH] * (a->i[ATTN_MERGE_N_SPLITS] + 1);
+}
 
 const koi_op koi_op_attn_merge = {
   .name = "attn_merge", .source = "attn_merge",
-  .bufs = {{"PO", "[T][S][H][dh]", KOI_IN}, {"ML", "[T][S][H][2]", KOI_IN}, {"sink", "[H]", KOI_IN}, {"rope", "[T][rd/2][2]", KOI_IN}, {"O", "[T][H][dh]", KOI_OUT}},
-  .ints = {"T", "n_splits"}, .consts = {"DH", "RD", "NH", "ST"}, .params = {PARAM("VW", 16, 4, widths), PARAM("L", 1, 64, groups)},
+  .bufs = {[ATTN_MERGE_PO] = {"PO", "[T][S][H][dh]", KOI_IN},
+           [ATTN_MERGE_ML] = {"ML", "[T][S][H][2]", KOI_IN},
+           [ATTN_MERGE_SINK] = {"sink", "[H]", KOI_IN},
+           [ATTN_MERGE_ROPE] = {"rope", "[T][rd/2][2]", KOI_IN},
+           [ATTN_MERGE_O] = {"O", "[T][H][dh]", KOI_OUT}},
+  .ints = {[ATTN_MERGE_T] = "T", [ATTN_MERGE_N_SPLITS] = "n_splits"}, .consts = {[ATTN_MERGE_DH] = "DH", [ATTN_MERGE_RD] = "RD", [ATTN_MERGE_NH] = "NH",
+      [ATTN_MERGE_ST] = "ST"}, .params = {PARAM("VW", 16, 4, widths), PARAM("L", 1, 64, groups)},
   .choose = choose_merge, .launch = launch_merge, .flops = flops_merge, .bytes = bytes_merge, .ref = koi_ref_attn_merge};

@@ -2,7 +2,6 @@
  * Owns: their parameters, launch rules and costs. Not the kernels (kernels/cl) nor their meaning (ops.h).
  * Invariant: L is the work-group size; where it is 1 a kernel has no local memory and no barrier. */
 #include "ops.h"
-#include "ops_refs.h"
 
 enum { L, VW, STRETCH }; /* the order of the params below */
 
@@ -29,11 +28,13 @@ static void set(koi_range *out, size_t groups_x, size_t groups_y, const int32_t 
   *out = (koi_range){{groups_x * (size_t)p[L], groups_y, 1}, {(size_t)p[L], 1, 1}};
 }
 
+enum { FIRST, SECOND }; /* ints of the ops that share these rules */
+
 /* The first int counts the groups. */
 static void launch_rows(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
   (void)c;
-  set(out, (size_t)a->i[0], 1, p);
+  set(out, (size_t)a->i[FIRST], 1, p);
 }
 
 /* The first int counts rows, the second their columns, which are cut into stretches. */
@@ -41,7 +42,7 @@ static void launch_stretches(const koi_args *a, const int32_t *c, const int32_t 
 {
   (void)c;
   size_t stretch = (size_t)p[STRETCH] * (size_t)p[L] * (size_t)p[VW];
-  set(out, ((size_t)a->i[1] + stretch - 1) / stretch, (size_t)a->i[0], p);
+  set(out, ((size_t)a->i[SECOND] + stretch - 1) / stretch, (size_t)a->i[FIRST], p);
 }
 
 static void launch_one(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
@@ -50,23 +51,23 @@ static void launch_one(const koi_args *a, const int32_t *c, const int32_t *p, ko
   set(out, 1, 1, p);
 }
 
-static double hc_pre_flops(const koi_args *a, const int32_t *c) { return (double)a->i[0] * a->i[1] * (4.0 * c[0] + 4.0); }
-static double hc_pre_bytes(const koi_args *a, const int32_t *c) { return 4.0 * a->i[0] * a->i[1] * (c[0] + 1.0); }
+static double hc_pre_flops(const koi_args *a, const int32_t *c) { return (double)a->i[HC_PRE_T] * a->i[HC_PRE_D] * (4.0 * c[HC_PRE_HC] + 4.0); }
+static double hc_pre_bytes(const koi_args *a, const int32_t *c) { return 4.0 * a->i[HC_PRE_T] * a->i[HC_PRE_D] * (c[HC_PRE_HC] + 1.0); }
 
 const koi_op koi_op_hc_pre = {
   .name = "hc_pre",
   .source = "hc_pre",
-  .bufs = {{"M", "[T][HEAD ? HC : (2+HC)*HC]", KOI_IN},
-           {"X", "[T][HC][D]", KOI_IN},
-           {"scale", "[HEAD ? 1 : 3]", KOI_IN},
-           {"base", "[HEAD ? HC : (2+HC)*HC]", KOI_IN},
-           {"norm", "[D]", KOI_IN},
-           {"Y", "[T][D]", KOI_OUT},
-           {"post", "[T][HC]", KOI_OUT},
-           {"comb", "[T][HC][HC]", KOI_OUT}},
-  .ints = {"T", "D"},
-  .floats = {"rms_eps", "hc_eps"},
-  .consts = {"HC", "ITERS", "HEAD", "NT_"},
+  .bufs = {[HC_PRE_M] = {"M", "[T][HEAD ? HC : (2+HC)*HC]", KOI_IN},
+           [HC_PRE_X] = {"X", "[T][HC][D]", KOI_IN},
+           [HC_PRE_SCALE] = {"scale", "[HEAD ? 1 : 3]", KOI_IN},
+           [HC_PRE_BASE] = {"base", "[HEAD ? HC : (2+HC)*HC]", KOI_IN},
+           [HC_PRE_NORM] = {"norm", "[D]", KOI_IN},
+           [HC_PRE_Y] = {"Y", "[T][D]", KOI_OUT},
+           [HC_PRE_POST] = {"post", "[T][HC]", KOI_OUT},
+           [HC_PRE_COMB] = {"comb", "[T][HC][HC]", KOI_OUT}},
+  .ints = {[HC_PRE_T] = "T", [HC_PRE_D] = "D"},
+  .floats = {[HC_PRE_RMS_EPS] = "rms_eps", [HC_PRE_HC_EPS] = "hc_eps"},
+  .consts = {[HC_PRE_HC] = "HC", [HC_PRE_ITERS] = "ITERS", [HC_PRE_HEAD] = "HEAD", [HC_PRE_NORM_WT] = "NORM_WT"},
   .params = {PARAM_L(256), PARAM_VW},
   .legal = legal,
   .choose = choose,
@@ -76,19 +77,22 @@ const koi_op koi_op_hc_pre = {
   .ref = koi_ref_hc_pre,
 };
 
-static double hc_post_flops(const koi_args *a, const int32_t *c) { return (double)a->i[0] * a->i[1] * (a->i[2] + 2.0 * c[0] * (c[0] + 1.0)); }
-static double hc_post_bytes(const koi_args *a, const int32_t *c) { return 4.0 * a->i[0] * a->i[1] * (2.0 * c[0] + 1.0 + a->i[2]); }
+static double hc_post_flops(const koi_args *a,
+                            const int32_t *c) { return (double)a->i[HC_POST_T] * a->i[HC_POST_D] * (a->i[HC_POST_N_PARTS] +
+                                2.0 * c[HC_POST_HC] * (c[HC_POST_HC] + 1.0)); }
+static double hc_post_bytes(const koi_args *a,
+                            const int32_t *c) { return 4.0 * a->i[HC_POST_T] * a->i[HC_POST_D] * (2.0 * c[HC_POST_HC] + 1.0 + a->i[HC_POST_N_PARTS]); }
 
 const koi_op koi_op_hc_post = {
   .name = "hc_post",
   .source = "hc_post",
-  .bufs = {{"X", "[T][HC][D]", KOI_INOUT},
-           {"O", "[T][D]", KOI_IN},
-           {"post", "[T][HC]", KOI_IN},
-           {"comb", "[T][HC][HC]", KOI_IN},
-           {"parts", "[T*n_parts][D]", KOI_IN}},
-  .ints = {"T", "D", "n_parts"},
-  .consts = {"HC"},
+  .bufs = {[HC_POST_X] = {"X", "[T][HC][D]", KOI_INOUT},
+           [HC_POST_O] = {"O", "[T][D]", KOI_IN},
+           [HC_POST_POST] = {"post", "[T][HC]", KOI_IN},
+           [HC_POST_COMB] = {"comb", "[T][HC][HC]", KOI_IN},
+           [HC_POST_PARTS] = {"parts", "[T*n_parts][D]", KOI_IN}},
+  .ints = {[HC_POST_T] = "T", [HC_POST_D] = "D", [HC_POST_N_PARTS] = "n_parts"},
+  .consts = {[HC_POST_HC] = "HC"},
   .params = {PARAM_L(64), PARAM_VW, PARAM_STRETCH(32)},
   .legal = legal,
   .choose = choose,
@@ -100,21 +104,25 @@ const koi_op koi_op_hc_post = {
 
 static double norm_rope_flops(const koi_args *a, const int32_t *c)
 {
-  return (double)a->i[0] * ((c[0] ? 3.0 + (c[0] == 2) : 0.0) * a->i[1] + 3.0 * a->i[2]);
+  return (double)a->i[NORM_ROPE_N] * ((c[NORM_ROPE_C_NORM] ? 3.0 + (c[NORM_ROPE_C_NORM] == 2) : 0.0) * a->i[NORM_ROPE_DIM] + 3.0 * a->i[NORM_ROPE_RD]);
 }
 static double norm_rope_bytes(const koi_args *a, const int32_t *c)
 {
   (void)c;
-  return 8.0 * a->i[0] * a->i[1];
+  return 8.0 * a->i[NORM_ROPE_N] * a->i[NORM_ROPE_DIM];
 }
 
 const koi_op koi_op_norm_rope = {
   .name = "norm_rope",
   .source = "norm_rope",
-  .bufs = {{"X", "[n][ldx]", KOI_IN}, {"norm", "[dim]", KOI_IN}, {"rope", "[*][rd/2][2]", KOI_IN}, {"Y", "[n][ldy]", KOI_OUT}},
-  .ints = {"n", "dim", "rd", "rows_per_pos", "ldx", "ldy"},
-  .floats = {"eps"},
-  .consts = {"NORM", "NT_"},
+  .bufs = {[NORM_ROPE_X] = {"X", "[n][ldx]", KOI_IN},
+           [NORM_ROPE_NORM] = {"norm", "[dim]", KOI_IN},
+           [NORM_ROPE_ROPE] = {"rope", "[*][rd/2][2]", KOI_IN},
+           [NORM_ROPE_Y] = {"Y", "[n][ldy]", KOI_OUT}},
+  .ints = {[NORM_ROPE_N] = "n", [NORM_ROPE_DIM] = "dim", [NORM_ROPE_RD] = "rd", [NORM_ROPE_ROWS_PER_POS] = "rows_per_pos", [NORM_ROPE_LDX] = "ldx",
+           [NORM_ROPE_LDY] = "ldy"},
+  .floats = {[NORM_ROPE_EPS] = "eps"},
+  .consts = {[NORM_ROPE_C_NORM] = "NORM", [NORM_ROPE_NORM_WT] = "NORM_WT"},
   .params = {PARAM_L(64), PARAM_VW},
   .legal = legal,
   .choose = choose,
@@ -127,26 +135,26 @@ const koi_op koi_op_norm_rope = {
 static double route_flops(const koi_args *a, const int32_t *c)
 {
   (void)c;
-  return (double)a->i[0] * a->i[1] * (4.0 + a->i[2]);
+  return (double)a->i[ROUTE_T] * a->i[ROUTE_N_EXPERTS] * (4.0 + a->i[ROUTE_N_USED]);
 }
 static double route_bytes(const koi_args *a, const int32_t *c)
 {
   (void)c;
-  return 4.0 * a->i[0] * (a->i[1] + 2.0 * a->i[2]);
+  return 4.0 * a->i[ROUTE_T] * (a->i[ROUTE_N_EXPERTS] + 2.0 * a->i[ROUTE_N_USED]);
 }
 
 const koi_op koi_op_route = {
   .name = "route",
   .source = "route",
-  .bufs = {{"logits", "[T][ld]", KOI_IN},
-           {"bias", "[n_experts]", KOI_IN},
-           {"tokens", "i32[T]", KOI_IN},
-           {"tid2eid", "i32[n_vocab][n_used]", KOI_IN},
-           {"ids", "i32[T][n_used]", KOI_OUT},
-           {"w", "[T][n_used]", KOI_OUT}},
-  .ints = {"T", "n_experts", "n_used", "ld"},
-  .floats = {"route_scale"},
-  .consts = {"SCORE", "HASH", "BT"},
+  .bufs = {[ROUTE_LOGITS] = {"logits", "[T][ld]", KOI_IN},
+           [ROUTE_BIAS] = {"bias", "[n_experts]", KOI_IN},
+           [ROUTE_TOKENS] = {"tokens", "i32[T]", KOI_IN},
+           [ROUTE_TID2EID] = {"tid2eid", "i32[n_vocab][n_used]", KOI_IN},
+           [ROUTE_IDS] = {"ids", "i32[T][n_used]", KOI_OUT},
+           [ROUTE_W] = {"w", "[T][n_used]", KOI_OUT}},
+  .ints = {[ROUTE_T] = "T", [ROUTE_N_EXPERTS] = "n_experts", [ROUTE_N_USED] = "n_used", [ROUTE_LD] = "ld"},
+  .floats = {[ROUTE_ROUTE_SCALE] = "route_scale"},
+  .consts = {[ROUTE_SCORE] = "SCORE", [ROUTE_HASH] = "HASH", [ROUTE_BT] = "BT"},
   .params = {PARAM_L(64), PARAM_VW},
   .legal = legal,
   .choose = choose,
@@ -161,14 +169,16 @@ static double group_flops(const koi_args *a, const int32_t *c)
   (void)a, (void)c;
   return 0.0;
 }
-static double group_bytes(const koi_args *a, const int32_t *c) { return 4.0 * (a->i[0] + (double)a->i[2] * (c[0] + 1.0)); }
+static double group_bytes(const koi_args *a, const int32_t *c) { return 4.0 * (a->i[GROUP_E] + (double)a->i[GROUP_N_PANELS] * (c[GROUP_NT] + 1.0)); }
 
 const koi_op koi_op_group = {
   .name = "group",
   .source = "group",
-  .bufs = {{"ids", "i32[E]", KOI_IN}, {"rows", "i32[n_panels*NT]", KOI_OUT}, {"unit", "i32[n_panels]", KOI_OUT}},
-  .ints = {"E", "n_units", "n_panels"},
-  .consts = {"NT"},
+  .bufs = {[GROUP_IDS] = {"ids", "i32[E]", KOI_IN},
+           [GROUP_ROWS] = {"rows", "i32[n_panels*NT]", KOI_OUT},
+           [GROUP_UNIT] = {"unit", "i32[n_panels]", KOI_OUT}},
+  .ints = {[GROUP_E] = "E", [GROUP_N_UNITS] = "n_units", [GROUP_N_PANELS] = "n_panels"},
+  .consts = {[GROUP_NT] = "NT"},
   .params = {PARAM_L(256)},
   .legal = legal,
   .choose = choose,
@@ -181,20 +191,22 @@ const koi_op koi_op_group = {
 static double swiglu_flops(const koi_args *a, const int32_t *c)
 {
   (void)c;
-  return 8.0 * a->i[0] * a->i[1];
+  return 8.0 * a->i[SWIGLU_E] * a->i[SWIGLU_INTER];
 }
 static double swiglu_bytes(const koi_args *a, const int32_t *c)
 {
   (void)c;
-  return 12.0 * a->i[0] * a->i[1];
+  return 12.0 * a->i[SWIGLU_E] * a->i[SWIGLU_INTER];
 }
 
 const koi_op koi_op_swiglu = {
   .name = "swiglu",
   .source = "swiglu",
-  .bufs = {{"GU", "[E][ldg]", KOI_IN}, {"w", "[E]", KOI_IN}, {"H", "[E][ldh]", KOI_OUT}},
-  .ints = {"E", "inter", "ldg", "ldh", "has_w"},
-  .floats = {"limit"},
+  .bufs = {[SWIGLU_GU] = {"GU", "[E][ldg]", KOI_IN},
+           [SWIGLU_W] = {"w", "[E]", KOI_IN},
+           [SWIGLU_H] = {"H", "[E][ldh]", KOI_OUT}},
+  .ints = {[SWIGLU_E] = "E", [SWIGLU_INTER] = "inter", [SWIGLU_LDG] = "ldg", [SWIGLU_LDH] = "ldh", [SWIGLU_HAS_W] = "has_w"},
+  .floats = {[SWIGLU_LIMIT] = "limit"},
   .params = {PARAM_L(64), PARAM_VW, PARAM_STRETCH(16)},
   .legal = legal,
   .choose = choose,

@@ -128,14 +128,14 @@ static float gu[E * LDG], weights[E], expected[E * LDH];
 
 static koi_args small_call(koi_device *d, bool weighted)
 {
-  koi_args a = {.i = {E, INTER, LDG, LDH, weighted}, .f = {2.0f}};
-  OK(d->backend->alloc(d, sizeof gu, &a.buf[0]));
-  OK(d->backend->write(d, a.buf[0], 0, sizeof gu, gu));
-  OK(d->backend->alloc(d, sizeof expected, &a.buf[2]));
-  OK(d->backend->fill(d, a.buf[2], 0x11));
+  koi_args a = {.i = {[SWIGLU_E] = E, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = LDG, [SWIGLU_LDH] = LDH, [SWIGLU_HAS_W] = weighted}, .f = {[SWIGLU_LIMIT] = 2.0f}};
+  OK(d->backend->alloc(d, sizeof gu, &a.buf[SWIGLU_GU]));
+  OK(d->backend->write(d, a.buf[SWIGLU_GU], 0, sizeof gu, gu));
+  OK(d->backend->alloc(d, sizeof expected, &a.buf[SWIGLU_H]));
+  OK(d->backend->fill(d, a.buf[SWIGLU_H], 0x11));
   if (weighted) {
-    OK(d->backend->alloc(d, sizeof weights, &a.buf[1]));
-    OK(d->backend->write(d, a.buf[1], 0, sizeof weights, weights));
+    OK(d->backend->alloc(d, sizeof weights, &a.buf[SWIGLU_W]));
+    OK(d->backend->write(d, a.buf[SWIGLU_W], 0, sizeof weights, weights));
   }
   return a;
 }
@@ -150,8 +150,10 @@ static void expect(bool weighted)
   for (size_t i = 0; i < KOI_COUNT(gu); i++) gu[i] = (float)((int)(i * 37 % 101) - 50) / 16;
   for (size_t i = 0; i < E; i++) weights[i] = 0.25f * (float)(i + 1);
   memset(expected, 0x11, sizeof expected);
-  koi_ref_args r = {.buf = {gu, weighted ? weights : NULL, expected}, .bytes = {sizeof gu, sizeof weights, sizeof expected},
-                    .i = (const int32_t[]){E, INTER, LDG, LDH, weighted}, .f = (const float[]){2.0f}};
+  koi_ref_args r = {.buf = {[SWIGLU_GU] = gu, [SWIGLU_W] = weighted ? weights : NULL, [SWIGLU_H] = expected},
+                    .bytes = {[SWIGLU_GU] = sizeof gu, [SWIGLU_W] = sizeof weights, [SWIGLU_H] = sizeof expected},
+                    .i = (const int32_t[]){[SWIGLU_E] = E, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = LDG, [SWIGLU_LDH] = LDH, [SWIGLU_HAS_W] = weighted},
+                    .f = (const float[]){[SWIGLU_LIMIT] = 2.0f}};
   koi_op_swiglu.ref(&r);
 }
 
@@ -205,18 +207,18 @@ static void test_fallback(koi_device *d)
 static void test_fallback_in_place(koi_device *d)
 {
   float x[6] = {3, 4, 3, 4, 3, 4}, rope[2] = {1, 0};
-  koi_args a = {.i = {3, 2, 2, 1, 2, 2}, .f = {0}};
-  int32_t c[KOI_MAX_CONSTS] = {1, 0}; /* rms without weight */
-  OK(d->backend->alloc(d, sizeof x, &a.buf[0]));
-  OK(d->backend->alloc(d, 3 * sizeof rope, &a.buf[2]));
-  for (size_t i = 0; i < 3; i++) OK(d->backend->write(d, a.buf[2], i * sizeof rope, sizeof rope, rope));
-  a.buf[3] = a.buf[0];
-  OK(d->backend->write(d, a.buf[0], 0, sizeof x, x));
+  koi_args a = {.i = {[NORM_ROPE_N] = 3, [NORM_ROPE_DIM] = 2, [NORM_ROPE_RD] = 2, [NORM_ROPE_ROWS_PER_POS] = 1, [NORM_ROPE_LDX] = 2, [NORM_ROPE_LDY] = 2}};
+  int32_t c[KOI_MAX_CONSTS] = {[NORM_ROPE_C_NORM] = 1}; /* rms without weight */
+  OK(d->backend->alloc(d, sizeof x, &a.buf[NORM_ROPE_X]));
+  OK(d->backend->alloc(d, 3 * sizeof rope, &a.buf[NORM_ROPE_ROPE]));
+  for (size_t i = 0; i < 3; i++) OK(d->backend->write(d, a.buf[NORM_ROPE_ROPE], i * sizeof rope, sizeof rope, rope));
+  a.buf[NORM_ROPE_Y] = a.buf[NORM_ROPE_X];
+  OK(d->backend->write(d, a.buf[NORM_ROPE_X], 0, sizeof x, x));
   OK(koi_backend_fallback(d, &koi_op_norm_rope, c, &a));
-  OK(d->backend->read(d, a.buf[0], 0, sizeof x, x));
+  OK(d->backend->read(d, a.buf[NORM_ROPE_X], 0, sizeof x, x));
   for (size_t i = 0; i < 6; i++) CHECK(fabsf(x[i] - (float)(3 + i % 2) / sqrtf(12.5f)) < 1e-6f);
-  d->backend->free(d, a.buf[0]);
-  d->backend->free(d, a.buf[2]);
+  d->backend->free(d, a.buf[NORM_ROPE_X]);
+  d->backend->free(d, a.buf[NORM_ROPE_ROPE]);
 }
 
 /* ---- refusals of a compiler ---------------------------------------------------------------------------------------------- */
@@ -266,7 +268,7 @@ static koine_status short_life(const koi_endpoint *e)
 {
   koi_device *d;
   koi_kernel *k = NULL;
-  koi_args a = {.i = {E, INTER, LDG, LDH, 0}, .f = {2.0f}};
+  koi_args a = {.i = {[SWIGLU_E] = E, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = LDG, [SWIGLU_LDH] = LDH}, .f = {[SWIGLU_LIMIT] = 2.0f}};
   int32_t c[KOI_MAX_CONSTS] = {0};
   koine_status s = e->backend->open(e, &d);
   if (s) return s;

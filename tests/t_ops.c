@@ -21,12 +21,12 @@ static koi_op fake_op;
 static int fault;
 static const char *const fault_names[] = {"wrong value", "not written", "written too much", "written before", "written behind", "input changed", "slow rounding error"};
 
-/* matvec's reference with a fault in Y (buffer 4). */
+/* matvec's reference with a fault in Y. */
 static void wrong_ref(const koi_ref_args *a)
 {
-  float *y = a->buf[4], y0 = y[0], *last = y + a->bytes[4] / 4;
+  float *y = a->buf[MATVEC_Y], y0 = y[0], *last = y + a->bytes[MATVEC_Y] / 4;
   real_op->ref(a);
-  for (size_t i = 0; i < a->bytes[4] / 4; i++) {
+  for (size_t i = 0; i < a->bytes[MATVEC_Y] / 4; i++) {
     uint32_t bits;
     memcpy(&bits, &y[i], 4);
     if (fault == 2 && bits == KOI_VERIFY_POISON) y[i] = 0;
@@ -38,7 +38,7 @@ static void wrong_ref(const koi_ref_args *a)
   }
   if (fault == 3) y[-1] = y0;
   if (fault == 4) *last = y0;
-  if (fault == 5) ((float *)a->buf[2])[0] += 1;
+  if (fault == 5) ((float *)a->buf[MATVEC_X])[0] += 1;
 }
 
 static koine_status wrong_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)

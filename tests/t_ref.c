@@ -107,7 +107,7 @@ static void test_indexer(void)
     for (int d = 0; d < IH; d++) check(fabsf(x[i * IH + d] - had[i * IH + d]) <= 5e-7f * biggest, "hadamard", (size_t)(i * IH + d), x[i * IH + d], had[i * IH + d]);
   }
   memcpy(x, in, sizeof x);
-  koi_ref_args round = {.buf = {x}, .i = (int32_t[]){N}, .c = (int32_t[]){IH}};
+  koi_ref_args round = {.buf = {[INDEX_ROUND_X] = x}, .i = (int32_t[]){[INDEX_ROUND_N] = N}, .c = (int32_t[]){[INDEX_ROUND_IH] = IH}};
   koi_ref_index_round(&round);
   compare("index_round", x, want, N * IH, 0);
   koi_ref_args store = {.buf = {in, codes, scales}, .i = (int32_t[]){N, 0}, .c = (int32_t[]){0, IH}};
@@ -187,8 +187,10 @@ static void test_hc(int hc)
   for (int d = 0; d < 8; d++) norm[d] = 1;
   for (int t = 0; t < N; t++)
     for (int i = 0; i < hc; i++) x[(t * hc + i) * dim + i] = sqrtf((float)dim / 2);
-  koi_ref_args a = {.buf = {v[0], x, v[1], v[2], norm, y, post, comb}, .i = (int32_t[]){N, dim}, .f = (float[]){0.5f, 1e-6f},
-                    .c = (int32_t[]){hc, 20, 0, KOI_WT_F32}};
+  koi_ref_args a = {.buf = {[HC_PRE_M] = v[0], [HC_PRE_X] = x, [HC_PRE_SCALE] = v[1], [HC_PRE_BASE] = v[2], [HC_PRE_NORM] = norm, [HC_PRE_Y] = y,
+                            [HC_PRE_POST] = post, [HC_PRE_COMB] = comb},
+                    .i = (int32_t[]){[HC_PRE_T] = N, [HC_PRE_D] = dim}, .f = (float[]){[HC_PRE_RMS_EPS] = 0.5f, [HC_PRE_HC_EPS] = 1e-6f},
+                    .c = (int32_t[]){[HC_PRE_HC] = hc, [HC_PRE_ITERS] = 20, [HC_PRE_HEAD] = 0, [HC_PRE_NORM_WT] = KOI_WT_F32}};
   koi_ref_hc_pre(&a);
   compare(name[4], post, v[4], (size_t)(N * hc), 2e-6);
   compare(name[5], comb, v[5], (size_t)(N * hc * hc), 2e-6);
@@ -216,7 +218,8 @@ static void test_swiglu(void)
   }
   for (size_t l = 0; l < KOI_COUNT(limits); l++) {
     float *want = floats(names[l], NULL);
-    koi_ref_args a = {.buf = {gu, NULL, h}, .i = (int32_t[]){N, INTER, 2 * INTER, INTER, 0}, .f = &limits[l]};
+    koi_ref_args a = {.buf = {[SWIGLU_GU] = gu, [SWIGLU_H] = h}, .f = &limits[l],
+                      .i = (int32_t[]){[SWIGLU_E] = N, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = 2 * INTER, [SWIGLU_LDH] = INTER, [SWIGLU_HAS_W] = 0}};
     koi_ref_swiglu(&a);
     compare(names[l], h, want, N * INTER, 5e-7);
     free(want);
@@ -235,8 +238,9 @@ static void test_route(void)
     int32_t *want_ids = entry(name, NULL), ids[N * USED], tokens[N];
     snprintf(name, sizeof name, "route_%s_weights_x1.5", kinds[kind]);
     float *want = floats(name, NULL), w[N * USED];
-    koi_ref_args a = {.buf = {logits, bias, NULL, NULL, ids, w}, .i = (int32_t[]){N, EXPERTS, USED, EXPERTS}, .f = (float[]){1.5f},
-                      .c = (int32_t[]){kind, 0, KOI_WT_F32}};
+    koi_ref_args a = {.buf = {[ROUTE_LOGITS] = logits, [ROUTE_BIAS] = bias, [ROUTE_IDS] = ids, [ROUTE_W] = w}, .f = (float[]){[ROUTE_ROUTE_SCALE] = 1.5f},
+                      .i = (int32_t[]){[ROUTE_T] = N, [ROUTE_N_EXPERTS] = EXPERTS, [ROUTE_N_USED] = USED, [ROUTE_LD] = EXPERTS},
+                      .c = (int32_t[]){[ROUTE_SCORE] = kind, [ROUTE_HASH] = 0, [ROUTE_BT] = KOI_WT_F32}};
     koi_ref_route(&a);
     for (size_t i = 0; i < N * USED; i++) check(ids[i] == want_ids[i], name, i, ids[i], want_ids[i]);
     compare(name, w, want, N * USED, 5e-7);
@@ -244,7 +248,8 @@ static void test_route(void)
     for (int32_t t = 0; t < N; t++) tokens[t] = N - 1 - t;
     int32_t table[N * USED];
     for (int t = 0; t < N; t++) memcpy(table + (N - 1 - t) * USED, want_ids + t * USED, USED * sizeof *table);
-    koi_ref_args hash = {.buf = {logits, NULL, tokens, table, ids, w}, .i = a.i, .f = a.f, .c = (int32_t[]){kind, 1, KOI_WT_F32}};
+    koi_ref_args hash = {.buf = {[ROUTE_LOGITS] = logits, [ROUTE_TOKENS] = tokens, [ROUTE_TID2EID] = table, [ROUTE_IDS] = ids, [ROUTE_W] = w}, .i = a.i,
+                         .f = a.f, .c = (int32_t[]){[ROUTE_SCORE] = kind, [ROUTE_HASH] = 1, [ROUTE_BT] = KOI_WT_F32}};
     koi_ref_route(&hash);
     for (size_t i = 0; i < N * USED; i++) check(ids[i] == want_ids[i], "hash ids", i, ids[i], want_ids[i]);
     compare("hash weights", w, want, N * USED, 5e-7);
@@ -262,7 +267,9 @@ static void test_sqrtsoftplus(void)
   for (size_t i = 0; i < n; i++) {
     float logits[2] = {in[i], 0}, w[2];
     int32_t ids[2], token = 0, table[2] = {0, 1};
-    koi_ref_args a = {.buf = {logits, NULL, &token, table, ids, w}, .i = (int32_t[]){1, 2, 2, 2}, .f = (float[]){1}, .c = (int32_t[]){0, 1, KOI_WT_F32}};
+    koi_ref_args a = {.buf = {[ROUTE_LOGITS] = logits, [ROUTE_TOKENS] = &token, [ROUTE_TID2EID] = table, [ROUTE_IDS] = ids, [ROUTE_W] = w},
+                      .i = (int32_t[]){[ROUTE_T] = 1, [ROUTE_N_EXPERTS] = 2, [ROUTE_N_USED] = 2, [ROUTE_LD] = 2}, .f = (float[]){[ROUTE_ROUTE_SCALE] = 1},
+                      .c = (int32_t[]){[ROUTE_SCORE] = 0, [ROUTE_HASH] = 1, [ROUTE_BT] = KOI_WT_F32}};
     koi_ref_route(&a);
     double zero = sqrt(log(2.0)), s = want[i] / (want[i] + zero);
     check(fabs(w[0] - s) <= 5e-7 * s + 0x1p-149, "sqrtsoftplus", i, w[0], s);
@@ -315,9 +322,14 @@ static void test_rope(void)
   }
   /* a rotation by cos/sin and attn_merge's conjugate undo each other */
   float x[4] = {1, 2, 3, 4}, y[4], o[4], cs[2] = {0.6f, 0.8f}, ml[2] = {0, 1}, sink = -INFINITY;
-  koi_ref_args a = {.buf = {x, NULL, cs, y}, .i = (int32_t[]){1, 4, 2, 1, 4, 4}, .f = (float[]){0}, .c = (int32_t[]){0, KOI_WT_F32}};
+  koi_ref_args a = {.buf = {[NORM_ROPE_X] = x, [NORM_ROPE_ROPE] = cs, [NORM_ROPE_Y] = y}, .f = (float[]){[NORM_ROPE_EPS] = 0},
+                    .i = (int32_t[]){[NORM_ROPE_N] = 1, [NORM_ROPE_DIM] = 4, [NORM_ROPE_RD] = 2, [NORM_ROPE_ROWS_PER_POS] = 1, [NORM_ROPE_LDX] = 4,
+                                     [NORM_ROPE_LDY] = 4},
+                    .c = (int32_t[]){[NORM_ROPE_C_NORM] = 0, [NORM_ROPE_NORM_WT] = KOI_WT_F32}};
   koi_ref_norm_rope(&a);
-  koi_ref_args b = {.buf = {y, ml, &sink, cs, o}, .i = (int32_t[]){1, 1}, .c = (int32_t[]){4, 2, 1, KOI_WT_F32}};
+  koi_ref_args b = {.buf = {[ATTN_MERGE_PO] = y, [ATTN_MERGE_ML] = ml, [ATTN_MERGE_SINK] = &sink, [ATTN_MERGE_ROPE] = cs, [ATTN_MERGE_O] = o},
+                    .i = (int32_t[]){[ATTN_MERGE_T] = 1, [ATTN_MERGE_N_SPLITS] = 1},
+                    .c = (int32_t[]){[ATTN_MERGE_DH] = 4, [ATTN_MERGE_RD] = 2, [ATTN_MERGE_NH] = 1, [ATTN_MERGE_ST] = KOI_WT_F32}};
   koi_ref_attn_merge(&b);
   compare("rotation and back", o, x, 4, 1e-6);
   free(pos);

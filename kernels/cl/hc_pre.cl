@@ -1,7 +1,7 @@
 /* hc_pre: mixes and streams to the block's normalised input, post and comb. The contract is in kernels/ops.h.
  * A work-group is a token; its L work-items take the columns in turns, VW at a time. The little matrix is worked out by every work-item
  * for itself: it fits in registers and saves two barriers a step. */
-#define ET NT_
+#define ET NORM_WT
 #include "elem.clh"
 #include "lanes.clh"
 

@@ -1,6 +1,6 @@
 /* norm_rope: rms norm of rows, then RoPE on their last rd dims. The contract is in kernels/ops.h; Y may be X.
  * A work-group is a row; its L work-items take the columns in turns, VW at a time, and write only what they alone read. */
-#define ET NT_
+#define ET NORM_WT
 #include "elem.clh"
 #include "lanes.clh"
 

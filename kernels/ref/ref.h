@@ -9,7 +9,6 @@
 #include <string.h>
 #include "kernels/layout.h"
 #include "kernels/ops.h"
-#include "kernels/ops_refs.h"
 
 enum { KOI_REF_FP8_GROUP = 64, KOI_REF_FP4_GROUP = 32 };
 

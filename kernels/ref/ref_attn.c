@@ -81,9 +81,9 @@ void koi_ref_pool_keep(const koi_ref_args *a)
 /* ---- indexer ---- */
 void koi_ref_index_round(const koi_ref_args *a)
 {
-  size_t n = (size_t)a->i[0], ih = (size_t)a->c[0];
+  size_t n = (size_t)a->i[INDEX_ROUND_N], ih = (size_t)a->c[INDEX_ROUND_IH];
   for (size_t i = 0; i < n; i++) {
-    float *x = (float *)a->buf[0] + i * ih;
+    float *x = (float *)a->buf[INDEX_ROUND_X] + i * ih;
     koi_ref_hadamard(x, ih);
     for (size_t d0 = 0; d0 < ih; d0 += KOI_REF_FP4_GROUP) {
       size_t d1 = min_size(d0 + KOI_REF_FP4_GROUP, ih);
@@ -268,13 +268,15 @@ void koi_ref_attn(const koi_ref_args *a)
 
 void koi_ref_attn_merge(const koi_ref_args *a)
 {
-  size_t n_tokens = (size_t)a->i[0], n_splits = (size_t)a->i[1], dh = (size_t)a->c[0], rd = (size_t)a->c[1], n_heads = (size_t)a->c[2];
+  size_t n_tokens = (size_t)a->i[ATTN_MERGE_T], n_splits = (size_t)a->i[ATTN_MERGE_N_SPLITS], dh = (size_t)a->c[ATTN_MERGE_DH],
+          rd = (size_t)a->c[ATTN_MERGE_RD], n_heads = (size_t)a->c[ATTN_MERGE_NH];
   double weight[n_splits];
   for (size_t at = 0; at < n_tokens * n_heads; at++) {
     size_t t = at / n_heads, h = at % n_heads;
-    float *o = (float *)a->buf[4] + at * dh;
-    const float *ml = (const float *)a->buf[1] + (t * n_splits * n_heads + h) * 2, *po = (const float *)a->buf[0] + (t * n_splits * n_heads + h) * dh;
-    double sink = koi_ref_load(a->buf[2], a->c[3], h), max = sink;
+    float *o = (float *)a->buf[ATTN_MERGE_O] + at * dh;
+    const float *ml = (const float *)a->buf[ATTN_MERGE_ML] + (t * n_splits * n_heads + h) * 2, *po = (const float *)a->buf[ATTN_MERGE_PO] +
+            (t * n_splits * n_heads + h) * dh;
+    double sink = koi_ref_load(a->buf[ATTN_MERGE_SINK], a->c[ATTN_MERGE_ST], h), max = sink;
     for (size_t s = 0; s < n_splits; s++) max = fmax(max, ml[s * n_heads * 2]);
     double sum = exp(sink - max);
     for (size_t s = 0; s < n_splits; s++) {
@@ -286,7 +288,7 @@ void koi_ref_attn_merge(const koi_ref_args *a)
       for (size_t s = 0; s < n_splits; s++) v += weight[s] * po[s * n_heads * dh + d];
       o[d] = (float)(v / sum);
     }
-    const float *cs = (const float *)a->buf[3] + t * rd;
+    const float *cs = (const float *)a->buf[ATTN_MERGE_ROPE] + t * rd;
     for (size_t d = 0; d < rd; d += 2) {
       double re = o[dh - rd + d], im = o[dh - rd + d + 1], c = cs[d], sn = cs[d + 1];
       o[dh - rd + d] = (float)(re * c + im * sn);

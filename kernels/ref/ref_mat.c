@@ -11,10 +11,11 @@ typedef struct weight {
   float e4m3[256], e2m1[16], e8m0[256];
 } weight;
 
+/* matvec, matmul and widen have the same first buffers and constant. */
 static void weight_init(weight *w, const koi_ref_args *a, size_t k)
 {
-  w->codes = a->buf[0], w->scales = a->buf[1];
-  w->wt = a->c[0], w->k = k;
+  w->codes = a->buf[MATVEC_W], w->scales = a->buf[MATVEC_S];
+  w->wt = a->c[MATVEC_WT], w->k = k;
   w->code_bytes = koi_layout_code_bytes(w->wt, k), w->scale_bytes = koi_layout_scale_bytes(w->wt, k);
   for (int i = 0; i < 256; i++) w->e4m3[i] = koi_e4m3((uint8_t)i), w->e8m0[i] = koi_e8m0((uint8_t)i);
   for (int i = 0; i < 16; i++) w->e2m1[i] = koi_e2m1((uint8_t)i);
@@ -88,20 +89,20 @@ static void product(const weight *w, const stack *s, size_t unit, const column *
 
 void koi_ref_matvec(const koi_ref_args *a)
 {
-  const int32_t *i = a->i, n_entries = i[0], unit0 = i[4], unit1 = i[5], has_ids = i[8];
-  const int32_t *ids = a->buf[3];
-  const float *x = a->buf[2];
-  float *y = a->buf[4];
-  size_t x_div = (size_t)i[9], ldx = (size_t)i[10], ldy = (size_t)i[11];
-  stack s = {(size_t)i[3], (size_t)i[6], (size_t)i[7]};
+  const int32_t *i = a->i, n_entries = i[MATVEC_E], unit0 = i[MATVEC_UNIT0], unit1 = i[MATVEC_UNIT1], has_ids = i[MATVEC_HAS_IDS];
+  const int32_t *ids = a->buf[MATVEC_IDS];
+  const float *x = a->buf[MATVEC_X];
+  float *y = a->buf[MATVEC_Y];
+  size_t x_div = (size_t)i[MATVEC_X_DIV], ldx = (size_t)i[MATVEC_LDX], ldy = (size_t)i[MATVEC_LDY];
+  stack s = {(size_t)i[MATVEC_SUB_ROWS], (size_t)i[MATVEC_TILE0], (size_t)i[MATVEC_TILE1]};
   weight w;
-  weight_init(&w, a, (size_t)i[1]);
+  weight_init(&w, a, (size_t)i[MATVEC_K]);
   column col[COLUMNS];
   for (int32_t u = unit0; u < unit1; u++) {
     size_t n = 0;
     for (int32_t e = 0; e < n_entries; e++) {
       if ((has_ids ? ids[e] : 0) != u) continue;
-      col[n++] = (column){x + (size_t)e / x_div * ldx, 1, y + (size_t)e * ldy + i[12]};
+      col[n++] = (column){x + (size_t)e / x_div * ldx, 1, y + (size_t)e * ldy + i[MATVEC_Y0]};
       if (n == COLUMNS) product(&w, &s, (size_t)(u - unit0), col, n), n = 0;
     }
     product(&w, &s, (size_t)(u - unit0), col, n);
@@ -110,12 +111,13 @@ void koi_ref_matvec(const koi_ref_args *a)
 
 void koi_ref_matmul(const koi_ref_args *a)
 {
-  const int32_t *i = a->i, n_panels = i[0], unit0 = i[4], unit1 = i[5], has_rows = i[8], n_rows = i[9], nt = a->c[2];
-  const int32_t *unit = a->buf[3], *rows = a->buf[4];
-  const float *xp = a->buf[2];
-  float *y = a->buf[5];
-  size_t k = (size_t)i[1], ldy = (size_t)i[10];
-  stack s = {(size_t)i[3], (size_t)i[6], (size_t)i[7]};
+  const int32_t *i = a->i, n_panels = i[MATMUL_N_PANELS], unit0 = i[MATMUL_UNIT0], unit1 = i[MATMUL_UNIT1], has_rows = i[MATMUL_HAS_ROWS],
+          n_rows = i[MATMUL_N_ROWS], nt = a->c[MATMUL_NT];
+  const int32_t *unit = a->buf[MATMUL_UNIT], *rows = a->buf[MATMUL_ROWS];
+  const float *xp = a->buf[MATMUL_XP];
+  float *y = a->buf[MATMUL_Y];
+  size_t k = (size_t)i[MATMUL_K], ldy = (size_t)i[MATMUL_LDY];
+  stack s = {(size_t)i[MATMUL_SUB_ROWS], (size_t)i[MATMUL_TILE0], (size_t)i[MATMUL_TILE1]};
   weight w;
   weight_init(&w, a, k);
   column col[COLUMNS];
@@ -126,7 +128,7 @@ void koi_ref_matmul(const koi_ref_args *a)
       for (int32_t j = 0; j < nt; j++) {
         int32_t row = has_rows ? rows[p * nt + j] : p * nt + j;
         if (row < 0 || row >= n_rows) continue;
-        col[n++] = (column){xp + (size_t)p * k * (size_t)nt + j, (size_t)nt, y + (size_t)row * ldy + i[11]};
+        col[n++] = (column){xp + (size_t)p * k * (size_t)nt + j, (size_t)nt, y + (size_t)row * ldy + i[MATMUL_Y0]};
         if (n == COLUMNS) product(&w, &s, (size_t)(u - unit0), col, n), n = 0;
       }
     }
@@ -136,8 +138,8 @@ void koi_ref_matmul(const koi_ref_args *a)
 
 void koi_ref_widen(const koi_ref_args *a)
 {
-  size_t k = (size_t)a->i[0], tile0 = (size_t)a->i[2], row0 = (size_t)a->i[3], row1 = (size_t)a->i[4];
-  float *y = a->buf[2];
+  size_t k = (size_t)a->i[WIDEN_K], tile0 = (size_t)a->i[WIDEN_TILE0], row0 = (size_t)a->i[WIDEN_ROW0], row1 = (size_t)a->i[WIDEN_ROW1];
+  float *y = a->buf[WIDEN_Y];
   double block[BLOCK][KOI_TILE];
   weight w;
   weight_init(&w, a, k);
@@ -153,24 +155,25 @@ void koi_ref_widen(const koi_ref_args *a)
 /* ---- embed and pack ---- */
 void koi_ref_embed(const koi_ref_args *a)
 {
-  size_t n_tokens = (size_t)a->i[0], dim = (size_t)a->i[1], hc = (size_t)a->c[1];
-  int32_t row0 = a->i[2], row1 = a->i[3];
-  const int32_t *token = a->buf[1];
-  float *x = a->buf[2];
+  size_t n_tokens = (size_t)a->i[EMBED_T], dim = (size_t)a->i[EMBED_D], hc = (size_t)a->c[EMBED_HC];
+  int32_t row0 = a->i[EMBED_ROW0], row1 = a->i[EMBED_ROW1];
+  const int32_t *token = a->buf[EMBED_TOKEN];
+  float *x = a->buf[EMBED_X];
   for (size_t t = 0; t < n_tokens; t++) {
     if (token[t] < row0 || token[t] >= row1) continue;
     for (size_t s = 0; s < hc; s++)
-      for (size_t d = 0; d < dim; d++) x[(t * hc + s) * dim + d] = koi_ref_load(a->buf[0], a->c[0], (size_t)(token[t] - row0) * dim + d);
+      for (size_t d = 0; d < dim; d++) x[(t * hc + s) * dim + d] = koi_ref_load(a->buf[EMBED_TABLE], a->c[EMBED_WT], (size_t)(token[t] - row0) * dim + d);
   }
 }
 
 void koi_ref_pack(const koi_ref_args *a)
 {
-  size_t n_panels = (size_t)a->i[0], k = (size_t)a->i[1], ldx = (size_t)a->i[2], x_div = (size_t)a->i[3], nt = (size_t)a->c[0];
-  int32_t has_rows = a->i[4], n_rows = a->i[5];
-  const float *x = a->buf[0];
-  const int32_t *rows = a->buf[1];
-  float *xp = a->buf[2];
+  size_t n_panels = (size_t)a->i[PACK_N_PANELS], k = (size_t)a->i[PACK_K], ldx = (size_t)a->i[PACK_LDX], x_div = (size_t)a->i[PACK_X_DIV],
+          nt = (size_t)a->c[PACK_NT];
+  int32_t has_rows = a->i[PACK_HAS_ROWS], n_rows = a->i[PACK_N_ROWS];
+  const float *x = a->buf[PACK_X];
+  const int32_t *rows = a->buf[PACK_ROWS];
+  float *xp = a->buf[PACK_XP];
   for (size_t at = 0; at < n_panels * nt; at++) {
     int32_t row = has_rows ? rows[at] : (int32_t)at < n_rows ? (int32_t)at : -1;
     float *out = xp + at / nt * k * nt + at % nt;

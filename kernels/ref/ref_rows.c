@@ -33,18 +33,18 @@ static void sinkhorn(double *c, size_t n, int iters, double eps)
 
 void koi_ref_hc_pre(const koi_ref_args *a)
 {
-  size_t n_tokens = (size_t)a->i[0], dim = (size_t)a->i[1], hc = (size_t)a->c[0], n_mix = a->c[2] ? hc : (2 + hc) * hc;
-  int iters = a->c[1], head = a->c[2];
-  double rms_eps = a->f[0], hc_eps = a->f[1];
-  const float *scale = a->buf[2], *base = a->buf[3];
+  size_t n_tokens = (size_t)a->i[HC_PRE_T], dim = (size_t)a->i[HC_PRE_D], hc = (size_t)a->c[HC_PRE_HC], n_mix = a->c[HC_PRE_HEAD] ? hc : (2 + hc) * hc;
+  int iters = a->c[HC_PRE_ITERS], head = a->c[HC_PRE_HEAD];
+  double rms_eps = a->f[HC_PRE_RMS_EPS], hc_eps = a->f[HC_PRE_HC_EPS];
+  const float *scale = a->buf[HC_PRE_SCALE], *base = a->buf[HC_PRE_BASE];
   double pre[hc], comb[hc * hc];
   for (size_t t = 0; t < n_tokens; t++) {
-    const float *m = (const float *)a->buf[0] + t * n_mix, *x = (const float *)a->buf[1] + t * hc * dim;
-    float *y = (float *)a->buf[5] + t * dim;
+    const float *m = (const float *)a->buf[HC_PRE_M] + t * n_mix, *x = (const float *)a->buf[HC_PRE_X] + t * hc * dim;
+    float *y = (float *)a->buf[HC_PRE_Y] + t * dim;
     double r = rms_factor(x, hc * dim, rms_eps);
     for (size_t i = 0; i < hc; i++) pre[i] = sigmoid(m[i] * r * scale[0] + base[i]) + hc_eps;
     if (!head) {
-      float *post = (float *)a->buf[6] + t * hc, *out = (float *)a->buf[7] + t * hc * hc;
+      float *post = (float *)a->buf[HC_PRE_POST] + t * hc, *out = (float *)a->buf[HC_PRE_COMB] + t * hc * hc;
       for (size_t i = 0; i < hc; i++) post[i] = (float)(2 * sigmoid(m[hc + i] * r * scale[1] + base[hc + i]));
       for (size_t i = 0; i < hc * hc; i++) comb[i] = m[2 * hc + i] * r * scale[2] + base[2 * hc + i];
       sinkhorn(comb, hc, iters, hc_eps);
@@ -56,20 +56,20 @@ void koi_ref_hc_pre(const koi_ref_args *a)
       y[d] = (float)sum;
     }
     r = rms_factor(y, dim, rms_eps);
-    for (size_t d = 0; d < dim; d++) y[d] = (float)(y[d] * r * koi_ref_load(a->buf[4], a->c[3], d));
+    for (size_t d = 0; d < dim; d++) y[d] = (float)(y[d] * r * koi_ref_load(a->buf[HC_PRE_NORM], a->c[HC_PRE_NORM_WT], d));
   }
 }
 
 void koi_ref_hc_post(const koi_ref_args *a)
 {
-  size_t n_tokens = (size_t)a->i[0], dim = (size_t)a->i[1], n_parts = (size_t)a->i[2], hc = (size_t)a->c[0];
+  size_t n_tokens = (size_t)a->i[HC_POST_T], dim = (size_t)a->i[HC_POST_D], n_parts = (size_t)a->i[HC_POST_N_PARTS], hc = (size_t)a->c[HC_POST_HC];
   double old[hc];
   for (size_t t = 0; t < n_tokens; t++) {
-    float *x = (float *)a->buf[0] + t * hc * dim;
-    const float *post = (const float *)a->buf[2] + t * hc, *comb = (const float *)a->buf[3] + t * hc * hc;
+    float *x = (float *)a->buf[HC_POST_X] + t * hc * dim;
+    const float *post = (const float *)a->buf[HC_POST_POST] + t * hc, *comb = (const float *)a->buf[HC_POST_COMB] + t * hc * hc;
     for (size_t d = 0; d < dim; d++) {
-      double o = ((const float *)a->buf[1])[t * dim + d];
-      for (size_t i = 0; i < n_parts; i++) o += ((const float *)a->buf[4])[(t * n_parts + i) * dim + d];
+      double o = ((const float *)a->buf[HC_POST_O])[t * dim + d];
+      for (size_t i = 0; i < n_parts; i++) o += ((const float *)a->buf[HC_POST_PARTS])[(t * n_parts + i) * dim + d];
       for (size_t i = 0; i < hc; i++) old[i] = x[i * dim + d];
       for (size_t j = 0; j < hc; j++) {
         double sum = post[j] * o;
@@ -82,16 +82,16 @@ void koi_ref_hc_post(const koi_ref_args *a)
 
 void koi_ref_norm_rope(const koi_ref_args *a)
 {
-  size_t n = (size_t)a->i[0], dim = (size_t)a->i[1], rd = (size_t)a->i[2], per_pos = (size_t)a->i[3];
-  size_t ldx = (size_t)a->i[4], ldy = (size_t)a->i[5];
-  int norm = a->c[0];
+  size_t n = (size_t)a->i[NORM_ROPE_N], dim = (size_t)a->i[NORM_ROPE_DIM], rd = (size_t)a->i[NORM_ROPE_RD], per_pos = (size_t)a->i[NORM_ROPE_ROWS_PER_POS];
+  size_t ldx = (size_t)a->i[NORM_ROPE_LDX], ldy = (size_t)a->i[NORM_ROPE_LDY];
+  int norm = a->c[NORM_ROPE_C_NORM];
   for (size_t i = 0; i < n; i++) {
-    const float *x = (const float *)a->buf[0] + i * ldx;
-    float *y = (float *)a->buf[3] + i * ldy;
-    double r = norm ? rms_factor(x, dim, a->f[0]) : 1;
-    for (size_t d = 0; d < dim; d++) y[d] = (float)(x[d] * r * (norm == 2 ? koi_ref_load(a->buf[1], a->c[1], d) : 1));
+    const float *x = (const float *)a->buf[NORM_ROPE_X] + i * ldx;
+    float *y = (float *)a->buf[NORM_ROPE_Y] + i * ldy;
+    double r = norm ? rms_factor(x, dim, a->f[NORM_ROPE_EPS]) : 1;
+    for (size_t d = 0; d < dim; d++) y[d] = (float)(x[d] * r * (norm == 2 ? koi_ref_load(a->buf[NORM_ROPE_NORM], a->c[NORM_ROPE_NORM_WT], d) : 1));
     if (!rd) continue;
-    const float *cs = (const float *)a->buf[2] + i / per_pos * rd;
+    const float *cs = (const float *)a->buf[NORM_ROPE_ROPE] + i / per_pos * rd;
     for (size_t d = 0; d < rd; d += 2) {
       double re = y[dim - rd + d], im = y[dim - rd + d + 1], c = cs[d], s = cs[d + 1];
       y[dim - rd + d] = (float)(re * c - im * s);
@@ -130,21 +130,21 @@ static bool before(float a, int32_t ia, float b, int32_t ib)
 
 void koi_ref_route(const koi_ref_args *a)
 {
-  size_t n_tokens = (size_t)a->i[0], n_used = (size_t)a->i[2], ld = (size_t)a->i[3];
-  int32_t n_experts = a->i[1];
-  int kind = a->c[0], hash = a->c[1];
-  const int32_t *tokens = a->buf[2], *table = a->buf[3];
+  size_t n_tokens = (size_t)a->i[ROUTE_T], n_used = (size_t)a->i[ROUTE_N_USED], ld = (size_t)a->i[ROUTE_LD];
+  int32_t n_experts = a->i[ROUTE_N_EXPERTS];
+  int kind = a->c[ROUTE_SCORE], hash = a->c[ROUTE_HASH];
+  const int32_t *tokens = a->buf[ROUTE_TOKENS], *table = a->buf[ROUTE_TID2EID];
   for (size_t t = 0; t < n_tokens; t++) {
-    const float *z = (const float *)a->buf[0] + t * ld;
-    int32_t *ids = (int32_t *)a->buf[4] + t * n_used;
-    float *w = (float *)a->buf[5] + t * n_used;
+    const float *z = (const float *)a->buf[ROUTE_LOGITS] + t * ld;
+    int32_t *ids = (int32_t *)a->buf[ROUTE_IDS] + t * n_used;
+    float *w = (float *)a->buf[ROUTE_W] + t * n_used;
     softmax s = softmax_of(z, (size_t)n_experts);
     float last = 0; /* the choice before, so that the next one is the best of those behind it */
     for (size_t k = 0; k < n_used; k++) {
       int32_t best = -1;
       float best_rank = 0;
       for (int32_t e = 0; e < n_experts && !hash; e++) {
-        float rank = (float)score_of(kind, z[e], s) + koi_ref_load(a->buf[1], a->c[2], (size_t)e);
+        float rank = (float)score_of(kind, z[e], s) + koi_ref_load(a->buf[ROUTE_BIAS], a->c[ROUTE_BT], (size_t)e);
         if (k && !before(last, ids[k - 1], rank, e)) continue;
         if (best < 0 || before(rank, e, best_rank, best)) best = e, best_rank = rank;
       }
@@ -153,15 +153,15 @@ void koi_ref_route(const koi_ref_args *a)
     }
     double sum = 0;
     for (size_t k = 0; k < n_used; k++) sum += score_of(kind, z[ids[k]], s);
-    for (size_t k = 0; k < n_used; k++) w[k] = (float)(score_of(kind, z[ids[k]], s) / (kind == SOFTMAX ? 1 : sum) * a->f[0]);
+    for (size_t k = 0; k < n_used; k++) w[k] = (float)(score_of(kind, z[ids[k]], s) / (kind == SOFTMAX ? 1 : sum) * a->f[ROUTE_ROUTE_SCALE]);
   }
 }
 
 void koi_ref_group(const koi_ref_args *a)
 {
-  int32_t n_entries = a->i[0], n_units = a->i[1], n_panels = a->i[2], nt = a->c[0], panel = 0;
-  const int32_t *ids = a->buf[0];
-  int32_t *rows = a->buf[1], *unit = a->buf[2];
+  int32_t n_entries = a->i[GROUP_E], n_units = a->i[GROUP_N_UNITS], n_panels = a->i[GROUP_N_PANELS], nt = a->c[GROUP_NT], panel = 0;
+  const int32_t *ids = a->buf[GROUP_IDS];
+  int32_t *rows = a->buf[GROUP_ROWS], *unit = a->buf[GROUP_UNIT];
   for (int32_t i = 0; i < n_panels * nt; i++) rows[i] = -1;
   for (int32_t i = 0; i < n_panels; i++) unit[i] = -1;
   for (int32_t u = 0; u < n_units; u++) {
@@ -177,13 +177,13 @@ void koi_ref_group(const koi_ref_args *a)
 
 void koi_ref_swiglu(const koi_ref_args *a)
 {
-  size_t n = (size_t)a->i[0], inter = (size_t)a->i[1], ldg = (size_t)a->i[2], ldh = (size_t)a->i[3];
-  int has_w = a->i[4];
-  double limit = a->f[0];
+  size_t n = (size_t)a->i[SWIGLU_E], inter = (size_t)a->i[SWIGLU_INTER], ldg = (size_t)a->i[SWIGLU_LDG], ldh = (size_t)a->i[SWIGLU_LDH];
+  int has_w = a->i[SWIGLU_HAS_W];
+  double limit = a->f[SWIGLU_LIMIT];
   for (size_t e = 0; e < n; e++) {
-    const float *gu = (const float *)a->buf[0] + e * ldg;
-    float *h = (float *)a->buf[2] + e * ldh;
-    double w = has_w ? ((const float *)a->buf[1])[e] : 1;
+    const float *gu = (const float *)a->buf[SWIGLU_GU] + e * ldg;
+    float *h = (float *)a->buf[SWIGLU_H] + e * ldh;
+    double w = has_w ? ((const float *)a->buf[SWIGLU_W])[e] : 1;
     for (size_t i = 0; i < inter; i++) {
       double g = gu[i], u = gu[inter + i];
       /* comparisons, and not fmin and fmax, which would turn a NaN into the limit */

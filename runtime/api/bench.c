@@ -54,8 +54,10 @@ static koine_status read_probe(koi_exec *x, double *out)
   for (int i = 0; i < 4 && !s; i++) {
     s = b->finish(x->dev);
     uint64_t start = koi_now_ns();
-    if (!s) s = koi_exec_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){KOI_WT_F32, 0},
-                              &(koi_args){.buf = {w, NULL, v, NULL, y}, .i = {1, k, 1, rows, 0, 1, 0, rows / 16, 0, 1, k, rows, 0}});
+    if (!s) s = koi_exec_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
+                              &(koi_args){.buf = {[MATVEC_W] = w, [MATVEC_X] = v, [MATVEC_Y] = y},
+                                          .i = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1,
+                                                [MATVEC_TILE1] = rows / 16, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
     if (!s) s = b->finish(x->dev);
     double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
     if (i && rate > best) best = rate; /* the first call may compile */

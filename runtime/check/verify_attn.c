@@ -132,8 +132,8 @@ static void whole_numbers(koi_verify_job *j, float *x, size_t n, size_t ih)
 
 static void make_index_round(koi_verify_job *j)
 {
-  size_t n = (size_t)j->v->i[0], ih = (size_t)j->v->c[0];
-  float *x = koi_verify_floats(j, 0, n * ih, 1);
+  size_t n = (size_t)j->v->i[INDEX_ROUND_N], ih = (size_t)j->v->c[INDEX_ROUND_IH];
+  float *x = koi_verify_floats(j, INDEX_ROUND_X, n * ih, 1);
   if (x) whole_numbers(j, x, n, ih);
 }
 
@@ -368,11 +368,13 @@ static const koi_verify_case attn_merge_cases[] = {
 static void make_attn_merge(koi_verify_job *j)
 {
   const int32_t *c = j->v->c;
-  size_t n_tokens = (size_t)j->v->i[0], n_splits = (size_t)j->v->i[1], dh = (size_t)c[0], rd = (size_t)c[1], n_heads = (size_t)c[2];
-  float *po = koi_verify_floats(j, 0, n_tokens * n_splits * n_heads * dh, 1), *ml = koi_verify_floats(j, 1, n_tokens * n_splits * n_heads * 2, 6);
-  koi_verify_typed(j, 2, c[3], n_heads, 0, 4);
-  float *cs = koi_verify_floats(j, 3, n_tokens * rd, 1);
-  koi_verify_out(j, 4, n_tokens * n_heads * dh * 4, KOI_VERIFY_F32);
+  size_t n_tokens = (size_t)j->v->i[ATTN_MERGE_T], n_splits = (size_t)j->v->i[ATTN_MERGE_N_SPLITS], dh = (size_t)c[ATTN_MERGE_DH],
+          rd = (size_t)c[ATTN_MERGE_RD], n_heads = (size_t)c[ATTN_MERGE_NH];
+  float *po = koi_verify_floats(j, ATTN_MERGE_PO, n_tokens * n_splits * n_heads * dh, 1),
+          *ml = koi_verify_floats(j, ATTN_MERGE_ML, n_tokens * n_splits * n_heads * 2, 6);
+  koi_verify_typed(j, ATTN_MERGE_SINK, c[ATTN_MERGE_ST], n_heads, 0, 4);
+  float *cs = koi_verify_floats(j, ATTN_MERGE_ROPE, n_tokens * rd, 1);
+  koi_verify_out(j, ATTN_MERGE_O, n_tokens * n_heads * dh * 4, KOI_VERIFY_F32);
   if (j->failed) return;
   for (size_t k = 0; k < n_tokens * rd; k += 2) {
     float angle = koi_verify_real(j, -3, 3);
@@ -386,7 +388,7 @@ static void make_attn_merge(koi_verify_job *j)
   }
 }
 
-static void attn_merge_bound(koi_verify_job *j) { koi_verify_bound_each(j, 4, 0, 1e-5f); } /* of means of values within +-1 */
+static void attn_merge_bound(koi_verify_job *j) { koi_verify_bound_each(j, ATTN_MERGE_O, 0, 1e-5f); } /* of means of values within +-1 */
 
 const koi_verify_op koi_verify_attn[] = {
   {&koi_op_kv_store, kv_store_cases, COUNT(kv_store_cases), make_kv_store, NULL, NULL},

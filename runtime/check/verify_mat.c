@@ -60,12 +60,13 @@ static void plain_row(koi_verify_job *j, const weight *w, uint8_t *codes, size_t
   }
 }
 
+/* Into the first buffers, which matvec, matmul and widen have alike. */
 static void weights(koi_verify_job *j, const weight *w)
 {
   size_t code_bytes = koi_layout_code_bytes(w->wt, w->k), scale_bytes = koi_layout_scale_bytes(w->wt, w->k);
   size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows);
-  uint8_t *codes = koi_verify_bytes(j, 0, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
-  uint8_t *scales = koi_verify_bytes(j, 1, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
+  uint8_t *codes = koi_verify_bytes(j, MATVEC_W, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
+  uint8_t *scales = koi_verify_bytes(j, MATVEC_S, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
   if (j->failed) return;
   for (size_t at = 0; at < w->n_units * n_tiles; at++) {
     size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
@@ -79,9 +80,9 @@ static void weights(koi_verify_job *j, const weight *w)
 /* Sums may differ by rounding; single weights not, but where the device has no subnormals. */
 static void product_bound(koi_verify_job *j)
 {
-  int y = j->op == &koi_op_matvec ? 4 : 5;
+  int y = j->op == &koi_op_matvec ? MATVEC_Y : MATMUL_Y;
   if (j->v->how & ONE_HOT) koi_verify_bound_each(j, y, 0, j->denormals ? 0 : 0x1p-126f);
-  else koi_verify_bound_linear(j, 0, j->v->c[0]);
+  else koi_verify_bound_linear(j, MATVEC_W, j->v->c[MATVEC_WT]);
 }
 
 /* ---- embed ---- */
@@ -99,11 +100,11 @@ static const koi_verify_case embed_cases[] = {
 static void make_embed(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  koi_verify_typed(j, 0, c[0], (size_t)(i[3] - i[2]) * (size_t)i[1], 0, 2);
-  int32_t *token = koi_verify_bytes(j, 1, (size_t)i[0] * 4, KOI_VERIFY_I32);
-  for (int32_t t = 0; token && t < i[0]; t++) token[t] = koi_verify_below(j, i[3] + 3);
-  if (token) token[0] = i[3] - 1;
-  koi_verify_out(j, 2, (size_t)(i[0] * i[1] * c[1]) * 4, KOI_VERIFY_F32);
+  koi_verify_typed(j, EMBED_TABLE, c[EMBED_WT], (size_t)(i[EMBED_ROW1] - i[EMBED_ROW0]) * (size_t)i[EMBED_D], 0, 2);
+  int32_t *token = koi_verify_bytes(j, EMBED_TOKEN, (size_t)i[EMBED_T] * 4, KOI_VERIFY_I32);
+  for (int32_t t = 0; token && t < i[EMBED_T]; t++) token[t] = koi_verify_below(j, i[EMBED_ROW1] + 3);
+  if (token) token[0] = i[EMBED_ROW1] - 1;
+  koi_verify_out(j, EMBED_X, (size_t)(i[EMBED_T] * i[EMBED_D] * c[EMBED_HC]) * 4, KOI_VERIFY_F32);
 }
 
 /* ---- pack ---- */
@@ -132,11 +133,11 @@ static void spread(koi_verify_job *j, int32_t *rows, int32_t n_places, int32_t n
 
 static void make_pack(koi_verify_job *j)
 {
-  const int32_t *i = j->v->i, nt = j->v->c[0];
-  koi_verify_floats(j, 0, (size_t)((i[5] + i[3] - 1) / i[3] * i[2]), 1);
-  int32_t *rows = i[4] ? koi_verify_bytes(j, 1, (size_t)(i[0] * nt) * 4, KOI_VERIFY_I32) : NULL;
-  if (rows) spread(j, rows, i[0] * nt, i[5]);
-  koi_verify_out(j, 2, (size_t)(i[0] * i[1] * nt) * 4, KOI_VERIFY_F32);
+  const int32_t *i = j->v->i, nt = j->v->c[PACK_NT];
+  koi_verify_floats(j, PACK_X, (size_t)((i[PACK_N_ROWS] + i[PACK_X_DIV] - 1) / i[PACK_X_DIV] * i[PACK_LDX]), 1);
+  int32_t *rows = i[PACK_HAS_ROWS] ? koi_verify_bytes(j, PACK_ROWS, (size_t)(i[PACK_N_PANELS] * nt) * 4, KOI_VERIFY_I32) : NULL;
+  if (rows) spread(j, rows, i[PACK_N_PANELS] * nt, i[PACK_N_ROWS]);
+  koi_verify_out(j, PACK_XP, (size_t)(i[PACK_N_PANELS] * i[PACK_K] * nt) * 4, KOI_VERIFY_F32);
 }
 
 /* ---- matvec ---- */
@@ -166,13 +167,14 @@ static const koi_verify_case matvec_cases[] = {
 static void make_matvec(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  size_t n_entries = (size_t)i[0], k = (size_t)i[1], ldx = (size_t)i[10];
-  weight w = {c[0], c[1], j->v->how & ONE_HOT, k, (size_t)i[3], (size_t)(i[5] - i[4]), (size_t)i[6], (size_t)i[7]};
+  size_t n_entries = (size_t)i[MATVEC_E], k = (size_t)i[MATVEC_K], ldx = (size_t)i[MATVEC_LDX];
+  weight w = {c[MATVEC_WT], c[MATVEC_CARE], j->v->how & ONE_HOT, k, (size_t)i[MATVEC_SUB_ROWS], (size_t)(i[MATVEC_UNIT1] - i[MATVEC_UNIT0]),
+              (size_t)i[MATVEC_TILE0], (size_t)i[MATVEC_TILE1]};
   weights(j, &w);
-  float *x = koi_verify_floats(j, 2, (n_entries + (size_t)i[9] - 1) / (size_t)i[9] * ldx, 1);
-  int32_t *ids = i[8] ? koi_verify_bytes(j, 3, n_entries * 4, KOI_VERIFY_I32) : NULL;
-  for (size_t e = 0; ids && e < n_entries; e++) ids[e] = koi_verify_below(j, i[5] + (i[4] ? 2 : 0));
-  koi_verify_out(j, 4, n_entries * (size_t)i[11] * 4, KOI_VERIFY_F32);
+  float *x = koi_verify_floats(j, MATVEC_X, (n_entries + (size_t)i[MATVEC_X_DIV] - 1) / (size_t)i[MATVEC_X_DIV] * ldx, 1);
+  int32_t *ids = i[MATVEC_HAS_IDS] ? koi_verify_bytes(j, MATVEC_IDS, n_entries * 4, KOI_VERIFY_I32) : NULL;
+  for (size_t e = 0; ids && e < n_entries; e++) ids[e] = koi_verify_below(j, i[MATVEC_UNIT1] + (i[MATVEC_UNIT0] ? 2 : 0));
+  koi_verify_out(j, MATVEC_Y, n_entries * (size_t)i[MATVEC_LDY] * 4, KOI_VERIFY_F32);
   if (j->failed || !(j->v->how & ONE_HOT)) return;
   for (size_t e = 0; e < n_entries; e++)
     for (size_t d = 0; d < k; d++) x[e * ldx + d] = e == d;
@@ -206,11 +208,11 @@ static const koi_verify_case matmul_cases[] = {
 /* Columns that no row stands for hold NaN: they must not reach the others. */
 static void panel_columns(koi_verify_job *j, float *xp, const int32_t *rows)
 {
-  const int32_t *i = j->v->i, nt = j->v->c[2];
-  size_t k = (size_t)i[1];
-  for (int32_t at = 0; at < i[0] * nt; at++) {
+  const int32_t *i = j->v->i, nt = j->v->c[MATMUL_NT];
+  size_t k = (size_t)i[MATMUL_K];
+  for (int32_t at = 0; at < i[MATMUL_N_PANELS] * nt; at++) {
     float *x = xp + (size_t)(at / nt) * k * (size_t)nt + at % nt;
-    bool skipped = rows ? rows[at] < 0 : at >= i[9];
+    bool skipped = rows ? rows[at] < 0 : at >= i[MATMUL_N_ROWS];
     for (size_t d = 0; d < k; d++) {
       if (skipped) x[d * (size_t)nt] = NAN;
       else if (j->v->how & ONE_HOT) x[d * (size_t)nt] = (size_t)at == d;
@@ -220,18 +222,19 @@ static void panel_columns(koi_verify_job *j, float *xp, const int32_t *rows)
 
 static void make_matmul(koi_verify_job *j)
 {
-  const int32_t *i = j->v->i, *c = j->v->c, nt = c[2], n_panels = i[0];
-  weight w = {c[0], c[1], j->v->how & ONE_HOT, (size_t)i[1], (size_t)i[3], (size_t)(i[5] - i[4]), (size_t)i[6], (size_t)i[7]};
+  const int32_t *i = j->v->i, *c = j->v->c, nt = c[MATMUL_NT], n_panels = i[MATMUL_N_PANELS];
+  weight w = {c[MATMUL_WT], c[MATMUL_CARE], j->v->how & ONE_HOT, (size_t)i[MATMUL_K], (size_t)i[MATMUL_SUB_ROWS],
+              (size_t)(i[MATMUL_UNIT1] - i[MATMUL_UNIT0]), (size_t)i[MATMUL_TILE0], (size_t)i[MATMUL_TILE1]};
   weights(j, &w);
-  float *xp = koi_verify_floats(j, 2, (size_t)(n_panels * i[1] * nt), 1);
-  int32_t *unit = i[8] ? koi_verify_bytes(j, 3, (size_t)n_panels * 4, KOI_VERIFY_I32) : NULL;
-  int32_t *rows = i[8] ? koi_verify_bytes(j, 4, (size_t)(n_panels * nt) * 4, KOI_VERIFY_I32) : NULL;
-  koi_verify_out(j, 5, (size_t)(i[9] * i[10]) * 4, KOI_VERIFY_F32);
+  float *xp = koi_verify_floats(j, MATMUL_XP, (size_t)(n_panels * i[MATMUL_K] * nt), 1);
+  int32_t *unit = i[MATMUL_HAS_ROWS] ? koi_verify_bytes(j, MATMUL_UNIT, (size_t)n_panels * 4, KOI_VERIFY_I32) : NULL;
+  int32_t *rows = i[MATMUL_HAS_ROWS] ? koi_verify_bytes(j, MATMUL_ROWS, (size_t)(n_panels * nt) * 4, KOI_VERIFY_I32) : NULL;
+  koi_verify_out(j, MATMUL_Y, (size_t)(i[MATMUL_N_ROWS] * i[MATMUL_LDY]) * 4, KOI_VERIFY_F32);
   if (j->failed) return;
-  if (i[8]) {
-    spread(j, rows, n_panels * nt, i[9]);
-    for (int32_t p = 0; p < n_panels; p++) unit[p] = koi_verify_below(j, i[5] + 3) - 1;
-    unit[n_panels - 1] = -1, unit[0] = i[4];
+  if (i[MATMUL_HAS_ROWS]) {
+    spread(j, rows, n_panels * nt, i[MATMUL_N_ROWS]);
+    for (int32_t p = 0; p < n_panels; p++) unit[p] = koi_verify_below(j, i[MATMUL_UNIT1] + 3) - 1;
+    unit[n_panels - 1] = -1, unit[0] = i[MATMUL_UNIT0];
     for (int32_t at = 0; at < n_panels * nt; at++)
       if (unit[at / nt] < 0) rows[at] = -1;
   }
@@ -256,12 +259,13 @@ static const koi_verify_case widen_cases[] = {
 static void make_widen(koi_verify_job *j)
 {
   const int32_t *i = j->v->i;
-  weight w = {j->v->c[0], j->v->c[1], 1, (size_t)i[0], (size_t)i[1], 1, (size_t)i[2], koi_tiles((uint64_t)i[4])};
+  weight w = {j->v->c[WIDEN_WT], j->v->c[WIDEN_CARE], 1, (size_t)i[WIDEN_K], (size_t)i[WIDEN_ROWS], 1, (size_t)i[WIDEN_TILE0],
+              koi_tiles((uint64_t)i[WIDEN_ROW1])};
   weights(j, &w);
-  koi_verify_out(j, 2, (size_t)((i[4] - i[3]) * i[0]) * 4, KOI_VERIFY_F32);
+  koi_verify_out(j, WIDEN_Y, (size_t)((i[WIDEN_ROW1] - i[WIDEN_ROW0]) * i[WIDEN_K]) * 4, KOI_VERIFY_F32);
 }
 
-static void widen_bound(koi_verify_job *j) { koi_verify_bound_each(j, 2, 0, j->denormals ? 0 : 0x1p-126f); }
+static void widen_bound(koi_verify_job *j) { koi_verify_bound_each(j, WIDEN_Y, 0, j->denormals ? 0 : 0x1p-126f); }
 
 const koi_verify_op koi_verify_mat[] = {
   {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL},

@@ -9,7 +9,7 @@ enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16 };
 enum { LARGE = 1 }; /* streams near 1e6, as in the real model */
 
 static const koi_verify_case hc_pre_cases[] = {
-  /* HC, ITERS, HEAD, NT_ | T, D | rms_eps, hc_eps */
+  /* HC, ITERS, HEAD, NORM_WT | T, D | rms_eps, hc_eps */
   {"one token", {4, 20, 0, BF16}, {1, 128}, {1e-6f, 1e-6f}, 0},
   {"tokens, odd width", {4, 20, 0, BF16}, {5, 100}, {1e-6f, 1e-6f}, 0},
   {"large streams", {4, 20, 0, BF16}, {3, 259}, {1e-6f, 1e-6f}, LARGE},
@@ -26,23 +26,23 @@ static const koi_verify_case hc_pre_cases[] = {
 static void make_hc_pre(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  size_t n_tokens = (size_t)i[0], dim = (size_t)i[1], hc = (size_t)c[0], n_mix = c[2] ? hc : (2 + hc) * hc;
+  size_t n_tokens = (size_t)i[HC_PRE_T], dim = (size_t)i[HC_PRE_D], hc = (size_t)c[HC_PRE_HC], n_mix = c[HC_PRE_HEAD] ? hc : (2 + hc) * hc;
   float size = j->v->how & LARGE ? 1e6f : 1;
-  koi_verify_floats(j, 0, n_tokens * n_mix, 2 * size); /* scaled by 1 / rms of streams of this size: within +-4 */
-  koi_verify_floats(j, 1, n_tokens * hc * dim, size);
-  koi_verify_floats(j, 2, c[2] ? 1 : 3, 1.5f);
-  koi_verify_floats(j, 3, n_mix, 1);
-  koi_verify_typed(j, 4, c[3], dim, 1, 0.5f);
-  koi_verify_out(j, 5, n_tokens * dim * 4, KOI_VERIFY_F32);
-  koi_verify_out(j, 6, n_tokens * hc * 4, KOI_VERIFY_F32);
-  koi_verify_out(j, 7, n_tokens * hc * hc * 4, KOI_VERIFY_F32);
+  koi_verify_floats(j, HC_PRE_M, n_tokens * n_mix, 2 * size); /* scaled by 1 / rms of streams of this size: within +-4 */
+  koi_verify_floats(j, HC_PRE_X, n_tokens * hc * dim, size);
+  koi_verify_floats(j, HC_PRE_SCALE, c[HC_PRE_HEAD] ? 1 : 3, 1.5f);
+  koi_verify_floats(j, HC_PRE_BASE, n_mix, 1);
+  koi_verify_typed(j, HC_PRE_NORM, c[HC_PRE_NORM_WT], dim, 1, 0.5f);
+  koi_verify_out(j, HC_PRE_Y, n_tokens * dim * 4, KOI_VERIFY_F32);
+  koi_verify_out(j, HC_PRE_POST, n_tokens * hc * 4, KOI_VERIFY_F32);
+  koi_verify_out(j, HC_PRE_COMB, n_tokens * hc * hc * 4, KOI_VERIFY_F32);
 }
 
 static void hc_pre_bound(koi_verify_job *j)
 {
-  koi_verify_bound_rows(j, 5, (size_t)j->v->i[1], 1e-5f);
-  koi_verify_bound_each(j, 6, 0, 1e-5f);
-  koi_verify_bound_each(j, 7, 0, 1e-5f);
+  koi_verify_bound_rows(j, HC_PRE_Y, (size_t)j->v->i[HC_PRE_D], 1e-5f);
+  koi_verify_bound_each(j, HC_PRE_POST, 0, 1e-5f);
+  koi_verify_bound_each(j, HC_PRE_COMB, 0, 1e-5f);
 }
 
 /* ---- hc_post ---- */
@@ -61,12 +61,12 @@ static const koi_verify_case hc_post_cases[] = {
 static void make_hc_post(koi_verify_job *j)
 {
   const int32_t *i = j->v->i;
-  size_t n_tokens = (size_t)i[0], dim = (size_t)i[1], hc = (size_t)j->v->c[0];
-  koi_verify_floats(j, 0, n_tokens * hc * dim, 3);
-  koi_verify_floats(j, 1, n_tokens * dim, 1);
-  koi_verify_floats(j, 2, n_tokens * hc, 2);
-  koi_verify_floats(j, 3, n_tokens * hc * hc, 1);
-  if (i[2]) koi_verify_floats(j, 4, n_tokens * (size_t)i[2] * dim, 1);
+  size_t n_tokens = (size_t)i[HC_POST_T], dim = (size_t)i[HC_POST_D], hc = (size_t)j->v->c[HC_POST_HC];
+  koi_verify_floats(j, HC_POST_X, n_tokens * hc * dim, 3);
+  koi_verify_floats(j, HC_POST_O, n_tokens * dim, 1);
+  koi_verify_floats(j, HC_POST_POST, n_tokens * hc, 2);
+  koi_verify_floats(j, HC_POST_COMB, n_tokens * hc * hc, 1);
+  if (i[HC_POST_N_PARTS]) koi_verify_floats(j, HC_POST_PARTS, n_tokens * (size_t)i[HC_POST_N_PARTS] * dim, 1);
 }
 
 static void hc_post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, -1, 0); }
@@ -75,7 +75,7 @@ static void hc_post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, -1, 0)
 enum { IN_PLACE = 1 };
 
 static const koi_verify_case norm_rope_cases[] = {
-  /* NORM, NT_ | n, dim, rd, rows_per_pos, ldx, ldy | eps */
+  /* NORM, NORM_WT | n, dim, rd, rows_per_pos, ldx, ldy | eps */
   {"rope alone", {0, F32}, {6, 64, 32, 2, 64, 64}, {1e-6f}, 0},
   {"rope alone, in place, one pair", {0, F32}, {5, 33, 2, 1, 40, 40}, {1e-6f}, IN_PLACE},
   {"copy", {0, F32}, {3, 20, 0, 1, 21, 25}, {1e-6f}, 0},
@@ -94,21 +94,23 @@ static const koi_verify_case norm_rope_cases[] = {
 static void make_norm_rope(koi_verify_job *j)
 {
   const int32_t *i = j->v->i;
-  size_t n = (size_t)i[0], dim = (size_t)i[1], rd = (size_t)i[2], n_pos = (n + (size_t)i[3] - 1) / (size_t)i[3];
-  koi_verify_floats(j, 0, n * (size_t)i[4], 3);
-  if (j->v->c[0] == 2) koi_verify_typed(j, 1, j->v->c[1], dim, 1, 0.5f);
-  float *cs = rd ? koi_verify_floats(j, 2, n_pos * rd, 1) : NULL;
+  size_t n = (size_t)i[NORM_ROPE_N], dim = (size_t)i[NORM_ROPE_DIM], rd = (size_t)i[NORM_ROPE_RD],
+          n_pos = (n + (size_t)i[NORM_ROPE_ROWS_PER_POS] - 1) / (size_t)i[NORM_ROPE_ROWS_PER_POS];
+  koi_verify_floats(j, NORM_ROPE_X, n * (size_t)i[NORM_ROPE_LDX], 3);
+  if (j->v->c[NORM_ROPE_C_NORM] == 2) koi_verify_typed(j, NORM_ROPE_NORM, j->v->c[NORM_ROPE_NORM_WT], dim, 1, 0.5f);
+  float *cs = rd ? koi_verify_floats(j, NORM_ROPE_ROPE, n_pos * rd, 1) : NULL;
   for (size_t k = 0; cs && k < n_pos * rd; k += 2) {
     float angle = koi_verify_real(j, -3, 3);
     cs[k] = cosf(angle), cs[k + 1] = sinf(angle);
   }
-  if (j->v->how & IN_PLACE) j->slot[3].same_as = 0;
-  else koi_verify_out(j, 3, n * (size_t)i[5] * 4, KOI_VERIFY_F32);
+  if (j->v->how & IN_PLACE) j->slot[NORM_ROPE_Y].same_as = NORM_ROPE_X;
+  else koi_verify_out(j, NORM_ROPE_Y, n * (size_t)i[NORM_ROPE_LDY] * 4, KOI_VERIFY_F32);
 }
 
 static void norm_rope_bound(koi_verify_job *j)
 {
-  if (j->v->c[0] || j->v->i[2]) koi_verify_bound_rows(j, j->v->how & IN_PLACE ? 0 : 3, (size_t)j->v->i[5], 4e-6f);
+  if (j->v->c[NORM_ROPE_C_NORM] || j->v->i[NORM_ROPE_RD]) koi_verify_bound_rows(j, j->v->how & IN_PLACE ? NORM_ROPE_X : NORM_ROPE_Y,
+      (size_t)j->v->i[NORM_ROPE_LDY], 4e-6f);
 }
 
 /* ---- route ---- */
@@ -143,11 +145,11 @@ static double score(int kind, double z)
 /* Draws anew what lies so close to another expert that rounding decides; equal ones stay: there the order does. */
 static void part(koi_verify_job *j, float *z, size_t n)
 {
-  int kind = j->v->c[0];
-  const void *bias = j->slot[1].in;
+  int kind = j->v->c[ROUTE_SCORE];
+  const void *bias = j->slot[ROUTE_BIAS].in;
   for (size_t a = 1; a < n; a++)
     for (size_t b = 0; b < a; b++) {
-      float bias_a = koi_ref_load(bias, j->v->c[2], a), bias_b = koi_ref_load(bias, j->v->c[2], b);
+      float bias_a = koi_ref_load(bias, j->v->c[ROUTE_BT], a), bias_b = koi_ref_load(bias, j->v->c[ROUTE_BT], b);
       if (z[a] == z[b] && bias_a == bias_b) continue;
       if (fabs(score(kind, z[a]) + bias_a - score(kind, z[b]) - bias_b) >= 3e-6) continue;
       z[a] = koi_verify_real(j, -4, 4);
@@ -158,7 +160,8 @@ static void part(koi_verify_job *j, float *z, size_t n)
 static void make_tables(koi_verify_job *j, size_t n_tokens, size_t n_experts, size_t n_used)
 {
   enum { VOCAB = 29 };
-  int32_t *tokens = koi_verify_bytes(j, 2, n_tokens * 4, KOI_VERIFY_I32), *table = koi_verify_bytes(j, 3, VOCAB * n_used * 4, KOI_VERIFY_I32);
+  int32_t *tokens = koi_verify_bytes(j, ROUTE_TOKENS, n_tokens * 4, KOI_VERIFY_I32),
+          *table = koi_verify_bytes(j, ROUTE_TID2EID, VOCAB * n_used * 4, KOI_VERIFY_I32);
   if (j->failed) return;
   for (size_t t = 0; t < n_tokens; t++) tokens[t] = koi_verify_below(j, VOCAB);
   for (int32_t v = 0; v < VOCAB; v++) /* neighbours from a random one on, so that they differ */
@@ -168,29 +171,29 @@ static void make_tables(koi_verify_job *j, size_t n_tokens, size_t n_experts, si
 static void make_route(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  size_t n_tokens = (size_t)i[0], n_experts = (size_t)i[1], n_used = (size_t)i[2], ld = (size_t)i[3];
-  float *z = koi_verify_floats(j, 0, n_tokens * ld, j->v->how & WILD ? 200 : 4);
-  if (!c[1]) koi_verify_typed(j, 1, c[2], n_experts, 0, 0.5f);
+  size_t n_tokens = (size_t)i[ROUTE_T], n_experts = (size_t)i[ROUTE_N_EXPERTS], n_used = (size_t)i[ROUTE_N_USED], ld = (size_t)i[ROUTE_LD];
+  float *z = koi_verify_floats(j, ROUTE_LOGITS, n_tokens * ld, j->v->how & WILD ? 200 : 4);
+  if (!c[ROUTE_HASH]) koi_verify_typed(j, ROUTE_BIAS, c[ROUTE_BT], n_experts, 0, 0.5f);
   else make_tables(j, n_tokens, n_experts, n_used);
-  koi_verify_out(j, 4, n_tokens * n_used * 4, KOI_VERIFY_I32);
-  koi_verify_out(j, 5, n_tokens * n_used * 4, KOI_VERIFY_F32);
+  koi_verify_out(j, ROUTE_IDS, n_tokens * n_used * 4, KOI_VERIFY_I32);
+  koi_verify_out(j, ROUTE_W, n_tokens * n_used * 4, KOI_VERIFY_F32);
   if (j->failed) return;
   for (size_t t = 0; t < n_tokens; t++) {
     if (j->v->how & TIES)
       for (size_t e = 0; e < n_experts; e++) {
         size_t twin = (size_t)koi_verify_below(j, 5);
-        if (c[2] == F32) ((float *)j->slot[1].in)[e] = 0.125f;
-        else ((uint16_t *)j->slot[1].in)[e] = 0x3e00;
+        if (c[ROUTE_BT] == F32) ((float *)j->slot[ROUTE_BIAS].in)[e] = 0.125f;
+        else ((uint16_t *)j->slot[ROUTE_BIAS].in)[e] = 0x3e00;
         z[t * ld + e] = (float)twin * 0.75f - 1.5f;
       }
-    else if ((j->v->how & WILD) && c[0] == 2) /* where all chosen sigmoids vanish there is nothing to compare */
-      z[t * ld + (size_t)((const int32_t *)j->slot[3].in)[(size_t)((const int32_t *)j->slot[2].in)[t] * n_used]] = 200;
-    if (!c[1]) part(j, z + t * ld, n_experts);
+    else if ((j->v->how & WILD) && c[ROUTE_SCORE] == 2) /* where all chosen sigmoids vanish there is nothing to compare */
+      z[t * ld + (size_t)((const int32_t *)j->slot[ROUTE_TID2EID].in)[(size_t)((const int32_t *)j->slot[ROUTE_TOKENS].in)[t] * n_used]] = 200;
+    if (!c[ROUTE_HASH]) part(j, z + t * ld, n_experts);
   }
 }
 
 /* Weights below 1e-12 of their sum may vanish. */
-static void route_bound(koi_verify_job *j) { koi_verify_bound_each(j, 5, 1e-5f, 1e-12f); }
+static void route_bound(koi_verify_job *j) { koi_verify_bound_each(j, ROUTE_W, 1e-5f, 1e-12f); }
 
 /* ---- group ---- */
 enum { SKEWED = 1, NOBODY = 2 };
@@ -212,14 +215,14 @@ static const koi_verify_case group_cases[] = {
 static void make_group(koi_verify_job *j)
 {
   const int32_t *i = j->v->i;
-  int32_t *ids = koi_verify_bytes(j, 0, (size_t)i[0] * 4, KOI_VERIFY_I32);
-  for (int32_t e = 0; ids && e < i[0]; e++) {
-    ids[e] = koi_verify_below(j, i[1] + 2) - 1;
+  int32_t *ids = koi_verify_bytes(j, GROUP_IDS, (size_t)i[GROUP_E] * 4, KOI_VERIFY_I32);
+  for (int32_t e = 0; ids && e < i[GROUP_E]; e++) {
+    ids[e] = koi_verify_below(j, i[GROUP_N_UNITS] + 2) - 1;
     if ((j->v->how & SKEWED) && koi_verify_below(j, 3)) ids[e] = 2;
-    if (j->v->how & NOBODY) ids[e] = e & 1 ? -1 : i[1];
+    if (j->v->how & NOBODY) ids[e] = e & 1 ? -1 : i[GROUP_N_UNITS];
   }
-  koi_verify_out(j, 1, (size_t)(i[2] * j->v->c[0]) * 4, KOI_VERIFY_I32);
-  koi_verify_out(j, 2, (size_t)i[2] * 4, KOI_VERIFY_I32);
+  koi_verify_out(j, GROUP_ROWS, (size_t)(i[GROUP_N_PANELS] * j->v->c[GROUP_NT]) * 4, KOI_VERIFY_I32);
+  koi_verify_out(j, GROUP_UNIT, (size_t)i[GROUP_N_PANELS] * 4, KOI_VERIFY_I32);
 }
 
 /* ---- swiglu ---- */
@@ -237,14 +240,14 @@ static const koi_verify_case swiglu_cases[] = {
 static void make_swiglu(koi_verify_job *j)
 {
   const int32_t *i = j->v->i;
-  float *gu = koi_verify_floats(j, 0, (size_t)(i[0] * i[2]), 20);
-  for (size_t k = 0; gu && k < (size_t)(i[0] * i[2]); k++)
+  float *gu = koi_verify_floats(j, SWIGLU_GU, (size_t)(i[SWIGLU_E] * i[SWIGLU_LDG]), 20);
+  for (size_t k = 0; gu && k < (size_t)(i[SWIGLU_E] * i[SWIGLU_LDG]); k++)
     if (koi_verify_below(j, 16) == 0) gu[k] *= 8; /* beyond where exp overflows */
-  if (i[4]) koi_verify_floats(j, 1, (size_t)i[0], 2);
-  koi_verify_out(j, 2, (size_t)(i[0] * i[3]) * 4, KOI_VERIFY_F32);
+  if (i[SWIGLU_HAS_W]) koi_verify_floats(j, SWIGLU_W, (size_t)i[SWIGLU_E], 2);
+  koi_verify_out(j, SWIGLU_H, (size_t)(i[SWIGLU_E] * i[SWIGLU_LDH]) * 4, KOI_VERIFY_F32);
 }
 
-static void swiglu_bound(koi_verify_job *j) { koi_verify_bound_each(j, 2, 1e-5f, 1e-30f); }
+static void swiglu_bound(koi_verify_job *j) { koi_verify_bound_each(j, SWIGLU_H, 1e-5f, 1e-30f); }
 
 const koi_verify_op koi_verify_rows[] = {
   {&koi_op_hc_pre, hc_pre_cases, COUNT(hc_pre_cases), make_hc_pre, hc_pre_bound, NULL},

@@ -24,7 +24,7 @@ void koi_backend_target(const koi_device *d, koi_target *t)
 
 /* What constants usually are: only to ask whether an op fits a device at all. */
 static const struct { const char *name; int32_t value; } usual[] = {
-  {"WT", KOI_WT_FP4}, {"CARE", 1}, {"NT", 8}, {"HC", 4}, {"ITERS", 20}, {"NT_", KOI_WT_BF16}, {"NORM", 2}, {"DH", 512}, {"RD", 64},
+  {"WT", KOI_WT_FP4}, {"CARE", 1}, {"NT", 8}, {"HC", 4}, {"ITERS", 20}, {"NORM_WT", KOI_WT_BF16}, {"NORM", 2}, {"DH", 512}, {"RD", 64},
   {"AT", KOI_WT_BF16}, {"IH", 128}, {"NH", 64}, {"H", 64}, {"SEL", 2}};
 
 bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)
@@ -70,21 +70,20 @@ static size_t first_use(const koi_args *a, size_t i)
   return j;
 }
 
-static koine_status fetch(koi_device *d, const koi_args *a, size_t n, koi_ref_args *r)
+/* copy: [n] whole buffers, one for each that is mentioned, at its first mention. */
+static koine_status fetch(koi_device *d, const koi_args *a, size_t n, uint8_t **copy, koi_ref_args *r)
 {
   for (size_t i = 0; i < n; i++) {
     koi_buf *b = a->buf[i];
     if (!b) continue;
     size_t j = first_use(a, i);
-    r->bytes[i] = b->bytes;
-    if (j < i) {
-      r->buf[i] = r->buf[j];
-      continue;
+    if (j == i) {
+      copy[i] = koi_alloc(b->bytes ? b->bytes : 1, 1);
+      if (!copy[i]) return KOINE_ERR_MEMORY;
+      koine_status s = d->backend->read(d, b, 0, b->bytes, copy[i]);
+      if (s) return s;
     }
-    r->buf[i] = koi_alloc(b->bytes ? b->bytes : 1, 1);
-    if (!r->buf[i]) return KOINE_ERR_MEMORY;
-    koine_status s = d->backend->read(d, b, 0, b->bytes, r->buf[i]);
-    if (s) return s;
+    r->buf[i] = copy[j] + a->at[i], r->bytes[i] = b->bytes - a->at[i];
   }
   return KOINE_OK;
 }
@@ -93,7 +92,7 @@ static koine_status put_back(koi_device *d, const koi_op *op, const koi_args *a,
 {
   for (size_t i = 0; i < n; i++) {
     if (!a->buf[i] || !(op->bufs[i].access & KOI_OUT)) continue;
-    koine_status s = d->backend->write(d, a->buf[i], 0, r->bytes[i], r->buf[i]);
+    koine_status s = d->backend->write(d, a->buf[i], a->at[i], r->bytes[i], r->buf[i]);
     if (s) return s;
   }
   return KOINE_OK;
@@ -102,13 +101,13 @@ static koine_status put_back(koi_device *d, const koi_op *op, const koi_args *a,
 koine_status koi_backend_fallback(koi_device *d, const koi_op *op, const int32_t *c, const koi_args *a)
 {
   koi_ref_args r = {.i = a->i, .f = a->f, .c = c};
+  uint8_t *copy[KOI_MAX_BUFS] = {0};
   size_t n = koi_op_n_bufs(op);
-  koine_status s = fetch(d, a, n, &r);
+  koine_status s = fetch(d, a, n, copy, &r);
   if (!s) {
     op->ref(&r);
     s = put_back(d, op, a, n, &r);
   }
-  for (size_t i = 0; i < n; i++)
-    if (a->buf[i] && first_use(a, i) == i) koi_free(r.buf[i]);
+  for (size_t i = 0; i < n; i++) koi_free(copy[i]);
   return s ? koi_error_prefix(s, "op %s on the host for %s", op->name, d->endpoint->id) : KOINE_OK;
 }

@@ -142,7 +142,7 @@ static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a)
   (void)d;
   koi_ref_args r = {.i = a->i, .f = a->f, .c = k->c};
   for (size_t i = 0; i < KOI_MAX_BUFS; i++)
-    if (a->buf[i]) r.buf[i] = ((memory *)a->buf[i])->bytes, r.bytes[i] = a->buf[i]->bytes;
+    if (a->buf[i]) r.buf[i] = ((memory *)a->buf[i])->bytes + a->at[i], r.bytes[i] = a->buf[i]->bytes - a->at[i];
   k->op->ref(&r);
   return KOINE_OK;
 }

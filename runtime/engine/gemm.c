@@ -38,9 +38,10 @@ static koine_status product_part(koi_exec *x, const koi_mat *m, const koi_mat_pa
     if (tiles > p->tile1 - tile) tiles = p->tile1 - tile;
     if (tiles > most) tiles = most;
     int32_t rows = tiles * KOI_TILE < m->sub_rows - row ? tiles * KOI_TILE : m->sub_rows - row;
-    koine_status s = koi_exec_call(x, &koi_op_widen, (const int32_t[KOI_MAX_CONSTS]){m->wt, m->care},
-                                   &(koi_args){.buf = {p->codes, p->scales, x->wide},
-                                               .i = {m->k, m->n_sub * sub_tiles * KOI_TILE, p->tile0, tile * KOI_TILE, tile * KOI_TILE + rows}});
+    koine_status s = koi_exec_call(x, &koi_op_widen, (const int32_t[KOI_MAX_CONSTS]){[WIDEN_WT] = m->wt, [WIDEN_CARE] = m->care},
+                                   &(koi_args){.buf = {[WIDEN_W] = p->codes, [WIDEN_S] = p->scales, [WIDEN_Y] = x->wide},
+                                               .i = {[WIDEN_K] = m->k, [WIDEN_ROWS] = m->n_sub * sub_tiles * KOI_TILE, [WIDEN_TILE0] = p->tile0,
+                                                     [WIDEN_ROW0] = tile * KOI_TILE, [WIDEN_ROW1] = tile * KOI_TILE + rows}});
     if (!s) s = koi_exec_gemm(x, &(koi_args){.buf = {in, x->wide, y}, .i = {n, rows, m->k, ldx, tile / sub_tiles * m->sub_rows + row, ldy}});
     if (s) return s;
   }

@@ -205,13 +205,14 @@ static void attention(const attn_case *q, char **over)
   a.buf[8] = buffer((size_t)q->t * (size_t)q->splits * HEADS * DH * 4, NULL);
   a.buf[9] = buffer((size_t)q->t * (size_t)q->splits * HEADS * 8, NULL);
   measure(q->name, &koi_op_attn, c, &a, over, 0, NULL);
-  int32_t mc[] = {DH, RD, HEADS, KOI_WT_F32};
-  koi_args m = {.buf = {a.buf[8], a.buf[9], random_floats(HEADS, 0), random_floats((size_t)q->t * RD, 0), buffer((size_t)q->t * HEADS * DH * 4, NULL)},
-                .i = {q->t, q->splits}};
+  int32_t mc[KOI_MAX_CONSTS] = {[ATTN_MERGE_DH] = DH, [ATTN_MERGE_RD] = RD, [ATTN_MERGE_NH] = HEADS, [ATTN_MERGE_ST] = KOI_WT_F32};
+  koi_args m = {.buf = {[ATTN_MERGE_PO] = a.buf[8], [ATTN_MERGE_ML] = a.buf[9], [ATTN_MERGE_SINK] = random_floats(HEADS, 0),
+                        [ATTN_MERGE_ROPE] = random_floats((size_t)q->t * RD, 0), [ATTN_MERGE_O] = buffer((size_t)q->t * HEADS * DH * 4, NULL)},
+                .i = {[ATTN_MERGE_T] = q->t, [ATTN_MERGE_N_SPLITS] = q->splits}};
   char name[64];
   snprintf(name, sizeof name, "  merge of %d", q->splits);
   measure(name, &koi_op_attn_merge, mc, &m, NULL, 1, NULL);
-  m.buf[0] = m.buf[1] = NULL;
+  m.buf[ATTN_MERGE_PO] = m.buf[ATTN_MERGE_ML] = NULL;
   release(&m);
   release(&a);
 }

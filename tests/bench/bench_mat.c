@@ -200,7 +200,7 @@ static void run_calls(void *user)
 {
   call *c = user;
   for (int32_t i = 0; i < c->n; i++) {
-    if (c->ids) c->a.buf[3] = c->ids[i];
+    if (c->ids) c->a.buf[MATVEC_IDS] = c->ids[i];
     check(be->launch(dev, c->k, &c->a));
   }
   check(be->finish(dev));
@@ -210,7 +210,7 @@ static void gemv(const bench_case *q, char **over)
 {
   uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
            scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
-  int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[] = {q->wt, 0}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
+  int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[KOI_MAX_CONSTS] = {[MATVEC_WT] = q->wt}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
   koi_buf *w = buffer((size_t)units * code, q->wt), *s = scale ? buffer((size_t)units * scale, -1) : NULL, *x = numbers((size_t)q->k, 1),
           *y = numbers((size_t)ldy * (size_t)q->entries, 0);
   koi_buf **ids = malloc(sizeof *ids * (size_t)calls);
@@ -223,7 +223,10 @@ static void gemv(const bench_case *q, char **over)
   koi_kernel *k;
   parameters(&koi_op_matvec, c, p, over);
   check(be->build(dev, &koi_op_matvec, c, p, &k));
-  call all_calls = {k, {.buf = {w, s, x, NULL, y}, .i = {q->entries, q->k, q->n_sub, q->sub_rows, 0, units, 0, (int32_t)tiles, 1, q->entries, q->k, ldy, 0}}, ids, calls};
+  koi_args a = {.buf = {[MATVEC_W] = w, [MATVEC_S] = s, [MATVEC_X] = x, [MATVEC_Y] = y},
+                .i = {[MATVEC_E] = q->entries, [MATVEC_K] = q->k, [MATVEC_N_SUB] = q->n_sub, [MATVEC_SUB_ROWS] = q->sub_rows, [MATVEC_UNIT1] = units,
+                      [MATVEC_TILE1] = (int32_t)tiles, [MATVEC_HAS_IDS] = 1, [MATVEC_X_DIV] = q->entries, [MATVEC_LDX] = q->k, [MATVEC_LDY] = ldy}};
+  call all_calls = {k, a, ids, calls};
   best b;
   measure(run_calls, &all_calls, &b);
   report(q->name, "GB/s", (double)calls * q->entries * (double)(code + scale), b.work, COLD_BYTES, b.read);
@@ -257,11 +260,14 @@ static void gemm(const bench_case *q, char **over)
   check(be->write(dev, ub, 0, sizeof *unit * (size_t)panels, unit));
   check(be->alloc(dev, sizeof *rows * (size_t)panels * (size_t)nt, &rb));
   check(be->write(dev, rb, 0, sizeof *rows * (size_t)panels * (size_t)nt, rows));
-  int32_t c[] = {q->wt, 0, nt}, p[KOI_MAX_PARAMS];
+  int32_t c[KOI_MAX_CONSTS] = {[MATMUL_WT] = q->wt, [MATMUL_NT] = nt}, p[KOI_MAX_PARAMS];
   koi_kernel *k;
   parameters(&koi_op_matmul, c, p, over);
   check(be->build(dev, &koi_op_matmul, c, p, &k));
-  call one = {k, {.buf = {w, s, x, ub, rb, y}, .i = {panels, q->k, q->n_sub, q->sub_rows, 0, q->units, 0, (int32_t)tiles, q->used > 0, entries, ldy, 0}}, NULL, 1};
+  koi_args a = {.buf = {[MATMUL_W] = w, [MATMUL_S] = s, [MATMUL_XP] = x, [MATMUL_UNIT] = ub, [MATMUL_ROWS] = rb, [MATMUL_Y] = y},
+                .i = {[MATMUL_N_PANELS] = panels, [MATMUL_K] = q->k, [MATMUL_N_SUB] = q->n_sub, [MATMUL_SUB_ROWS] = q->sub_rows, [MATMUL_UNIT1] = q->units,
+                      [MATMUL_TILE1] = (int32_t)tiles, [MATMUL_HAS_ROWS] = q->used > 0, [MATMUL_N_ROWS] = entries, [MATMUL_LDY] = ldy}};
+  call one = {k, a, NULL, 1};
   best b;
   measure(run_calls, &one, &b);
   report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2, b.fma);

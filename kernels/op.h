@@ -1,0 +1,84 @@
+/* What an op is: one record an op, for the runtime, the tuner, the tests and the C reference alike. The ops themselves: ops.h.
+ *
+ * An op is called with buffers, ints and floats (koi_args) and was built with constants (`consts`, part of the meaning: types and
+ * sizes that the compiler should see) and parameters (`params`, no part of the meaning: how the kernel is cut). A kernel's arguments
+ * are its buffers, then its ints, then its floats, in the descriptor's order; consts and params reach it as -D NAME=value.
+ * All activations are float, row-major. Unused buffers are NULL in koi_args (the backend passes a dummy).
+ *
+ * Weight matrices lie on the device in tiles of 16 rows (kernels/layout.h). */
+#ifndef KOI_OP_H
+#define KOI_OP_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define KOI_MAX_BUFS 24
+#define KOI_MAX_INTS 16
+#define KOI_MAX_FLOATS 4
+#define KOI_MAX_CONSTS 10
+#define KOI_MAX_PARAMS 16
+
+typedef struct koi_buf koi_buf;
+
+typedef struct koi_args {
+  koi_buf *buf[KOI_MAX_BUFS];
+  size_t at[KOI_MAX_BUFS]; /* bytes into buf at which the argument begins, a multiple of the endpoint's base_align_bytes */
+  int32_t i[KOI_MAX_INTS];
+  float f[KOI_MAX_FLOATS];
+} koi_args;
+
+/* The same with host pointers: what the C reference sees. bytes: sizes of the buffers. */
+typedef struct koi_ref_args {
+  void *buf[KOI_MAX_BUFS];
+  size_t bytes[KOI_MAX_BUFS];
+  const int32_t *i;
+  const float *f;
+  const int32_t *c;
+} koi_ref_args;
+
+typedef struct koi_range { size_t global[3], local[3]; } koi_range; /* local[0] 0: the driver chooses */
+
+/* What a rule for parameters may look at: the device in numbers, never its name. */
+typedef struct koi_target {
+  uint32_t vector_width;  /* preferred float vector width */
+  uint32_t lanes;         /* work-group multiple; 0 unknown */
+  uint32_t max_group;
+  uint64_t local_bytes;
+  uint32_t n_units;
+  int local_is_global;    /* CPUs: work-groups of one work-item with wide vectors */
+  int denormals;
+} koi_target;
+
+typedef struct koi_param {
+  const char *name;            /* the macro */
+  int32_t cpu, gpu;            /* defaults: where local memory is ordinary memory, and elsewhere */
+  const int32_t *values;       /* what the tuner may try */
+  size_t n_values;
+} koi_param;
+
+enum { KOI_IN = 1, KOI_OUT = 2, KOI_INOUT = 3 };
+typedef struct koi_buf_desc { const char *name, *shape; int access; } koi_buf_desc;
+
+typedef struct koi_op {
+  const char *name;            /* also the kernel's function name */
+  const char *source;          /* file in kernels/cl without its ending */
+  koi_buf_desc bufs[KOI_MAX_BUFS];
+  const char *ints[KOI_MAX_INTS], *floats[KOI_MAX_FLOATS], *consts[KOI_MAX_CONSTS]; /* NULL-terminated unless full */
+  koi_param params[KOI_MAX_PARAMS];                                               /* ends at name NULL */
+  /* NULL: any combination. Else 1 when the parameters are legal for these constants on this target. */
+  int (*legal)(const koi_target *t, const int32_t *c, const int32_t *p);
+  /* NULL: the cpu/gpu defaults. Else adjusts the defaults in p to the constants and the target so that they are legal. */
+  void (*choose)(const koi_target *t, const int32_t *c, int32_t *p);
+  void (*launch)(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out);
+  double (*flops)(const koi_args *a, const int32_t *c);
+  double (*bytes)(const koi_args *a, const int32_t *c); /* that must move at least */
+  void (*ref)(const koi_ref_args *a); /* the C reference: defines correct */
+} koi_op;
+
+size_t koi_op_n_bufs(const koi_op *op);
+size_t koi_op_n_ints(const koi_op *op);
+size_t koi_op_n_floats(const koi_op *op);
+size_t koi_op_n_consts(const koi_op *op);
+size_t koi_op_n_params(const koi_op *op);
+/* The parameters for a target before any tuning: defaults, adjusted by choose. */
+void koi_op_defaults(const koi_op *op, const koi_target *t, const int32_t *c, int32_t *p);
+#endif
