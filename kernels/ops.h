@@ -11,16 +11,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KOI_MAX_BUFS 12
+#define KOI_MAX_BUFS 24
 #define KOI_MAX_INTS 16
 #define KOI_MAX_FLOATS 4
 #define KOI_MAX_CONSTS 10
-#define KOI_MAX_PARAMS 8
+#define KOI_MAX_PARAMS 16
 
 typedef struct koi_buf koi_buf;
 
 typedef struct koi_args {
   koi_buf *buf[KOI_MAX_BUFS];
+  size_t at[KOI_MAX_BUFS]; /* bytes into buf at which the argument begins, a multiple of the endpoint's base_align_bytes */
   int32_t i[KOI_MAX_INTS];
   float f[KOI_MAX_FLOATS];
 } koi_args;

@@ -1,5 +1,5 @@
-/* Wakes a plan's device: opens it, lays out scratch memory, uploads, builds kernels; runs single op calls. What the calls are is
- * graph.c's business. Invariant: `built` has one entry for each op and constants seen; entries never move while a call runs. */
+/* Wakes a plan's device: lays out scratch memory, uploads, builds kernels; runs single op calls. What the calls are is graph.c's business.
+ * Invariant: `wanted` has one entry for each op and constants. */
 #include <stdlib.h>
 #include <string.h>
 #include "exec.h"
@@ -134,7 +134,7 @@ static koine_status make_scratch(koi_exec *x)
   size_t align = max64(x->dev->endpoint->base_align_bytes, 128);
   size_t bytes = place_scratch(x->model, &k, align, p);
   x->head_rows = (uint32_t)k.head_rows;
-  koine_status s = x->dev->backend->alloc(x->dev, bytes, &x->arena);
+  koine_status s = koi_device_alloc(x->dev, bytes, &x->arena);
   for (int i = 0; i < KOI_N_SCRATCH && !s; i++) s = x->dev->backend->view(x->dev, x->arena, p[i].offset, p[i].bytes, &x->s[i]);
   x->scratch_bytes = bytes;
   return s;
@@ -169,7 +169,7 @@ static koine_status make_tables(koi_exec *x)
     while (i < x->n_ratios && x->ratios[i] != r) i++;
     if (!r || i < x->n_ratios) continue;
     uint64_t bytes = (uint64_t)(x->chunk / r + 1) * c->rope_dim * sizeof(float);
-    koine_status s = x->dev->backend->alloc(x->dev, max64(bytes, 4), &x->rope_win[x->n_ratios]);
+    koine_status s = koi_device_alloc(x->dev, max64(bytes, 4), &x->rope_win[x->n_ratios]);
     if (s) return s;
     x->scratch_bytes += bytes;
     x->ratios[x->n_ratios++] = r;
@@ -184,33 +184,20 @@ koine_status koi_exec_clear(koi_exec *x)
 }
 
 /* ---- op calls ---- */
-static struct koi_built *find_built(koi_exec *x, const koi_op *op, const int32_t *c, size_t n_consts)
+static koine_status want(koi_exec *x, const koi_op *op, const int32_t *c)
 {
-  for (size_t i = 0; i < x->n_built; i++)
-    if (x->built[i].op == op && !memcmp(x->built[i].c, c, n_consts * sizeof *c)) return &x->built[i];
-  return NULL;
-}
-
-static koine_status build(koi_exec *x, const koi_op *op, const int32_t *c, size_t n_consts, struct koi_built **out)
-{
-  if (x->n_built == x->cap_built) {
-    size_t cap = x->cap_built ? 2 * x->cap_built : 64;
-    void *p = koi_realloc(x->built, cap, sizeof *x->built);
+  if (x->n_wanted == x->cap_wanted) {
+    size_t cap = x->cap_wanted ? 2 * x->cap_wanted : 256;
+    void *p = koi_realloc(x->wanted, cap, sizeof *x->wanted);
     if (!p) return KOINE_ERR_MEMORY;
-    x->built = p, x->cap_built = cap;
+    x->wanted = p, x->cap_wanted = cap;
   }
-  struct koi_built *b = &x->built[x->n_built];
-  memset(b, 0, sizeof *b);
-  b->op = op;
-  memcpy(b->c, c, n_consts * sizeof *c);
-  koine_status s = koi_backend_build(x->dev, op, b->c, &b->kernel);
-  if (s == KOINE_ERR_DEVICE) {
-    koi_log(KOINE_LOG_WARNING, "%s runs on the host: %s", op->name, koi_error_text());
-    b->kernel = NULL, s = KOINE_OK;
-  }
-  if (s) return s;
-  x->n_built++;
-  *out = b;
+  koi_kern_request *r = &x->wanted[x->n_wanted];
+  *r = (koi_kern_request){.op = op};
+  memcpy(r->c, c, koi_op_n_consts(op) * sizeof *c);
+  for (size_t i = 0; i < x->n_wanted; i++)
+    if (x->wanted[i].op == op && !memcmp(x->wanted[i].c, r->c, sizeof r->c)) return KOINE_OK;
+  x->n_wanted++;
   return KOINE_OK;
 }
 
@@ -263,7 +250,7 @@ static koine_status start_call(koi_exec *x, const koi_op *op, koi_kernel *kernel
   const koi_backend *b = x->dev->backend;
   const koi_gemm g = {(size_t)a->i[0], (size_t)a->i[1], (size_t)a->i[2], (size_t)a->i[3], (size_t)a->i[4], (size_t)a->i[5]};
   if (op == &gemm_op) return b->gemm(x->dev, &g, a->buf[0], a->buf[1], a->buf[2]);
-  return kernel ? b->launch(x->dev, kernel, a) : koi_backend_fallback(x->dev, op, c, a);
+  return kernel ? koi_kern_launch(x->dev, kernel, a) : koi_backend_fallback(x->dev, op, c, a);
 }
 
 static koine_status run(koi_exec *x, const koi_op *op, koi_kernel *kernel, const int32_t *c, const koi_args *a)
@@ -284,10 +271,10 @@ static koine_status run(koi_exec *x, const koi_op *op, koi_kernel *kernel, const
 
 koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, const koi_args *a)
 {
-  size_t n_consts = koi_op_n_consts(op);
-  struct koi_built *b = find_built(x, op, c, n_consts);
-  koine_status s = b ? KOINE_OK : build(x, op, c, n_consts, &b);
-  return s || x->dry ? s : run(x, op, b->kernel, b->c, a);
+  koi_kernel *k = NULL;
+  if (x->dry) return want(x, op, c);
+  koine_status s = koi_kern_get(x->dev, op, c, 0, &k);
+  return s ? s : run(x, op, k, c, a);
 }
 
 koine_status koi_exec_gemm(koi_exec *x, const koi_args *a)
@@ -297,54 +284,46 @@ koine_status koi_exec_gemm(koi_exec *x, const koi_args *a)
 }
 
 /* ---- wake and sleep ---- */
-koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_progress_fn *progress, void *user, koi_exec **out)
+static void let_go(koi_exec *x)
+{
+  x->dev->backend->finish(x->dev); /* queued work may still use what is freed below */
+  koi_upload_free(x);
+  for (int i = 0; i < KOI_N_SCRATCH; i++) koi_device_free(x->dev, x->s[i]);
+  for (size_t i = 0; i < x->n_ratios; i++) koi_device_free(x->dev, x->rope_win[i]);
+  koi_device_free(x->dev, x->wide);
+  koi_device_free(x->dev, x->arena);
+  koi_free(x->wanted);
+  koi_free(x->freq_main);
+  koi_free(x->freq_comp);
+  koi_free(x->ratios);
+  koi_free(x->rope_win);
+  koi_free(x);
+}
+
+koine_status koi_exec_wake(const koine_model *m, koi_device *d, uint32_t chunk, koine_progress_fn *progress, void *user, koi_exec **out)
 {
   koi_exec *x = koi_alloc(1, sizeof *x);
   if (!x) return KOINE_ERR_MEMORY;
-  if (pthread_mutex_init(&x->lock, NULL)) {
-    koi_free(x);
-    return koi_error(KOINE_ERR_MEMORY, "cannot make a mutex");
-  }
-  x->model = m, x->chunk = chunk;
-  koine_status s = e->backend->open(e, &x->dev);
-  if (!s) {
-    koi_backend_target(x->dev, &x->target);
-    x->nt = koi_mat_nt(&x->target, KOI_WT_FP8, 0), x->nt_group = koi_mat_nt(&x->target, KOI_WT_FP4, 1);
-    s = make_scratch(x);
-  }
+  x->model = m, x->chunk = chunk, x->dev = d;
+  pthread_mutex_lock(&d->lock);
+  koi_backend_target(d, &x->target);
+  x->nt = koi_mat_nt(&x->target, KOI_WT_FP8, 0), x->nt_group = koi_mat_nt(&x->target, KOI_WT_FP4, 1);
+  koine_status s = make_scratch(x);
   if (!s) s = make_tables(x);
   if (!s) s = koi_gemm_wake(x);
   if (!s) s = koi_upload(x, progress, user);
   if (!s) s = koi_graph_build(x, progress, user);
-  if (s) {
-    koi_exec_sleep(x);
-    return s;
-  }
-  *out = x;
-  return KOINE_OK;
+  if (s) let_go(x);
+  else *out = x;
+  pthread_mutex_unlock(&d->lock);
+  return s;
 }
 
 void koi_exec_sleep(koi_exec *x)
 {
   if (!x) return;
-  if (x->dev) {
-    const koi_backend *b = x->dev->backend;
-    b->finish(x->dev); /* queued work may still use what is freed below */
-    for (size_t i = 0; i < x->n_built; i++)
-      if (x->built[i].kernel) b->drop(x->dev, x->built[i].kernel);
-    koi_upload_free(x);
-    for (int i = 0; i < KOI_N_SCRATCH; i++)
-      if (x->s[i]) b->free(x->dev, x->s[i]);
-    for (size_t i = 0; i < x->n_ratios; i++) b->free(x->dev, x->rope_win[i]);
-    if (x->wide) b->free(x->dev, x->wide);
-    if (x->arena) b->free(x->dev, x->arena);
-    b->close(x->dev);
-  }
-  koi_free(x->built);
-  koi_free(x->freq_main);
-  koi_free(x->freq_comp);
-  koi_free(x->ratios);
-  koi_free(x->rope_win);
-  pthread_mutex_destroy(&x->lock);
-  koi_free(x);
+  pthread_mutex_t *lock = &x->dev->lock;
+  pthread_mutex_lock(lock);
+  let_go(x);
+  pthread_mutex_unlock(lock);
 }

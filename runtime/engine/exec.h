@@ -1,9 +1,9 @@
 /* An awake plan: one device with the model's weights on it, its kernels and its scratch memory.
- * Locking: `lock` serialises everything that touches the device; a session holds it for one chunk at a time. */
+ * Locking: the device's lock serialises everything that touches it; a session holds it for one chunk at a time. */
 #ifndef KOI_EXEC_H
 #define KOI_EXEC_H
-#include <pthread.h>
 #include "device/backend.h"
+#include "device/kern.h"
 #include "model/model.h"
 #include "model/rope.h"
 
@@ -65,9 +65,8 @@ enum {
 typedef struct koi_op_time { const koi_op *op; uint64_t ns, calls; double flops, bytes; } koi_op_time;
 
 typedef struct koi_exec {
-  pthread_mutex_t lock;
   const koine_model *model;
-  koi_device *dev;
+  koi_device *dev;              /* the machine's */
   koi_target target;
   koi_dev_model weights;
   uint32_t chunk;               /* most tokens a step */
@@ -83,16 +82,16 @@ typedef struct koi_exec {
   size_t n_ratios;
   float *freq_main, *freq_comp; /* [rope_dim/2] */
   uint64_t scratch_bytes, weight_bytes_per_token;
-  struct koi_built { const koi_op *op; int32_t c[KOI_MAX_CONSTS]; koi_kernel *kernel; } *built; /* kernel NULL: the host does it */
-  size_t n_built, cap_built;
-  bool dry;                     /* calls only build kernels */
+  koi_kern_request *wanted;     /* [n_wanted] kernels that dry calls ask for */
+  size_t n_wanted, cap_wanted;
+  bool dry;                     /* calls only note which kernels they need */
   bool profile;                 /* calls wait and are timed into `times` */
   bool check;                   /* calls look for NaN in what they wrote */
   koi_op_time times[64];
 } koi_exec;
 
-/* Opens the endpoint, uploads, compiles. */
-koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_progress_fn *progress, void *user, koi_exec **out);
+/* Uploads, compiles. The device must outlive it. */
+koine_status koi_exec_wake(const koine_model *m, koi_device *d, uint32_t chunk, koine_progress_fn *progress, void *user, koi_exec **out);
 void koi_exec_sleep(koi_exec *x);
 /* Scratch bytes that a model needs for chunks of `chunk` tokens on a device with these panel widths (sizes only). */
 uint64_t koi_exec_scratch_bytes(const koine_model *m, uint32_t chunk);

@@ -375,20 +375,18 @@ koine_status koi_graph_step(koi_exec *x, const koi_step *s)
 
 koine_status koi_graph_build(koi_exec *x, koine_progress_fn *progress, void *user)
 {
-  const uint32_t sizes[] = {1, x->chunk < 2 ? 1 : x->chunk};
+  const uint32_t sizes[] = {1, x->chunk < 2 ? 1 : x->chunk}; /* one token, and a full chunk */
   koi_layer_cache *none = koi_alloc(x->model->config.n_layers, sizeof *none);
   if (!none) return KOINE_ERR_MEMORY;
   koine_status s = KOINE_OK;
   x->dry = true;
   for (size_t i = 0; i < KOI_COUNT(sizes) && !s; i++) {
-    if (progress && !progress(user, "compiling kernels", i, KOI_COUNT(sizes))) s = koi_error(KOINE_ERR_CANCELLED, "cancelled while compiling kernels");
     koi_step step = {.n = sizes[i], .n_logits = sizes[i] < 2 ? 1 : 2, .cache = none};
-    if (!s) s = koi_graph_step(x, &step);
+    s = koi_graph_step(x, &step);
   }
   x->dry = false;
   koi_free(none);
-  if (!s && progress) progress(user, "compiling kernels", KOI_COUNT(sizes), KOI_COUNT(sizes));
-  return s;
+  return s ? s : koi_kern_build_all(x->dev, x->wanted, x->n_wanted, progress, user);
 }
 
 bool koi_graph_is_activation(const koi_exec *x, const koi_buf *b)

@@ -9,18 +9,18 @@ static koine_status grow(koine_session *s, koi_buf **b, size_t bytes)
   koi_exec *x = s->x;
   const koi_backend *k = x->dev->backend;
   koi_buf *fresh;
-  koine_status st = k->alloc(x->dev, bytes ? bytes : 4, &fresh);
+  koine_status st = koi_device_alloc(x->dev, bytes ? bytes : 4, &fresh);
   if (st) return koi_error_prefix(st, "cache of %zu bytes", bytes);
   st = k->fill(x->dev, fresh, 0);
   if (*b && !st) st = k->copy(x->dev, fresh, 0, *b, 0, (*b)->bytes < fresh->bytes ? (*b)->bytes : fresh->bytes);
   if (!st) st = k->finish(x->dev); /* the old buffer is freed below */
   if (st) {
-    k->free(x->dev, fresh);
+    koi_device_free(x->dev, fresh);
     return st;
   }
   if (*b) {
     s->stats.cache_bytes -= (*b)->bytes;
-    k->free(x->dev, *b);
+    koi_device_free(x->dev, *b);
   }
   s->stats.cache_bytes += fresh->bytes;
   *b = fresh;
@@ -92,7 +92,7 @@ static koine_status make_room(koine_session *s, uint64_t positions)
 
 static void free_buf(koi_exec *x, koi_buf *b)
 {
-  if (b) x->dev->backend->free(x->dev, b);
+  koi_device_free(x->dev, b);
 }
 
 static void free_cache(koi_exec *x, koi_layer_cache *k)
@@ -127,9 +127,9 @@ koine_status koi_session_open(koi_exec *x, const koine_session_options *o, koine
   koine_status st = options(x, o, s);
   if (!st && (!(s->cache = koi_alloc(x->model->config.n_layers, sizeof *s->cache)) || !(s->last = koi_alloc(x->model->config.n_vocab, sizeof(float)))))
     st = KOINE_ERR_MEMORY;
-  pthread_mutex_lock(&x->lock);
+  pthread_mutex_lock(&x->dev->lock);
   if (!st) st = make_fixed(s);
-  pthread_mutex_unlock(&x->lock);
+  pthread_mutex_unlock(&x->dev->lock);
   if (st) {
     koi_session_close(s);
     return st;
@@ -141,10 +141,10 @@ koine_status koi_session_open(koi_exec *x, const koine_session_options *o, koine
 void koi_session_close(koine_session *s)
 {
   if (!s) return;
-  pthread_mutex_lock(&s->x->lock);
+  pthread_mutex_lock(&s->x->dev->lock);
   s->x->dev->backend->finish(s->x->dev);
   for (uint32_t l = 0; s->cache && l < s->x->model->config.n_layers; l++) free_cache(s->x, &s->cache[l]);
-  pthread_mutex_unlock(&s->x->lock);
+  pthread_mutex_unlock(&s->x->dev->lock);
   koi_free(s->cache);
   koi_free(s->held);
   koi_free(s->last);
@@ -199,11 +199,11 @@ static koine_status chunk(koine_session *s, const int32_t *tokens, uint32_t n, u
   koine_status st = remember(s, tokens, n);
   if (st) return st;
   uint64_t start = koi_now_ns();
-  pthread_mutex_lock(&s->x->lock);
+  pthread_mutex_lock(&s->x->dev->lock);
   st = make_room(s, s->n_held + n);
   if (!st) st = koi_graph_step(s->x, &step);
   if (!st && !n_logits) st = s->x->dev->backend->finish(s->x->dev);
-  pthread_mutex_unlock(&s->x->lock);
+  pthread_mutex_unlock(&s->x->dev->lock);
   if (st) return st;
   s->n_held += n, s->has_last = n_logits > 0;
   if (n_logits) memcpy(s->last, logits + (size_t)(n_logits - 1) * s->x->model->config.n_vocab, s->x->model->config.n_vocab * sizeof(float));
@@ -247,15 +247,15 @@ koine_status koi_session_explain_nan(koine_session *s)
   koine_status st = tokens && logits ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!st) {
     memcpy(tokens, s->held, n * sizeof *tokens);
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->dev->lock);
     st = koi_exec_clear(x);
     x->check = true; /* other sessions of this plan are checked too meanwhile: slower, not wrong */
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->dev->lock);
     s->n_held = 0;
     if (!st) st = koi_session_eval(s, tokens, n, NULL, logits);
-    pthread_mutex_lock(&x->lock);
+    pthread_mutex_lock(&x->dev->lock);
     x->check = false;
-    pthread_mutex_unlock(&x->lock);
+    pthread_mutex_unlock(&x->dev->lock);
   }
   koi_free(tokens);
   koi_free(logits);
@@ -294,7 +294,7 @@ koine_status koi_session_fill(koine_session *s, size_t n_tokens)
   koine_status st = zeros ? remember(s, zeros, n_tokens) : KOINE_ERR_MEMORY;
   koi_free(zeros);
   koi_exec *x = s->x;
-  pthread_mutex_lock(&x->lock);
+  pthread_mutex_lock(&x->dev->lock);
   if (!st) st = make_room(s, n_tokens);
   for (uint32_t l = 0; l < x->model->config.n_layers && !st; l++) {
     koi_layer_cache *k = &s->cache[l];
@@ -302,7 +302,7 @@ koine_status koi_session_fill(koine_session *s, size_t n_tokens)
     if (!st) st = fill_rows(x, k->comp.codes, k->comp.scales, k->comp.rope);
     if (!st) st = fill_rows(x, k->index.codes, k->index.scales, NULL);
   }
-  pthread_mutex_unlock(&x->lock);
+  pthread_mutex_unlock(&x->dev->lock);
   if (!st) s->n_held = n_tokens;
   return st;
 }

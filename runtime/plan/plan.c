@@ -16,8 +16,9 @@ static uint32_t fit_chunk(const koine_model *m, const koi_endpoint *e, uint32_t 
   return chunk;
 }
 
-koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_plan **out)
+koine_status koi_plan_make(koine_runtime *rt, const koine_model *m, size_t endpoint, uint32_t chunk, koine_plan **out)
 {
+  const koi_endpoint *e = &rt->endpoints[endpoint];
   if (!m->runnable)
     return koi_error(KOINE_ERR_FILE, "%s: not there, so the model can be described but not run; put its safetensors files beside the config",
                      m->missing ? m->missing : m->path);
@@ -25,7 +26,7 @@ koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t
   if (chunk > KOI_MAX_CHUNK) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens, expected 1 to %d", chunk, KOI_MAX_CHUNK);
   koine_plan *p = koi_alloc(1, sizeof *p);
   if (!p) return KOINE_ERR_MEMORY;
-  p->model = m, p->endpoint = e;
+  p->runtime = rt, p->model = m, p->endpoint = e;
   p->chunk = fit_chunk(m, e, chunk ? chunk : KOI_DEFAULT_CHUNK);
   p->scratch_bytes = koi_exec_scratch_bytes(m, p->chunk);
   koi_model_visit(m, add_bytes, &p->weight_bytes);

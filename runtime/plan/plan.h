@@ -2,9 +2,11 @@
  * every layer. Making one touches no device. */
 #ifndef KOI_PLAN_H
 #define KOI_PLAN_H
+#include "device/machine.h"
 #include "engine/exec.h"
 
 struct koine_plan {
+  koine_runtime *runtime;               /* whose device it takes */
   const koine_model *model;
   const koi_endpoint *endpoint;
   uint32_t chunk;
@@ -16,6 +18,6 @@ struct koine_plan {
 enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384 };
 
 /* Chooses the chunk so that the scratch memory fits the endpoint; refuses what cannot fit, with the numbers. */
-koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_plan **out);
+koine_status koi_plan_make(koine_runtime *rt, const koine_model *m, size_t endpoint, uint32_t chunk, koine_plan **out);
 koine_status koi_plan_text(const koine_plan *p, char **out);
 #endif

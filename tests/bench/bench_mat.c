@@ -13,7 +13,7 @@
 #endif
 #include "kernels/layout.h"
 #include "kernels/mat.h"
-#include "device/backend.h"
+#include "device/kern.h"
 
 enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000 };
 
@@ -201,7 +201,7 @@ static void run_calls(void *user)
   call *c = user;
   for (int32_t i = 0; i < c->n; i++) {
     if (c->ids) c->a.buf[3] = c->ids[i];
-    check(be->launch(dev, c->k, &c->a));
+    check(koi_kern_launch(dev, c->k, &c->a));
   }
   check(be->finish(dev));
 }
@@ -222,7 +222,7 @@ static void gemv(const bench_case *q, char **over)
   }
   koi_kernel *k;
   parameters(&koi_op_matvec, c, p, over);
-  check(be->build(dev, &koi_op_matvec, c, p, &k));
+  check(koi_kern_build(dev, &koi_op_matvec, c, p, &k));
   call all_calls = {k, {.buf = {w, s, x, NULL, y}, .i = {q->entries, q->k, q->n_sub, q->sub_rows, 0, units, 0, (int32_t)tiles, 1, q->entries, q->k, ldy, 0}}, ids, calls};
   best b;
   measure(run_calls, &all_calls, &b);
@@ -260,7 +260,7 @@ static void gemm(const bench_case *q, char **over)
   int32_t c[] = {q->wt, 0, nt}, p[KOI_MAX_PARAMS];
   koi_kernel *k;
   parameters(&koi_op_matmul, c, p, over);
-  check(be->build(dev, &koi_op_matmul, c, p, &k));
+  check(koi_kern_build(dev, &koi_op_matmul, c, p, &k));
   call one = {k, {.buf = {w, s, x, ub, rb, y}, .i = {panels, q->k, q->n_sub, q->sub_rows, 0, q->units, 0, (int32_t)tiles, q->used > 0, entries, ldy, 0}}, NULL, 1};
   best b;
   measure(run_calls, &one, &b);
@@ -284,7 +284,7 @@ int main(int argc, char **argv)
     printf("bench_mat: no OpenCL device\n");
     return 0;
   }
-  check(be->open(e, &dev));
+  check(koi_device_open(e, NULL, 0, &dev));
   target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals};
   memory = malloc(COLD_BYTES);
   if (!memory) return 1;
@@ -294,7 +294,7 @@ int main(int argc, char **argv)
     if (argc > 2 && !strstr(cases[i].name, argv[2])) continue;
     (cases[i].matmul ? gemm : gemv)(&cases[i], argc > 3 ? argv + 3 : NULL);
   }
-  be->close(dev);
+  koi_device_close(dev);
   for (size_t i = 0; i < found.n_endpoints; i++) be->unprobe(&found.endpoints[i]);
   koi_probe_free(&found);
   free(memory);
