@@ -12,7 +12,7 @@ typedef struct fake_device {
 static struct { fake_kind kind; long first, n; koine_status status; } rule;
 static atomic_long calls[FAKE_N_KINDS + 1], n_live;
 
-static const char *const names[] = {"open", "alloc", "view", "write", "read", "copy", "fill", "build", "launch", "finish", "any call"};
+static const char *const names[] = {"open", "alloc", "view", "write", "read", "copy", "fill", "build", "launch", "bind", "patch", "start", "finish", "any call"};
 const char *fake_kind_name(fake_kind kind) { return names[kind]; }
 
 void fake_refuse(fake_kind kind, long first, long n, koine_status status)
@@ -116,10 +116,36 @@ static koine_status fill(koi_device *d, koi_buf *b, uint8_t value)
   return s ? s : koi_backend_host.fill(host(d), b, value);
 }
 
-static koine_status build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+static bool gives_binaries, refuses_binaries;
+void fake_binaries(bool give, bool refuse) { gives_binaries = give, refuses_binaries = refuse; }
+
+static koine_status identity(koi_device *d, char **out)
+{
+  *out = koi_format("fake %s", d->endpoint->name);
+  return *out ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
+/* Its binaries are long enough to be cut, and say what they are of. */
+static char *binary_of(const koi_build *b)
+{
+  koi_text t = {0};
+  for (int i = 0; i < 500; i++) koi_text_add(&t, "binary of %s with %s from %zu bytes\n", b->name, b->defs, strlen(b->text));
+  char *text;
+  return koi_text_take(&t, &text) ? NULL : text;
+}
+
+static koine_status build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes)
 {
   koine_status s = enter(FAKE_BUILD);
-  return s ? s : gave(koi_backend_host.build(host(d), op, c, p, out));
+  if (s) return s;
+  char *own = gives_binaries ? binary_of(b) : NULL;
+  if (gives_binaries && !own) return KOINE_ERR_MEMORY;
+  if (b->binary && (!own || refuses_binaries || b->binary_bytes != strlen(own) || memcmp(b->binary, own, b->binary_bytes)))
+    s = koi_error(KOINE_ERR_DEVICE, "device fake: this is no binary of %s", b->name);
+  if (!s) s = gave(koi_backend_host.build(host(d), b, out, NULL, NULL));
+  if (!s && b->want_binary && own) *binary = own, *binary_bytes = strlen(own);
+  else koi_free(own);
+  return s;
 }
 
 static void drop(koi_device *d, koi_kernel *k)
@@ -128,10 +154,34 @@ static void drop(koi_device *d, koi_kernel *k)
   koi_backend_host.drop(host(d), k);
 }
 
-static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a)
+static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *r)
 {
   koine_status s = enter(FAKE_LAUNCH);
-  return s ? s : koi_backend_host.launch(host(d), k, a);
+  return s ? s : koi_backend_host.launch(host(d), k, a, r);
+}
+
+static koine_status bind_call(koi_device *d, koi_kernel *k, const koi_args *a, koi_bound **out)
+{
+  koine_status s = enter(FAKE_BIND);
+  return s ? s : gave(koi_backend_host.bind(host(d), k, a, out));
+}
+
+static koine_status patch(koi_device *d, koi_bound *b, size_t i, int32_t value)
+{
+  koine_status s = enter(FAKE_PATCH);
+  return s ? s : koi_backend_host.patch(host(d), b, i, value);
+}
+
+static koine_status start(koi_device *d, koi_bound *b, const koi_range *r)
+{
+  koine_status s = enter(FAKE_START);
+  return s ? s : koi_backend_host.start(host(d), b, r);
+}
+
+static void unbind(koi_device *d, koi_bound *b)
+{
+  atomic_fetch_sub(&n_live, 1);
+  koi_backend_host.unbind(host(d), b);
 }
 
 static koine_status finish(koi_device *d)
@@ -142,7 +192,8 @@ static koine_status finish(koi_device *d)
 
 const koi_backend fake_backend = {
   .name = "fake", .probe = probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
-  .write = write_, .read = read_, .copy = copy, .fill = fill, .build = build, .drop = drop, .launch = launch, .finish = finish};
+  .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = identity, .build = build, .drop = drop, .launch = launch,
+  .bind = bind_call, .patch = patch, .start = start, .unbind = unbind, .finish = finish};
 
 koine_status fake_runtime_open(koine_runtime **out)
 {

@@ -41,20 +41,20 @@ static void wrong_ref(const koi_ref_args *a)
   if (fault == 5) ((float *)a->buf[MATVEC_X])[0] += 1;
 }
 
-static koine_status wrong_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+static koine_status wrong_launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *r)
 {
-  koine_status s = koi_backend_host.build(d, op, c, p, out);
-  real_op = op;
-  fake_op = *op;
+  koi_kernel wrong = *k;
+  real_op = k->op;
+  fake_op = *k->op;
   fake_op.ref = wrong_ref;
-  if (!s) (*out)->op = &fake_op;
-  return s;
+  wrong.op = &fake_op;
+  return koi_backend_host.launch(d, &wrong, a, r);
 }
 
-static koine_status refuse_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+static koine_status refuse_build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes)
 {
-  (void)d, (void)c, (void)p, (void)out;
-  return koi_error(KOINE_ERR_DEVICE, "no compiler for %s", op->name);
+  (void)d, (void)out, (void)binary, (void)binary_bytes;
+  return koi_error(KOINE_ERR_DEVICE, "no compiler for %s", b->name);
 }
 
 static bool stop(void *user, const char *what, uint64_t done, uint64_t total)
@@ -76,7 +76,7 @@ static void test_verifier(const koi_endpoint *host)
   koi_verify_options o = {.op = "matvec", .small = true, .counts = &n};
   for (fault = 0; fault < (int)KOI_COUNT(fault_names); fault++) {
     koi_text report = {0};
-    broken.build = wrong_build;
+    broken.launch = wrong_launch;
     koine_status s = koi_verify_ops(d, &o, NULL, NULL, &report);
     if (s != KOINE_ERR_CHECK || !n.n_wrong || !strstr(koi_error_text(), "matvec") || !strstr(koi_error_text(), "driver"))
       fail(fault_names[fault], s ? koi_error_text() : "the verifier saw nothing");

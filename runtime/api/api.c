@@ -53,7 +53,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   size_t i;
   koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_plan_options");
   if (!s) s = koi_runtime_find(runtime, options ? options->device : NULL, &i);
-  return s ? s : koi_plan_make(model, &runtime->endpoints[i], options ? options->chunk : 0, out);
+  return s ? s : koi_plan_make(runtime, model, i, options ? options->chunk : 0, out);
 }
 
 koine_status koine_plan_describe(const koine_plan *plan, char **out) { return plan && out ? koi_plan_text(plan, out) : missing("koine_plan_describe"); }
@@ -63,15 +63,21 @@ koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void
   if (!plan) return missing("koine_plan_wake");
   if (plan->awake) return KOINE_OK;
   uint64_t start = koi_now_ns();
-  koine_status s = koi_exec_wake(plan->model, plan->endpoint, plan->chunk, progress, user, &plan->awake);
+  koi_device *d;
+  koine_status s = koi_machine_device(plan->runtime, (size_t)(plan->endpoint - plan->runtime->endpoints), &d);
+  if (s) return s;
+  s = koi_exec_wake(plan->model, d, plan->chunk, progress, user, &plan->awake);
+  if (s) koi_machine_device_drop(plan->runtime, d);
   plan->wake_ns = koi_now_ns() - start;
   return s;
 }
 
 void koine_plan_sleep(koine_plan *plan)
 {
-  if (!plan) return;
+  if (!plan || !plan->awake) return;
+  koi_device *d = plan->awake->dev;
   koi_exec_sleep(plan->awake);
+  koi_machine_device_drop(plan->runtime, d);
   plan->awake = NULL;
 }
 

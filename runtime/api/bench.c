@@ -45,9 +45,9 @@ static koine_status read_probe(koi_exec *x, double *out)
   if (limit && bytes > limit) bytes = limit;
   int32_t k = 4096, rows = (int32_t)(bytes / (4 * (uint64_t)k) / 16 * 16);
   koi_buf *w = NULL, *v = NULL, *y = NULL;
-  koine_status s = b->alloc(x->dev, (size_t)rows * k * 4, &w);
-  if (!s) s = b->alloc(x->dev, (size_t)k * 4, &v);
-  if (!s) s = b->alloc(x->dev, (size_t)rows * 4, &y);
+  koine_status s = koi_device_alloc(x->dev, (size_t)rows * k * 4, &w);
+  if (!s) s = koi_device_alloc(x->dev, (size_t)k * 4, &v);
+  if (!s) s = koi_device_alloc(x->dev, (size_t)rows * 4, &y);
   if (!s) s = b->fill(x->dev, w, 0);
   if (!s) s = b->fill(x->dev, v, 0);
   double best = 0;
@@ -62,9 +62,9 @@ static koine_status read_probe(koi_exec *x, double *out)
     double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
     if (i && rate > best) best = rate; /* the first call may compile */
   }
-  if (w) b->free(x->dev, w);
-  if (v) b->free(x->dev, v);
-  if (y) b->free(x->dev, y);
+  koi_device_free(x->dev, w);
+  koi_device_free(x->dev, v);
+  koi_device_free(x->dev, y);
   if (!s) *out = best;
   return s;
 }
@@ -122,9 +122,9 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode)
     st = time_once(b, s, tokens, logits, depth, n, decode, &r->per_s[i]);
     if (!st) st = step_done(b, r->test);
   }
-  pthread_mutex_lock(&x->lock);
+  pthread_mutex_lock(&x->dev->lock);
   if (!st && !x->profile) st = read_probe(x, &r->probe);
-  pthread_mutex_unlock(&x->lock);
+  pthread_mutex_unlock(&x->dev->lock);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);
   koi_free(tokens);
@@ -253,11 +253,11 @@ static void put_gemm(koi_text *t, const bench *b, bool csv)
 static koine_status measure_gemm(bench *b)
 {
   koi_exec *x = b->plan->awake;
-  pthread_mutex_lock(&x->lock);
+  pthread_mutex_lock(&x->dev->lock);
   koine_status s = KOINE_OK;
   if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
   else koi_gemm_types(x, b->gemm);
-  pthread_mutex_unlock(&x->lock);
+  pthread_mutex_unlock(&x->dev->lock);
   return s;
 }
 

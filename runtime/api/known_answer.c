@@ -40,18 +40,21 @@ static koine_status make_model(koine_model **out)
 koine_status koi_known_answer(const koi_endpoint *e, float *logits)
 {
   koine_model *m = NULL;
+  koi_device *d = NULL;
   koi_exec *x = NULL;
   koine_session *s = NULL;
   koine_session_options o = {.size = sizeof o, .cache = KOINE_CACHE_EXACT, .context = N_TOKENS};
   int32_t tokens[N_TOKENS];
   for (int i = 0; i < N_TOKENS; i++) tokens[i] = (i * 29 + 3) % N_VOCAB;
   koine_status st = make_model(&m);
-  if (!st) st = koi_exec_wake(m, e, 64, NULL, NULL, &x);
+  if (!st) st = koi_device_open(e, NULL, 0, &d);
+  if (!st) st = koi_exec_wake(m, d, 64, NULL, NULL, &x);
   if (!st) st = koi_session_open(x, &o, &s);
   if (!st) st = koi_session_eval(s, tokens, N_TOKENS - 1, NULL, logits); /* panels, a ragged chunk */
   if (!st) st = koi_session_eval(s, tokens, N_TOKENS, NULL, logits);     /* and one token alone */
   koi_session_close(s);
   koi_exec_sleep(x);
+  koi_device_close(d);
   koi_model_close(m);
   return st;
 }
@@ -85,10 +88,10 @@ koine_status koine_verify(koine_runtime *runtime, const char *device, koine_prog
   const koi_endpoint *e = &runtime->endpoints[i];
   if (!e->usable) return koi_error(KOINE_ERR_NO_DEVICE, "device %s (%s) cannot run kernels: %s", e->id, e->name, e->why);
   koi_text_add(&t, "%s: %s, %s %s\n", e->id, e->name, e->platform, e->driver);
-  s = e->backend->open(e, &d);
+  s = koi_device_open(e, NULL, 0, &d);
   if (!s) {
     s = koi_verify_ops(d, NULL, progress, user, &t);
-    e->backend->close(d);
+    koi_device_close(d);
   }
   if (!s) s = check_answer(e, &t);
   koi_text_add(&t, "%s\n", s ? "FAILED" : "all right");

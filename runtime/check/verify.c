@@ -3,6 +3,7 @@
  * Owns the jobs' memory. Does not know any op. Invariant: an element that the reference leaves alone must come back bit by bit. */
 #include "verify.h"
 #include <stdio.h>
+#include "device/kern.h"
 #include "verify_case.h"
 
 enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400, MAX_LINES = 4 };
@@ -233,7 +234,7 @@ static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bo
     }
     memcpy(a.i, v->i, sizeof a.i);
     memcpy(a.f, v->f, sizeof a.f);
-    st = r->d->backend->launch(r->d, k, &a);
+    st = koi_kern_launch(r->d, k, &a);
     if (st == KOINE_ERR_DEVICE) *refused = true, st = KOINE_OK;
     else if (!st) st = check(r, j, k, &m);
   }
@@ -301,7 +302,7 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
   const koi_op *op = r->v->op;
   const koi_verify_case *first = &r->v->cases[at];
   koi_kernel *k;
-  koine_status st = is_default ? koi_backend_build(r->d, op, first->c, &k) : r->d->backend->build(r->d, op, first->c, s->p, &k);
+  koine_status st = is_default ? koi_kern_choose(r->d, op, first->c, 0, &k) : koi_kern_build(r->d, op, first->c, s->p, &k);
   if (st == KOINE_ERR_DEVICE) {
     if (is_default) note_host(r, first->c, koi_error_text());
     else r->n.n_refused++;

@@ -39,29 +39,6 @@ bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)
   return !op->legal || op->legal(&t, c, p);
 }
 
-koine_status koi_backend_build(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel **out)
-{
-  koi_target t;
-  int32_t p[KOI_MAX_PARAMS] = {0}, built_p[KOI_MAX_PARAMS];
-  koi_kernel *k = NULL;
-  koi_backend_target(d, &t);
-  for (;;) { /* ends: max_group falls with every turn */
-    koi_op_defaults(op, &t, c, p);
-    if (k && !memcmp(p, built_p, sizeof p)) break;
-    if (k) d->backend->drop(d, k);
-    if (op->legal && !op->legal(&t, c, p))
-      return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s has no parameters for work-groups of at most %u and %llu bytes of local memory",
-                       d->endpoint->id, d->endpoint->name, op->name, t.max_group, (unsigned long long)t.local_bytes);
-    koine_status s = d->backend->build(d, op, c, p, &k);
-    if (s) return s;
-    if (!k->max_group || k->max_group >= t.max_group) break;
-    t.max_group = (uint32_t)k->max_group;
-    memcpy(built_p, p, sizeof p);
-  }
-  *out = k;
-  return KOINE_OK;
-}
-
 /* The place of the buffer's first mention, so that in-place calls share one copy. */
 static size_t first_use(const koi_args *a, size_t i)
 {
@@ -70,29 +47,30 @@ static size_t first_use(const koi_args *a, size_t i)
   return j;
 }
 
-/* copy: [n] whole buffers, one for each that is mentioned, at its first mention. */
-static koine_status fetch(koi_device *d, const koi_args *a, size_t n, uint8_t **copy, koi_ref_args *r)
+/* whole[i]: the host's copy of the buffer first mentioned at i. */
+static koine_status fetch(koi_device *d, const koi_args *a, size_t n, void **whole, koi_ref_args *r)
 {
   for (size_t i = 0; i < n; i++) {
     koi_buf *b = a->buf[i];
     if (!b) continue;
     size_t j = first_use(a, i);
     if (j == i) {
-      copy[i] = koi_alloc(b->bytes ? b->bytes : 1, 1);
-      if (!copy[i]) return KOINE_ERR_MEMORY;
-      koine_status s = d->backend->read(d, b, 0, b->bytes, copy[i]);
+      whole[i] = koi_alloc(b->bytes ? b->bytes : 1, 1);
+      koine_status s = whole[i] ? d->backend->read(d, b, 0, b->bytes, whole[i]) : KOINE_ERR_MEMORY;
       if (s) return s;
     }
-    r->buf[i] = copy[j] + a->at[i], r->bytes[i] = b->bytes - a->at[i];
+    r->buf[i] = (uint8_t *)whole[j] + a->at[i];
+    r->bytes[i] = b->bytes - a->at[i];
   }
   return KOINE_OK;
 }
 
-static koine_status put_back(koi_device *d, const koi_op *op, const koi_args *a, size_t n, const koi_ref_args *r)
+static koine_status put_back(koi_device *d, const koi_op *op, const koi_args *a, size_t n, void *const *whole)
 {
-  for (size_t i = 0; i < n; i++) {
-    if (!a->buf[i] || !(op->bufs[i].access & KOI_OUT)) continue;
-    koine_status s = d->backend->write(d, a->buf[i], a->at[i], r->bytes[i], r->buf[i]);
+  for (size_t j = 0; j < n; j++) {
+    bool written = false;
+    for (size_t i = j; i < n && whole[j]; i++) written |= a->buf[i] == a->buf[j] && (op->bufs[i].access & KOI_OUT);
+    koine_status s = written ? d->backend->write(d, a->buf[j], 0, a->buf[j]->bytes, whole[j]) : KOINE_OK;
     if (s) return s;
   }
   return KOINE_OK;
@@ -101,13 +79,13 @@ static koine_status put_back(koi_device *d, const koi_op *op, const koi_args *a,
 koine_status koi_backend_fallback(koi_device *d, const koi_op *op, const int32_t *c, const koi_args *a)
 {
   koi_ref_args r = {.i = a->i, .f = a->f, .c = c};
-  uint8_t *copy[KOI_MAX_BUFS] = {0};
+  void *whole[KOI_MAX_BUFS] = {0};
   size_t n = koi_op_n_bufs(op);
-  koine_status s = fetch(d, a, n, copy, &r);
+  koine_status s = fetch(d, a, n, whole, &r);
   if (!s) {
     op->ref(&r);
-    s = put_back(d, op, a, n, &r);
+    s = put_back(d, op, a, n, whole);
   }
-  for (size_t i = 0; i < n; i++) koi_free(copy[i]);
+  for (size_t i = 0; i < n; i++) koi_free(whole[i]);
   return s ? koi_error_prefix(s, "op %s on the host for %s", op->name, d->endpoint->id) : KOINE_OK;
 }

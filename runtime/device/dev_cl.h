@@ -6,10 +6,6 @@
 #include <CL/cl.h>
 #include "backend.h"
 
-/* An OpenCL status as text, "CL_OUT_OF_RESOURCES (-5)". Valid until the thread's next call. */
-const char *koi_dev_cl_code(cl_int code);
-koine_status koi_dev_cl_probe(koi_probe *out);
-
 /* ---- clblast.c ---- */
 typedef struct koi_clblast { /* what it keeps for a device; zero at first */
   cl_mem temp;
@@ -18,4 +14,45 @@ typedef struct koi_clblast { /* what it keeps for a device; zero at first */
 } koi_clblast;
 koine_status koi_clblast_gemm(cl_context context, cl_command_queue queue, koi_clblast *own, const koi_gemm *g, cl_mem x, cl_mem w, cl_mem y);
 void koi_clblast_close(koi_clblast *own);
+
+/* ---- dev_cl.c ---- */
+typedef struct cl_dev {
+  koi_device base;
+  cl_device_id id;
+  cl_context context;
+  cl_command_queue queue;
+  cl_mem dummy;             /* stands for a buffer that an op does not use */
+  unsigned char *stage;     /* [STAGE_BYTES] small writes wait here, so that they need not block */
+  size_t stage_used;        /* since the queue was last empty */
+  koi_clblast blas;
+} cl_dev;
+
+typedef struct cl_buf {
+  koi_buf base;
+  cl_mem mem;
+  cl_mem root;              /* the allocation, and where this buffer begins in it: OpenCL has no views of views */
+  size_t root_offset;
+} cl_buf;
+
+/* A stretch of a buffer as an object of OpenCL's; *out NULL after a failure. */
+koine_status koi_dev_cl_part(const cl_dev *d, const cl_buf *b, size_t offset, size_t bytes, cl_mem *out);
+
+/* ---- dev_cl_code.c ---- */
+/* An OpenCL status as text, "CL_OUT_OF_RESOURCES (-5)". Valid until the thread's next call. */
+const char *koi_dev_cl_code(cl_int code);
+bool koi_dev_cl_out_of_memory(cl_int code);
+koine_status koi_dev_cl_failed(const cl_dev *d, const char *what, cl_int code);
+
+/* ---- dev_cl_probe.c ---- */
+koine_status koi_dev_cl_probe(koi_probe *out);
+
+/* ---- dev_cl_kernel.c ---- */
+koine_status koi_dev_cl_identity(koi_device *d, char **out);
+koine_status koi_dev_cl_build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes);
+void koi_dev_cl_drop(koi_device *d, koi_kernel *k);
+koine_status koi_dev_cl_launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *r);
+koine_status koi_dev_cl_bind(koi_device *d, koi_kernel *k, const koi_args *a, koi_bound **out);
+koine_status koi_dev_cl_patch(koi_device *d, koi_bound *b, size_t i, int32_t value);
+koine_status koi_dev_cl_start(koi_device *d, koi_bound *b, const koi_range *r);
+void koi_dev_cl_unbind(koi_device *d, koi_bound *b);
 #endif

@@ -72,7 +72,7 @@ static koine_status view_buffer(koi_device *d, koi_buf *parent, size_t offset, s
   if (offset % ALIGN_BYTES) return koi_error(KOINE_ERR_ARG, "host: a view begins at %zu, expected a multiple of %d", offset, ALIGN_BYTES);
   memory *m = koi_alloc(1, sizeof *m);
   if (!m) return KOINE_ERR_MEMORY;
-  *m = (memory){{bytes}, ((memory *)parent)->bytes + offset, true};
+  *m = (memory){{.bytes = bytes}, ((memory *)parent)->bytes + offset, true};
   *out = &m->base;
   return KOINE_OK;
 }
@@ -118,15 +118,12 @@ static koine_status fill_buffer(koi_device *d, koi_buf *b, uint8_t value)
   return KOINE_OK;
 }
 
-/* ---- kernels ---- */
-static koine_status build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+/* ---- kernels: nothing is compiled ---- */
+static koine_status build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes)
 {
-  (void)d;
+  (void)d, (void)b, (void)binary, (void)binary_bytes;
   koi_kernel *k = koi_alloc(1, sizeof *k);
   if (!k) return KOINE_ERR_MEMORY;
-  k->op = op;
-  for (size_t i = 0; i < koi_op_n_consts(op); i++) k->c[i] = c[i];
-  for (size_t i = 0; i < koi_op_n_params(op); i++) k->p[i] = p[i];
   *out = k;
   return KOINE_OK;
 }
@@ -137,14 +134,37 @@ static void drop(koi_device *d, koi_kernel *k)
   koi_free(k);
 }
 
-static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a)
+static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *range)
 {
-  (void)d;
+  (void)d, (void)range;
   koi_ref_args r = {.i = a->i, .f = a->f, .c = k->c};
   for (size_t i = 0; i < KOI_MAX_BUFS; i++)
     if (a->buf[i]) r.buf[i] = ((memory *)a->buf[i])->bytes + a->at[i], r.bytes[i] = a->buf[i]->bytes - a->at[i];
   k->op->ref(&r);
   return KOINE_OK;
+}
+
+static koine_status bind_call(koi_device *d, koi_kernel *k, const koi_args *a, koi_bound **out)
+{
+  (void)d, (void)k, (void)a;
+  koi_bound *b = koi_alloc(1, sizeof *b);
+  if (!b) return KOINE_ERR_MEMORY;
+  *out = b;
+  return KOINE_OK;
+}
+
+static koine_status patch(koi_device *d, koi_bound *b, size_t i, int32_t value)
+{
+  (void)d, (void)b, (void)i, (void)value; /* koi_bound.a has it */
+  return KOINE_OK;
+}
+
+static koine_status start(koi_device *d, koi_bound *b, const koi_range *r) { return launch(d, b->kernel, &b->a, r); }
+
+static void unbind(koi_device *d, koi_bound *b)
+{
+  (void)d;
+  koi_free(b);
 }
 
 static koine_status finish(koi_device *d)
@@ -153,5 +173,7 @@ static koine_status finish(koi_device *d)
   return KOINE_OK;
 }
 
-const koi_backend koi_backend_host = {"host", probe,       unprobe,     open_device, close_device, alloc_buffer, view_buffer, free_buffer,
-                                      write_buffer, read_buffer, copy_buffer, fill_buffer, build,  drop,         launch,      finish, NULL};
+const koi_backend koi_backend_host = {
+  .name = "host", .probe = probe, .unprobe = unprobe, .open = open_device, .close = close_device, .alloc = alloc_buffer, .view = view_buffer,
+  .free = free_buffer, .write = write_buffer, .read = read_buffer, .copy = copy_buffer, .fill = fill_buffer, .build = build, .drop = drop,
+  .launch = launch, .bind = bind_call, .patch = patch, .start = start, .unbind = unbind, .finish = finish};

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "base/paths.h"
 
 enum { HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
 
@@ -139,7 +140,8 @@ static koine_status make_cards(koine_runtime *rt, koi_probe *p)
   rank *r = koi_alloc(n + 1, sizeof *r);
   rt->endpoints = koi_alloc(n + 1, sizeof *rt->endpoints);
   rt->cards = koi_alloc(n + rt->topo->n_cards + 1, sizeof *rt->cards);
-  if (!r || !rt->endpoints || !rt->cards) {
+  rt->open = koi_alloc(n + 1, sizeof *rt->open);
+  if (!r || !rt->endpoints || !rt->cards || !rt->open) {
     koi_free(r);
     return KOINE_ERR_MEMORY;
   }
@@ -236,12 +238,45 @@ static void note_unfit_ops(koine_runtime *rt)
       if (!koi_backend_fits(&rt->endpoints[i], koi_ops[j])) koi_runtime_note_host_op(rt, i, koi_ops[j]->name);
 }
 
+/* ---- open devices ------------------------------------------------------------------------------------------------------ */
+koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir)
+{
+  char *own = NULL;
+  koine_status s = dir ? KOINE_OK : koi_paths_cache(&own);
+  if (dir && *dir && !(own = koi_strdup(dir))) s = KOINE_ERR_MEMORY;
+  if (s) return s;
+  koi_free(rt->cache_dir);
+  rt->cache_dir = own;
+  return KOINE_OK;
+}
+
+koine_status koi_machine_device(koine_runtime *rt, size_t i, koi_device **out)
+{
+  struct koi_open_device *o = &rt->open[i];
+  koine_status s = KOINE_OK;
+  pthread_mutex_lock(&rt->lock);
+  if (!o->n_uses) s = koi_device_open(&rt->endpoints[i], rt->cache_dir, rt->n_threads, &o->device);
+  if (!s) o->n_uses++, *out = o->device;
+  pthread_mutex_unlock(&rt->lock);
+  return s;
+}
+
+void koi_machine_device_drop(koine_runtime *rt, koi_device *d)
+{
+  if (!d) return;
+  struct koi_open_device *o = &rt->open[d->endpoint - rt->endpoints];
+  pthread_mutex_lock(&rt->lock);
+  if (!--o->n_uses) koi_device_close(d);
+  pthread_mutex_unlock(&rt->lock);
+}
+
 /* ---- public ------------------------------------------------------------------------------------------------------------ */
 koine_status koi_runtime_make(koi_topo *topo, koi_probe *p, koine_runtime **out)
 {
   koine_runtime *rt = koi_alloc(1, sizeof *rt);
   koine_status s = KOINE_ERR_MEMORY;
   if (rt) {
+    pthread_mutex_init(&rt->lock, NULL);
     rt->topo = topo, rt->skipped = p->skipped, rt->n_skipped = p->n_skipped;
     p->skipped = NULL, p->n_skipped = 0;
     s = make_cards(rt, p);
@@ -266,7 +301,13 @@ koine_status koine_runtime_open(const koine_runtime_options *options, koine_runt
   koine_status s = koi_topo_open(xml, &topo);
   if (s) return s;
   if (!xml) s = probe_all(&p);
-  if (!s) return koi_runtime_make(topo, &p, out);
+  if (!s) {
+    koine_runtime *rt;
+    s = koi_runtime_make(topo, &p, &rt);
+    if (!s && (s = koi_runtime_set_cache(rt, NULL))) koine_runtime_close(rt);
+    if (!s) *out = rt;
+    return s;
+  }
   for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
   koi_probe_free(&p);
   koi_topo_close(topo);
@@ -281,6 +322,9 @@ void koine_runtime_close(koine_runtime *rt)
   koi_free(rt->endpoints);
   koi_free(rt->skipped);
   koi_free(rt->cards);
+  koi_free(rt->open);
+  koi_free(rt->cache_dir);
+  pthread_mutex_destroy(&rt->lock);
   koi_free(rt);
 }
 

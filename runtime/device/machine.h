@@ -24,6 +24,10 @@ struct koine_runtime {
   size_t n_skipped;
   koi_card *cards;             /* reached ones in the order of the endpoints, then those that no driver reached */
   size_t n_cards;
+  char *cache_dir;             /* for devices opened from now on; NULL: nothing is kept on disk */
+  uint32_t n_threads;          /* the same; 0: as many as processors */
+  pthread_mutex_t lock;        /* of `open` */
+  struct koi_open_device { koi_device *device; size_t n_uses; } *open; /* [n_endpoints] */
 };
 
 /* A runtime from a topology and what was probed: takes over both, whatever it returns. */
@@ -36,6 +40,12 @@ const koi_card *koi_runtime_card(const koine_runtime *rt, size_t i);
 /* Adds an op to what the endpoint's `why` says is done on the host; once each. */
 void koi_runtime_note_host_op(koine_runtime *rt, size_t i, const char *op);
 const char *koi_runtime_type_name(koine_device_type type);
+/* What devices may keep on disk: dir NULL: the user's cache folder; "": nothing; else a folder, made when it is needed. */
+koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);
+
+/* Endpoint i's device, opened at its first use and shared from then on; each is given back by a drop, the last of which closes it. */
+koine_status koi_machine_device(koine_runtime *rt, size_t i, koi_device **out);
+void koi_machine_device_drop(koine_runtime *rt, koi_device *d); /* NULL is allowed */
 
 /* ---- machine_text.c ---- */
 koine_status koi_runtime_text(const koine_runtime *rt, char **out);

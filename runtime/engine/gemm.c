@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/paths.h"
 #include "graph.h"
 
 enum { WIDE_BYTES = 16 << 20, MIN_ROWS = 32, RUNS = 3, N_FIELDS = 8, MAX_FILE_BYTES = 1 << 20 };
@@ -61,13 +62,13 @@ static koine_status ready(koi_exec *x)
   const koi_backend *b = x->dev->backend;
   if (x->wide) return KOINE_OK;
   koi_buf *wide = NULL;
-  koine_status s = b->alloc(x->dev, WIDE_BYTES, &wide);
+  koine_status s = koi_device_alloc(x->dev, WIDE_BYTES, &wide);
   if (!s) s = b->fill(x->dev, wide, 0);
   int32_t k = (int32_t)x->model->config.hidden, rows = WIDE_BYTES / (int32_t)sizeof(float) / k;
   if (!s) s = koi_exec_gemm(x, &(koi_args){.buf = {x->s[KOI_S_xn], wide, x->s[KOI_S_sub_out]}, .i = {(int32_t)x->chunk, rows < k ? rows : k, k, k, 0, k}});
   if (!s) s = b->finish(x->dev);
   if (s) {
-    if (wide) b->free(x->dev, wide);
+    koi_device_free(x->dev, wide);
     return s;
   }
   x->wide = wide;
@@ -76,11 +77,10 @@ static koine_status ready(koi_exec *x)
 }
 
 /* ---- the file ---- */
-static char *file_path(void)
+static koine_status file_path(const koi_exec *x, char **out)
 {
-  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-  if (cache && *cache == '/') return koi_format("%s/koine/gemm", cache);
-  return home && *home == '/' ? koi_format("%s/.cache/koine/gemm", home) : NULL;
+  *out = x->dev->cache_dir ? koi_format("%s/gemm", x->dev->cache_dir) : NULL;
+  return *out || !x->dev->cache_dir ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
 typedef struct line { char *field[N_FIELDS]; int wt; uint32_t tokens; bool clblast; } line;
@@ -144,8 +144,9 @@ static void recall_line(void *user, const char *text, const line *l)
 
 static koine_status recall(koi_exec *x)
 {
-  char *path = file_path();
-  koine_status s = path ? each_line(path, recall_line, x) : KOINE_OK;
+  char *path;
+  koine_status s = file_path(x, &path);
+  if (!s && path) s = each_line(path, recall_line, x);
   if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_NOTE, "%s; dense products take the own kernels", koi_error_text()), s = KOINE_OK;
   koi_free(path);
   return s;
@@ -159,32 +160,21 @@ static void keep_line(void *user, const char *text, const line *l)
   if (!is_device(l, r->e) || !r->f[l->wt].own_ms) koi_text_add(&r->out, "%s\n", text);
 }
 
-/* The folder of the file, and the one above it. */
-static void make_folders(char *path)
-{
-  char *last = strrchr(path, '/'), *above;
-  *last = 0;
-  above = strrchr(path, '/');
-  *above = 0;
-  if (*path) mkdir(path, 0700); /* what goes wrong here, writing the file reports */
-  *above = '/';
-  mkdir(path, 0700);
-  *last = '/';
-}
-
 static koine_status remember(const koi_exec *x, const koi_gemm_figure *f)
 {
   const koi_endpoint *e = x->dev->endpoint;
-  char *path = file_path();
-  if (!path) return koi_error(KOINE_ERR_FILE, "neither XDG_CACHE_HOME nor HOME names a folder");
+  char *path;
+  koine_status s = file_path(x, &path);
+  if (s) return s;
+  if (!path) return koi_error(KOINE_ERR_FILE, "there is no cache folder");
   rewrite r = {e, f, {0}};
   koi_text_add(&r.out, "%s", heading);
-  koine_status s = each_line(path, keep_line, &r);
+  s = each_line(path, keep_line, &r);
   for (int wt = 0; wt < KOI_GEMM_TYPES; wt++)
     if (f[wt].own_ms)
       koi_text_add(&r.out, "%s\t%s\t%s\t%s\t%s\t%" PRIu32 "\t%.3f\t%.3f\n", e->name, e->driver, e->version, type_names[wt],
                    f[wt].clblast_ms < f[wt].own_ms ? "clblast" : "own", x->chunk, f[wt].own_ms, f[wt].clblast_ms);
-  make_folders(path);
+  if (!s) s = koi_paths_make(x->dev->cache_dir);
   if (!s && r.out.failed) s = koi_error(KOINE_ERR_MEMORY, "out of host memory");
   if (!s) s = koi_file_replace(path, r.out.s, r.out.len);
   koi_free(r.out.s);
@@ -291,12 +281,12 @@ static koine_status time_shape(koi_exec *x, shape *p)
   koi_buf *b[3] = {NULL, NULL, NULL};
   koine_status s = KOINE_OK;
   for (int i = 0; i < 3 && !s; i++) {
-    s = be->alloc(x->dev, bytes[i], &b[i]);
+    s = koi_device_alloc(x->dev, bytes[i], &b[i]);
     if (!s) s = be->fill(x->dev, b[i], 0);
   }
   for (int e = 0; e < 2 && !s; e++) s = time_entry(x, p->m, b, e, &p->ms[e]);
   for (int i = 0; i < 3; i++)
-    if (b[i]) be->free(x->dev, b[i]);
+    koi_device_free(x->dev, b[i]);
   return s;
 }
 

@@ -2,7 +2,7 @@
  *
  * Which entry a device takes is measured once (`koine bench --gemm`), remembered in a file and read at every wake, so that results are
  * the same from run to run. Nothing remembered: the own kernels.
- * Environment: KOINE_GEMM=own|clblast decides in place of the file. XDG_CACHE_HOME or HOME: where the file lies. */
+ * Environment: KOINE_GEMM=own|clblast decides in place of the file, which lies in the device's cache folder. */
 #ifndef KOI_GEMM_H
 #define KOI_GEMM_H
 #include "exec.h"

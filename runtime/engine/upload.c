@@ -115,8 +115,8 @@ static koine_status put_matrix(upload *u, koi_mat *m, const source *f, int32_t n
   for (size_t i = 0; i < m->n_parts && !s; i++) {
     koi_mat_part *p = &m->parts[i];
     uint64_t tiles = (uint64_t)(p->unit1 - p->unit0) * (uint64_t)(p->tile1 - p->tile0);
-    s = x->dev->backend->alloc(x->dev, tiles * code, &p->codes);
-    if (!s && scale) s = x->dev->backend->alloc(x->dev, tiles * scale, &p->scales);
+    s = koi_device_alloc(x->dev, tiles * code, &p->codes);
+    if (!s && scale) s = koi_device_alloc(x->dev, tiles * scale, &p->scales);
     m->bytes += tiles * (code + scale);
     for (int32_t unit = p->unit0; unit < p->unit1 && !s; unit++) s = put_unit(u, m, p, f, unit);
   }
@@ -147,7 +147,7 @@ static koine_status put_vector(upload *u, koi_vec *v, const koi_vector *a, bool 
   koi_exec *x = u->x;
   size_t bytes = a->n * koi_dtype_bytes(a->dtype);
   v->type = weight_type(a->dtype);
-  koine_status s = x->dev->backend->alloc(x->dev, bytes, &v->buf);
+  koine_status s = koi_device_alloc(x->dev, bytes, &v->buf);
   if (s) return s;
   uint8_t *made = a->tensor ? NULL : koi_alloc(bytes, 1);
   if (!a->tensor && !made) return KOINE_ERR_MEMORY;
@@ -175,7 +175,7 @@ static koine_status put_expert_ids(upload *u, koi_vec *v, const koi_vector *a)
 {
   koi_exec *x = u->x;
   uint64_t piece = PIECE_BYTES / sizeof(int32_t);
-  koine_status s = x->dev->backend->alloc(x->dev, a->n * sizeof(int32_t), &v->buf);
+  koine_status s = koi_device_alloc(x->dev, a->n * sizeof(int32_t), &v->buf);
   for (uint64_t at = 0; at < a->n && !s; at += piece) {
     uint64_t n = a->n - at < piece ? a->n - at : piece;
     int32_t *to = (int32_t *)(void *)u->codes;
@@ -197,7 +197,7 @@ static koine_status put_embed(upload *u, const koi_matrix *a)
   for (size_t i = 0; i < w->n_embed; i++) {
     uint64_t from = i * each, to = from + each < a->rows ? from + each : a->rows;
     w->embed[i].row0 = (int32_t)from, w->embed[i].row1 = (int32_t)to;
-    koine_status s = x->dev->backend->alloc(x->dev, (to - from) * row, &w->embed[i].buf);
+    koine_status s = koi_device_alloc(x->dev, (to - from) * row, &w->embed[i].buf);
     for (uint64_t r = from; r < to && !s; r += piece) {
       uint64_t n = to - r < piece ? to - r : piece;
       if (!a->weight) koi_repack_random_rows(a, r, n, u->codes);
@@ -303,7 +303,7 @@ koine_status koi_upload(koi_exec *x, koine_progress_fn *progress, void *user)
 /* ---- release ---- */
 static void free_buf(koi_exec *x, koi_buf *b)
 {
-  if (b) x->dev->backend->free(x->dev, b);
+  koi_device_free(x->dev, b);
 }
 
 static void free_mat(koi_exec *x, koi_mat *m)

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 #include "kernels/layout.h"
-#include "device/backend.h"
+#include "device/kern.h"
 
 enum { PROBE_BYTES = 256 << 20, REPEATS = 7, MULTIPLY_STEPS = 1000000, CHAINS = 12 };
 enum { DH = 512, RD = 64, HEADS = 64, WINDOW = 128, IH = 128, INDEX_HEADS = 64, TOP = 512 };
@@ -143,14 +143,14 @@ static void measure(const char *name, const koi_op *op, const int32_t *c, koi_ar
   int32_t p[KOI_MAX_PARAMS];
   koi_kernel *k;
   parameters(op, c, p, over);
-  check(be->build(dev, op, c, p, &k));
+  check(koi_kern_build(dev, op, c, p, &k));
   probe_words = (size_t)op->bytes(a, c) / 16 / 16 * 16; /* as much as the op must move, at most all there is */
   if (probe_words > PROBE_BYTES / 16) probe_words = PROBE_BYTES / 16;
   for (int r = -1; r < REPEATS; r++) { /* the first turn compiles */
     if (before) before(a);
     check(be->finish(dev));
     double w = wall(), b = busy();
-    check(be->launch(dev, k, a));
+    check(koi_kern_launch(dev, k, a));
     check(be->finish(dev));
     w = wall() - w, b = busy() - b;
     if (r >= 0) work[0] = fmin(work[0], w), work[1] = fmin(work[1], b);
@@ -273,14 +273,14 @@ int main(int argc, char **argv)
     printf("bench_attn: no OpenCL device\n");
     return 0;
   }
-  check(be->open(e, &dev));
+  check(koi_device_open(e, NULL, 0, &dev));
   target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals};
   memory = malloc(PROBE_BYTES);
   if (!memory) return 1;
   memset(memory, 1, PROBE_BYTES);
   printf("%s, %s\n", e->platform, e->name);
   all_cases(argc > 2 ? argv[2] : "", argc > 3 ? argv + 3 : NULL);
-  be->close(dev);
+  koi_device_close(dev);
   for (size_t i = 0; i < found.n_endpoints; i++) be->unprobe(&found.endpoints[i]);
   koi_probe_free(&found);
   free(memory);

@@ -13,7 +13,7 @@
 #endif
 #include "kernels/layout.h"
 #include "kernels/mat.h"
-#include "device/backend.h"
+#include "device/kern.h"
 
 enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000 };
 
@@ -201,7 +201,7 @@ static void run_calls(void *user)
   call *c = user;
   for (int32_t i = 0; i < c->n; i++) {
     if (c->ids) c->a.buf[MATVEC_IDS] = c->ids[i];
-    check(be->launch(dev, c->k, &c->a));
+    check(koi_kern_launch(dev, c->k, &c->a));
   }
   check(be->finish(dev));
 }
@@ -222,7 +222,7 @@ static void gemv(const bench_case *q, char **over)
   }
   koi_kernel *k;
   parameters(&koi_op_matvec, c, p, over);
-  check(be->build(dev, &koi_op_matvec, c, p, &k));
+  check(koi_kern_build(dev, &koi_op_matvec, c, p, &k));
   koi_args a = {.buf = {[MATVEC_W] = w, [MATVEC_S] = s, [MATVEC_X] = x, [MATVEC_Y] = y},
                 .i = {[MATVEC_E] = q->entries, [MATVEC_K] = q->k, [MATVEC_N_SUB] = q->n_sub, [MATVEC_SUB_ROWS] = q->sub_rows, [MATVEC_UNIT1] = units,
                       [MATVEC_TILE1] = (int32_t)tiles, [MATVEC_HAS_IDS] = 1, [MATVEC_X_DIV] = q->entries, [MATVEC_LDX] = q->k, [MATVEC_LDY] = ldy}};
@@ -263,7 +263,7 @@ static void gemm(const bench_case *q, char **over)
   int32_t c[KOI_MAX_CONSTS] = {[MATMUL_WT] = q->wt, [MATMUL_NT] = nt}, p[KOI_MAX_PARAMS];
   koi_kernel *k;
   parameters(&koi_op_matmul, c, p, over);
-  check(be->build(dev, &koi_op_matmul, c, p, &k));
+  check(koi_kern_build(dev, &koi_op_matmul, c, p, &k));
   koi_args a = {.buf = {[MATMUL_W] = w, [MATMUL_S] = s, [MATMUL_XP] = x, [MATMUL_UNIT] = ub, [MATMUL_ROWS] = rb, [MATMUL_Y] = y},
                 .i = {[MATMUL_N_PANELS] = panels, [MATMUL_K] = q->k, [MATMUL_N_SUB] = q->n_sub, [MATMUL_SUB_ROWS] = q->sub_rows, [MATMUL_UNIT1] = q->units,
                       [MATMUL_TILE1] = (int32_t)tiles, [MATMUL_HAS_ROWS] = q->used > 0, [MATMUL_N_ROWS] = entries, [MATMUL_LDY] = ldy}};
@@ -290,7 +290,7 @@ int main(int argc, char **argv)
     printf("bench_mat: no OpenCL device\n");
     return 0;
   }
-  check(be->open(e, &dev));
+  check(koi_device_open(e, NULL, 0, &dev));
   target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals};
   memory = malloc(COLD_BYTES);
   if (!memory) return 1;
@@ -300,7 +300,7 @@ int main(int argc, char **argv)
     if (argc > 2 && !strstr(cases[i].name, argv[2])) continue;
     (cases[i].matmul ? gemm : gemv)(&cases[i], argc > 3 ? argv + 3 : NULL);
   }
-  be->close(dev);
+  koi_device_close(dev);
   for (size_t i = 0; i < found.n_endpoints; i++) be->unprobe(&found.endpoints[i]);
   koi_probe_free(&found);
   free(memory);

@@ -1,0 +1,167 @@
+/* Building kernels: one from disk or text, or many side by side. Owns nothing beyond a call. Invariant: threads of ours only build; what is
+ * built is handed to the device's kernels, logged and reported by the calling thread. */
+#include <stdio.h>
+#include <string.h>
+#include "kern.h"
+#include "kernels/sources.h"
+#include "prog.h"
+
+/* ---- one --------------------------------------------------------------------------------------------------------------- */
+static koine_status from_text(koi_device *d, koi_build *b, koi_kernel **out)
+{
+  void *binary = NULL;
+  size_t bytes = 0;
+  b->want_binary = d->progs != NULL;
+  koine_status s = d->backend->build(d, b, out, &binary, &bytes);
+  if (s) return s;
+  atomic_fetch_add(&d->built.from_source, 1);
+  if (binary) koi_prog_put(d, b, binary, bytes);
+  koi_free(binary);
+  return KOINE_OK;
+}
+
+/* What was kept on disk may be nothing, or something that the driver refuses: then *out stays NULL. Memory can run out, though. */
+static koine_status from_disk(koi_device *d, const koi_build *b, koi_kernel **out)
+{
+  koi_build kept = *b;
+  void *binary = NULL;
+  koine_status s = d->progs ? koi_prog_get(d, b, &binary, &kept.binary_bytes) : KOINE_OK;
+  if (s || !binary) return s;
+  kept.binary = binary;
+  s = d->backend->build(d, &kept, out, NULL, NULL);
+  if (!s) atomic_fetch_add(&d->built.from_disk, 1);
+  koi_free(binary);
+  return s == KOINE_ERR_MEMORY ? s : KOINE_OK;
+}
+
+koine_status koi_kern_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+{
+  koi_text defs = {0};
+  koi_build b = {.name = op->name, .text = koi_source_text(op->source)};
+  koi_kernel *k = NULL;
+  char *all;
+  if (!b.text) return koi_error(KOINE_ERR_DEVICE, "device %s: op %s: there is no kernel text %s.cl", d->endpoint->id, op->name, op->source);
+  koi_kern_defs(op, c, p, &defs);
+  koine_status s = koi_text_take(&defs, &all);
+  if (s) return s;
+  b.defs = all;
+  s = from_disk(d, &b, &k);
+  if (!s && !k) s = from_text(d, &b, &k);
+  koi_free(all);
+  if (s) return s;
+  k->op = op;
+  memcpy(k->c, c, koi_op_n_consts(op) * sizeof *c);
+  memcpy(k->p, p, koi_op_n_params(op) * sizeof *p);
+  *out = k;
+  return KOINE_OK;
+}
+
+/* ---- many -------------------------------------------------------------------------------------------------------------- */
+typedef struct job { const koi_kern_request *r; koi_kernel *kernel; koine_status status; char why[512]; bool done; } job;
+
+typedef struct crew {
+  koi_device *d;
+  job *jobs;
+  size_t n, next, n_done;
+  bool stop;
+  pthread_mutex_t lock; /* of what follows jobs, and of a job's results */
+  pthread_cond_t news;
+} crew;
+
+/* The next job, built; false when there is none. Called and returns with the lock held. */
+static bool do_one(crew *w)
+{
+  if (w->stop || w->next == w->n) return false;
+  job *j = &w->jobs[w->next++];
+  koi_kernel *k = NULL;
+  pthread_mutex_unlock(&w->lock);
+  koine_status s = koi_kern_choose(w->d, j->r->op, j->r->c, j->r->bucket, &k);
+  pthread_mutex_lock(&w->lock);
+  j->kernel = s ? NULL : k, j->status = s, j->done = true;
+  if (s) snprintf(j->why, sizeof j->why, "%s", koi_error_text());
+  if (s && s != KOINE_ERR_DEVICE) w->stop = true;
+  w->n_done++;
+  pthread_cond_signal(&w->news);
+  return true;
+}
+
+static void *work(void *user)
+{
+  crew *w = user;
+  pthread_mutex_lock(&w->lock);
+  while (do_one(w)) {}
+  pthread_mutex_unlock(&w->lock);
+  return NULL;
+}
+
+/* Says how far it is whenever that changes, and works where no thread could be had. Called and returns with the lock held. */
+static koine_status wait_for(crew *w, bool alone, koine_progress_fn *progress, void *user)
+{
+  size_t told = SIZE_MAX;
+  koine_status s = KOINE_OK;
+  while (w->n_done < w->n && !w->stop) {
+    if (progress && told != w->n_done) {
+      told = w->n_done;
+      pthread_mutex_unlock(&w->lock);
+      bool on = progress(user, "compiling kernels", told, w->n);
+      pthread_mutex_lock(&w->lock);
+      if (!on) w->stop = true, s = koi_error(KOINE_ERR_CANCELLED, "cancelled while compiling kernels");
+    } else if (alone)
+      do_one(w);
+    else
+      pthread_cond_wait(&w->news, &w->lock);
+  }
+  return s;
+}
+
+static koine_status run(crew *w, koine_progress_fn *progress, void *user)
+{
+  pthread_t threads[64];
+  size_t n = 0, wanted = w->d->n_threads < w->n ? w->d->n_threads : w->n;
+  if (wanted > KOI_COUNT(threads)) wanted = KOI_COUNT(threads);
+  while (wanted > 1 && n < wanted && !pthread_create(&threads[n], NULL, work, w)) n++;
+  pthread_mutex_lock(&w->lock);
+  koine_status s = wait_for(w, !n, progress, user);
+  pthread_mutex_unlock(&w->lock);
+  for (size_t i = 0; i < n; i++) pthread_join(threads[i], NULL);
+  return s;
+}
+
+/* Even after a failure what was built is kept: the device drops it when it is closed. */
+static koine_status keep(crew *w, koine_status s)
+{
+  for (size_t i = 0; i < w->n; i++) {
+    job *j = &w->jobs[i];
+    if (!j->done) continue;
+    if (j->status && j->status != KOINE_ERR_DEVICE) {
+      if (!s) s = koi_error(j->status, "%s", j->why);
+      continue;
+    }
+    koine_status kept = koi_kern_keep(w->d, j->r->op, j->r->c, j->r->bucket, j->kernel, j->why);
+    if (!s) s = kept;
+  }
+  return s;
+}
+
+static bool same(const koi_kern_request *a, const koi_kern_request *b)
+{
+  return a->op == b->op && a->bucket == b->bucket && !memcmp(a->c, b->c, koi_op_n_consts(a->op) * sizeof *a->c);
+}
+
+koine_status koi_kern_build_all(koi_device *d, const koi_kern_request *r, size_t n, koine_progress_fn *progress, void *user)
+{
+  crew w = {.d = d, .jobs = koi_alloc(n, sizeof *w.jobs), .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+  if (!w.jobs) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n; i++) {
+    bool seen = koi_kern_known(d, r[i].op, r[i].c, r[i].bucket);
+    for (size_t j = 0; j < w.n && !seen; j++) seen = same(w.jobs[j].r, &r[i]);
+    if (!seen) w.jobs[w.n++].r = &r[i];
+  }
+  size_t total = w.n;
+  koine_status s = keep(&w, run(&w, progress, user));
+  if (!s && progress) progress(user, "compiling kernels", total, total);
+  koi_free(w.jobs);
+  pthread_cond_destroy(&w.news);
+  pthread_mutex_destroy(&w.lock);
+  return s;
+}
