@@ -10,6 +10,7 @@
 #define KOI_OPS_H
 #include <stddef.h>
 #include <stdint.h>
+#include "format.h"
 
 #define KOI_MAX_BUFS 12
 #define KOI_MAX_INTS 16
@@ -81,9 +82,6 @@ size_t koi_op_n_params(const koi_op *op);
 /* The parameters for a target before any tuning: defaults, adjusted by choose. */
 void koi_op_defaults(const koi_op *op, const koi_target *t, const int32_t *c, int32_t *p);
 extern const koi_op *const koi_ops[]; /* NULL-terminated, every op */
-
-/* ---- types that constants name ---- */
-enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4 }; /* a weight's stored precision */
 
 /* ---- the ops ------------------------------------------------------------------------------------------------------------
  * Notation: T tokens of this chunk, p0 the position of its first; D hidden; HC streams; E entries. f32 unless said. Sizes in [] are in

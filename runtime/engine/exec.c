@@ -58,8 +58,8 @@ static void scratch_sizes(const koine_model *m, const cut *k, uint64_t n[KOI_N_S
   uint64_t comp = 0, index = 0, min_ratio = 0;
   for (uint32_t l = 0; l < c->n_layers; l++) {
     uint32_t r = m->layers[l].ratio;
-    if (r) comp = max64(comp, (uint64_t)koi_coff(r) * c->head_dim), min_ratio = min_ratio ? min64(min_ratio, r) : r;
-    if (r == 4) index = c->index_dim;
+    comp = max64(comp, m->layers[l].cache.state_width), index = max64(index, m->layers[l].cache.index_row_width);
+    if (r) min_ratio = min_ratio ? min64(min_ratio, r) : r;
   }
   uint64_t windows = min_ratio ? t / min_ratio + 1 : 0;
   const uint64_t size[KOI_N_SCRATCH] = {
@@ -297,6 +297,13 @@ koine_status koi_exec_gemm(koi_exec *x, const koi_args *a)
 }
 
 /* ---- wake and sleep ---- */
+static koine_status lay_and_upload(koi_exec *x, koine_progress_fn *progress, void *user)
+{
+  koine_status s = koi_lay(x->model, x->dev->endpoint->max_buffer_bytes, 0, x->model->config.n_layers, &x->laid);
+  if (!s && !(x->put = koi_alloc(x->laid->n_parts, sizeof *x->put))) s = KOINE_ERR_MEMORY;
+  return s ? s : koi_upload(x->dev, x->laid, x->put, progress, user);
+}
+
 koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t chunk, koine_progress_fn *progress, void *user, koi_exec **out)
 {
   koi_exec *x = koi_alloc(1, sizeof *x);
@@ -314,7 +321,7 @@ koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t
   }
   if (!s) s = make_tables(x);
   if (!s) s = koi_gemm_wake(x);
-  if (!s) s = koi_upload(x, progress, user);
+  if (!s) s = lay_and_upload(x, progress, user);
   if (!s) s = koi_graph_build(x, progress, user);
   if (s) {
     koi_exec_sleep(x);
@@ -332,7 +339,7 @@ void koi_exec_sleep(koi_exec *x)
     b->finish(x->dev); /* queued work may still use what is freed below */
     for (size_t i = 0; i < x->n_built; i++)
       if (x->built[i].kernel) b->drop(x->dev, x->built[i].kernel);
-    koi_upload_free(x);
+    if (x->laid) koi_upload_free(x->dev, x->put, x->laid->n_parts);
     for (int i = 0; i < KOI_N_SCRATCH; i++)
       if (x->s[i]) b->free(x->dev, x->s[i]);
     for (size_t i = 0; i < x->n_ratios; i++) b->free(x->dev, x->rope_win[i]);
@@ -340,6 +347,8 @@ void koi_exec_sleep(koi_exec *x)
     if (x->arena) b->free(x->dev, x->arena);
     b->close(x->dev);
   }
+  koi_lay_free(x->laid);
+  koi_free(x->put);
   koi_free(x->built);
   koi_free(x->freq_main);
   koi_free(x->freq_comp);

@@ -6,47 +6,8 @@
 #include "device/backend.h"
 #include "model/model.h"
 #include "model/rope.h"
-
-/* ---- weights on the device ---- */
-typedef struct koi_mat_part { /* what one buffer holds: units [unit0, unit1), tiles [tile0, tile1) of each unit's stack */
-  koi_buf *codes, *scales;
-  int32_t unit0, unit1, tile0, tile1;
-} koi_mat_part;
-
-typedef struct koi_mat {
-  int32_t wt, care;
-  int32_t k, sub_rows, n_sub, n_units;
-  koi_mat_part *parts;
-  size_t n_parts;
-  uint64_t bytes;      /* on the device */
-} koi_mat;
-
-typedef struct koi_vec { koi_buf *buf; int32_t type; } koi_vec; /* type: KOI_WT_F32/F16/BF16 */
-
-typedef struct koi_dev_hc { koi_mat fn; koi_vec base, scale; } koi_dev_hc;
-typedef struct koi_dev_comp { koi_mat wkv, wgate; koi_vec ape, norm; } koi_dev_comp;
-
-typedef struct koi_dev_layer {
-  koi_vec attn_norm, ffn_norm, q_norm, kv_norm, sink, gate_bias, tid2eid;
-  koi_dev_hc hc_attn, hc_ffn;
-  koi_mat wq_a, wq_b, wkv, wo_a, wo_b, gate;
-  koi_dev_comp comp, index_comp;
-  koi_mat index_wq_b, index_weights;
-  koi_mat shared_up, shared_down, expert_up, expert_down; /* up: w1 and w3 stacked */
-} koi_dev_layer;
-
-typedef struct koi_table_part { koi_buf *buf; int32_t row0, row1; } koi_table_part;
-
-typedef struct koi_dev_model {
-  koi_dev_layer *layers;
-  koi_table_part *embed;
-  size_t n_embed;
-  int32_t embed_type;
-  koi_mat head;
-  koi_vec norm;
-  koi_dev_hc hc_head;
-  uint64_t bytes;
-} koi_dev_model;
+#include "plan/lay.h"
+#include "upload.h"
 
 /* ---- scratch ---- */
 #define KOI_SCRATCH(X) \
@@ -69,7 +30,8 @@ typedef struct koi_exec {
   const koine_model *model;
   koi_device *dev;
   koi_target target;
-  koi_dev_model weights;
+  koi_laid_model *laid;         /* the weights as cut for this device */
+  koi_put *put;                 /* [laid->n_parts] their buffers */
   uint32_t chunk;               /* most tokens a step */
   uint32_t head_rows;           /* most logits rows at once */
   uint32_t score_rows;          /* indexer rows scored at once for a full chunk; a multiple of 16 */
@@ -77,12 +39,12 @@ typedef struct koi_exec {
   koi_buf *s[KOI_N_SCRATCH];    /* views of `arena`, or buffers of their own */
   koi_buf *arena;
   koi_buf *wide;                /* rows of a weight as floats, on their way to the device's gemm; NULL until that is wanted */
-  uint32_t gemm_from[KOI_WT_FP4 + 1]; /* by weight type: dense products of at least so many tokens take the device's gemm; 0: none */
+  uint32_t gemm_from[KOI_N_FORMATS]; /* by weight type: dense products of at least so many tokens take the device's gemm; 0: none */
   koi_buf **rope_win;           /* [n_ratios] cos/sin of the windows that close in a chunk */
   uint32_t *ratios;             /* [n_ratios] distinct ratios above 0 */
   size_t n_ratios;
   float *freq_main, *freq_comp; /* [rope_dim/2] */
-  uint64_t scratch_bytes, weight_bytes_per_token;
+  uint64_t scratch_bytes;
   struct koi_built { const koi_op *op; int32_t c[KOI_MAX_CONSTS]; koi_kernel *kernel; } *built; /* kernel NULL: the host does it */
   size_t n_built, cap_built;
   bool dry;                     /* calls only build kernels */
@@ -103,8 +65,6 @@ koine_status koi_exec_call(koi_exec *x, const koi_op *op, const int32_t *c, cons
 koine_status koi_exec_gemm(koi_exec *x, const koi_args *a);
 /* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
 koine_status koi_exec_clear(koi_exec *x);
-
-/* ---- upload.c ---- */
-koine_status koi_upload(koi_exec *x, koine_progress_fn *progress, void *user);
-void koi_upload_free(koi_exec *x);
+/* The buffer of a vector or of a table in one part; NULL: the layer has none. */
+static inline koi_buf *koi_exec_vector(const koi_exec *x, const koi_laid *w) { return w->n_parts ? x->put[w->first].codes : NULL; }
 #endif

@@ -11,26 +11,26 @@
 
 enum { WIDE_BYTES = 16 << 20, MIN_ROWS = 32, RUNS = 3, N_FIELDS = 8, MAX_FILE_BYTES = 1 << 20 };
 
-static const char *const type_names[KOI_GEMM_TYPES] = {"f32", "f16", "bf16", "fp8", "fp4"};
 static const char heading[] = "# koine: device, driver, version, weight type, faster entry, tokens, own ms, clblast ms; made by koine bench --gemm\n";
 
-const char *koi_gemm_type_name(int wt) { return type_names[wt]; }
+const char *koi_gemm_type_name(int wt) { return koi_formats[wt].name; }
 
 /* ---- products ---- */
-static bool fits(const koi_mat *m)
+static bool fits(const koi_laid *m)
 {
   return m->n_parts && m->n_units == 1 && m->sub_rows >= MIN_ROWS && (uint64_t)m->k * KOI_TILE * sizeof(float) <= WIDE_BYTES;
 }
 
-bool koi_gemm_takes(const koi_exec *x, const koi_mat *m, int32_t n)
+bool koi_gemm_takes(const koi_exec *x, const koi_laid *m, int32_t n)
 {
   uint32_t from = x->gemm_from[m->wt];
   return from && (uint32_t)n >= from && fits(m);
 }
 
 /* A stack of matrices lies like one whose rows are padded to whole tiles at the end of each. */
-static koine_status product_part(koi_exec *x, const koi_mat *m, const koi_mat_part *p, koi_buf *in, int32_t ldx, int32_t n, koi_buf *y, int32_t ldy)
+static koine_status product_part(koi_exec *x, const koi_laid *m, uint32_t part, koi_buf *in, int32_t ldx, int32_t n, koi_buf *y, int32_t ldy)
 {
+  const koi_part *p = &x->laid->parts[part];
   int32_t sub_tiles = (int32_t)koi_tiles((uint64_t)m->sub_rows), most = (int32_t)(WIDE_BYTES / sizeof(float) / KOI_TILE) / m->k;
   for (int32_t tile = p->tile0, tiles; tile < p->tile1; tile += tiles) {
     int32_t in_sub = tile % sub_tiles, row = in_sub * KOI_TILE;
@@ -39,7 +39,7 @@ static koine_status product_part(koi_exec *x, const koi_mat *m, const koi_mat_pa
     if (tiles > most) tiles = most;
     int32_t rows = tiles * KOI_TILE < m->sub_rows - row ? tiles * KOI_TILE : m->sub_rows - row;
     koine_status s = koi_exec_call(x, &koi_op_widen, (const int32_t[KOI_MAX_CONSTS]){m->wt, m->care},
-                                   &(koi_args){.buf = {p->codes, p->scales, x->wide},
+                                   &(koi_args){.buf = {x->put[part].codes, x->put[part].scales, x->wide},
                                                .i = {m->k, m->n_sub * sub_tiles * KOI_TILE, p->tile0, tile * KOI_TILE, tile * KOI_TILE + rows}});
     if (!s) s = koi_exec_gemm(x, &(koi_args){.buf = {in, x->wide, y}, .i = {n, rows, m->k, ldx, tile / sub_tiles * m->sub_rows + row, ldy}});
     if (s) return s;
@@ -47,10 +47,10 @@ static koine_status product_part(koi_exec *x, const koi_mat *m, const koi_mat_pa
   return KOINE_OK;
 }
 
-koine_status koi_gemm_product(koi_exec *x, const koi_mat *m, koi_buf *in, int32_t ldx, int32_t n, koi_buf *y, int32_t ldy)
+koine_status koi_gemm_product(koi_exec *x, const koi_laid *m, koi_buf *in, int32_t ldx, int32_t n, koi_buf *y, int32_t ldy)
 {
   koine_status s = KOINE_OK;
-  for (size_t i = 0; i < m->n_parts && !s; i++) s = product_part(x, m, &m->parts[i], in, ldx, n, y, ldy);
+  for (uint32_t i = m->first; i < m->first + m->n_parts && !s; i++) s = product_part(x, m, i, in, ldx, n, y, ldy);
   return s;
 }
 
@@ -95,7 +95,7 @@ static bool parse(char *text, line *l)
     at = next;
   }
   if (n != N_FIELDS) return false;
-  for (l->wt = 0; l->wt < KOI_GEMM_TYPES && strcmp(l->field[3], type_names[l->wt]); l->wt++) {}
+  for (l->wt = 0; l->wt < KOI_GEMM_TYPES && strcmp(l->field[3], koi_formats[l->wt].name); l->wt++) {}
   l->clblast = !strcmp(l->field[4], "clblast");
   char *end;
   unsigned long tokens = strtoul(l->field[5], &end, 10);
@@ -181,7 +181,7 @@ static koine_status remember(const koi_exec *x, const koi_gemm_figure *f)
   koine_status s = each_line(path, keep_line, &r);
   for (int wt = 0; wt < KOI_GEMM_TYPES; wt++)
     if (f[wt].own_ms)
-      koi_text_add(&r.out, "%s\t%s\t%s\t%s\t%s\t%" PRIu32 "\t%.3f\t%.3f\n", e->name, e->driver, e->version, type_names[wt],
+      koi_text_add(&r.out, "%s\t%s\t%s\t%s\t%s\t%" PRIu32 "\t%.3f\t%.3f\n", e->name, e->driver, e->version, koi_formats[wt].name,
                    f[wt].clblast_ms < f[wt].own_ms ? "clblast" : "own", x->chunk, f[wt].own_ms, f[wt].clblast_ms);
   make_folders(path);
   if (!s && r.out.failed) s = koi_error(KOINE_ERR_MEMORY, "out of host memory");
@@ -212,19 +212,17 @@ koine_status koi_gemm_wake(koi_exec *x)
 }
 
 /* ---- measuring ---- */
-/* The dense products of layer l, as graph.c has them; ends with NULL. */
-static void products(const koi_dev_layer *l, const koi_mat *m[20])
+/* The dense products of a layer; ends with NULL. */
+static void products(const koi_laid *l, const koi_laid *m[KOI_N_LAYER_ROLES + 1])
 {
-  const koi_mat *all[] = {&l->hc_attn.fn, &l->hc_ffn.fn, &l->wq_a, &l->wq_b, &l->wkv, &l->wo_b, &l->comp.wkv, &l->comp.wgate, &l->index_comp.wkv,
-                          &l->index_comp.wgate, &l->index_wq_b, &l->index_weights, &l->gate, &l->shared_up, &l->shared_down};
-  for (size_t i = 0; i < KOI_COUNT(all); i++)
-    if (fits(all[i])) *m++ = all[i];
+  for (size_t r = 0; r < KOI_N_LAYER_ROLES; r++)
+    if (koi_role_is_dense(&koi_layer_roles[r]) && fits(&l[r])) *m++ = &l[r];
   *m = NULL;
 }
 
-typedef struct shape { const koi_mat *m; size_t count; double ms[2]; } shape; /* own, clblast */
+typedef struct shape { const koi_laid *m; size_t count; double ms[2]; } shape; /* own, clblast */
 
-static bool same(const koi_mat *a, const koi_mat *b)
+static bool same(const koi_laid *a, const koi_laid *b)
 {
   return a->wt == b->wt && a->care == b->care && a->k == b->k && a->sub_rows == b->sub_rows && a->n_sub == b->n_sub && a->n_parts == b->n_parts;
 }
@@ -232,13 +230,13 @@ static bool same(const koi_mat *a, const koi_mat *b)
 /* The distinct products of all layers; *out is [*n], the caller's. */
 static koine_status shapes(const koi_exec *x, shape **out, size_t *n)
 {
-  const koi_mat *m[20];
+  const koi_laid *m[KOI_N_LAYER_ROLES + 1];
   uint32_t n_layers = x->model->config.n_layers;
   *n = 0;
   *out = koi_alloc((size_t)n_layers * KOI_COUNT(m), sizeof **out);
   if (!*out) return KOINE_ERR_MEMORY;
   for (uint32_t l = 0; l < n_layers; l++) {
-    products(&x->weights.layers[l], m);
+    products(x->laid->layers[l], m);
     for (size_t i = 0; m[i]; i++) {
       size_t at = 0;
       while (at < *n && !same((*out)[at].m, m[i])) at++;
@@ -251,9 +249,9 @@ static koine_status shapes(const koi_exec *x, shape **out, size_t *n)
 
 void koi_gemm_types(const koi_exec *x, koi_gemm_figure f[KOI_GEMM_TYPES])
 {
-  const koi_mat *m[20];
+  const koi_laid *m[KOI_N_LAYER_ROLES + 1];
   for (uint32_t l = 0; l < x->model->config.n_layers; l++) {
-    products(&x->weights.layers[l], m);
+    products(x->laid->layers[l], m);
     for (size_t i = 0; m[i]; i++) f[m[i]->wt].used = true;
   }
 }
@@ -265,7 +263,7 @@ static int ascending(const void *a, const void *b)
 }
 
 /* The median of RUNS after one that compiles and warms up. b: X, its panels, Y. */
-static koine_status time_entry(koi_exec *x, const koi_mat *m, koi_buf *b[3], bool clblast, double *ms)
+static koine_status time_entry(koi_exec *x, const koi_laid *m, koi_buf *b[3], bool clblast, double *ms)
 {
   double t[RUNS];
   koine_status s = x->dev->backend->finish(x->dev);

@@ -29,15 +29,17 @@ typedef struct step { /* one chunk on its way through the layers */
   koi_exec_call(x, &koi_op_##op, (const int32_t[KOI_MAX_CONSTS])consts, &(koi_args){.buf = bufs, .i = ints, .f = floats})
 #define TRY(expr) do { koine_status try_status = (expr); if (try_status) return try_status; } while (0)
 #define S(name) x->s[KOI_S_##name]
+#define W(role) (&l[KOI_W_##role]) /* of the layer whose weights are l */
+#define V(role) koi_exec_vector(x, W(role))
 
 /* ---- products ---- */
 typedef struct entries { int32_t n, x_div; koi_buf *ids; } entries; /* rows of a matvec and, for grouped weights, their units */
 
-static koine_status matvec(koi_exec *x, const koi_mat *m, koi_buf *in, int32_t ldx, entries e, koi_buf *y, int32_t ldy)
+static koine_status matvec(koi_exec *x, const koi_laid *m, koi_buf *in, int32_t ldx, entries e, koi_buf *y, int32_t ldy)
 {
-  for (size_t i = 0; i < m->n_parts; i++) {
-    const koi_mat_part *p = &m->parts[i];
-    TRY(CALL(matvec, C(m->wt, m->care), C(p->codes, p->scales, in, e.ids, y),
+  for (uint32_t i = m->first; i < m->first + m->n_parts; i++) {
+    const koi_part *p = &x->laid->parts[i];
+    TRY(CALL(matvec, C(m->wt, m->care), C(x->put[i].codes, x->put[i].scales, in, e.ids, y),
              C(e.n, m->k, m->n_sub, m->sub_rows, p->unit0, p->unit1, p->tile0, p->tile1, e.ids != NULL, e.x_div, ldx, ldy, 0), C(0)));
   }
   return KOINE_OK;
@@ -45,11 +47,11 @@ static koine_status matvec(koi_exec *x, const koi_mat *m, koi_buf *in, int32_t l
 
 typedef struct panels { koi_buf *x; int32_t n, nt, n_rows; koi_buf *units, *rows; } panels; /* units and rows NULL: dense */
 
-static koine_status matmul(koi_exec *x, const koi_mat *m, const panels *g, koi_buf *y, int32_t ldy)
+static koine_status matmul(koi_exec *x, const koi_laid *m, const panels *g, koi_buf *y, int32_t ldy)
 {
-  for (size_t i = 0; i < m->n_parts; i++) {
-    const koi_mat_part *p = &m->parts[i];
-    TRY(CALL(matmul, C(m->wt, m->care, g->nt), C(p->codes, p->scales, g->x, g->units, g->rows, y),
+  for (uint32_t i = m->first; i < m->first + m->n_parts; i++) {
+    const koi_part *p = &x->laid->parts[i];
+    TRY(CALL(matmul, C(m->wt, m->care, g->nt), C(x->put[i].codes, x->put[i].scales, g->x, g->units, g->rows, y),
              C(g->n, m->k, m->n_sub, m->sub_rows, p->unit0, p->unit1, p->tile0, p->tile1, g->rows != NULL, g->n_rows, ldy, 0), C(0)));
   }
   return KOINE_OK;
@@ -61,7 +63,7 @@ static koine_status pack(koi_exec *x, const panels *g, koi_buf *in, int32_t k, i
 }
 
 /* y[t] = m in[t] for n rows. */
-static koine_status dense(koi_exec *x, const koi_mat *m, input *in, int32_t n, koi_buf *y, int32_t ldy)
+static koine_status dense(koi_exec *x, const koi_laid *m, input *in, int32_t n, koi_buf *y, int32_t ldy)
 {
   if (n == 1) return matvec(x, m, in->x, in->ld, (entries){1, 1, NULL}, y, ldy);
   if (koi_gemm_takes(x, m, n)) {
@@ -74,21 +76,23 @@ static koine_status dense(koi_exec *x, const koi_mat *m, input *in, int32_t n, k
   return matmul(x, m, &g, y, ldy);
 }
 
-koine_status koi_graph_product(koi_exec *x, const koi_mat *m, koi_buf *in, koi_buf *panels, int32_t n, koi_buf *y)
+koine_status koi_graph_product(koi_exec *x, const koi_laid *m, koi_buf *in, koi_buf *panels, int32_t n, koi_buf *y)
 {
   input i = {in, panels, m->k, true};
   return dense(x, m, &i, n, y, m->n_sub * m->sub_rows);
 }
 
 /* ---- hyper-connections (2.1) ---- */
-static koine_status hc_pre(koi_exec *x, const koi_dev_hc *hc, const koi_vec *norm, koi_buf *streams, koi_buf *panel, int32_t n, bool head,
+typedef struct hc { const koi_laid *fn, *base, *scale; } hc;
+
+static koine_status hc_pre(koi_exec *x, hc w, const koi_laid *norm, koi_buf *streams, koi_buf *panel, int32_t n, bool head,
                            koi_buf *mix, koi_buf *y)
 {
   const koi_config *c = &x->model->config;
   int32_t h = (int32_t)c->n_streams, d = (int32_t)c->hidden;
   input in = {streams, panel, h * d, false};
-  TRY(dense(x, &hc->fn, &in, n, mix, head ? h : (2 + h) * h));
-  return CALL(hc_pre, C(h, (int32_t)c->sinkhorn_iters, head, norm->type), C(mix, streams, hc->scale.buf, hc->base.buf, norm->buf, y, S(post), S(comb)),
+  TRY(dense(x, w.fn, &in, n, mix, head ? h : (2 + h) * h));
+  return CALL(hc_pre, C(h, (int32_t)c->sinkhorn_iters, head, norm->wt), C(mix, streams, koi_exec_vector(x, w.scale), koi_exec_vector(x, w.base), koi_exec_vector(x, norm), y, S(post), S(comb)),
               C(n, d), C(c->rms_eps, c->hc_eps));
 }
 
@@ -101,10 +105,10 @@ static koine_status hc_post(koi_exec *x, int32_t n, koi_buf *o, koi_buf *parts, 
 /* ---- norms, RoPE ---- */
 enum { NO_NORM, RMS, RMS_WEIGHT };
 
-static koine_status norm_rope(koi_exec *x, int32_t kind, const koi_vec *norm, koi_buf *v, int32_t n, int32_t dim, koi_buf *rope, int32_t rows_per_pos)
+static koine_status norm_rope(koi_exec *x, int32_t kind, const koi_laid *norm, koi_buf *v, int32_t n, int32_t dim, koi_buf *rope, int32_t rows_per_pos)
 {
   const koi_config *c = &x->model->config;
-  return CALL(norm_rope, C(kind, norm ? norm->type : KOI_WT_F32), C(v, norm ? norm->buf : NULL, rope, v),
+  return CALL(norm_rope, C(kind, norm ? norm->wt : KOI_WT_F32), C(v, norm ? koi_exec_vector(x, norm) : NULL, rope, v),
               C(n, dim, rope ? (int32_t)c->rope_dim : 0, rows_per_pos, dim, dim), C(c->rms_eps));
 }
 
@@ -123,54 +127,60 @@ static koi_buf *window_rope(const koi_exec *x, uint32_t ratio)
 }
 
 /* ---- compressors (2.3) ---- */
-typedef struct compress { const koi_dev_comp *w; koi_buf *kv, *score, *pooled, *kv_state, *score_state; int32_t ratio, dim; } compress;
+typedef struct compress {
+  const koi_laid *wkv, *wgate, *ape, *norm;
+  koi_buf *kv, *score, *pooled, *kv_state, *score_state;
+  int32_t ratio, dim, ld;
+} compress;
 
 /* Pools the windows that close in this chunk into `pooled` and carries the open ones over. *first and *n: their rows. */
 static koine_status pool(const step *w, input *xn, const compress *p, int32_t *first, int32_t *n)
 {
   koi_exec *x = w->x;
-  int32_t ld = (int32_t)koi_coff((uint32_t)p->ratio) * p->dim;
+  int32_t ld = p->ld;
   *first = w->p0 / p->ratio, *n = (w->p0 + w->t) / p->ratio - *first;
-  TRY(dense(x, &p->w->wkv, xn, w->t, p->kv, ld));
-  TRY(dense(x, &p->w->wgate, xn, w->t, p->score, ld));
+  TRY(dense(x, p->wkv, xn, w->t, p->kv, ld));
+  TRY(dense(x, p->wgate, xn, w->t, p->score, ld));
   if (*n > 0 || x->dry) {
-    TRY(CALL(pool, C(p->w->ape.type), C(p->kv, p->score, p->kv_state, p->score_state, p->w->ape.buf, p->pooled),
+    TRY(CALL(pool, C(p->ape->wt), C(p->kv, p->score, p->kv_state, p->score_state, koi_exec_vector(x, p->ape), p->pooled),
              C(w->p0, p->ratio, p->dim, *first, *n, ld), C(0)));
-    TRY(norm_rope(x, RMS_WEIGHT, &p->w->norm, p->pooled, *n, p->dim, window_rope(x, (uint32_t)p->ratio), 1));
+    TRY(norm_rope(x, RMS_WEIGHT, p->norm, p->pooled, *n, p->dim, window_rope(x, (uint32_t)p->ratio), 1));
   }
   return CALL(pool_keep, C(0), C(p->kv, p->score, p->kv_state, p->score_state), C(w->t, w->p0, p->ratio, p->dim, ld), C(0));
 }
 
-static koine_status compress_rows(const step *w, const koi_dev_layer *l, const koi_layer_cache *cache, int32_t ratio, input *xn)
+static koine_status compress_rows(const step *w, const koi_laid *l, const koi_layer_cache *cache, const koi_cache_spec *k, input *xn)
 {
   koi_exec *x = w->x;
-  compress p = {&l->comp, S(ckv), S(cscore), S(pooled), cache->kv_state, cache->score_state, ratio, (int32_t)w->c->head_dim};
+  compress p = {W(comp_wkv), W(comp_wgate), W(comp_ape), W(comp_norm), S(ckv), S(cscore), S(pooled), cache->kv_state, cache->score_state,
+                (int32_t)k->ratio, (int32_t)k->row_width, (int32_t)k->state_width};
   int32_t first, n;
   TRY(pool(w, xn, &p, &first, &n));
   return n > 0 || x->dry ? store(w, S(pooled), &cache->comp, n, first) : KOINE_OK;
 }
 
 /* ---- indexer (2.4) ---- */
-static koine_status index_keys(const step *w, const koi_dev_layer *l, const koi_layer_cache *cache, input *xn)
+static koine_status index_keys(const step *w, const koi_laid *l, const koi_layer_cache *cache, const koi_cache_spec *k, input *xn)
 {
   koi_exec *x = w->x;
-  int32_t ih = (int32_t)w->c->index_dim, first, n;
-  compress p = {&l->index_comp, S(ikv), S(iscore), S(ipooled), cache->ikv_state, cache->iscore_state, 4, ih};
+  int32_t ih = (int32_t)k->index_row_width, first, n;
+  compress p = {W(index_comp_wkv), W(index_comp_wgate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(iscore), S(ipooled), cache->ikv_state,
+                cache->iscore_state, (int32_t)k->ratio, ih, (int32_t)k->index_state_width};
   TRY(pool(w, xn, &p, &first, &n));
   if (n <= 0 && !x->dry) return KOINE_OK;
   return CALL(index_store, C(w->exact, ih), C(S(ipooled), cache->index.codes, cache->index.scales), C(n, first), C(0));
 }
 
 /* Chooses index_topk rows for every token, over bounded rounds of rows. */
-static koine_status index_choose(const step *w, const koi_dev_layer *l, const koi_layer_cache *cache, input *xn, input *qr)
+static koine_status index_choose(const step *w, const koi_laid *l, const koi_layer_cache *cache, int32_t ratio, input *xn, input *qr)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
-  int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, rows = (w->p0 + w->t) / 4, k = (int32_t)c->index_topk;
-  TRY(dense(x, &l->index_wq_b, qr, w->t, S(iq), nh * ih));
+  int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, rows = (w->p0 + w->t) / ratio, k = (int32_t)c->index_topk;
+  TRY(dense(x, W(index_wq_b), qr, w->t, S(iq), nh * ih));
   TRY(norm_rope(x, NO_NORM, NULL, S(iq), w->t * nh, ih, S(rope_comp), nh));
   if (!w->exact) TRY(CALL(index_round, C(ih), C(S(iq)), C(w->t * nh), C(0)));
-  TRY(dense(x, &l->index_weights, xn, w->t, S(iw), nh));
+  TRY(dense(x, W(index_weights), xn, w->t, S(iw), nh));
   int32_t lds = (int32_t)(koi_graph_score_floats(x->chunk, c->max_context) / (uint64_t)w->t / 16 * 16);
   float scale = 1.0f / sqrtf((float)ih) / sqrtf((float)nh);
   for (int32_t row0 = 0; row0 < rows; row0 += lds) {
@@ -184,12 +194,12 @@ static koine_status index_choose(const step *w, const koi_dev_layer *l, const ko
 /* ---- attention (2.2) ---- */
 enum { ALL_ROWS = 1, CHOSEN_ROWS = 2 };
 
-static koine_status attend(const step *w, const koi_dev_layer *l, const koi_layer_cache *cache, int32_t ratio, koi_buf *rope)
+static koine_status attend(const step *w, const koi_laid *l, const koi_layer_cache *cache, const koi_layer *m, koi_buf *rope)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t h = (int32_t)c->n_heads, dh = (int32_t)c->head_dim, rd = (int32_t)c->rope_dim, k = (int32_t)c->index_topk, end = w->p0 + w->t;
-  int32_t comp = ratio ? end / ratio : 0, sel = ratio == 4 && comp > k ? CHOSEN_ROWS : ALL_ROWS;
+  int32_t ratio = (int32_t)m->ratio, comp = ratio ? end / ratio : 0, sel = m->kind == KOI_CSA && comp > k ? CHOSEN_ROWS : ALL_ROWS;
   int32_t visible = (end < (int32_t)c->window ? end : (int32_t)c->window) + (sel == CHOSEN_ROWS ? k : comp);
   int32_t splits = (int32_t)koi_graph_max_splits(x->target.n_units, (uint32_t)w->t);
   int32_t rows = (int32_t)koi_ceil_div((uint64_t)visible, (uint64_t)splits);
@@ -199,44 +209,45 @@ static koine_status attend(const step *w, const koi_dev_layer *l, const koi_laye
            C(S(q), cache->window.codes, cache->window.scales, cache->window.rope, cache->comp.codes, cache->comp.scales, cache->comp.rope, S(top_rows),
              S(part_o), S(part_ml)),
            C(w->t, w->p0, (int32_t)c->window, (int32_t)cache->window.cap, ratio ? ratio : INT_MAX, k, splits, rows), C(1.0f / sqrtf((float)dh))));
-  return CALL(attn_merge, C(dh, rd, h, l->sink.type), C(S(part_o), S(part_ml), l->sink.buf, rope, S(o)), C(w->t, splits), C(0));
+  return CALL(attn_merge, C(dh, rd, h, W(sink)->wt), C(S(part_o), S(part_ml), V(sink), rope, S(o)), C(w->t, splits), C(0));
 }
 
 /* Grouped low-rank output projection: group g of o_groups is unit g of wo_a. */
-static koine_status output(const step *w, const koi_dev_layer *l)
+static koine_status output(const step *w, const koi_laid *l)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t og = (int32_t)c->o_groups, ol = (int32_t)c->o_rank, in = (int32_t)(c->n_heads * c->head_dim / c->o_groups);
   if (w->t == 1) {
-    TRY(matvec(x, &l->wo_a, S(o), in, (entries){og, 1, S(group_ids)}, S(og), ol));
+    TRY(matvec(x, W(wo_a), S(o), in, (entries){og, 1, S(group_ids)}, S(og), ol));
   } else {
     panels g = {S(o_panels), (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->nt) * og, x->nt, w->t * og, S(group_units), S(group_rows)};
     TRY(pack(x, &g, S(o), in, in, 1));
-    TRY(matmul(x, &l->wo_a, &g, S(og), ol));
+    TRY(matmul(x, W(wo_a), &g, S(og), ol));
   }
   input o = {S(og), S(og_panels), og * ol, false};
-  return dense(x, &l->wo_b, &o, w->t, S(sub_out), (int32_t)c->hidden);
+  return dense(x, W(wo_b), &o, w->t, S(sub_out), (int32_t)c->hidden);
 }
 
-static koine_status attention(const step *w, const koi_dev_layer *l, const koi_layer_cache *cache, int32_t ratio, input *xn)
+static koine_status attention(const step *w, const koi_laid *l, const koi_layer_cache *cache, const koi_layer *m, input *xn)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t h = (int32_t)c->n_heads, dh = (int32_t)c->head_dim;
-  koi_buf *rope = ratio ? S(rope_comp) : S(rope_main);
+  koi_buf *rope = m->kind == KOI_SLIDING ? S(rope_main) : S(rope_comp);
   input qr = {S(qr), S(qr_panels), (int32_t)c->q_rank, false};
-  TRY(dense(x, &l->wq_a, xn, w->t, S(qr), (int32_t)c->q_rank));
-  TRY(norm_rope(x, RMS_WEIGHT, &l->q_norm, S(qr), w->t, (int32_t)c->q_rank, NULL, 1));
-  TRY(dense(x, &l->wq_b, &qr, w->t, S(q), h * dh));
+  TRY(dense(x, W(wq_a), xn, w->t, S(qr), (int32_t)c->q_rank));
+  TRY(norm_rope(x, RMS_WEIGHT, W(q_norm), S(qr), w->t, (int32_t)c->q_rank, NULL, 1));
+  TRY(dense(x, W(wq_b), &qr, w->t, S(q), h * dh));
   TRY(norm_rope(x, RMS, NULL, S(q), w->t * h, dh, rope, h));
-  TRY(dense(x, &l->wkv, xn, w->t, S(kv), dh));
-  TRY(norm_rope(x, RMS_WEIGHT, &l->kv_norm, S(kv), w->t, dh, rope, 1));
+  TRY(dense(x, W(wkv), xn, w->t, S(kv), dh));
+  TRY(norm_rope(x, RMS_WEIGHT, W(kv_norm), S(kv), w->t, dh, rope, 1));
   TRY(store(w, S(kv), &cache->window, w->t, w->p0));
-  if (ratio) TRY(compress_rows(w, l, cache, ratio, xn));
-  if (ratio == 4) TRY(index_keys(w, l, cache, xn));
-  if (ratio == 4 && (x->dry || (w->p0 + w->t) / 4 > (int32_t)c->index_topk)) TRY(index_choose(w, l, cache, xn, &qr));
-  TRY(attend(w, l, cache, ratio, rope));
+  if (m->kind != KOI_SLIDING) TRY(compress_rows(w, l, cache, &m->cache, xn));
+  if (m->kind == KOI_CSA) TRY(index_keys(w, l, cache, &m->cache, xn));
+  if (m->kind == KOI_CSA && (x->dry || (w->p0 + w->t) / (int32_t)m->ratio > (int32_t)c->index_topk))
+    TRY(index_choose(w, l, cache, (int32_t)m->ratio, xn, &qr));
+  TRY(attend(w, l, cache, m, rope));
   return output(w, l);
 }
 
@@ -248,17 +259,17 @@ static koine_status swiglu(const step *w, koi_buf *up, koi_buf *weights, koi_buf
   return CALL(swiglu, C(0), C(up, weights, act), C(n, i, 2 * i, i, weights != NULL), C(w->c->swiglu_limit));
 }
 
-static koine_status experts_one_by_one(const step *w, const koi_dev_layer *l)
+static koine_status experts_one_by_one(const step *w, const koi_laid *l)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t top = (int32_t)c->n_used, n = w->t * top, d = (int32_t)c->hidden, i = (int32_t)c->inter;
-  TRY(matvec(x, &l->expert_up, S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * i));
+  TRY(matvec(x, W(expert_up), S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * i));
   TRY(swiglu(w, S(up), S(weights), S(act), n));
-  return matvec(x, &l->expert_down, S(act), i, (entries){n, 1, S(ids)}, S(parts), d);
+  return matvec(x, W(expert_down), S(act), i, (entries){n, 1, S(ids)}, S(parts), d);
 }
 
-static koine_status experts_grouped(const step *w, const koi_dev_layer *l)
+static koine_status experts_grouped(const step *w, const koi_laid *l)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
@@ -267,40 +278,40 @@ static koine_status experts_grouped(const step *w, const koi_dev_layer *l)
   panels up = {S(up_panels), n_panels, x->nt_group, n, S(units), S(rows)}, down = {S(down_panels), n_panels, x->nt_group, n, S(units), S(rows)};
   TRY(CALL(group, C(x->nt_group), C(S(ids), S(rows), S(units)), C(n, (int32_t)c->n_experts, n_panels), C(0)));
   TRY(pack(x, &up, S(xn), d, d, top));
-  TRY(matmul(x, &l->expert_up, &up, S(up), 2 * i));
+  TRY(matmul(x, W(expert_up), &up, S(up), 2 * i));
   TRY(swiglu(w, S(up), S(weights), S(act), n));
   TRY(pack(x, &down, S(act), i, i, 1));
-  return matmul(x, &l->expert_down, &down, S(parts), d);
+  return matmul(x, W(expert_down), &down, S(parts), d);
 }
 
-static koine_status moe(const step *w, const koi_dev_layer *l, bool hash, input *xn)
+static koine_status moe(const step *w, const koi_laid *l, bool hash, input *xn)
 {
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t n_experts = (int32_t)c->n_experts, i = (int32_t)c->inter;
-  TRY(dense(x, &l->gate, xn, w->t, S(gate), n_experts));
-  TRY(CALL(route, C((int32_t)c->score, hash, l->gate_bias.type), C(S(gate), l->gate_bias.buf, S(tokens), l->tid2eid.buf, S(ids), S(weights)),
+  TRY(dense(x, W(gate), xn, w->t, S(gate), n_experts));
+  TRY(CALL(route, C((int32_t)c->score, hash, W(gate_bias)->wt), C(S(gate), V(gate_bias), S(tokens), V(tid2eid), S(ids), S(weights)),
            C(w->t, n_experts, (int32_t)c->n_used, n_experts), C(c->route_scale)));
   TRY((w->t < GROUP_MIN_TOKENS ? experts_one_by_one : experts_grouped)(w, l));
   input act = {S(shared_act), S(shared_panels), i, false};
-  TRY(dense(x, &l->shared_up, xn, w->t, S(shared_up), 2 * i));
+  TRY(dense(x, W(shared_up), xn, w->t, S(shared_up), 2 * i));
   TRY(swiglu(w, S(shared_up), NULL, S(shared_act), w->t));
-  return dense(x, &l->shared_down, &act, w->t, S(sub_out), (int32_t)c->hidden);
+  return dense(x, W(shared_down), &act, w->t, S(sub_out), (int32_t)c->hidden);
 }
 
 /* ---- layers ---- */
 static koine_status layer(const step *w, uint32_t n)
 {
   koi_exec *x = w->x;
-  const koi_dev_layer *l = &x->weights.layers[n];
+  const koi_laid *l = x->laid->layers[n];
   const koi_layer *m = &x->model->layers[n];
   int32_t top = (int32_t)w->c->n_used;
   input xn = {S(xn), S(xn_panels), (int32_t)w->c->hidden, false};
-  TRY(hc_pre(x, &l->hc_attn, &l->attn_norm, S(streams), S(stream_panels), w->t, false, S(mix), S(xn)));
-  TRY(attention(w, l, &w->s->cache[n], (int32_t)m->ratio, &xn));
+  TRY(hc_pre(x, (hc){W(hc_attn_fn), W(hc_attn_base), W(hc_attn_scale)}, W(attn_norm), S(streams), S(stream_panels), w->t, false, S(mix), S(xn)));
+  TRY(attention(w, l, &w->s->cache[n], m, &xn));
   TRY(hc_post(x, w->t, S(sub_out), NULL, 0));
   xn.packed = false;
-  TRY(hc_pre(x, &l->hc_ffn, &l->ffn_norm, S(streams), S(stream_panels), w->t, false, S(mix), S(xn)));
+  TRY(hc_pre(x, (hc){W(hc_ffn_fn), W(hc_ffn_base), W(hc_ffn_scale)}, W(ffn_norm), S(streams), S(stream_panels), w->t, false, S(mix), S(xn)));
   TRY(moe(w, l, m->hash, &xn));
   return hc_post(x, w->t, S(sub_out), S(parts), top);
 }
@@ -308,10 +319,10 @@ static koine_status layer(const step *w, uint32_t n)
 static koine_status embed(const step *w)
 {
   koi_exec *x = w->x;
-  const koi_dev_model *m = &x->weights;
-  for (size_t i = 0; i < m->n_embed; i++)
-    TRY(CALL(embed, C(m->embed_type, (int32_t)w->c->n_streams), C(m->embed[i].buf, S(tokens), S(streams)),
-             C(w->t, (int32_t)w->c->hidden, m->embed[i].row0, m->embed[i].row1), C(0)));
+  const koi_laid *m = &x->laid->top[KOI_TOP_embed];
+  for (uint32_t i = m->first; i < m->first + m->n_parts; i++)
+    TRY(CALL(embed, C(m->wt, (int32_t)w->c->n_streams), C(x->put[i].codes, S(tokens), S(streams)),
+             C(w->t, (int32_t)w->c->hidden, x->laid->parts[i].tile0, x->laid->parts[i].tile1), C(0)));
   return KOINE_OK;
 }
 
@@ -321,13 +332,14 @@ static koine_status head(const step *w)
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   const koi_backend *b = x->dev->backend;
+  const koi_laid *top = x->laid->top;
   size_t row = (size_t)c->n_streams * c->hidden * sizeof(float), out = (size_t)c->n_vocab * sizeof(float);
   for (uint32_t done = 0; done < w->s->n_logits;) {
     uint32_t n = w->s->n_logits - done < x->head_rows ? w->s->n_logits - done : x->head_rows, from = (uint32_t)w->t - w->s->n_logits + done;
     if (!x->dry) TRY(b->copy(x->dev, S(head_streams), 0, S(streams), from * row, n * row));
-    TRY(hc_pre(x, &x->weights.hc_head, &x->weights.norm, S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x)));
+    TRY(hc_pre(x, (hc){&top[KOI_TOP_hc_head_fn], &top[KOI_TOP_hc_head_base], &top[KOI_TOP_hc_head_scale]}, &top[KOI_TOP_norm], S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x)));
     input in = {S(head_x), S(head_panels), (int32_t)c->hidden, false};
-    TRY(dense(x, &x->weights.head, &in, (int32_t)n, S(logits), (int32_t)c->n_vocab));
+    TRY(dense(x, &top[KOI_TOP_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab));
     if (!x->dry) TRY(b->read(x->dev, S(logits), 0, n * out, w->s->logits + (size_t)done * c->n_vocab));
     done += n;
   }

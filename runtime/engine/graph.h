@@ -35,7 +35,7 @@ typedef struct koi_step {
 /* Runs one chunk; returns when the logits are there (or, without any, when the work is queued). */
 koine_status koi_graph_step(koi_exec *x, const koi_step *s);
 /* One dense product by itself, for measuring: y[i] = m in[i] for n rows, `panels` the same packed. */
-koine_status koi_graph_product(koi_exec *x, const koi_mat *m, koi_buf *in, koi_buf *panels, int32_t n, koi_buf *y);
+koine_status koi_graph_product(koi_exec *x, const koi_laid *m, koi_buf *in, koi_buf *panels, int32_t n, koi_buf *y);
 /* Builds every kernel a session will use. */
 koine_status koi_graph_build(koi_exec *x, koine_progress_fn *progress, void *user);
 
@@ -48,7 +48,7 @@ static inline uint64_t koi_graph_panels(uint64_t n, uint64_t n_units, uint64_t n
 /* Floats of the indexer's score buffer: bounded, whatever the context. */
 static inline uint64_t koi_graph_score_floats(uint64_t chunk, uint64_t context)
 {
-  uint64_t all = chunk * koi_ceil_div(context / 4 + 1, 16) * 16, bound = (uint64_t)4 << 20, least = chunk * 256;
+  uint64_t all = chunk * koi_ceil_div(context / KOI_CSA_RATIO + 1, 16) * 16, bound = (uint64_t)4 << 20, least = chunk * 256;
   if (bound < least) bound = least;
   return all < bound ? all : bound;
 }

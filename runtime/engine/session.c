@@ -61,12 +61,14 @@ static koine_status make_fixed(koine_session *s)
   const koi_config *c = &s->x->model->config;
   for (uint32_t l = 0; l < c->n_layers; l++) {
     koi_layer_cache *k = &s->cache[l];
-    uint64_t ratio = s->x->model->layers[l].ratio, rows = (uint64_t)koi_coff((uint32_t)ratio) * ratio, coff = koi_coff((uint32_t)ratio);
+    const koi_cache_spec *spec = &s->x->model->layers[l].cache;
+    uint64_t state = (uint64_t)spec->state_rows * spec->state_width * sizeof(float);
+    uint64_t index_state = (uint64_t)spec->state_rows * spec->index_state_width * sizeof(float);
     koine_status st = grow_rows(s, &k->window, round16((uint64_t)c->window + s->chunk));
-    if (!st && ratio) st = grow(s, &k->kv_state, rows * coff * c->head_dim * sizeof(float));
-    if (!st && ratio) st = grow(s, &k->score_state, rows * coff * c->head_dim * sizeof(float));
-    if (!st && ratio == 4) st = grow(s, &k->ikv_state, rows * coff * c->index_dim * sizeof(float));
-    if (!st && ratio == 4) st = grow(s, &k->iscore_state, rows * coff * c->index_dim * sizeof(float));
+    if (!st && state) st = grow(s, &k->kv_state, state);
+    if (!st && state) st = grow(s, &k->score_state, state);
+    if (!st && index_state) st = grow(s, &k->ikv_state, index_state);
+    if (!st && index_state) st = grow(s, &k->iscore_state, index_state);
     if (st) return st;
   }
   return KOINE_OK;
@@ -80,10 +82,11 @@ static koine_status make_room(koine_session *s, uint64_t positions)
   if (room < positions) room = positions;
   if (room > s->context) room = s->context;
   for (uint32_t l = 0; l < s->x->model->config.n_layers; l++) {
-    uint32_t ratio = s->x->model->layers[l].ratio;
+    const koi_cache_spec *spec = &s->x->model->layers[l].cache;
+    uint32_t ratio = spec->ratio;
     if (!ratio) continue;
     koine_status st = grow_rows(s, &s->cache[l].comp, round16(koi_ceil_div(room, ratio)));
-    if (!st && ratio == 4) st = grow_index(s, &s->cache[l].index, round16(koi_ceil_div(room, ratio)));
+    if (!st && spec->index_row_width) st = grow_index(s, &s->cache[l].index, round16(koi_ceil_div(room, ratio)));
     if (st) return st;
   }
   s->rows_for = room;

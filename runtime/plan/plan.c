@@ -1,12 +1,6 @@
 /* See plan.h. */
 #include "plan.h"
 
-static void add_bytes(void *user, int layer, const char *role, const koi_matrix *m, const koi_vector *v)
-{
-  (void)layer, (void)role;
-  *(uint64_t *)user += m ? koi_matrix_bytes(m) : v->n * koi_dtype_bytes(v->dtype);
-}
-
 static double gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
 
 /* The largest power-of-two fraction of the wanted chunk whose scratch is one buffer that the endpoint allows. */
@@ -28,7 +22,7 @@ koine_status koi_plan_make(const koine_model *m, const koi_endpoint *e, uint32_t
   p->model = m, p->endpoint = e;
   p->chunk = fit_chunk(m, e, chunk ? chunk : KOI_DEFAULT_CHUNK);
   p->scratch_bytes = koi_exec_scratch_bytes(m, p->chunk);
-  koi_model_visit(m, add_bytes, &p->weight_bytes);
+  p->weight_bytes = koi_model_weight_bytes(m);
   uint64_t need = p->weight_bytes + p->scratch_bytes;
   if (e->memory_bytes && need > e->memory_bytes) {
     double weights = gib(p->weight_bytes), scratch = gib(p->scratch_bytes);
