@@ -3,13 +3,10 @@
 #include "layout.h"
 #include <math.h>
 #include <string.h>
-#include "ops.h"
+#include "format.h"
 
-static const struct { unsigned columns, word_bytes, block; } forms[] = {
-  [KOI_WT_F32] = {1, 4, 0}, [KOI_WT_F16] = {1, 2, 0}, [KOI_WT_BF16] = {1, 2, 0}, [KOI_WT_FP8] = {2, 2, 128}, [KOI_WT_FP4] = {8, 4, 32}};
-
-uint64_t koi_layout_code_bytes(int wt, uint64_t k) { return koi_ceil_div(k, forms[wt].columns) * forms[wt].word_bytes * KOI_TILE; }
-uint64_t koi_layout_scale_bytes(int wt, uint64_t k) { return forms[wt].block ? koi_ceil_div(k, forms[wt].block) * KOI_TILE : 0; }
+uint64_t koi_layout_code_bytes(int wt, uint64_t k) { return koi_format_tile_bytes(wt, 0, k); }
+uint64_t koi_layout_scale_bytes(int wt, uint64_t k) { return koi_format_tile_bytes(wt, 1, k); }
 
 /* A float format with `exp` exponent and `man` mantissa bits, its sign above them; without infinities. */
 static float small(unsigned code, int exp, int man, int bias)

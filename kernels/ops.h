@@ -3,6 +3,7 @@
 #ifndef KOI_OPS_H
 #define KOI_OPS_H
 #include "op.h"
+#include "format.h"
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
@@ -15,9 +16,6 @@
 KOI_OPS(X)
 #undef X
 extern const koi_op *const koi_ops[]; /* NULL-terminated, every op */
-
-/* ---- types that constants name ---- */
-enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4, KOI_N_FORMATS }; /* a weight's stored precision */
 
 /* ---- the ops ------------------------------------------------------------------------------------------------------------
  * Below each contract stand the numbers of its buffers, ints, floats and constants (OP_NAME, in the contract's order; a constant that

@@ -16,7 +16,9 @@ static int fits(const koi_target *t, int64_t items) { return items >= 1 && (!t->
 
 static double weight_bytes(int wt, double tiles, int32_t k)
 {
-  return tiles * (double)(koi_layout_code_bytes(wt, (uint64_t)k) + koi_layout_scale_bytes(wt, (uint64_t)k));
+  uint64_t tile = 0;
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile += koi_format_tile_bytes(wt, s, (uint64_t)k);
+  return tiles * (double)tile;
 }
 
 /* ---- embed ---- */

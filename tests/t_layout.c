@@ -3,9 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "kernels/layout.h"
-#include "kernels/ops.h"
-#include "engine/repack.h"
+#include "kernels/format.h"
+#include "kernels/sources.h"
 
 static int n_bad;
 #define CHECK(x) do { if (!(x)) { printf("t_layout:%d: %s\n", __LINE__, #x); n_bad++; } } while (0)
@@ -40,117 +39,189 @@ static void sizes(void)
 }
 
 /* The value of column k, row r of a tile, read as layout.h says. */
-static double value(int wt, const uint8_t *codes, const uint8_t *scales, uint64_t k, int r)
+static double value(int wt, uint8_t *const tile[KOI_MAX_STREAMS], uint64_t k, int r)
 {
-  const uint16_t *h = (const uint16_t *)(const void *)codes;
+  const uint16_t *h = (const uint16_t *)(const void *)tile[0];
   if (wt == KOI_WT_FP4) {
-    const uint32_t *u = (const uint32_t *)(const void *)codes;
-    return (double)koi_e2m1((uint8_t)(u[k / 8 * 16 + (uint64_t)r] >> k % 8 * 4)) * koi_e8m0(scales[k / 32 * 16 + (uint64_t)r]);
+    const uint32_t *u = (const uint32_t *)(const void *)tile[0];
+    return (double)koi_e2m1((uint8_t)(u[k / 8 * 16 + (uint64_t)r] >> k % 8 * 4)) * koi_e8m0(tile[1][k / 32 * 16 + (uint64_t)r]);
   }
-  if (wt == KOI_WT_FP8) return (double)koi_e4m3((uint8_t)(h[k / 2 * 16 + (uint64_t)r] >> k % 2 * 8)) * koi_e8m0(scales[k / 128 * 16 + (uint64_t)r]);
+  if (wt == KOI_WT_FP8) return (double)koi_e4m3((uint8_t)(h[k / 2 * 16 + (uint64_t)r] >> k % 2 * 8)) * koi_e8m0(tile[1][k / 128 * 16 + (uint64_t)r]);
   if (wt == KOI_WT_F16) return koi_f16(h[k * 16 + (uint64_t)r]);
   if (wt == KOI_WT_BF16) return koi_bf16(h[k * 16 + (uint64_t)r]);
-  return ((const float *)(const void *)codes)[k * 16 + (uint64_t)r];
+  return ((const float *)(const void *)tile[0])[k * 16 + (uint64_t)r];
 }
 
 /* The value of row r, column k as the file has it. */
-static double in_file(const koi_matrix *m, uint64_t r, uint64_t k)
+static double in_file(int wt, const koi_stored *m, uint64_t r, uint64_t k)
 {
-  const uint8_t *d = m->weight->data;
+  const uint8_t *d = m->weight;
   uint64_t at = r * m->k + k;
   uint16_t h;
   float f;
-  if (m->dtype == KOI_I8) return (double)koi_e2m1(d[r * ((m->k + 1) / 2) + k / 2] >> k % 2 * 4) * koi_e8m0(m->scale->data[r * koi_ceil_div(m->k, 32) + k / 32]);
-  if (m->dtype == KOI_F8_E4M3) return (double)koi_e4m3(d[at]) * koi_e8m0(m->scale->data[r / 128 * koi_ceil_div(m->k, 128) + k / 128]);
+  if (wt == KOI_WT_FP4) return (double)koi_e2m1(d[r * ((m->k + 1) / 2) + k / 2] >> k % 2 * 4) * koi_e8m0(m->scale[r * koi_ceil_div(m->k, 32) + k / 32]);
+  if (wt == KOI_WT_FP8) return (double)koi_e4m3(d[at]) * koi_e8m0(m->scale[r / 128 * koi_ceil_div(m->k, 128) + k / 128]);
   memcpy(&h, d + at * 2, 2);
-  if (m->dtype == KOI_F16) return koi_f16(h);
-  if (m->dtype == KOI_BF16) return koi_bf16(h);
+  if (wt == KOI_WT_F16) return koi_f16(h);
+  if (wt == KOI_WT_BF16) return koi_bf16(h);
   memcpy(&f, d + at * 4, 4);
   return f;
 }
 
 static int same(double a, double b) { return (isnan(a) && isnan(b)) || (a == b && !signbit(a) == !signbit(b)); }
 
-/* Rows [row0, row0 + rows) of a matrix whose bytes count through all codes, tiles [tile0, tile1). */
-static void repack(koi_dtype dtype, int wt, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1)
+/* The streams of n tiles, eight bytes longer each, filled with 0xa5. */
+enum { BEYOND = 8 };
+typedef struct tiles { uint8_t *stream[KOI_MAX_STREAMS]; size_t tile[KOI_MAX_STREAMS], n; } tiles;
+
+static tiles make_tiles(int wt, uint64_t k, size_t n)
 {
-  size_t row_bytes = dtype == KOI_I8 ? (k + 1) / 2 : k * koi_layout_code_bytes(wt, 2) / 32;
-  size_t weight_bytes = all_rows * row_bytes, scale_bytes = all_rows * (koi_ceil_div(k, 32) + 1);
+  tiles t = {.n = n};
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) {
+    t.tile[s] = koi_format_tile_bytes(wt, s, k);
+    t.stream[s] = bytes_of(n * t.tile[s] + BEYOND);
+    memset(t.stream[s], 0xa5, n * t.tile[s] + BEYOND);
+  }
+  return t;
+}
+
+static void free_tiles(tiles *t)
+{
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) {
+    for (size_t i = 0; i < BEYOND; i++) CHECK(t->stream[s][t->n * t->tile[s] + i] == 0xa5);
+    free(t->stream[s]);
+  }
+}
+
+/* Column c, row r of tile t: as layout.h has it, which is what the format's own decoder must say. */
+static double look(int wt, const koi_values *values, const tiles *w, size_t t, uint64_t c, int r)
+{
+  uint8_t *tile[KOI_MAX_STREAMS];
+  double column[1][KOI_TILE], v;
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = w->stream[s] + t * w->tile[s];
+  koi_formats[wt].decode(values, (const uint8_t *const *)tile, c, 1, column);
+  v = value(wt, tile, c, r);
+  CHECK(same(v, column[0][r]));
+  return v;
+}
+
+/* Rows [row0, row0 + rows) of a matrix whose bytes count through all codes, tiles [tile0, tile1). */
+static void repack(int wt, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1)
+{
+  size_t row_bytes = koi_format_row_bytes(wt, k), weight_bytes = all_rows * row_bytes, scale_bytes = all_rows * (koi_ceil_div(k, 32) + 1);
   uint8_t *weight = bytes_of(weight_bytes + 1), *scale = bytes_of(scale_bytes);
+  koi_values values;
+  koi_values_fill(&values);
   for (size_t i = 0; i < weight_bytes; i++) weight[i + 1] = (uint8_t)(i * 37 + i / 256);
   for (size_t i = 0; i < scale_bytes; i++) scale[i] = (uint8_t)(i * 11 + i / 256);
-  if (k % 2 && dtype == KOI_I8)
+  if (k % 2 && wt == KOI_WT_FP4)
     for (uint64_t r = 0; r < all_rows; r++) weight[1 + r * row_bytes + k / 2] &= 15;
-  koi_tensor wtensor = {.name = "w", .dtype = dtype, .data = weight + 1, .bytes = weight_bytes}, stensor = {.name = "s", .data = scale, .bytes = scale_bytes};
-  koi_matrix m = {&wtensor, wt >= KOI_WT_FP8 ? &stensor : NULL, dtype, all_rows, k};
-  size_t code = koi_layout_code_bytes(wt, k), sc = koi_layout_scale_bytes(wt, k), n = tile1 - tile0;
-  uint8_t *codes = bytes_of(n * code + 8), *scales = bytes_of(n * sc + 8);
-  memset(codes, 0xa5, n * code + 8), memset(scales, 0xa5, n * sc + 8);
-  koi_repack_rows(&m, row0, rows, tile0, tile1, codes, scales);
+  koi_stored m = {weight + 1, koi_formats[wt].scale_rows ? scale : NULL, all_rows, k};
+  tiles w = make_tiles(wt, k, tile1 - tile0);
+  koi_format_tiles(wt, &m, row0, rows, tile0, tile1, w.stream);
   for (uint64_t t = tile0; t < tile1; t++)
     for (int r = 0; r < 16; r++)
       for (uint64_t c = 0; c < k; c++) {
         uint64_t row = t * 16 + (uint64_t)r;
-        double got = value(wt, codes + (t - tile0) * code, scales + (t - tile0) * sc, c, r);
-        if (!same(got, row < rows ? in_file(&m, row0 + row, c) : 0)) {
-          printf("t_layout: dtype %d k %d row %d column %d: %g\n", (int)dtype, (int)k, (int)row, (int)c, got);
+        double got = look(wt, &values, &w, t - tile0, c, r);
+        if (!same(got, row < rows ? in_file(wt, &m, row0 + row, c) : 0)) {
+          printf("t_layout: format %s k %d row %d column %d: %g\n", koi_formats[wt].name, (int)k, (int)row, (int)c, got);
           n_bad++;
           c = k, r = 16;
         }
       }
-  for (int i = 0; i < 8; i++) CHECK(codes[n * code + (size_t)i] == 0xa5 && scales[n * sc + (size_t)i] == 0xa5);
   if (wt == KOI_WT_FP8 && k % 2)
-    for (int r = 0; r < 16; r++) CHECK(((uint16_t *)(void *)codes)[k / 2 * 16 + (uint64_t)r] < 256);
-  free(weight), free(scale), free(codes), free(scales);
+    for (int r = 0; r < 16; r++) CHECK(((uint16_t *)(void *)w.stream[0])[k / 2 * 16 + (uint64_t)r] < 256);
+  free_tiles(&w);
+  free(weight), free(scale);
+}
+
+/* Care of the one row of a matrix, asked alone and while it is repacked. */
+static bool cared(int wt, const koi_stored *m)
+{
+  tiles w = make_tiles(wt, m->k, 1);
+  bool care = koi_formats[wt].care(m, 0, 1);
+  CHECK(koi_format_tiles(wt, m, 0, 1, 0, 1, w.stream) == care);
+  free_tiles(&w);
+  return care;
 }
 
 static void care(void)
 {
   uint8_t codes[37], scales[5] = {16, 100, 127, 200, 240};
   memset(codes, 0x7e, sizeof codes);
-  koi_tensor w = {.data = codes, .bytes = sizeof codes}, s = {.data = scales, .bytes = sizeof scales};
-  koi_matrix fp8 = {&w, &s, KOI_F8_E4M3, 1, 37}, fp4 = {&w, &s, KOI_I8, 1, 74}, none = {NULL, NULL, KOI_F8_E4M3, 1, 37};
-  CHECK(!koi_repack_care(&fp8) && !koi_repack_care(&fp4) && !koi_repack_care(&none));
+  koi_stored fp8 = {codes, scales, 1, 37}, fp4 = {codes, scales, 1, 74};
+  CHECK(!cared(KOI_WT_FP8, &fp8) && !cared(KOI_WT_FP4, &fp4));
   for (size_t i = 0; i < sizeof codes; i++) {
     codes[i] = i % 2 ? 0xff : 0x7f;
-    CHECK(koi_repack_care(&fp8) && !koi_repack_care(&fp4));
+    CHECK(cared(KOI_WT_FP8, &fp8) && !cared(KOI_WT_FP4, &fp4));
     codes[i] = 0;
   }
   for (int v = 0; v < 256; v++) {
-    scales[3] = (uint8_t)v;
-    CHECK(koi_repack_care(&fp4) == (v < 16 || v > 240));
+    scales[1] = (uint8_t)v;
+    CHECK(cared(KOI_WT_FP4, &fp4) == (v < 16 || v > 240));
   }
 }
 
+/* Of several rows, the one asked for decides; FP8's scales are for 128 rows. */
+static void care_of_rows(void)
+{
+  static uint8_t codes[300], scales[3] = {127, 127, 255};
+  koi_stored m = {codes, scales, 300, 1};
+  for (uint64_t row = 0; row + 16 <= 300; row++) CHECK(koi_formats[KOI_WT_FP8].care(&m, row, 16) == (row + 16 > 256));
+  scales[2] = 127, codes[77] = 0x7f;
+  for (uint64_t row = 0; row + 16 <= 300; row++) CHECK(koi_formats[KOI_WT_FP8].care(&m, row, 16) == (row <= 77 && row + 16 > 77));
+  for (int wt = 0; wt <= KOI_WT_BF16; wt++) CHECK(!koi_formats[wt].care);
+}
+
 /* Made-up weights: no NaN, nothing past the end, and a row's sum of squares is of order one. */
-static void made_up(koi_dtype dtype, int wt)
+static void made_up(int wt)
 {
   enum { K = 1001, ROWS = 21 };
-  koi_matrix m = {NULL, NULL, dtype, ROWS, K};
-  size_t code = koi_layout_code_bytes(wt, K), sc = koi_layout_scale_bytes(wt, K);
-  uint8_t *codes = bytes_of(2 * code), *scales = bytes_of(2 * sc);
-  koi_repack_rows(&m, 0, ROWS, 0, 2, codes, scales);
+  koi_stored m = {NULL, NULL, ROWS, K};
+  koi_values values;
+  koi_values_fill(&values);
+  tiles w = make_tiles(wt, K, 2);
+  CHECK(!koi_format_tiles(wt, &m, 0, ROWS, 0, 2, w.stream));
   for (uint64_t row = 0; row < 32; row++) {
     double sum = 0;
-    for (uint64_t c = 0; c < K; c++) sum += pow(value(wt, codes + row / 16 * code, scales + row / 16 * sc, c, (int)(row % 16)), 2);
+    for (uint64_t c = 0; c < K; c++) sum += pow(look(wt, &values, &w, row / 16, c, (int)(row % 16)), 2);
     CHECK(row < ROWS ? sum > 0.05 && sum < 20 : sum == 0);
   }
-  free(codes), free(scales);
+  free_tiles(&w);
+}
+
+/* The table: every format whole, its number that of its place and of the macro that the kernels know it by. */
+static void table(void)
+{
+  const char *text = koi_source_text("matvec");
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
+    const koi_weight_format *f = &koi_formats[wt];
+    char macro[40];
+    snprintf(macro, sizeof macro, "#define WT_%s %d\n", f->title, wt);
+    CHECK(f->wt == wt && text && strstr(text, macro));
+    CHECK(f->block_columns && f->block_bytes && f->multiple && f->streams[0].name && f->repack && f->random && f->decode);
+    CHECK(!f->scale_rows == !f->scale_columns);
+    for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) CHECK(f->streams[s].columns && f->streams[s].bytes && f->streams[s].magnitude);
+  }
+  CHECK(koi_format_stored_bytes(KOI_WT_FP8, 129, 257) == 129 * 257 + 2 * 3 && koi_format_stored_bytes(KOI_WT_FP4, 3, 64) == 3 * (32 + 2));
+  CHECK(koi_format_stored_bytes(KOI_WT_F32, 3, 5) == 60 && koi_format_stored_bytes(KOI_WT_BF16, 3, 5) == 30);
 }
 
 int main(void)
 {
-  static const struct { koi_dtype d; int wt; } types[] = {{KOI_F32, KOI_WT_F32}, {KOI_F16, KOI_WT_F16}, {KOI_BF16, KOI_WT_BF16}, {KOI_F8_E4M3, KOI_WT_FP8}, {KOI_I8, KOI_WT_FP4}};
   decoders();
   sizes();
+  table();
   care();
-  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-    repack(types[i].d, types[i].wt, 4096, 16, 0, 16, 0, 1); /* every byte in every row; FP4: every pair of codes */
-    repack(types[i].d, types[i].wt, 130, 300, 0, 300, 0, 19);
-    repack(types[i].d, types[i].wt, 33, 261, 130, 131, 1, 9);
-    repack(types[i].d, types[i].wt, 1, 3, 0, 3, 0, 1);
-    repack(types[i].d, types[i].wt, 257, 40, 7, 33, 0, 3);
-    made_up(types[i].d, types[i].wt);
+  care_of_rows();
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
+    repack(wt, 4096, 16, 0, 16, 0, 1); /* every byte in every row; FP4: every pair of codes */
+    repack(wt, 130, 300, 0, 300, 0, 19);
+    repack(wt, 33, 261, 130, 131, 1, 9);
+    repack(wt, 1, 3, 0, 3, 0, 1);
+    repack(wt, 257, 40, 7, 33, 0, 3);
+    made_up(wt);
   }
   printf(n_bad ? "t_layout: %d failed\n" : "t_layout: ok\n", n_bad);
   return n_bad != 0;

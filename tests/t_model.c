@@ -79,18 +79,26 @@ static void test_tiny(void **state)
     assert_int_equal(m->layers[1].ratio, 4);
     assert_int_equal(m->layers[2].ratio, 128);
     assert_true(m->config.yarn.on);
-    assert_int_equal(m->layers[1].experts[0].dtype, quant ? KOI_I8 : KOI_BF16);
-    assert_int_equal(m->layers[1].wq_a.dtype, quant ? KOI_F8_E4M3 : KOI_BF16);
-    assert_true(!m->layers[1].wq_a.scale == !quant);
-    assert_non_null(m->layers[0].tid2eid.tensor);
-    assert_null(m->layers[0].gate_bias.tensor);
-    assert_non_null(m->layers[1].gate_bias.tensor);
-    assert_null(m->layers[0].comp.wkv.weight);
-    assert_non_null(m->layers[2].comp.wkv.weight);
-    assert_null(m->layers[2].index_wq_b.weight);
-    assert_non_null(m->layers[3].index_comp.ape.tensor);
-    assert_int_equal(m->layers[1].experts[1].rows, 128); /* w2: [hidden][inter] */
-    assert_int_equal(m->layers[1].experts[1].k, quant ? 128 : 64);
+    assert_int_equal(m->layers[1].kind, KOI_CSA);
+    assert_int_equal(m->layers[1].cache.coff, 2);
+    assert_int_equal(m->layers[1].cache.index_state_width, 2 * m->config.index_dim);
+    assert_true(m->layers[2].kind == KOI_HCA && !m->layers[2].cache.index_row_width && m->layers[2].cache.state_rows == 128);
+    assert_true(m->layers[0].kind == KOI_SLIDING && !m->layers[0].cache.state_rows);
+    const koi_weight *w = m->layers[1].w;
+    assert_int_equal(w[KOI_W_expert_up].format, quant ? KOI_WT_FP4 : KOI_WT_BF16);
+    assert_int_equal(w[KOI_W_wq_a].format, quant ? KOI_WT_FP8 : KOI_WT_BF16);
+    assert_true(!w[KOI_W_wq_a].piece[0].scale == !quant);
+    assert_true(w[KOI_W_expert_up].n_units == m->config.n_experts && w[KOI_W_expert_up].n_sub == 2);
+    assert_string_equal(koi_weight_piece(&w[KOI_W_expert_up], 2, 1)->weight->name, "layers.1.ffn.experts.2.w3.weight");
+    static const struct { uint32_t layer; int role; bool there; } some[] = {
+      {0, KOI_W_tid2eid, true}, {0, KOI_W_gate_bias, false}, {1, KOI_W_gate_bias, true}, {0, KOI_W_comp_wkv, false}, {2, KOI_W_comp_wkv, true},
+      {2, KOI_W_index_wq_b, false}, {3, KOI_W_index_comp_ape, true}};
+    for (size_t i = 0; i < KOI_COUNT(some); i++) {
+      const koi_weight *x = &m->layers[some[i].layer].w[some[i].role];
+      assert_true(!x->piece[0].weight == !some[i].there && !x->rows == !some[i].there);
+    }
+    assert_int_equal(w[KOI_W_expert_down].rows, 128); /* w2: [hidden][inter] */
+    assert_int_equal(w[KOI_W_expert_down].k, quant ? 128 : 64);
     koi_model_close(m);
   }
 }
@@ -201,7 +209,7 @@ static void test_tied(void **state)
     if (!tied) expect_error(s, "head.weight: expected this tensor", "untied without head");
     else {
       assert_int_equal(s, KOINE_OK);
-      assert_ptr_equal(m->head.weight, m->embed.weight);
+      assert_true(m->top[KOI_TOP_head].piece[0].weight == m->top[KOI_TOP_embed].piece[0].weight && koi_model_tied(m));
       koi_model_get_info(m, &info);
       assert_true(info.n_params_active > 128 * 128);
       koi_model_close(m);
@@ -321,8 +329,8 @@ static void test_folders(void **state)
   assert_int_equal(koi_model_open(folder, &m), KOINE_OK); /* a config alone */
   assert_false(m->runnable);
   assert_non_null(strstr(m->missing, "model.safetensors"));
-  assert_int_equal(m->layers[1].experts[0].dtype, KOI_I8);
-  assert_int_equal(m->layers[1].wq_a.dtype, KOI_F8_E4M3);
+  assert_int_equal(m->layers[1].w[KOI_W_expert_up].format, KOI_WT_FP4);
+  assert_int_equal(m->layers[1].w[KOI_W_wq_a].format, KOI_WT_FP8);
   koi_model_close(m);
   remake_put(folder, "model-00001-of-00002.safetensors", "x", 1);
   expect_error(koi_model_open(folder, &m), "model.safetensors.index.json", "shards without an index");
@@ -756,8 +764,8 @@ static void test_synthetic(void **state)
   s = (koine_shape){sizeof s, "v4-flash", ratios, 2, 16, 4096};
   assert_int_equal(koi_model_synthetic(&s, &m), KOINE_OK);
   assert_true(m->config.n_layers == 2 && m->config.n_hash_layers == 2 && m->config.n_experts == 16 && m->config.n_vocab == 4096);
-  assert_null(m->layers[1].experts[47].weight);
-  assert_int_equal(m->layers[1].experts[47].dtype, KOI_I8);
+  assert_null(koi_weight_piece(&m->layers[1].w[KOI_W_expert_up], 15, 1)->weight);
+  assert_int_equal(m->layers[1].w[KOI_W_expert_up].format, KOI_WT_FP4);
   koi_model_close(m);
 }
 

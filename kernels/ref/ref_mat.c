@@ -5,52 +5,27 @@
 enum { BLOCK = 128, COLUMNS = 256 }; /* BLOCK: columns of a tile decoded at once, a scale block of FP8 */
 
 typedef struct weight {
-  const uint8_t *codes, *scales;
+  const uint8_t *stream[KOI_MAX_STREAMS];
+  size_t tile_bytes[KOI_MAX_STREAMS];
   int wt;
-  size_t k, code_bytes, scale_bytes; /* of a tile */
-  float e4m3[256], e2m1[16], e8m0[256];
+  size_t k;
+  koi_values values;
 } weight;
 
 /* matvec, matmul and widen have the same first buffers and constant. */
 static void weight_init(weight *w, const koi_ref_args *a, size_t k)
 {
-  w->codes = a->buf[MATVEC_W], w->scales = a->buf[MATVEC_S];
-  w->wt = a->c[MATVEC_WT], w->k = k;
-  w->code_bytes = koi_layout_code_bytes(w->wt, k), w->scale_bytes = koi_layout_scale_bytes(w->wt, k);
-  for (int i = 0; i < 256; i++) w->e4m3[i] = koi_e4m3((uint8_t)i), w->e8m0[i] = koi_e8m0((uint8_t)i);
-  for (int i = 0; i < 16; i++) w->e2m1[i] = koi_e2m1((uint8_t)i);
-}
-
-/* Column k of a tile, 16 rows. */
-static void plain_column(const weight *w, const void *codes, const uint8_t *scales, size_t k, double *out)
-{
-  (void)scales;
-  for (size_t r = 0; r < KOI_TILE; r++) out[r] = koi_ref_load(codes, w->wt, k * KOI_TILE + r);
-}
-
-static void fp8_column(const weight *w, const void *codes, const uint8_t *scales, size_t k, double *out)
-{
-  const uint16_t *two = (const uint16_t *)codes + k / 2 * KOI_TILE;
-  const uint8_t *s = scales + k / 128 * KOI_TILE;
-  for (size_t r = 0; r < KOI_TILE; r++) out[r] = (double)w->e4m3[two[r] >> k % 2 * 8 & 255] * w->e8m0[s[r]];
-}
-
-static void fp4_column(const weight *w, const void *codes, const uint8_t *scales, size_t k, double *out)
-{
-  const uint32_t *eight = (const uint32_t *)codes + k / 8 * KOI_TILE;
-  const uint8_t *s = scales + k / 32 * KOI_TILE;
-  for (size_t r = 0; r < KOI_TILE; r++) out[r] = (double)w->e2m1[eight[r] >> k % 8 * 4 & 15] * w->e8m0[s[r]];
+  *w = (weight){.stream = {a->buf[MATVEC_W], a->buf[MATVEC_S]}, .wt = a->c[MATVEC_WT], .k = k};
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) w->tile_bytes[s] = koi_format_tile_bytes(w->wt, s, k);
+  koi_values_fill(&w->values);
 }
 
 /* Columns k0 .. k0+n-1 of the tile `at` (counted from the buffer's first). */
 static void decode(const weight *w, size_t at, size_t k0, size_t n, double (*out)[KOI_TILE])
 {
-  static void (*const column[])(const weight *, const void *, const uint8_t *, size_t, double *) = {
-    [KOI_WT_F32] = plain_column, [KOI_WT_F16] = plain_column, [KOI_WT_BF16] = plain_column,
-    [KOI_WT_FP8] = fp8_column,   [KOI_WT_FP4] = fp4_column};
-  const void *codes = w->codes + at * w->code_bytes;
-  const uint8_t *scales = w->scales ? w->scales + at * w->scale_bytes : NULL;
-  for (size_t i = 0; i < n; i++) column[w->wt](w, codes, scales, k0 + i, out[i]);
+  const uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
+  for (int s = 0; s < KOI_MAX_STREAMS && w->tile_bytes[s]; s++) tile[s] = w->stream[s] + at * w->tile_bytes[s];
+  koi_formats[w->wt].decode(&w->values, tile, k0, n, out);
 }
 
 /* ---- products ---- */

@@ -92,8 +92,8 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
   if (!plan || !out) return missing("koine_plan_get_usage");
   *out = (koine_plan_usage){.weight_bytes = plan->weight_bytes, .scratch_bytes = plan->scratch_bytes, .wake_ns = plan->wake_ns};
   if (!plan->awake) return KOINE_OK;
-  out->weight_bytes = plan->awake->weights.bytes, out->scratch_bytes = plan->awake->scratch_bytes + plan->awake->dev->gemm_bytes;
-  out->weight_bytes_per_token = plan->awake->weight_bytes_per_token;
+  out->weight_bytes = plan->awake->laid->bytes, out->scratch_bytes = plan->awake->scratch_bytes + plan->awake->dev->gemm_bytes;
+  out->weight_bytes_per_token = plan->awake->laid->bytes_per_token;
   return KOINE_OK;
 }
 

@@ -201,7 +201,7 @@ static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[64])
     koi_text_json(t, e->driver);
     koi_text_add(t, ", \"repetitions\": %zu, \"tokens_per_s\": {\"median\": %.6g, \"min\": %.6g, \"max\": %.6g}, ", r->n, median(r), r->per_s[0], r->per_s[r->n - 1]);
     json_number(t, "read_probe_bytes_per_s", r->probe);
-    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)b->plan->awake->weight_bytes_per_token);
+    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)b->plan->awake->laid->bytes_per_token);
     else json_gemm(t, b, r->n_tokens);
     if (times) json_ops(t, times[i]);
     koi_text_add(t, "}");
@@ -217,7 +217,7 @@ static void put_rows(koi_text *t, const bench *b, bool csv)
   for (size_t i = 0; i < b->n; i++) {
     const result *r = &b->r[i];
     char weights[32] = "";
-    if (r->decode) snprintf(weights, sizeof weights, "%.2f", median(r) * (double)b->plan->awake->weight_bytes_per_token * 1e-9);
+    if (r->decode) snprintf(weights, sizeof weights, "%.2f", median(r) * (double)b->plan->awake->laid->bytes_per_token * 1e-9);
     koi_text_add(t, line, r->test, b->plan->endpoint->name, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
   }
 }

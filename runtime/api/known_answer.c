@@ -23,7 +23,7 @@ static const koi_config config = {
   .inter = 64, .n_hash_layers = 1, .window = 20, .index_heads = 3, .index_dim = 32, .index_topk = 12, .n_streams = 4, .sinkhorn_iters = 20,
   .n_vocab = N_VOCAB, .max_context = 4096, .rms_eps = 1e-6f, .hc_eps = 1e-6f, .swiglu_limit = 10, .route_scale = 1.5f, .score = KOI_SCORE_SQRTSOFTPLUS,
   .rope_theta = 10000, .compress_theta = 160000, .yarn = {true, 16, 32, 1, 65536}, .bos = 0, .eos = 1, .hash = {true},
-  .float_dtype = KOI_BF16, .dense_dtype = KOI_F8_E4M3, .expert_dtype = KOI_I8,
+  .float_format = KOI_WT_BF16, .dense_format = KOI_WT_FP8, .expert_format = KOI_WT_FP4,
 };
 static const uint32_t ratios[] = {0, 4, 128, 4};
 

@@ -72,12 +72,10 @@ static float *bounds(koi_verify_job *j, int slot)
 /* Clears the sign of each element of p. */
 static void magnitudes(uint8_t *p, size_t bytes, int wt)
 {
-  static const uint32_t masks[] = {[KOI_WT_F32] = 0x7fffffffu, [KOI_WT_F16] = 0x7fff7fffu, [KOI_WT_BF16] = 0x7fff7fffu,
-                                   [KOI_WT_FP8] = 0x7f7f7f7fu, [KOI_WT_FP4] = 0x77777777u};
   for (size_t i = 0; i + 4 <= bytes; i += 4) {
     uint32_t u;
     memcpy(&u, p + i, 4);
-    u &= masks[wt];
+    u &= koi_formats[wt].streams[0].magnitude;
     memcpy(p + i, &u, 4);
   }
 }

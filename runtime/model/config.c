@@ -160,16 +160,18 @@ static koine_status read_rates(const reader *r, uint32_t *rates)
   static const char *const old_keys[] = {NULL, "compress_rate_csa", "compress_rate_hca"};
   reader dict;
   koine_status s = read_object(r, "compress_rates", "compress_rates.", &dict);
-  rates[0] = 0, rates[1] = 4, rates[2] = 128;
+  rates[0] = 0, rates[1] = KOI_CSA_RATIO, rates[2] = 128;
   for (int i = 1; i < 3 && !s; i++) {
     if (dict.object && get(&dict, layer_types[i])) s = read_u32(&dict, layer_types[i], 1, KOI_MAX_RATIO, &rates[i]);
     else if (get(r, old_keys[i])) s = read_u32(r, old_keys[i], 1, KOI_MAX_RATIO, &rates[i]);
   }
   if (s) return s;
-  if (rates[1] != 4)
-    return koi_error(KOINE_ERR_FILE, "%s: compress_rates.compressed_sparse_attention: expected 4 (no other rate is known), found %u", r->where, rates[1]);
-  if (rates[2] == 4)
-    return koi_error(KOINE_ERR_FILE, "%s: compress_rates.heavily_compressed_attention: expected another rate than 4, found 4", r->where);
+  if (koi_kind_of(rates[1]) != KOI_CSA)
+    return koi_error(KOINE_ERR_FILE, "%s: compress_rates.compressed_sparse_attention: expected %d (no other rate is known), found %u", r->where,
+                     KOI_CSA_RATIO, rates[1]);
+  if (koi_kind_of(rates[2]) == KOI_CSA)
+    return koi_error(KOINE_ERR_FILE, "%s: compress_rates.heavily_compressed_attention: expected another rate than %d, found %u", r->where, KOI_CSA_RATIO,
+                     rates[2]);
   return KOINE_OK;
 }
 
@@ -187,7 +189,7 @@ static koine_status read_layer_types(const reader *r, uint32_t n_layers, json_ob
     if (type == KOI_COUNT(layer_types))
       s = bad(r, key, "\"sliding_attention\", \"compressed_sparse_attention\" or \"heavily_compressed_attention\"", v);
     else if (!known) ratios[i] = rates[type];
-    else if (type != (ratios[i] == 0 ? 0u : ratios[i] == 4 ? 1u : 2u))
+    else if (type != (size_t)koi_kind_of(ratios[i]))
       s = koi_error(KOINE_ERR_FILE, "%s: %s: expected what compress_ratios says (%u), found \"%s\"", r->where, key, ratios[i], layer_types[type]);
   }
   return s;
@@ -359,15 +361,15 @@ static koine_status read_token(const reader *r, const char *key, uint32_t n_voca
 }
 
 /* What the weights would be where no tensors say it: a name that is not known here counts as the published one. */
-static koine_status read_dtype(const reader *r, const char *key, koi_dtype *out)
+static koine_status read_dtype(const reader *r, const char *key, int32_t *out)
 {
-  static const struct { const char *name; koi_dtype dtype; } names[] = {
-    {"bfloat16", KOI_BF16}, {"bf16", KOI_BF16}, {"float16", KOI_F16}, {"float32", KOI_F32}, {"fp8", KOI_F8_E4M3}, {"fp4", KOI_I8}};
+  static const struct { const char *name; int32_t format; } names[] = {
+    {"bfloat16", KOI_WT_BF16}, {"bf16", KOI_WT_BF16}, {"float16", KOI_WT_F16}, {"float32", KOI_WT_F32}, {"fp8", KOI_WT_FP8}, {"fp4", KOI_WT_FP4}};
   json_object *v = get(r, key);
   if (!v) return KOINE_OK;
   if (!json_object_is_type(v, json_type_string)) return bad(r, key, "the name of a dtype", v);
   for (size_t i = 0; i < KOI_COUNT(names); i++)
-    if (!strcmp(json_object_get_string(v), names[i].name)) *out = names[i].dtype;
+    if (!strcmp(json_object_get_string(v), names[i].name)) *out = names[i].format;
   return KOINE_OK;
 }
 
@@ -376,14 +378,14 @@ static koine_status read_dtypes(const reader *r, koi_config *c)
   static const char *const methods[] = {"fp8"};
   reader q;
   size_t unused;
-  c->float_dtype = KOI_BF16;
-  koine_status s = read_dtype(r, get(r, "dtype") ? "dtype" : "torch_dtype", &c->float_dtype);
+  c->float_format = KOI_WT_BF16;
+  koine_status s = read_dtype(r, get(r, "dtype") ? "dtype" : "torch_dtype", &c->float_format);
   if (!s) s = read_object(r, "quantization_config", "quantization_config.", &q);
   if (!s && q.object) s = read_name(&q, "quant_method", methods, 1, &unused);
   if (s) return s;
-  if (c->float_dtype == KOI_F8_E4M3 || c->float_dtype == KOI_I8) c->float_dtype = KOI_BF16;
-  c->dense_dtype = c->expert_dtype = q.object ? KOI_F8_E4M3 : c->float_dtype;
-  return read_dtype(get(r, "expert_dtype") || !q.object ? r : &q, "expert_dtype", &c->expert_dtype);
+  if (c->float_format == KOI_WT_FP8 || c->float_format == KOI_WT_FP4) c->float_format = KOI_WT_BF16;
+  c->dense_format = c->expert_format = q.object ? KOI_WT_FP8 : c->float_format;
+  return read_dtype(get(r, "expert_dtype") || !q.object ? r : &q, "expert_dtype", &c->expert_format);
 }
 
 static koine_status read_blocks(const reader *r)
@@ -433,7 +435,7 @@ static koine_status read_all(const reader *r, koi_config *c, uint32_t *ratios /*
   if (!s) s = read_sizes(r, sizes, KOI_COUNT(sizes), c);
   if (!s) s = read_u64(r, "max_position_embeddings", 1, 1u << 30, &c->max_context);
   if (!s) s = read_ratios(r, c->n_layers, ratios);
-  for (uint32_t i = 0; i < c->n_layers && !s; i++) csa |= ratios[i] == 4, compressed |= ratios[i] > 0;
+  for (uint32_t i = 0; i < c->n_layers && !s; i++) csa |= koi_kind_of(ratios[i]) == KOI_CSA, compressed |= ratios[i] > 0;
   if (!s) s = read_hash(r, c);
   if (!s) s = read_index_sizes(r, c, csa);
   if (!s && get(r, "num_nextn_predict_layers")) s = read_u32(r, "num_nextn_predict_layers", 0, 64, &c->n_mtp);

@@ -1,4 +1,4 @@
-/* Tensor names to roles: one table says what every weight is called, its shape, its dtypes and its role.
+/* Binding: tensors to roles (roles.h), checked for name, shape and dtype.
  * Owns: koine_model. Does not read any file format, and knows nothing of devices.
  * Invariant: a model that opened has every weight its config asks for, in a dtype and shape that its role allows. */
 #include "model.h"
@@ -9,124 +9,57 @@
 
 #define MAX_CONFIG_BYTES ((size_t)16 << 20)
 
-/* ---- the table ---- */
-typedef enum dim { /* sizes that shapes are made of */
-  D_1, D_3, D_HIDDEN, D_VOCAB, D_QRANK, D_HEADS, D_QDIM, D_HEAD, D_GROUPED, D_GROUP_IN, D_INTER, D_EXPERTS, D_USED, D_STREAMS, D_MIX, D_FLAT,
-  D_RATIO, D_COMP, D_ICOMP, D_IHEADS, D_IQDIM, D_IHEAD, N_DIMS
-} dim;
-
-typedef enum kind { /* what a weight may be made of */
-  FLOATS,  /* matrix in F32, F16, BF16 */
-  DENSE,   /* the same, or F8_E4M3 with scales in 128x128 blocks */
-  EXPERT,  /* the same, or FP4 with a scale for 32 values */
-  VECTOR,  /* F32, F16, BF16; `rows` is its length, or [rows][cols] of a table */
-  IDS      /* I64 or I32 */
-} kind;
-
-enum { ALWAYS, COMPRESSED, CSA, SCORED, HASHED }; /* layers that have it */
-
-typedef struct role {
-  const char *name; /* without "layers.N." and ".weight", which `suffix` adds */
-  const char *suffix;
-  size_t at; /* in koi_layer or koine_model */
-  kind kind;
-  dim rows, cols; /* cols of a vector: D_1, or the second dimension of a table */
-  koi_dtype published;
-  int when;
-  const char *group; /* for koi_model_visit */
-} role;
-
-#define L(field) offsetof(koi_layer, field)
-#define M(field) offsetof(koine_model, field)
-static const char EMBEDDING[] = "embedding", HEAD[] = "head", NORMS[] = "norms", MHC[] = "hyper-connections", ATTENTION[] = "attention",
-                  COMPRESSOR[] = "compressors", INDEXER[] = "indexer", ROUTER[] = "router", SHARED[] = "shared expert", ROUTED[] = "routed experts";
-
-static const role model_roles[] = {
-  {"embed", ".weight", M(embed), FLOATS, D_VOCAB, D_HIDDEN, KOI_BF16, ALWAYS, EMBEDDING},
-  {"head", ".weight", M(head), FLOATS, D_VOCAB, D_HIDDEN, KOI_BF16, ALWAYS, HEAD},
-  {"norm", ".weight", M(norm), VECTOR, D_HIDDEN, D_1, KOI_BF16, ALWAYS, NORMS},
-  {"hc_head_fn", "", M(hc_head.fn), FLOATS, D_STREAMS, D_FLAT, KOI_F32, ALWAYS, MHC},
-  {"hc_head_base", "", M(hc_head.base), VECTOR, D_STREAMS, D_1, KOI_F32, ALWAYS, MHC},
-  {"hc_head_scale", "", M(hc_head.scale), VECTOR, D_1, D_1, KOI_F32, ALWAYS, MHC},
-};
-
-static const role layer_roles[] = {
-  {"attn_norm", ".weight", L(attn_norm), VECTOR, D_HIDDEN, D_1, KOI_BF16, ALWAYS, NORMS},
-  {"ffn_norm", ".weight", L(ffn_norm), VECTOR, D_HIDDEN, D_1, KOI_BF16, ALWAYS, NORMS},
-  {"hc_attn_fn", "", L(hc_attn.fn), FLOATS, D_MIX, D_FLAT, KOI_F32, ALWAYS, MHC},
-  {"hc_attn_base", "", L(hc_attn.base), VECTOR, D_MIX, D_1, KOI_F32, ALWAYS, MHC},
-  {"hc_attn_scale", "", L(hc_attn.scale), VECTOR, D_3, D_1, KOI_F32, ALWAYS, MHC},
-  {"hc_ffn_fn", "", L(hc_ffn.fn), FLOATS, D_MIX, D_FLAT, KOI_F32, ALWAYS, MHC},
-  {"hc_ffn_base", "", L(hc_ffn.base), VECTOR, D_MIX, D_1, KOI_F32, ALWAYS, MHC},
-  {"hc_ffn_scale", "", L(hc_ffn.scale), VECTOR, D_3, D_1, KOI_F32, ALWAYS, MHC},
-  {"attn.wq_a", ".weight", L(wq_a), DENSE, D_QRANK, D_HIDDEN, KOI_F8_E4M3, ALWAYS, ATTENTION},
-  {"attn.wq_b", ".weight", L(wq_b), DENSE, D_QDIM, D_QRANK, KOI_F8_E4M3, ALWAYS, ATTENTION},
-  {"attn.wkv", ".weight", L(wkv), DENSE, D_HEAD, D_HIDDEN, KOI_F8_E4M3, ALWAYS, ATTENTION},
-  {"attn.wo_a", ".weight", L(wo_a), DENSE, D_GROUPED, D_GROUP_IN, KOI_F8_E4M3, ALWAYS, ATTENTION},
-  {"attn.wo_b", ".weight", L(wo_b), DENSE, D_HIDDEN, D_GROUPED, KOI_F8_E4M3, ALWAYS, ATTENTION},
-  {"attn.q_norm", ".weight", L(q_norm), VECTOR, D_QRANK, D_1, KOI_BF16, ALWAYS, NORMS},
-  {"attn.kv_norm", ".weight", L(kv_norm), VECTOR, D_HEAD, D_1, KOI_BF16, ALWAYS, NORMS},
-  {"attn.attn_sink", "", L(sink), VECTOR, D_HEADS, D_1, KOI_F32, ALWAYS, ATTENTION},
-  {"attn.compressor.wkv", ".weight", L(comp.wkv), FLOATS, D_COMP, D_HIDDEN, KOI_BF16, COMPRESSED, COMPRESSOR},
-  {"attn.compressor.wgate", ".weight", L(comp.wgate), FLOATS, D_COMP, D_HIDDEN, KOI_BF16, COMPRESSED, COMPRESSOR},
-  {"attn.compressor.ape", "", L(comp.ape), VECTOR, D_RATIO, D_COMP, KOI_F32, COMPRESSED, COMPRESSOR},
-  {"attn.compressor.norm", ".weight", L(comp.norm), VECTOR, D_HEAD, D_1, KOI_BF16, COMPRESSED, COMPRESSOR},
-  {"attn.indexer.wq_b", ".weight", L(index_wq_b), DENSE, D_IQDIM, D_QRANK, KOI_F8_E4M3, CSA, INDEXER},
-  {"attn.indexer.weights_proj", ".weight", L(index_weights), FLOATS, D_IHEADS, D_HIDDEN, KOI_BF16, CSA, INDEXER},
-  {"attn.indexer.compressor.wkv", ".weight", L(index_comp.wkv), FLOATS, D_ICOMP, D_HIDDEN, KOI_BF16, CSA, INDEXER},
-  {"attn.indexer.compressor.wgate", ".weight", L(index_comp.wgate), FLOATS, D_ICOMP, D_HIDDEN, KOI_BF16, CSA, INDEXER},
-  {"attn.indexer.compressor.ape", "", L(index_comp.ape), VECTOR, D_RATIO, D_ICOMP, KOI_F32, CSA, INDEXER},
-  {"attn.indexer.compressor.norm", ".weight", L(index_comp.norm), VECTOR, D_IHEAD, D_1, KOI_BF16, CSA, INDEXER},
-  {"ffn.gate", ".weight", L(gate), FLOATS, D_EXPERTS, D_HIDDEN, KOI_BF16, ALWAYS, ROUTER},
-  {"ffn.gate.bias", "", L(gate_bias), VECTOR, D_EXPERTS, D_1, KOI_F32, SCORED, ROUTER},
-  {"ffn.gate.tid2eid", "", L(tid2eid), IDS, D_VOCAB, D_USED, KOI_I64, HASHED, ROUTER},
-  {"ffn.shared_experts.w1", ".weight", L(shared[0]), DENSE, D_INTER, D_HIDDEN, KOI_F8_E4M3, ALWAYS, SHARED},
-  {"ffn.shared_experts.w2", ".weight", L(shared[1]), DENSE, D_HIDDEN, D_INTER, KOI_F8_E4M3, ALWAYS, SHARED},
-  {"ffn.shared_experts.w3", ".weight", L(shared[2]), DENSE, D_INTER, D_HIDDEN, KOI_F8_E4M3, ALWAYS, SHARED},
-};
-
-/* The same for every expert; `at` counts in its koi_matrix[3]. */
-static const role expert_roles[] = {
-  {"w1", ".weight", 0 * sizeof(koi_matrix), EXPERT, D_INTER, D_HIDDEN, KOI_I8, ALWAYS, ROUTED},
-  {"w2", ".weight", 1 * sizeof(koi_matrix), EXPERT, D_HIDDEN, D_INTER, KOI_I8, ALWAYS, ROUTED},
-  {"w3", ".weight", 2 * sizeof(koi_matrix), EXPERT, D_INTER, D_HIDDEN, KOI_I8, ALWAYS, ROUTED},
-};
-
-static void layer_dims(const koi_config *c, uint32_t ratio, uint64_t *dims /* [N_DIMS] */)
+/* ---- shapes ---- */
+static void fill_dims(const koi_config *c, const koi_cache_spec *k, uint64_t *dims /* [KOI_N_DIMS] */)
 {
-  uint64_t s = c->n_streams, qdim = (uint64_t)c->n_heads * c->head_dim, coff = koi_coff(ratio);
-  const uint64_t v[N_DIMS] = {
-    [D_1] = 1, [D_3] = 3, [D_HIDDEN] = c->hidden, [D_VOCAB] = c->n_vocab, [D_QRANK] = c->q_rank, [D_HEADS] = c->n_heads, [D_QDIM] = qdim,
-    [D_HEAD] = c->head_dim, [D_GROUPED] = (uint64_t)c->o_groups * c->o_rank, [D_GROUP_IN] = qdim / c->o_groups, [D_INTER] = c->inter,
-    [D_EXPERTS] = c->n_experts, [D_USED] = c->n_used, [D_STREAMS] = s, [D_MIX] = (2 + s) * s, [D_FLAT] = s * c->hidden, [D_RATIO] = ratio,
-    [D_COMP] = coff * c->head_dim, [D_ICOMP] = coff * c->index_dim, [D_IHEADS] = c->index_heads,
-    [D_IQDIM] = (uint64_t)c->index_heads * c->index_dim, [D_IHEAD] = c->index_dim,
+  uint64_t s = c->n_streams, q_dim = (uint64_t)c->n_heads * c->head_dim;
+  const uint64_t v[KOI_N_DIMS] = {
+    [KOI_D_ONE] = 1, [KOI_D_THREE] = 3, [KOI_D_HIDDEN] = c->hidden, [KOI_D_VOCAB] = c->n_vocab, [KOI_D_Q_RANK] = c->q_rank, [KOI_D_HEADS] = c->n_heads,
+    [KOI_D_Q_DIM] = q_dim, [KOI_D_HEAD] = c->head_dim, [KOI_D_O_RANK] = c->o_rank, [KOI_D_GROUPED] = (uint64_t)c->o_groups * c->o_rank,
+    [KOI_D_GROUP_IN] = q_dim / c->o_groups, [KOI_D_INTER] = c->inter, [KOI_D_EXPERTS] = c->n_experts, [KOI_D_USED] = c->n_used, [KOI_D_STREAMS] = s,
+    [KOI_D_MIX] = (2 + s) * s, [KOI_D_FLAT] = s * c->hidden, [KOI_D_RATIO] = k->ratio, [KOI_D_COMP] = k->state_width, [KOI_D_ICOMP] = k->index_state_width,
+    [KOI_D_IHEADS] = c->index_heads, [KOI_D_IQ_DIM] = (uint64_t)c->index_heads * c->index_dim, [KOI_D_IHEAD] = c->index_dim,
   };
   memcpy(dims, v, sizeof v);
 }
 
-static bool applies(const role *r, const koi_layer *l)
+static koi_cache_spec cache_spec(const koi_config *c, koi_layer_kind kind, uint32_t ratio)
 {
-  return r->when == ALWAYS || (r->when == COMPRESSED && l->ratio) || (r->when == CSA && l->ratio == 4) || (r->when == SCORED && !l->hash) ||
-         (r->when == HASHED && l->hash);
+  if (kind == KOI_SLIDING) return (koi_cache_spec){0};
+  uint32_t coff = kind == KOI_CSA ? 2 : 1; /* CSA pools over two stretches, half of each for the one before */
+  koi_cache_spec k = {.ratio = ratio, .coff = coff, .state_rows = coff * ratio, .row_width = c->head_dim, .state_width = coff * c->head_dim};
+  if (kind == KOI_CSA) k.index_row_width = c->index_dim, k.index_state_width = coff * c->index_dim;
+  return k;
 }
 
-static bool is_vector(const role *r) { return r->kind == VECTOR || r->kind == IDS; }
+static bool applies(const koi_role *r, const koi_layer *l)
+{
+  const bool holds[] = {[KOI_ALWAYS] = true, [KOI_COMPRESSED] = l->kind != KOI_SLIDING, [KOI_INDEXED] = l->kind == KOI_CSA, [KOI_SCORED] = !l->hash,
+                        [KOI_HASHED] = l->hash};
+  return holds[r->when];
+}
 
 /* ---- binding ---- */
 typedef struct binder {
   koine_model *m;
-  uint64_t dims[N_DIMS];
-  char prefix[64]; /* "layers.3.ffn.experts.7." */
+  uint64_t dims[KOI_N_DIMS];
+  char prefix[64]; /* "layers.3." */
+  char at[96];     /* "layers.3.ffn.experts.7.w1": what is bound now */
   uint8_t *used;   /* [tensors] whether it found a role */
 } binder;
 
-static bool is_float(koi_dtype d) { return d == KOI_F32 || d == KOI_F16 || d == KOI_BF16; }
+static bool is_float(int32_t format) { return format == KOI_WT_F32 || format == KOI_WT_F16 || format == KOI_WT_BF16; }
 
-static koine_status find(binder *b, const char *name, const char *suffix, const koi_tensor **out)
+static void name_piece(binder *b, const koi_role *r, uint32_t unit, uint32_t sub)
+{
+  if (r->units == KOI_EXPERTS) snprintf(b->at, sizeof b->at, "%s%s%u.%s", b->prefix, r->path, unit, r->name[sub]);
+  else snprintf(b->at, sizeof b->at, "%s%s%s", b->prefix, r->path, r->name[sub]);
+}
+
+static koine_status find(binder *b, const char *suffix, const koi_tensor **out)
 {
   char full[160];
-  snprintf(full, sizeof full, "%s%s%s", b->prefix, name, suffix);
+  snprintf(full, sizeof full, "%s%s", b->at, suffix);
   *out = koi_weights_find(b->m->weights, full);
   if (!*out) return koi_error(KOINE_ERR_FILE, "%s: %s: expected this tensor, found none of its name", b->m->path, full);
   b->used[*out - koi_weights_at(b->m->weights, 0)] = 1;
@@ -149,30 +82,49 @@ static koine_status wrong_dtype(const koi_tensor *t, const char *expected)
   return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s, found %s", t->file, t->name, expected, koi_dtype_name(t->dtype));
 }
 
-static uint64_t blocks(uint64_t n, uint64_t size) { return n / size + (n % size != 0); }
-
-static koine_status bind_scale(binder *b, const role *r, koi_matrix *m)
+static koine_status bind_scale(binder *b, int32_t format, uint64_t rows, uint64_t k, const koi_tensor **out)
 {
-  koine_status s = find(b, r->name, ".scale", &m->scale);
+  const koi_weight_format *f = &koi_formats[format];
+  koine_status s = find(b, ".scale", out);
   if (s) return s;
-  if (m->scale->dtype != KOI_F8_E8M0 && m->scale->dtype != KOI_U8) return wrong_dtype(m->scale, "F8_E8M0 or U8");
-  bool fp4 = m->dtype == KOI_I8;
-  return expect_shape(m->scale, 2, fp4 ? m->rows : blocks(m->rows, 128), fp4 ? m->k / 32 : blocks(m->k, 128));
+  if ((*out)->dtype != KOI_F8_E8M0 && (*out)->dtype != KOI_U8) return wrong_dtype(*out, "F8_E8M0 or U8");
+  return expect_shape(*out, 2, koi_ceil_div(rows, f->scale_rows), koi_ceil_div(k, f->scale_columns));
 }
 
-static koine_status bind_matrix(binder *b, const role *r, koi_matrix *m)
+static koine_status expect_multiple(const char *file, const char *name, int32_t format, uint64_t k)
 {
-  static const char *const expected[] = {[FLOATS] = "F32, F16 or BF16", [DENSE] = "F32, F16, BF16 or F8_E4M3", [EXPERT] = "F32, F16, BF16, F8_E4M3 or I8"};
+  const koi_weight_format *f = &koi_formats[format];
+  if (k % f->multiple == 0) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected a multiple of %u values a row in %s, found %ju", file, name, f->multiple, f->title, (uintmax_t)k);
+}
+
+/* A device takes stacks: gate over up, and all experts of a layer. One stack has one format. */
+static koine_status expect_same(const koi_tensor *t, const koi_weight *w)
+{
+  const koi_tensor *first = koi_weight_piece(w, 0, 0)->weight;
+  if (t == first || koi_model_format(t->dtype) == w->format) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s as in %.200s (they are stacked), found %s", t->file, t->name, koi_dtype_name(first->dtype),
+                   first->name, koi_dtype_name(t->dtype));
+}
+
+static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_piece *p)
+{
+  static const char *const expected[] = {[KOI_TABLE] = "F32, F16 or BF16", [KOI_FLOATS] = "F32, F16 or BF16",
+                                         [KOI_DENSE] = "F32, F16, BF16 or F8_E4M3", [KOI_EXPERT] = "F32, F16, BF16, F8_E4M3 or I8"};
   const koi_tensor *t;
-  koine_status s = find(b, r->name, r->suffix, &t);
+  koine_status s = find(b, r->suffix, &t);
   if (s) return s;
-  m->weight = t, m->dtype = t->dtype == KOI_U8 ? KOI_I8 : t->dtype;
-  bool fp4 = m->dtype == KOI_I8, ok = is_float(m->dtype) || (r->kind != FLOATS && m->dtype == KOI_F8_E4M3) || (r->kind == EXPERT && fp4);
-  if (!ok) return wrong_dtype(t, expected[r->kind]);
-  if (fp4 && m->k % 32)
-    return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected a multiple of 32 values a row in FP4, found %ju", t->file, t->name, (uintmax_t)m->k);
-  s = expect_shape(t, 2, m->rows, fp4 ? m->k / 2 : m->k);
-  return s || is_float(m->dtype) ? s : bind_scale(b, r, m);
+  int32_t format = koi_model_format(t->dtype);
+  bool ok = is_float(format) || (r->use >= KOI_DENSE && format == KOI_WT_FP8) || (r->use == KOI_EXPERT && format == KOI_WT_FP4);
+  if (!ok) return wrong_dtype(t, expected[r->use]);
+  bool first = p == koi_weight_piece(w, 0, 0);
+  if (first) w->format = format, w->dtype = t->dtype;
+  p->weight = t;
+  uint64_t rows = w->one_matrix ? w->rows * w->n_units : w->rows;
+  s = expect_multiple(t->file, t->name, format, w->k);
+  if (!s) s = expect_shape(t, 2, rows, koi_ceil_div(w->k, koi_formats[format].block_columns));
+  if (!s && koi_formats[format].scale_rows) s = bind_scale(b, format, rows, w->k, &p->scale);
+  return s ? s : expect_same(t, w);
 }
 
 /* Every expert id of a hash layer's table is one that exists. */
@@ -191,90 +143,76 @@ static koine_status check_ids(const koi_tensor *t, uint32_t n_experts, uint32_t 
   return KOINE_OK;
 }
 
-static koine_status bind_vector(binder *b, const role *r, koi_vector *v)
+static koine_status bind_vector(binder *b, const koi_role *r, koi_weight *w)
 {
+  bool table = r->use == KOI_IDS || r->k != KOI_D_ONE, ids = r->use == KOI_IDS;
   const koi_tensor *t;
-  bool table = r->kind == IDS || r->cols != D_1;
-  koine_status s = find(b, r->name, r->suffix, &t);
+  koine_status s = find(b, r->suffix, &t);
   if (s) return s;
-  v->tensor = t, v->dtype = t->dtype;
-  if (r->kind == VECTOR && !is_float(t->dtype)) return wrong_dtype(t, "F32, F16 or BF16");
-  if (r->kind == IDS && t->dtype != KOI_I64 && t->dtype != KOI_I32) return wrong_dtype(t, "I64 or I32");
-  s = expect_shape(t, table ? 2 : 1, b->dims[r->rows], b->dims[r->cols]);
-  return s || r->kind != IDS ? s : check_ids(t, b->m->config.n_experts, b->m->config.n_used);
+  w->piece[0].weight = t, w->dtype = t->dtype;
+  if (!ids) w->format = koi_model_format(t->dtype);
+  if (!ids && !is_float(w->format)) return wrong_dtype(t, "F32, F16 or BF16");
+  if (ids && t->dtype != KOI_I64 && t->dtype != KOI_I32) return wrong_dtype(t, "I64 or I32");
+  s = expect_shape(t, table ? 2 : 1, w->rows, w->k);
+  return s || !ids ? s : check_ids(t, b->m->config.n_experts, b->m->config.n_used);
 }
 
 /* What the weight would be, where no tensor says it. */
-static koi_dtype presumed(const koine_model *m, const role *r)
+static int32_t presumed(const koine_model *m, const koi_role *r)
 {
   const koi_config *c = &m->config;
-  if (r->kind == DENSE) return c->dense_dtype;
-  if (r->kind == EXPERT) return c->expert_dtype;
-  return r->published == KOI_BF16 ? c->float_dtype : r->published;
+  if (r->use == KOI_IDS) return KOI_FORMAT_NONE;
+  if (r->use == KOI_DENSE) return c->dense_format;
+  if (r->use == KOI_EXPERT) return c->expert_format;
+  return r->published == KOI_WT_BF16 ? c->float_format : r->published;
 }
 
-static koine_status bind_role(binder *b, const role *r, void *base)
+static koine_status bind_pieces(binder *b, const koi_role *r, koi_weight *w)
 {
-  void *at = (char *)base + r->at;
-  if (is_vector(r)) {
-    koi_vector *v = at;
-    *v = (koi_vector){.dtype = presumed(b->m, r), .n = b->dims[r->rows] * b->dims[r->cols]};
-    return b->m->weights ? bind_vector(b, r, v) : KOINE_OK;
-  }
-  koi_matrix *m = at;
-  *m = (koi_matrix){.dtype = presumed(b->m, r), .rows = b->dims[r->rows], .k = b->dims[r->cols]};
-  if (b->m->weights) return bind_matrix(b, r, m);
-  return m->dtype == KOI_I8 && m->k % 32
-           ? koi_error(KOINE_ERR_FILE, "%s: %s%s: expected a multiple of 32 values a row in FP4, found %ju", b->m->path, b->prefix, r->name, (uintmax_t)m->k)
-           : KOINE_OK;
-}
-
-/* A device takes stacks: gate over up, and all experts of a layer. One stack has one dtype. */
-static koine_status expect_same(const koi_matrix *m, const koi_matrix *first)
-{
-  if (m->dtype == first->dtype) return KOINE_OK;
-  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s as in %.200s (they are stacked), found %s", m->weight->file, m->weight->name,
-                   koi_dtype_name(first->dtype), first->weight->name, koi_dtype_name(m->dtype));
-}
-
-static koine_status bind_experts(binder *b, uint32_t layer)
-{
-  koi_layer *l = &b->m->layers[layer];
-  koine_status s = expect_same(&l->shared[2], &l->shared[0]);
-  l->experts = koi_alloc((size_t)b->m->config.n_experts * 3, sizeof *l->experts);
-  if (!l->experts) return KOINE_ERR_MEMORY;
-  for (uint32_t e = 0; e < b->m->config.n_experts && !s; e++) {
-    koi_matrix *m = &l->experts[e * 3];
-    snprintf(b->prefix, sizeof b->prefix, "layers.%u.ffn.experts.%u.", layer, e);
-    for (int i = 0; i < 3 && !s; i++) {
-      s = bind_role(b, &expert_roles[i], m);
-      if (!s) s = expect_same(&m[i], &l->experts[i == 2 ? 0 : i]);
+  koine_status s = KOINE_OK;
+  uint32_t n = r->units == KOI_EXPERTS ? w->n_units : 1;
+  if (r->units == KOI_EXPERTS && !(w->experts = koi_alloc((size_t)n * w->n_sub, sizeof *w->experts))) return KOINE_ERR_MEMORY;
+  for (uint32_t unit = 0; unit < n && !s; unit++)
+    for (uint32_t sub = 0; sub < w->n_sub && !s; sub++) {
+      name_piece(b, r, unit, sub);
+      s = bind_piece(b, r, w, (koi_piece *)koi_weight_piece(w, unit, sub));
     }
-  }
   return s;
 }
 
-static koine_status bind_layer(binder *b, uint32_t layer)
+static koine_status bind_role(binder *b, const koi_role *r, koi_weight *w)
+{
+  const koi_config *c = &b->m->config;
+  const uint32_t units[] = {[KOI_ONE] = 1, [KOI_GROUPS] = c->o_groups, [KOI_EXPERTS] = c->n_experts};
+  *w = (koi_weight){.format = presumed(b->m, r), .dtype = r->use == KOI_IDS ? KOI_I64 : KOI_DTYPE_OTHER, .n_units = units[r->units],
+                    .n_sub = r->name[1] ? 2 : 1, .rows = b->dims[r->rows], .k = b->dims[r->k], .one_matrix = r->units == KOI_GROUPS};
+  name_piece(b, r, 0, 0);
+  if (r->use < KOI_TABLE) return b->m->weights ? bind_vector(b, r, w) : KOINE_OK;
+  return b->m->weights ? bind_pieces(b, r, w) : expect_multiple(b->m->path, b->at, w->format, w->k);
+}
+
+static koine_status bind_layer(binder *b, uint32_t layer, uint32_t ratio)
 {
   koi_layer *l = &b->m->layers[layer];
   koine_status s = KOINE_OK;
-  layer_dims(&b->m->config, l->ratio, b->dims);
+  l->kind = koi_kind_of(ratio), l->ratio = ratio, l->hash = b->m->config.hash[layer];
+  l->cache = cache_spec(&b->m->config, l->kind, ratio);
+  fill_dims(&b->m->config, &l->cache, b->dims);
   snprintf(b->prefix, sizeof b->prefix, "layers.%u.", layer);
-  for (size_t i = 0; i < KOI_COUNT(layer_roles) && !s; i++)
-    if (applies(&layer_roles[i], l)) s = bind_role(b, &layer_roles[i], l);
-  return s ? s : bind_experts(b, layer);
+  for (size_t r = 0; r < KOI_N_LAYER_ROLES && !s; r++)
+    if (applies(&koi_layer_roles[r], l)) s = bind_role(b, &koi_layer_roles[r], &l->w[r]);
+  return s;
 }
 
-static koine_status bind_model(binder *b)
+static koine_status bind_top(binder *b)
 {
   koine_model *m = b->m;
   koine_status s = KOINE_OK;
-  layer_dims(&m->config, 0, b->dims);
-  for (size_t i = 0; i < KOI_COUNT(model_roles) && !s; i++) {
-    const role *r = &model_roles[i];
-    bool tied = r->at == M(head) && m->config.tied && (!m->weights || !koi_weights_find(m->weights, "head.weight"));
-    if (tied) m->head = m->embed;
-    else s = bind_role(b, r, m);
+  fill_dims(&m->config, &(koi_cache_spec){0}, b->dims);
+  for (size_t r = 0; r < KOI_N_TOP_ROLES && !s; r++) {
+    bool tied = r == KOI_TOP_head && m->config.tied && (!m->weights || !koi_weights_find(m->weights, "head.weight"));
+    if (tied) m->top[r] = m->top[KOI_TOP_embed];
+    else s = bind_role(b, &koi_top_roles[r], &m->top[r]);
   }
   return s;
 }
@@ -302,11 +240,8 @@ koine_status koi_model_bind(koine_model *m, const uint32_t *ratios)
   binder b = {.m = m};
   m->layers = koi_alloc(m->config.n_layers, sizeof *m->layers);
   if (m->weights) b.used = koi_alloc(koi_weights_count(m->weights), 1);
-  koine_status s = m->layers && (b.used || !m->weights) ? bind_model(&b) : KOINE_ERR_MEMORY;
-  for (uint32_t i = 0; i < m->config.n_layers && !s; i++) {
-    m->layers[i].ratio = ratios[i], m->layers[i].hash = m->config.hash[i];
-    s = bind_layer(&b, i);
-  }
+  koine_status s = m->layers && (b.used || !m->weights) ? bind_top(&b) : KOINE_ERR_MEMORY;
+  for (uint32_t i = 0; i < m->config.n_layers && !s; i++) s = bind_layer(&b, i, ratios[i]);
   if (!s && m->weights) s = check_unused(&b);
   koi_free(b.used);
   return s;
@@ -378,65 +313,11 @@ koine_status koi_model_open(const char *path, koine_model **out)
 void koi_model_close(koine_model *m)
 {
   if (!m) return;
-  for (uint32_t i = 0; m->layers && i < m->config.n_layers; i++) koi_free(m->layers[i].experts);
+  for (uint32_t i = 0; m->layers && i < m->config.n_layers; i++)
+    for (size_t r = 0; r < KOI_N_LAYER_ROLES; r++) koi_free(m->layers[i].w[r].experts);
   koi_free(m->layers);
   koi_weights_close(m->weights);
   koi_free(m->missing);
   koi_free(m->path);
   koi_free(m);
-}
-
-/* ---- sizes ---- */
-uint64_t koi_matrix_bytes(const koi_matrix *m)
-{
-  if (!m->rows) return 0;
-  if (m->dtype == KOI_I8) return m->rows * (m->k / 2 + m->k / 32);
-  uint64_t bytes = m->rows * m->k * koi_dtype_bytes(m->dtype);
-  return m->dtype == KOI_F8_E4M3 ? bytes + blocks(m->rows, 128) * blocks(m->k, 128) : bytes;
-}
-
-static void visit(const role *r, const void *base, int layer, koi_visit_fn *fn, void *user)
-{
-  const void *at = (const char *)base + r->at;
-  fn(user, layer, r->group, is_vector(r) ? NULL : at, is_vector(r) ? at : NULL);
-}
-
-void koi_model_visit(const koine_model *m, koi_visit_fn *fn, void *user)
-{
-  bool shared = m->config.tied && m->head.weight == m->embed.weight;
-  for (size_t i = 0; i < KOI_COUNT(model_roles); i++)
-    if (!(shared && model_roles[i].at == M(head))) visit(&model_roles[i], m, -1, fn, user);
-  for (uint32_t n = 0; n < m->config.n_layers; n++) {
-    const koi_layer *l = &m->layers[n];
-    for (size_t i = 0; i < KOI_COUNT(layer_roles); i++)
-      if (applies(&layer_roles[i], l)) visit(&layer_roles[i], l, (int)n, fn, user);
-    for (size_t i = 0; i < (size_t)m->config.n_experts * 3; i++) fn(user, (int)n, ROUTED, &l->experts[i], NULL);
-  }
-}
-
-/* Rows of row_bytes, stored in steps of 16; saturates. */
-static uint64_t rows_bytes(uint64_t rows, uint64_t row_bytes)
-{
-  uint64_t bytes;
-  if (rows > UINT64_MAX - 15 || __builtin_mul_overflow((rows + 15) / 16 * 16, row_bytes, &bytes)) return UINT64_MAX;
-  return bytes;
-}
-
-uint64_t koi_model_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode)
-{
-  const koi_config *c = &m->config;
-  bool packed = mode == KOINE_CACHE_PACKED;
-  uint64_t plain = c->head_dim - c->rope_dim, total = 0;
-  uint64_t row = packed ? plain + blocks(plain, 64) + 2 * c->rope_dim : 4ull * c->head_dim;
-  uint64_t index_row = packed ? blocks(c->index_dim, 2) + blocks(c->index_dim, 32) : 4ull * c->index_dim;
-  for (uint32_t n = 0; n < c->n_layers; n++) {
-    uint64_t ratio = m->layers[n].ratio, coff = koi_coff((uint32_t)ratio);
-    uint64_t parts[4] = {rows_bytes(c->window + 512ull, row)};
-    if (ratio) parts[1] = rows_bytes(blocks(context, ratio), row);
-    if (ratio) parts[2] = 2 * coff * ratio * coff * 4 * (c->head_dim + (ratio == 4 ? c->index_dim : 0ull));
-    if (ratio == 4) parts[3] = rows_bytes(blocks(context, ratio), index_row);
-    for (size_t i = 0; i < KOI_COUNT(parts); i++)
-      if (__builtin_add_overflow(total, parts[i], &total)) return UINT64_MAX;
-  }
-  return total;
 }

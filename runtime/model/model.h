@@ -3,6 +3,7 @@
 #ifndef KOI_MODEL_H
 #define KOI_MODEL_H
 #include "file/weights.h"
+#include "roles.h"
 
 typedef enum koi_score { KOI_SCORE_SQRTSOFTPLUS, KOI_SCORE_SOFTMAX, KOI_SCORE_SIGMOID } koi_score;
 
@@ -30,55 +31,56 @@ typedef struct koi_config {
   int32_t bos, eos;    /* -1: unknown */
   bool hash[KOI_MAX_LAYERS]; /* layer routes by token id; n_hash_layers of them, usually the first */
   /* what the config says of the weights; used only where there are no tensors to say it */
-  koi_dtype float_dtype, dense_dtype, expert_dtype;
+  int32_t float_format, dense_format, expert_format; /* KOI_WT_* */
 } koi_config;
 
-/* A matrix [rows][k] as it lies in the file (row-major). */
-typedef struct koi_matrix {
-  const koi_tensor *weight; /* NULL: absent, or a synthetic model (then dtype and shape below still hold) */
-  const koi_tensor *scale;  /* E8M0; NULL for F32, F16, BF16 */
-  koi_dtype dtype;          /* KOI_I8: two FP4 codes a byte, low nibble first; scale [rows][k/32]. KOI_F8_E4M3: scale [ceil(rows/128)][ceil(k/128)] */
-  uint64_t rows, k;         /* k counts values, not bytes */
-} koi_matrix;
+/* A matrix as it lies in a file; tensors NULL: absent, or a synthetic model. */
+typedef struct koi_piece {
+  const koi_tensor *weight;
+  const koi_tensor *scale; /* NULL where the format has none */
+} koi_piece;
 
-/* A vector or table: F32, F16 or BF16 [n], or I32/I64 for tid2eid. */
-typedef struct koi_vector {
-  const koi_tensor *tensor; /* NULL: absent or synthetic */
-  koi_dtype dtype;
-  uint64_t n;
-} koi_vector;
+/* A weight by its role: n_units stacks of n_sub matrices [rows][k], row-major, all in one format; or a vector or table of rows x k values. */
+typedef struct koi_weight {
+  int32_t format;       /* KOI_WT_*; ids: KOI_FORMAT_NONE */
+  koi_dtype dtype;      /* ids: as stored, I32 or I64 */
+  uint32_t n_units, n_sub;
+  uint64_t rows, k;     /* 0: the layer has no such weight */
+  bool one_matrix;      /* the units are stretches of `rows` rows of one matrix */
+  koi_piece piece[2];   /* [n_sub], of units that have none of their own */
+  koi_piece *experts;   /* [n_units][n_sub], else NULL */
+} koi_weight;
 
-typedef struct koi_hc { koi_matrix fn; koi_vector base, scale; } koi_hc;
+static inline const koi_piece *koi_weight_piece(const koi_weight *w, uint32_t unit, uint32_t sub)
+{
+  return w->experts ? &w->experts[(size_t)unit * w->n_sub + sub] : &w->piece[sub];
+}
 
-typedef struct koi_compressor {
-  koi_matrix wkv, wgate; /* [coff*width][hidden] */
-  koi_vector ape;        /* [ratio][coff*width] */
-  koi_vector norm;       /* [width] */
-} koi_compressor;
+/* How a layer sees what lies behind its window: not at all; pooled in short stretches, of which an indexer chooses; pooled in long ones. */
+typedef enum koi_layer_kind { KOI_SLIDING, KOI_CSA, KOI_HCA } koi_layer_kind;
+enum { KOI_CSA_RATIO = 4 };
+static inline koi_layer_kind koi_kind_of(uint32_t ratio) { return !ratio ? KOI_SLIDING : ratio == KOI_CSA_RATIO ? KOI_CSA : KOI_HCA; }
+
+/* What a layer keeps of a conversation beside its window. */
+typedef struct koi_cache_spec {
+  uint32_t ratio, coff;             /* positions of a compressed row; stretches that one is pooled from. 0: there are none */
+  uint32_t state_rows;              /* coff * ratio: positions that the compressors keep open */
+  uint32_t row_width, state_width;  /* of a compressed row, and of a row of their state (kv and score each) */
+  uint32_t index_row_width, index_state_width; /* the indexer's; 0: it has none */
+} koi_cache_spec;
 
 typedef struct koi_layer {
-  uint32_t ratio; /* 0: window only; 4: CSA; other: HCA */
+  koi_layer_kind kind;
+  uint32_t ratio; /* as the config has it; 0: sliding */
   bool hash;      /* routes by token id */
-  koi_vector attn_norm, ffn_norm;
-  koi_hc hc_attn, hc_ffn;
-  koi_matrix wq_a, wq_b, wkv, wo_a, wo_b; /* wo_a: [o_groups*o_rank][n_heads*head_dim/o_groups] */
-  koi_vector q_norm, kv_norm, sink;
-  koi_compressor comp;       /* ratio > 0 */
-  koi_matrix index_wq_b, index_weights; /* ratio 4 */
-  koi_compressor index_comp; /* ratio 4 */
-  koi_matrix gate;
-  koi_vector gate_bias;      /* [n_experts]; score-routed layers */
-  koi_vector tid2eid;        /* [n_vocab][n_used]; hash layers */
-  koi_matrix shared[3];      /* w1 (gate), w2 (down), w3 (up) */
-  koi_matrix *experts;       /* [n_experts][3], same order; all experts of a layer have one dtype for each of the three */
+  koi_cache_spec cache;
+  koi_weight w[KOI_N_LAYER_ROLES];
 } koi_layer;
 
 struct koine_model {
   koi_config config;
   koi_layer *layers; /* [n_layers] */
-  koi_matrix embed, head;
-  koi_vector norm;
-  koi_hc hc_head;
+  koi_weight top[KOI_N_TOP_ROLES];
   koi_weights *weights; /* NULL: config only, or synthetic */
   bool synthetic;       /* weights are to be made up at upload */
   bool runnable;        /* has weights, or synthetic */
@@ -94,15 +96,23 @@ koine_status koi_model_open(const char *path, koine_model **out);
 koine_status koi_model_synthetic(const koine_shape *shape, koine_model **out);
 void koi_model_close(koine_model *m);
 
-static inline uint32_t koi_coff(uint32_t ratio) { return ratio == 4 ? 2 : 1; }
-/* Bytes of a matrix as stored, scales included. */
-uint64_t koi_matrix_bytes(const koi_matrix *m);
 /* Checks config and weights (NULL: none) against each other and fills m->layers and the rest. m->config and ratios [n_layers] are set. */
 koine_status koi_model_bind(koine_model *m, const uint32_t *ratios);
-/* Calls fn for every matrix/vector of the model with a role name such as "routed experts", "attention", "embedding" (for info, and
- * for upload sizes). layer is -1 outside layers. */
-typedef void koi_visit_fn(void *user, int layer, const char *role, const koi_matrix *m, const koi_vector *v);
+/* The head is the embedding, stored once. */
+bool koi_model_tied(const koine_model *m);
+/* The format of a stored dtype; KOI_FORMAT_NONE: no weight is stored so. */
+int32_t koi_model_format(koi_dtype d);
+/* Values of a weight, all its units; and their bytes as stored, scales included. */
+uint64_t koi_weight_values(const koi_weight *w);
+uint64_t koi_weight_bytes(const koi_weight *w);
+/* Calls fn for every weight that the model has; a head that is the embedding is none. layer is -1 outside layers. */
+typedef void koi_visit_fn(void *user, int layer, const koi_role *role, const koi_weight *w);
 void koi_model_visit(const koine_model *m, koi_visit_fn *fn, void *user);
+/* "layers.3.attn.wq_a", for messages. layer -1: outside layers. Returns out. */
+enum { KOI_ROLE_NAME = 64 };
+const char *koi_role_name(const koi_role *r, int layer, char out[KOI_ROLE_NAME]);
+/* Bytes of all weights as stored. */
+uint64_t koi_model_weight_bytes(const koine_model *m);
 /* Cache bytes on a device for `context` tokens, with chunks of up to 512. UINT64_MAX when they exceed it. */
 uint64_t koi_model_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode);
 

@@ -4,46 +4,40 @@
 
 enum { MAX_ROLES = 16 };
 typedef struct share { const char *name; uint64_t bytes, n_params; } share;
+/* Precisions: the formats, then tables of ids. Scales count with the codes that they scale. */
+enum { IDS32 = KOI_N_FORMATS, IDS64, N_PRECISIONS };
 typedef struct totals {
   const koine_model *m;
-  share roles[MAX_ROLES], dtypes[KOI_N_DTYPES];
+  share roles[MAX_ROLES], precisions[N_PRECISIONS];
   size_t n_roles;
   uint64_t bytes, n_params, n_active;
 } totals;
 
-/* Precisions as people call them. Scales count with the codes that they scale. */
-static const char *const precisions[KOI_N_DTYPES] = {
-  [KOI_F32] = "F32", [KOI_F16] = "F16", [KOI_BF16] = "BF16", [KOI_F8_E4M3] = "FP8", [KOI_I8] = "FP4", [KOI_I32] = "I32", [KOI_I64] = "I64"};
-
 /* Parameters are weights: neither scales nor tables of ids. For one token count all but the experts not chosen and the embedding's
  * other rows (an embedding that is the head as well is used whole). */
-static void count(void *user, int layer, const char *role, const koi_matrix *m, const koi_vector *v)
+static void count(void *user, int layer, const koi_role *role, const koi_weight *w)
 {
   (void)layer;
   totals *t = user;
   const koi_config *c = &t->m->config;
-  koi_dtype dtype = m ? m->dtype : v->dtype;
-  bool ids = dtype == KOI_I32 || dtype == KOI_I64;
-  uint64_t n = ids ? 0 : m ? m->rows * m->k : v->n, bytes = m ? koi_matrix_bytes(m) : v->n * koi_dtype_bytes(dtype);
-  size_t i = 0;
-  while (i < t->n_roles && strcmp(t->roles[i].name, role)) i++;
+  size_t precision = w->format != KOI_FORMAT_NONE ? (size_t)w->format : w->dtype == KOI_I32 ? IDS32 : IDS64, i = 0;
+  uint64_t n = role->use == KOI_IDS ? 0 : koi_weight_values(w), bytes = koi_weight_bytes(w);
+  while (i < t->n_roles && strcmp(t->roles[i].name, role->group)) i++;
   if (i == MAX_ROLES) return;
-  if (i == t->n_roles) t->roles[t->n_roles++].name = role;
+  if (i == t->n_roles) t->roles[t->n_roles++].name = role->group;
   t->roles[i].bytes += bytes, t->roles[i].n_params += n;
-  t->dtypes[dtype].bytes += bytes, t->dtypes[dtype].n_params += n;
+  t->precisions[precision].bytes += bytes, t->precisions[precision].n_params += n;
   t->bytes += bytes, t->n_params += n;
-  bool rows_only = m == &t->m->embed && t->m->head.weight != m->weight;
-  if (m == &t->m->embed && !m->weight) rows_only = !c->tied;
-  t->n_active += rows_only ? c->hidden : n;
+  if (role->units == KOI_EXPERTS) t->n_active += n / c->n_experts * c->n_used;
+  else t->n_active += role->use == KOI_TABLE && !koi_model_tied(t->m) ? c->hidden : n;
 }
 
 static totals measure(const koine_model *m)
 {
   totals t = {.m = m};
+  for (size_t i = 0; i < KOI_N_FORMATS; i++) t.precisions[i].name = koi_formats[i].title;
+  t.precisions[IDS32].name = "I32", t.precisions[IDS64].name = "I64";
   koi_model_visit(m, count, &t);
-  const koi_config *c = &m->config;
-  uint64_t expert = 3ull * c->hidden * c->inter;
-  t.n_active -= (uint64_t)c->n_layers * expert * (c->n_experts - c->n_used);
   return t;
 }
 
@@ -64,8 +58,8 @@ static layer_counts count_layers(const koine_model *m)
 {
   layer_counts n = {0};
   for (uint32_t i = 0; i < m->config.n_layers; i++) {
-    uint32_t r = m->layers[i].ratio;
-    ++*(r == 0 ? &n.sliding : r == 4 ? &n.csa : &n.hca);
+    koi_layer_kind k = m->layers[i].kind;
+    ++*(k == KOI_SLIDING ? &n.sliding : k == KOI_CSA ? &n.csa : &n.hca);
   }
   return n;
 }
@@ -152,7 +146,7 @@ static void weights_text(koi_text *o, const koine_model *m, const totals *t)
   koi_text_add(o, "weights       %ju bytes, ", (uintmax_t)t->bytes);
   size_text(o, t->bytes);
   koi_text_add(o, "%s\n", m->weights ? ", as stored, scales included" : ", as the config says, scales included");
-  shares_text(o, "precision", t->dtypes, KOI_N_DTYPES);
+  shares_text(o, "precision", t->precisions, N_PRECISIONS);
   shares_text(o, "role", t->roles, t->n_roles);
   if (m->n_mtp_tensors && m->weights)
     koi_text_add(o, "MTP blocks    %ju tensors, %ju bytes: recognised, not used\n", (uintmax_t)m->n_mtp_tensors, (uintmax_t)m->mtp_bytes);
@@ -213,7 +207,7 @@ static void weights_json(koi_text *o, const koine_model *m, const totals *t)
 {
   koi_text_add(o, "  \"parameters\": {\"total\": %ju, \"active_per_token\": %ju},\n  \"weight_bytes\": %ju,\n", (uintmax_t)t->n_params,
                (uintmax_t)t->n_active, (uintmax_t)t->bytes);
-  shares_json(o, "by_precision", t->dtypes, KOI_N_DTYPES);
+  shares_json(o, "by_precision", t->precisions, N_PRECISIONS);
   shares_json(o, "by_role", t->roles, t->n_roles);
   koi_text_add(o, "  \"mtp\": {\"tensors\": %ju, \"bytes\": %ju},\n", (uintmax_t)m->n_mtp_tensors, (uintmax_t)m->mtp_bytes);
   koi_text_add(o, "  \"index\": {\"tensors\": %zu, \"files\": %zu, \"total_size\": %ju},\n", m->index.n_tensors, m->index.n_files,
@@ -234,7 +228,6 @@ koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts, 
   const uint64_t usual[] = {4096, 65536, m->config.max_context};
   koi_text o = {0};
   totals t = measure(m);
-  for (int i = 0; i < KOI_N_DTYPES; i++) t.dtypes[i].name = precisions[i];
   if (!contexts || !n) contexts = usual, n = KOI_COUNT(usual);
   if (json) {
     head_json(&o, m);

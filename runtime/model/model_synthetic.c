@@ -13,7 +13,7 @@ typedef struct preset {
   .head_dim = 512, .rope_dim = 64, .o_rank = 1024, .n_used = 6, .n_hash_layers = 3, .window = 128, .index_heads = 64, .index_dim = 128,  \
   .n_streams = 4, .sinkhorn_iters = 20, .n_vocab = 129280, .n_mtp = 1, .max_context = 1048576, .rms_eps = 1e-6f, .hc_eps = 1e-6f,        \
   .swiglu_limit = 10, .score = KOI_SCORE_SQRTSOFTPLUS, .rope_theta = 10000, .compress_theta = 160000,                                     \
-  .yarn = {true, 16, 32, 1, 65536}, .bos = 0, .eos = 1, .float_dtype = KOI_BF16, .dense_dtype = KOI_F8_E4M3, .expert_dtype = KOI_I8
+  .yarn = {true, 16, 32, 1, 65536}, .bos = 0, .eos = 1, .float_format = KOI_WT_BF16, .dense_format = KOI_WT_FP8, .expert_format = KOI_WT_FP4
 
 static const preset presets[] = {
   {"v4-flash", {COMMON, .n_layers = 43, .hidden = 4096, .n_heads = 64, .q_rank = 1024, .o_groups = 8, .n_experts = 256, .inter = 2048,
@@ -29,7 +29,7 @@ static koine_status apply(const koine_shape *shape, const preset *p, koi_config 
     return koi_error(KOINE_ERR_ARG, "%s: expected 1 to %d compress ratios, found %zu", p->name, KOI_MAX_LAYERS, shape->n_ratios);
   if (shape->ratios) c->n_layers = (uint32_t)shape->n_ratios;
   for (uint32_t i = 0; i < c->n_layers; i++) {
-    int32_t own = i < 2 ? (int32_t)p->first_ratio : i % 2 ? 128 : 4, r = shape->ratios ? shape->ratios[i] : own;
+    int32_t own = i < 2 ? (int32_t)p->first_ratio : i % 2 ? 128 : KOI_CSA_RATIO, r = shape->ratios ? shape->ratios[i] : own;
     if (r < 0 || r > KOI_MAX_RATIO) return koi_error(KOINE_ERR_ARG, "%s: compress ratio %u: expected 0 to %d, found %d", p->name, i, KOI_MAX_RATIO, r);
     ratios[i] = (uint32_t)r;
   }

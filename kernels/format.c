@@ -1,0 +1,184 @@
+/* The table of weight formats, and what it needs of each: the exact decoder and the scan for codes that need care. Owns nothing.
+ * Invariant: a tile decodes to exactly the values that the file's rows have, whatever the codes. */
+#include "format.h"
+#include <string.h>
+#include "repack.h"
+
+enum { SCALE_LOW = 16, SCALE_HIGH = 240 }; /* of the fast decoders in cl/weights.clh */
+
+void koi_values_fill(koi_values *v)
+{
+  for (int i = 0; i < 256; i++) v->e4m3[i] = koi_e4m3((uint8_t)i), v->e8m0[i] = koi_e8m0((uint8_t)i);
+  for (int i = 0; i < 16; i++) v->e2m1[i] = koi_e2m1((uint8_t)i);
+}
+
+/* ---- decoders ---- */
+static void decode_f32(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  const float *w = (const float *)(const void *)tile[0] + k0 * KOI_TILE;
+  (void)v;
+  for (size_t i = 0; i < n; i++)
+    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = w[i * KOI_TILE + r];
+}
+
+static void decode_f16(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  const uint16_t *w = (const uint16_t *)(const void *)tile[0] + k0 * KOI_TILE;
+  (void)v;
+  for (size_t i = 0; i < n; i++)
+    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = koi_f16(w[i * KOI_TILE + r]);
+}
+
+static void decode_bf16(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  const uint16_t *w = (const uint16_t *)(const void *)tile[0] + k0 * KOI_TILE;
+  (void)v;
+  for (size_t i = 0; i < n; i++)
+    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = koi_bf16(w[i * KOI_TILE + r]);
+}
+
+static void decode_fp8(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  for (size_t i = 0, k = k0; i < n; i++, k++) {
+    const uint16_t *two = (const uint16_t *)(const void *)tile[0] + k / 2 * KOI_TILE;
+    const uint8_t *s = tile[1] + k / 128 * KOI_TILE;
+    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = (double)v->e4m3[two[r] >> k % 2 * 8 & 255] * v->e8m0[s[r]];
+  }
+}
+
+static void decode_fp4(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  for (size_t i = 0, k = k0; i < n; i++, k++) {
+    const uint32_t *eight = (const uint32_t *)(const void *)tile[0] + k / 8 * KOI_TILE;
+    const uint8_t *s = tile[1] + k / 32 * KOI_TILE;
+    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = (double)v->e2m1[eight[r] >> k % 8 * 4 & 15] * v->e8m0[s[r]];
+  }
+}
+
+/* ---- made-up weights ----
+ * Signs and low bits stay random; floats lie between 2^e and 2^(e+1) in size, E4M3 codes below 2, E2M1 codes anywhere. */
+/* Exponent e so that k weights of about 2^e give sums of order one: -log2(k) / 2. */
+static int level(uint64_t k)
+{
+  int e = 0;
+  for (; k > 3; k /= 4) e--;
+  return e;
+}
+
+static void random_f32(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+{
+  uint64_t e = (uint64_t)(level(k) + 127);
+  (void)stream;
+  koi_repack_bits(0x807fffff807fffffu, e << 23 | e << 55, seed, bytes, out);
+}
+
+static void random_f16(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+{
+  uint64_t e = (uint64_t)(level(k) < -14 ? 1 : level(k) + 15);
+  (void)stream;
+  koi_repack_bits(0x83ff83ff83ff83ffu, e * 0x0400040004000400u, seed, bytes, out);
+}
+
+static void random_bf16(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+{
+  (void)stream;
+  koi_repack_bits(0x807f807f807f807fu, (uint64_t)(level(k) + 127) * 0x0080008000800080u, seed, bytes, out);
+}
+
+static void random_fp8(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+{
+  if (stream) memset(out, 127 + level(k), bytes); /* the mean square of the codes is near 2^-1 */
+  else koi_repack_bits(0xbfbfbfbfbfbfbfbfu, 0, seed, bytes, out); /* exponent up to 7: never a NaN */
+}
+
+static void random_fp4(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+{
+  if (stream) memset(out, 127 + level(k) - 1, bytes); /* here near 2^3 */
+  else koi_repack_bits(UINT64_MAX, 0, seed, bytes, out);
+}
+
+/* ---- care ---- */
+static bool scales_need_care(const uint8_t *s, size_t n)
+{
+  uint8_t low = SCALE_LOW, high = SCALE_HIGH;
+  for (size_t i = 0; i < n; i++) {
+    low = s[i] < low ? s[i] : low;
+    high = s[i] > high ? s[i] : high;
+  }
+  return low < SCALE_LOW || high > SCALE_HIGH;
+}
+
+/* Whether an E4M3 code is a NaN: 0x7f or 0xff. */
+static bool codes_need_care(const uint8_t *c, size_t n)
+{
+  uint64_t found = 0;
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint64_t eight;
+    memcpy(&eight, c + i, 8);
+    found |= (eight & 0x7f7f7f7f7f7f7f7fu) + 0x0101010101010101u;
+  }
+  for (; i < n; i++) found |= (c[i] & 0x7fu) + 1u;
+  return found & 0x8080808080808080u;
+}
+
+static bool care_fp8(const koi_stored *m, uint64_t row, uint64_t n)
+{
+  uint64_t columns = koi_ceil_div(m->k, 128), first = row / 128, end = koi_ceil_div(row + n, 128);
+  return scales_need_care(m->scale + first * columns, (end - first) * columns) || codes_need_care(m->weight + row * m->k, n * m->k);
+}
+
+static bool care_fp4(const koi_stored *m, uint64_t row, uint64_t n)
+{
+  uint64_t columns = koi_ceil_div(m->k, 32);
+  return scales_need_care(m->scale + row * columns, n * columns);
+}
+
+/* ---- the table ---- */
+const koi_weight_format koi_formats[KOI_N_FORMATS] = {
+  [KOI_WT_F32] = {"f32", "F32", KOI_WT_F32, 1, 4, 0, 0, 1, {{"codes", 1, 4, 0x7fffffffu}}, koi_repack_words, random_f32, NULL, decode_f32},
+  [KOI_WT_F16] = {"f16", "F16", KOI_WT_F16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_repack_words, random_f16, NULL, decode_f16},
+  [KOI_WT_BF16] = {"bf16", "BF16", KOI_WT_BF16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_repack_words, random_bf16, NULL, decode_bf16},
+  [KOI_WT_FP8] = {"fp8", "FP8", KOI_WT_FP8, 1, 1, 128, 128, 1, {{"codes", 2, 2, 0x7f7f7f7fu}, {"scales", 128, 1, UINT32_MAX}}, koi_repack_words,
+                  random_fp8, care_fp8, decode_fp8},
+  [KOI_WT_FP4] = {"fp4", "FP4", KOI_WT_FP4, 2, 1, 1, 32, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_repack_words,
+                  random_fp4, care_fp4, decode_fp4},
+};
+
+/* ---- sizes ---- */
+uint64_t koi_format_row_bytes(int wt, uint64_t k) { return koi_ceil_div(k, koi_formats[wt].block_columns) * koi_formats[wt].block_bytes; }
+
+uint64_t koi_format_stored_bytes(int wt, uint64_t rows, uint64_t k)
+{
+  const koi_weight_format *f = &koi_formats[wt];
+  uint64_t scales = f->scale_rows ? koi_ceil_div(rows, f->scale_rows) * koi_ceil_div(k, f->scale_columns) : 0;
+  return rows * koi_format_row_bytes(wt, k) + scales;
+}
+
+uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k)
+{
+  const koi_stream *s = &koi_formats[wt].streams[stream];
+  return s->name ? koi_ceil_div(k, s->columns) * s->bytes * KOI_TILE : 0;
+}
+
+/* ---- tiles ---- */
+bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1, uint8_t *const out[KOI_MAX_STREAMS])
+{
+  const koi_weight_format *f = &koi_formats[wt];
+  bool care = false;
+  for (uint64_t t = tile0; t < tile1; t++) {
+    uint64_t row = t * KOI_TILE, left = rows > row ? rows - row : 0;
+    size_t n = left < KOI_TILE ? left : KOI_TILE;
+    uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
+    for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) tile[s] = out[s] + (t - tile0) * koi_format_tile_bytes(wt, s, m->k);
+    (m->weight ? f->repack : koi_repack_random)(f, m, row0 + row, n, tile);
+    if (m->weight && f->care && n && !care) care = f->care(m, row0 + row, n);
+  }
+  return care;
+}
+
+void koi_format_random_rows(int wt, uint64_t k, uint64_t row0, uint64_t n, uint8_t *out)
+{
+  uint64_t bytes = koi_format_row_bytes(wt, k);
+  for (uint64_t r = 0; r < n; r++) koi_formats[wt].random(0, 1, (row0 + r) << 20 ^ k, bytes, out + r * bytes);
+}

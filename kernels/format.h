@@ -1,0 +1,66 @@
+/* The formats of weights: one record each, read by the checkpoint's binding, the layout, the upload, the references and the verifier.
+ * A new format is a row of the table in format.c with its decoder there, and a decoder in cl/weights.clh (HACKING.md, "Add a weight format").
+ *
+ * A matrix lies in a file by rows, each a sequence of blocks, perhaps with a tensor of scales beside it; on a device it lies in tiles of 16
+ * rows (layout.h), cut into streams: codes, scales and what else the format has (minima, say). A stream is an array of words
+ * [ceil(k / columns)][16], each word `bytes` long and good for `columns` columns of its row. Every stream has a buffer of its own.
+ * Signs are bits: with them cleared in every stream, a tile decodes to values that are at least the magnitudes of what it held. */
+#ifndef KOI_FORMAT_H
+#define KOI_FORMAT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "layout.h"
+
+/* The number that the kernels know as WT. */
+enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4, KOI_N_FORMATS };
+enum { KOI_FORMAT_NONE = -1, KOI_MAX_STREAMS = 4 };
+
+/* A matrix as a file has it. weight NULL: there is no file, and it is made up. scale: NULL where the format has no such tensor. */
+typedef struct koi_stored {
+  const uint8_t *weight, *scale;
+  uint64_t rows, k;
+} koi_stored;
+
+/* What single codes are worth, so that a reference need not compute it for every weight. */
+typedef struct koi_values { float e4m3[256], e2m1[16], e8m0[256]; } koi_values;
+void koi_values_fill(koi_values *v);
+
+typedef struct koi_stream {
+  const char *name;
+  uint32_t columns, bytes; /* of a word */
+  uint32_t magnitude;      /* four bytes of it without their signs */
+} koi_stream;
+
+typedef struct koi_weight_format koi_weight_format;
+struct koi_weight_format {
+  const char *name, *title; /* in files of ours, and for people */
+  int wt;                   /* its number */
+  /* in a file */
+  uint32_t block_columns, block_bytes; /* of a row */
+  uint32_t scale_rows, scale_columns;  /* that a byte of the tensor of scales is for; 0: there is none */
+  uint32_t multiple;                   /* of columns that a row has */
+  /* on a device */
+  koi_stream streams[KOI_MAX_STREAMS]; /* codes first; ends at name NULL unless full */
+  /* Rows [row, row + n), n at most 16, into one tile of each stream, every byte of it: the rest of the rows are zeros. */
+  void (*repack)(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
+  /* `bytes` of a stream of a matrix that is made up: k weights that meet inputs of order one give outputs of order one. */
+  void (*random)(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out);
+  /* Whether rows [row, row + n) have codes or scales outside the fast decoders' range (CARE). NULL: they never do. */
+  bool (*care)(const koi_stored *m, uint64_t row, uint64_t n);
+  /* Columns [k0, k0 + n) of a tile, exact: what the references compute with. */
+  void (*decode)(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE]);
+};
+extern const koi_weight_format koi_formats[KOI_N_FORMATS]; /* by KOI_WT_* */
+
+/* Bytes of a matrix in a file, its scales included; of one row's codes; and of one tile of a stream (0: the format has no such stream). */
+uint64_t koi_format_stored_bytes(int wt, uint64_t rows, uint64_t k);
+uint64_t koi_format_row_bytes(int wt, uint64_t k);
+uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k);
+
+/* Tiles [tile0, tile1) of rows [row0, row0 + rows) of m (tile t is rows row0 + 16t ..; rows past row0 + rows are zero codes and zero-byte
+ * scales) into the streams of out, which begin at tile0. True: some of the rows need care. */
+bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1, uint8_t *const out[KOI_MAX_STREAMS]);
+/* Row-major rows [row0, row0 + n) of a made-up table of floats (the embedding), each of order one. */
+void koi_format_random_rows(int wt, uint64_t k, uint64_t row0, uint64_t n, uint8_t *out);
+#endif

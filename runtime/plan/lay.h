@@ -1,0 +1,33 @@
+/* Weights as they will lie on a device with an allocation limit: which role is cut into which buffers, and how many bytes that is.
+ * Plain data; nothing here needs a device. What uploads it (engine/upload.h) allocates exactly these bytes. */
+#ifndef KOI_LAY_H
+#define KOI_LAY_H
+#include "kernels/format.h"
+#include "model/model.h"
+
+/* What one buffer (of each stream) holds: units [unit0, unit1) and of each the tiles [tile0, tile1) of its stack; of a vector or table, rows
+ * [tile0, tile1). */
+typedef struct koi_part { int32_t unit0, unit1, tile0, tile1; } koi_part;
+
+typedef struct koi_laid {
+  int32_t wt, care;                      /* ids: wt is 0, and their bytes are int32 */
+  int32_t k, sub_rows, n_sub, n_units;
+  uint32_t first, n_parts;               /* parts [first, first + n_parts) of the model's. 0: the layer has no such weight */
+  uint64_t bytes, bytes_per_token;       /* on the device; of them, what a step of one token reads */
+} koi_laid;
+
+typedef struct koi_laid_model {
+  const koine_model *model;
+  koi_laid (*layers)[KOI_N_LAYER_ROLES]; /* [n_layers] of the model; those not asked for are empty */
+  koi_laid top[KOI_N_TOP_ROLES];         /* the embedding lies where layer 0 does, the rest where the last layer does */
+  koi_part *parts;                       /* [n_parts] */
+  uint32_t n_parts;
+  uint64_t bytes, bytes_per_token;
+} koi_laid_model;
+
+/* Layers [layer0, layer1). max_buffer_bytes: of one buffer; 0: any. KOINE_ERR_MEMORY when a single tile, row or vector exceeds it. */
+koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t layer0, uint32_t layer1, koi_laid_model **out);
+void koi_lay_free(koi_laid_model *l);
+/* Bytes of a part's buffer for a stream (0: it has none). */
+uint64_t koi_lay_part_bytes(const koi_role *role, const koi_laid *w, const koi_part *p, int stream);
+#endif
