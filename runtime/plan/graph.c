@@ -150,7 +150,7 @@ static void layer(emit *e, uint32_t n)
 
 static void embed(emit *e)
 {
-  const koi_laid *w = &e->g->laid->top[KOI_W_embed];
+  const koi_laid *w = &e->g->laid->top[KOI_TOP_embed];
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
     CALL(embed, .c = {[EMBED_WT] = w->wt, [EMBED_HC] = (int32_t)e->c->n_streams},
@@ -164,7 +164,7 @@ static void head(emit *e)
 {
   const koi_config *c = e->c;
   const koi_laid *top = e->g->laid->top;
-  const mixing m = {&top[KOI_W_hc_head_fn], &top[KOI_W_hc_head_base], &top[KOI_W_hc_head_scale], &top[KOI_W_norm]};
+  const mixing m = {&top[KOI_TOP_hc_head_fn], &top[KOI_TOP_hc_head_base], &top[KOI_TOP_hc_head_scale], &top[KOI_TOP_norm]};
   uint64_t row = (uint64_t)c->n_streams * c->hidden * sizeof(float), out = (uint64_t)c->n_vocab * sizeof(float);
   uint32_t n_logits = e->feed->shape.n_logits;
   e->layer = (int32_t)e->g->model->config.n_layers;
@@ -174,7 +174,7 @@ static void head(emit *e)
     koi_graph_put(e, &(koi_call){.kind = KOI_CALL_COPY, .buf = {{KOI_AT_SCRATCH, KOI_S_streams, from * row}, S(head_streams)}, .bytes = n * row});
     hc_pre(e, &m, S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x));
     input in = {S(head_x), S(head_panels), (int32_t)c->hidden, false};
-    koi_graph_dense(e, &top[KOI_W_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab);
+    koi_graph_dense(e, &top[KOI_TOP_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab);
     koi_graph_put(e, &(koi_call){.kind = KOI_CALL_READ, .buf = {S(logits)}, .bytes = n * out, .row = done});
   }
 }

@@ -197,7 +197,7 @@ void koi_graph_attention(emit *e, input *xn)
     store_compressed(e);
   }
   if (indexed) {
-    compress(e, &(compressor){W(icomp_wkv), W(icomp_wgate), W(icomp_ape), W(icomp_norm), S(ikv), S(iscore), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
+    compress(e, &(compressor){W(index_comp_wkv), W(index_comp_wgate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(iscore), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
     store_index(e);
     choose(e, xn, &qr);
     attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));
