@@ -55,7 +55,10 @@ typedef struct koi_param {
   size_t n_values;
 } koi_param;
 
-enum { KOI_IN = 1, KOI_OUT = 2, KOI_INOUT = 3 };
+enum {
+  KOI_IN = 1, KOI_OUT = 2, KOI_INOUT = 3,
+  KOI_PARTS = KOI_OUT | 4 /* written, perhaps by several calls together: others' elements are left alone, and none is read */
+};
 typedef struct koi_buf_desc { const char *name, *shape; int access; } koi_buf_desc;
 
 typedef struct koi_op {

@@ -43,7 +43,7 @@ koine_status koine_model_get_info(const koine_model *model, koine_model_info *ou
 koine_status koine_model_describe(const koine_model *model, const uint64_t *contexts, size_t n_contexts, bool json, char **out)
 {
   if (!model || !out || (n_contexts && !contexts)) return missing("koine_model_describe");
-  return koi_model_describe(model, contexts, n_contexts, koi_exec_scratch_bytes(model, KOI_DEFAULT_CHUNK), json, out);
+  return koi_model_describe(model, contexts, n_contexts, koi_plan_usual_scratch(model, KOI_DEFAULT_CHUNK), json, out);
 }
 
 /* ---- plan ---- */
@@ -53,7 +53,8 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   size_t i;
   koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_plan_options");
   if (!s) s = koi_runtime_find(runtime, options ? options->device : NULL, &i);
-  return s ? s : koi_plan_make(runtime, model, i, options ? options->chunk : 0, out);
+  koi_plan_wish wish = {.chunk = options ? options->chunk : 0};
+  return s ? s : koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
 }
 
 koine_status koine_plan_describe(const koine_plan *plan, char **out) { return plan && out ? koi_plan_text(plan, out) : missing("koine_plan_describe"); }
@@ -61,39 +62,29 @@ koine_status koine_plan_describe(const koine_plan *plan, char **out) { return pl
 koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void *user)
 {
   if (!plan) return missing("koine_plan_wake");
-  if (plan->awake) return KOINE_OK;
-  uint64_t start = koi_now_ns();
-  koi_device *d;
-  koine_status s = koi_machine_device(plan->runtime, (size_t)(plan->endpoint - plan->runtime->endpoints), &d);
-  if (s) return s;
-  s = koi_exec_wake(plan->model, d, plan->chunk, progress, user, &plan->awake);
-  if (s) koi_machine_device_drop(plan->runtime, d);
-  plan->wake_ns = koi_now_ns() - start;
-  return s;
+  return plan->awake ? KOINE_OK : koi_engine_wake(plan, progress, user);
 }
 
 void koine_plan_sleep(koine_plan *plan)
 {
-  if (!plan || !plan->awake) return;
-  koi_device *d = plan->awake->dev;
-  koi_exec_sleep(plan->awake);
-  koi_machine_device_drop(plan->runtime, d);
-  plan->awake = NULL;
+  if (plan) koi_engine_sleep(plan);
 }
 
 void koine_plan_free(koine_plan *plan)
 {
   koine_plan_sleep(plan);
-  koi_free(plan);
+  koi_plan_free(plan);
 }
 
 koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
 {
   if (!plan || !out) return missing("koine_plan_get_usage");
-  *out = (koine_plan_usage){.weight_bytes = plan->weight_bytes, .scratch_bytes = plan->scratch_bytes, .wake_ns = plan->wake_ns};
+  const koi_plan_stage *s = &plan->stages[0];
+  *out = (koine_plan_usage){.weight_bytes = s->bytes.weights, .scratch_bytes = s->bytes.scratch, .wake_ns = plan->wake_ns};
   if (!plan->awake) return KOINE_OK;
-  out->weight_bytes = plan->awake->laid->bytes, out->scratch_bytes = plan->awake->scratch_bytes + plan->awake->dev->gemm_bytes;
-  out->weight_bytes_per_token = plan->awake->laid->bytes_per_token;
+  const koi_stage *st = koi_engine_stage(plan);
+  out->weight_bytes = st->at.laid->bytes, out->weight_bytes_per_token = st->at.laid->bytes_per_token;
+  out->scratch_bytes = st->scratch_bytes + st->dev->gemm_bytes;
   return KOINE_OK;
 }
 
@@ -103,7 +94,7 @@ koine_status koine_session_open(koine_plan *plan, const koine_session_options *o
   if (!plan || !out) return missing("koine_session_open");
   koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_session_options");
   if (s) return s;
-  return plan->awake ? koi_session_open(plan->awake, options, out) : koi_error(KOINE_ERR_ARG, "the plan is asleep: call koine_plan_wake first");
+  return plan->awake ? koi_session_open(plan, options, out) : koi_error(KOINE_ERR_ARG, "the plan is asleep: call koine_plan_wake first");
 }
 
 void koine_session_close(koine_session *session) { koi_session_close(session); }
@@ -127,6 +118,6 @@ size_t koine_session_n_held(const koine_session *session) { return session ? ses
 koine_status koine_session_get_stats(const koine_session *session, koine_session_stats *out)
 {
   if (!session || !out) return missing("koine_session_get_stats");
-  *out = session->stats;
+  koi_session_get_stats(session, out);
   return KOINE_OK;
 }

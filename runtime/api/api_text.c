@@ -135,7 +135,7 @@ static koine_status choose(generation *g, int32_t *id)
 {
   koine_status s = koi_sample_next(g->sampler, g->logits, "head", id);
   if (s != KOINE_ERR_NUMERIC) return s;
-  for (size_t i = 0; i < g->session->x->model->config.n_vocab; i++)
+  for (size_t i = 0; i < g->session->plan->model->config.n_vocab; i++)
     if (g->logits[i] != g->logits[i]) return koi_session_explain_nan(g->session);
   return s; /* infinite, not NaN: the sampler's message stands */
 }
@@ -198,7 +198,7 @@ koine_status koine_generate(koine_session *session, const koine_tokenizer *token
   if (options->size != sizeof *options) return koi_error(KOINE_ERR_ARG, "koine_generate_options: size %zu, expected %zu", options->size, sizeof *options);
   if (n_prompt > session->context)
     return koi_error(KOINE_ERR_ARG, "the prompt has %zu tokens, but the session's context is %llu", n_prompt, (unsigned long long)session->context);
-  size_t n_vocab = session->x->model->config.n_vocab;
+  size_t n_vocab = session->plan->model->config.n_vocab;
   generation g = {.session = session, .tok = tokenizer->tok, .o = options, .n_prompt = n_prompt};
   koi_sample_params p;
   atomic_store(&session->cancelled, false);
@@ -231,9 +231,9 @@ static double surprise(const float *logits, size_t n, int32_t id)
 /* ids [n]: the piece, with the beginning-of-text token first. */
 static koine_status piece(koine_session *session, const int32_t *ids, size_t n, float *logits, double *nats)
 {
-  size_t n_vocab = session->x->model->config.n_vocab;
+  size_t n_vocab = session->plan->model->config.n_vocab;
   koine_eval_options e = {.size = sizeof e, .n_logits = n - 1};
-  session->n_held = 0; /* each piece stands alone */
+  koi_session_clear(session); /* each piece stands alone */
   koine_status s = koi_session_eval(session, ids, n - 1, &e, logits);
   for (size_t i = 1; i < n && !s; i++) *nats += surprise(logits + (i - 1) * n_vocab, n_vocab, ids[i]);
   return s;
@@ -250,7 +250,7 @@ koine_status koine_perplexity(koine_session *session, const koine_tokenizer *tok
   size_t n = 0;
   double nats = 0;
   koine_status s = koi_tok_encode(tokenizer->tok, text, n_bytes, 0, &ids, &n);
-  float *logits = s ? NULL : koi_alloc((size_t)segment * session->x->model->config.n_vocab, sizeof *logits);
+  float *logits = s ? NULL : koi_alloc((size_t)segment * session->plan->model->config.n_vocab, sizeof *logits);
   if (!s && (!logits || !(part = koi_alloc((size_t)segment + 1, sizeof *part)))) s = KOINE_ERR_MEMORY;
   if (!s && !n) s = koi_error(KOINE_ERR_ARG, "the text is empty");
   for (size_t at = 0; at < n && !s; at += segment) {

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "engine/exec.h"
 #include "known_answer.h"
 #include "plan/plan.h"
 #include "device/machine.h"
@@ -40,21 +39,21 @@ static koine_status make_model(koine_model **out)
 koine_status koi_known_answer(const koi_endpoint *e, float *logits)
 {
   koine_model *m = NULL;
-  koi_device *d = NULL;
-  koi_exec *x = NULL;
+  koine_plan *p = NULL;
   koine_session *s = NULL;
+  koi_plan_wish wish = {.chunk = 64, .cache = KOINE_CACHE_EXACT, .context = N_TOKENS};
   koine_session_options o = {.size = sizeof o, .cache = KOINE_CACHE_EXACT, .context = N_TOKENS};
   int32_t tokens[N_TOKENS];
   for (int i = 0; i < N_TOKENS; i++) tokens[i] = (i * 29 + 3) % N_VOCAB;
   koine_status st = make_model(&m);
-  if (!st) st = koi_device_open(e, NULL, 0, &d);
-  if (!st) st = koi_exec_wake(m, d, 64, NULL, NULL, &x);
-  if (!st) st = koi_session_open(x, &o, &s);
+  if (!st) st = koi_plan_make(NULL, m, e, 0, &wish, &p);
+  if (!st) st = koi_engine_wake(p, NULL, NULL);
+  if (!st) st = koi_session_open(p, &o, &s);
   if (!st) st = koi_session_eval(s, tokens, N_TOKENS - 1, NULL, logits); /* panels, a ragged chunk */
   if (!st) st = koi_session_eval(s, tokens, N_TOKENS, NULL, logits);     /* and one token alone */
   koi_session_close(s);
-  koi_exec_sleep(x);
-  koi_device_close(d);
+  if (p) koi_engine_sleep(p);
+  koi_plan_free(p);
   koi_model_close(m);
   return st;
 }

@@ -5,20 +5,9 @@
 
 const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_host, NULL};
 
-static void endpoint_target(const koi_endpoint *e, koi_target *t)
-{
-  *t = (koi_target){.vector_width = e->vector_width ? e->vector_width : 1,
-                    .lanes = e->lanes,
-                    .max_group = e->max_group,
-                    .local_bytes = e->local_bytes,
-                    .n_units = e->n_units ? e->n_units : 1,
-                    .local_is_global = e->local_is_global,
-                    .denormals = e->denormals};
-}
-
 void koi_backend_target(const koi_device *d, koi_target *t)
 {
-  endpoint_target(d->endpoint, t);
+  koi_dev_target(d->endpoint, t);
   if (d->lanes) t->lanes = d->lanes;
 }
 
@@ -31,7 +20,7 @@ bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)
 {
   koi_target t;
   int32_t c[KOI_MAX_CONSTS] = {0}, p[KOI_MAX_PARAMS] = {0};
-  endpoint_target(e, &t);
+  koi_dev_target(e, &t);
   for (size_t i = 0; i < koi_op_n_consts(op); i++)
     for (size_t j = 0; j < KOI_COUNT(usual); j++)
       if (!strcmp(op->consts[i], usual[j].name)) c[i] = usual[j].value;

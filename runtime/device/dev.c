@@ -48,3 +48,14 @@ void koi_dev_text(char *out, size_t room, const char *from)
   if (to > out && to[-1] == ' ') to--;
   *to = 0;
 }
+
+void koi_dev_target(const koi_endpoint *e, koi_target *t)
+{
+  *t = (koi_target){.vector_width = e->vector_width ? e->vector_width : 1,
+                    .lanes = e->lanes,
+                    .max_group = e->max_group,
+                    .local_bytes = e->local_bytes,
+                    .n_units = e->n_units ? e->n_units : 1,
+                    .local_is_global = e->local_is_global,
+                    .denormals = e->denormals};
+}

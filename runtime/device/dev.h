@@ -2,6 +2,7 @@
 #ifndef KOI_DEV_H
 #define KOI_DEV_H
 #include "base/base.h"
+#include "kernels/op.h"
 
 #define KOI_NAME 128
 #define KOI_MAX_WIDTHS 8
@@ -40,6 +41,10 @@ typedef struct koi_probe {
 koine_status koi_probe_add(koi_probe *p, const koi_endpoint *e);
 koine_status koi_probe_skip(koi_probe *p, const char *what, const char *why);
 void koi_probe_free(koi_probe *p);
+/* The endpoint in numbers, for rules of parameters; opening the device may find out more. */
+void koi_dev_target(const koi_endpoint *e, koi_target *t);
+/* What buffers begin at a multiple of. */
+static inline uint64_t koi_dev_align(const koi_endpoint *e) { return e->base_align_bytes > 128 ? e->base_align_bytes : 128; }
 /* Copies a text that a driver or a file made, fit for terminals and JSON: printable ASCII, single spaces, cut to `room` with its zero. */
 void koi_dev_text(char *out, size_t room, const char *from);
 #endif

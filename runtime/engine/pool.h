@@ -3,11 +3,11 @@
 #ifndef KOI_POOL_H
 #define KOI_POOL_H
 #include "device/backend.h"
-#include "kernels/layout.h"
+#include "kernels/ops.h"
 #include "plan/caches.h"
 
 /* A page is named by slab << KOI_SLAB_SHIFT | its place in the slab, as the page tables have it. */
-enum { KOI_SLAB_SHIFT = 24, KOI_NO_PAGE = -1 };
+enum { KOI_NO_PAGE = -1 };
 
 typedef struct koi_pool {
   koi_device *dev;

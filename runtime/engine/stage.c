@@ -135,7 +135,7 @@ static koine_status wake_stage(koine_plan *p, size_t i, koine_progress_fn *progr
   koi_stage *st = &p->awake->stages[i];
   *st = (koi_stage){.plan = p, .model = p->model, .at = p->stages[i]};
   st->at.laid = NULL;
-  koine_status s = koi_machine_device(p->machine, st->at.endpoint_at, &st->dev);
+  koine_status s = p->machine ? koi_machine_device(p->machine, st->at.endpoint_at, &st->dev) : koi_device_open(st->at.endpoint, NULL, 0, &st->dev);
   if (s) return s;
   pthread_mutex_lock(&st->dev->lock);
   s = fill_stage(st, progress, user);
@@ -149,7 +149,7 @@ static void free_stage(koi_stage *st)
   pthread_mutex_lock(&st->dev->lock);
   st->dev->backend->finish(st->dev); /* queued work may still use what is freed below */
   koi_run_forget(st);
-  if (st->put) koi_upload_free(st->dev, st->at.laid, st->put);
+  if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
   for (int exact = 0; exact < 2; exact++)
     for (size_t k = 0; st->pools[exact] && k < st->caches[exact]->n_kinds; k++) koi_pool_close(&st->pools[exact][k]);
   for (uint32_t i = 0; i < KOI_N_SCRATCH; i++) koi_device_free(st->dev, st->s[i]);
@@ -193,7 +193,8 @@ void koi_engine_sleep(koine_plan *p)
   for (size_t i = 0; i < e->n_stages; i++) {
     free_stage(&e->stages[i]);
     free_records(&e->stages[i]);
-    if (e->stages[i].dev) koi_machine_device_drop(p->machine, e->stages[i].dev);
+    if (e->stages[i].dev && p->machine) koi_machine_device_drop(p->machine, e->stages[i].dev);
+    else if (e->stages[i].dev) koi_device_close(e->stages[i].dev);
   }
   koi_free(e->stages);
   koi_free(e);

@@ -3,6 +3,7 @@
 #ifndef KOI_STAGE_H
 #define KOI_STAGE_H
 #include "device/kern.h"
+#include "kernels/choose.h"
 #include "plan/plan.h"
 #include "pool.h"
 #include "upload.h"

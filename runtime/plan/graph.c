@@ -3,6 +3,8 @@
  * are those of docs/model.md. */
 #include "graph_impl.h"
 
+enum { MIN_LIBRARY_ROWS = 32 };
+
 /* ---- lists ---- */
 void koi_graph_put(emit *e, const koi_call *call)
 {
@@ -82,7 +84,7 @@ static void library_part(emit *e, const koi_laid *w, uint32_t part, const input 
 
 bool koi_graph_library_fits(const koi_laid *w)
 {
-  return w->n_parts && w->n_units == 1 && w->sub_rows >= KOI_LIBRARY_MIN_ROWS && (uint64_t)w->k * KOI_TILE * sizeof(float) <= KOI_WIDE_BYTES;
+  return w->n_parts && w->n_units == 1 && w->sub_rows >= MIN_LIBRARY_ROWS && (uint64_t)w->k * KOI_TILE * sizeof(float) <= KOI_WIDE_BYTES;
 }
 
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy)
@@ -120,7 +122,7 @@ static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_pan
   int32_t hc = (int32_t)c->n_streams, d = (int32_t)c->hidden;
   input in = {streams, stream_panels, hc * d, false};
   koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
-  CALL(hc_pre, .c = {[HC_PRE_HC] = hc, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NT] = m->norm->wt},
+  CALL(hc_pre, .c = {[HC_PRE_HC] = hc, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NORM_WT] = m->norm->wt},
        .buf = {[HC_PRE_M] = mix, [HC_PRE_X] = streams, [HC_PRE_SCALE] = koi_graph_vector(m->scale), [HC_PRE_BASE] = koi_graph_vector(m->base),
                [HC_PRE_NORM] = koi_graph_vector(m->norm), [HC_PRE_Y] = y, [HC_PRE_POST] = S(post), [HC_PRE_COMB] = S(comb)},
        .i = {[HC_PRE_T] = n, [HC_PRE_D] = d}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});

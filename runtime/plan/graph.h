@@ -18,6 +18,8 @@ typedef struct koi_graph { /* what a list depends on beside the chunk's shape; o
 
 /* Appends the calls for a chunk laid out by `feed`. KOINE_ERR_MEMORY. */
 koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const koi_feed *feed, koi_calls *out);
+/* Whether a library's product may take the place of our panels. */
+bool koi_graph_library_fits(const koi_laid *w);
 /* One dense product by itself: `n` rows of scratch `in` (packed in `panels`) times a weight to scratch `out`, for measuring. */
 koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n, uint32_t in, uint32_t panels, uint32_t out, koi_calls *calls);
 /* Rows that a round of the indexer scores, for chunks of n tokens; and the rounds that a context may take. */

@@ -11,8 +11,8 @@ enum { ALL_ROWS = 1, CHOSEN_ROWS = 2 };
 /* n rows in place; rope: NOTHING, or a table row for every rows_per_pos of them. */
 static koi_call norm_rope(emit *e, int32_t kind, const koi_laid *norm, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos)
 {
-  return (koi_call){.op = &koi_op_norm_rope, .c = {[NORM_ROPE_NORM] = kind, [NORM_ROPE_NT] = norm ? norm->wt : KOI_WT_F32},
-                    .buf = {[NORM_ROPE_X] = v, [NORM_ROPE_C_NORM] = norm ? koi_graph_vector(norm) : NOTHING, [NORM_ROPE_ROPE] = rope, [NORM_ROPE_Y] = v},
+  return (koi_call){.op = &koi_op_norm_rope, .c = {[NORM_ROPE_C_NORM] = kind, [NORM_ROPE_NORM_WT] = norm ? norm->wt : KOI_WT_F32},
+                    .buf = {[NORM_ROPE_X] = v, [NORM_ROPE_NORM] = norm ? koi_graph_vector(norm) : NOTHING, [NORM_ROPE_ROPE] = rope, [NORM_ROPE_Y] = v},
                     .i = {[NORM_ROPE_N] = n, [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = rope.space ? (int32_t)e->c->rope_dim : 0,
                           [NORM_ROPE_ROWS_PER_POS] = rows_per_pos, [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim},
                     .f = {[NORM_ROPE_EPS] = e->c->rms_eps}};
@@ -84,10 +84,10 @@ static void compress(emit *e, const compressor *p, input *xn)
   int32_t ld = (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
   koi_graph_dense(e, p->wkv, xn, e->t, p->kv, ld);
   koi_graph_dense(e, p->wgate, xn, e->t, p->score, ld);
-  koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_AT] = p->ape->wt},
+  koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_C_AT] = p->ape->wt},
                 .buf = {[POOL_KV] = p->kv, [POOL_SCORE] = p->score, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
                 .i = {[POOL_R] = (int32_t)s->ratio, [POOL_DIM] = p->dim, [POOL_LD] = ld, [POOL_COFF] = (int32_t)s->coff,
-                      [POOL_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_STATE_AT] = p->state_at},
+                      [POOL_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_AT] = p->state_at},
                 .sym = {[POOL_N_WIN] = RATIO(WINDOWS)}};
   koi_graph_pool(&c, POOL_S0, e->at->state);
   koi_graph_put(e, &c);

@@ -32,7 +32,7 @@ typedef struct panels { koi_ref x; int32_t n, nt, n_rows; koi_ref units, rows; }
 #define W(role) (&e->w[KOI_W_##role])
 #define CALL(name, ...) koi_graph_put(e, &(koi_call){.op = &koi_op_##name, __VA_ARGS__})
 
-enum { KOI_LIBRARY_MIN_ROWS = 32 };
+
 
 static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
@@ -45,8 +45,6 @@ void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, in
 void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx, int32_t x_div);
 /* y[t] = w in[t] for n rows. */
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy);
-/* Whether a library's product may take the place of our panels. */
-bool koi_graph_library_fits(const koi_laid *w);
 
 void koi_graph_attention(emit *e, input *xn); /* graph_attn.c */
 void koi_graph_moe(emit *e, input *xn);       /* graph_moe.c */

@@ -25,7 +25,7 @@ typedef struct koi_plan_stage {
 } koi_plan_stage;
 
 struct koine_plan {
-  struct koine_runtime *machine;  /* for the engine */
+  struct koine_runtime *machine;  /* whose devices the engine shares; NULL: it opens one of its own */
   const koine_model *model;
   uint32_t chunk;
   koine_cache cache;              /* counted for; a session may take the other */
