@@ -54,7 +54,7 @@ static double flops_kv_store(const koi_args *a, const int32_t *c) { return c[0] 
 static double bytes_kv_store(const koi_args *a, const int32_t *c) { return a->i[0] * (4.0 * c[1] + row_bytes(c[0], c[1], c[2])); }
 
 const koi_op koi_op_kv_store = {
-  .name = "kv_store", .source = "kv_store",
+  .name = "kv_store", .source = "kv_store", .usual = {0, 512, 64},
   .bufs = {{"X", "[n][ldx]", KOI_IN}, {"codes", "[cap][dh-rd]", KOI_OUT}, {"scales", "[cap][(dh-rd)/64]", KOI_OUT}, {"rope", "[cap][rd]", KOI_OUT}},
   .ints = {"n", "first", "cap", "ldx"}, .consts = {"EXACT", "DH", "RD"}, .params = {PARAM("L", 1, 64, groups)},
   .launch = launch_kv_store, .flops = flops_kv_store, .bytes = bytes_kv_store, .ref = koi_ref_kv_store};
@@ -75,7 +75,7 @@ static double flops_pool(const koi_args *a, const int32_t *c) { return (void)c, 
 static double bytes_pool(const koi_args *a, const int32_t *c) { return (void)c, 8.0 * pool_entries(a) + 4.0 * a->i[4] * a->i[2]; }
 
 const koi_op koi_op_pool = {
-  .name = "pool", .source = "pool",
+  .name = "pool", .source = "pool", .usual = {KOI_WT_F32},
   .bufs = {{"kv", "[T][ld]", KOI_IN}, {"score", "[T][ld]", KOI_IN}, {"kv_state", "[coff*R][coff*dim]", KOI_IN},
            {"score_state", "[coff*R][coff*dim]", KOI_IN}, {"ape", "[R][coff*dim]", KOI_IN}, {"Y", "[n_win][dim]", KOI_OUT}},
   .ints = {"p0", "R", "dim", "win0", "n_win", "ld"}, .consts = {"AT"}, .params = {PARAM("VW", 16, 1, widths), PARAM("L", 1, 64, groups)},
@@ -127,13 +127,13 @@ static double flops_store(const koi_args *a, const int32_t *c) { return c[0] ? 0
 static double bytes_store(const koi_args *a, const int32_t *c) { return a->i[0] * (4.0 * c[1] + (c[0] ? 4.0 * c[1] : c[1] * 17.0 / 32)); }
 
 const koi_op koi_op_index_round = {
-  .name = "index_round", .source = "index_round",
+  .name = "index_round", .source = "index_round", .usual = {[INDEX_ROUND_IH] = 128},
   .bufs = {[INDEX_ROUND_X] = {"X", "[n][ih]", KOI_INOUT}},
   .ints = {[INDEX_ROUND_N] = "n"}, .consts = {[INDEX_ROUND_IH] = "IH"}, .params = {PARAM("VW", 16, 1, widths), PARAM("L", 1, 64, groups)},
   .legal = legal_round, .choose = choose_round, .launch = launch_rows, .flops = flops_round, .bytes = bytes_round, .ref = koi_ref_index_round};
 
 const koi_op koi_op_index_store = {
-  .name = "index_store", .source = "index_store",
+  .name = "index_store", .source = "index_store", .usual = {0, 128},
   .bufs = {{"X", "[n][ih]", KOI_IN}, {"codes", "[tile][ih/8][16]", KOI_OUT}, {"scales", "[tile][ih/32][16]", KOI_OUT}},
   .ints = {"n", "first"}, .consts = {"EXACT", "IH"}, .params = {PARAM("VW", 16, 1, widths), PARAM("L", 1, 64, groups)},
   .legal = legal_store, .choose = choose_store, .launch = launch_rows, .flops = flops_store, .bytes = bytes_store, .ref = koi_ref_index_store};
@@ -174,7 +174,7 @@ VALUES(token_blocks, 1, 4, 8, 16, 32);
 VALUES(yes_no, 0, 1);
 
 const koi_op koi_op_index_score = {
-  .name = "index_score", .source = "index_score",
+  .name = "index_score", .source = "index_score", .usual = {0, 128, 64},
   .bufs = {{"Q", "[T][nh][ih]", KOI_IN}, {"w", "[T][nh]", KOI_IN}, {"codes", "[tile][ih/8][16]", KOI_IN}, {"scales", "[tile][ih/32][16]", KOI_IN},
            {"S", "[T][lds]", KOI_OUT}},
   .ints = {"T", "p0", "row0", "n_rows", "lds"}, .floats = {"wscale"}, .consts = {"EXACT", "IH", "NH"},
@@ -273,7 +273,7 @@ VALUES(row_blocks, 2, 4, 8, 16, 32, 64);
 VALUES(row_cuts, 1, 2, 4, 6, 8);
 
 const koi_op koi_op_attn = {
-  .name = "attn", .source = "attn",
+  .name = "attn", .source = "attn", .usual = {0, 512, 64, 64, 2},
   .bufs = {{"Q", "[T][H][dh]", KOI_IN}, {"w_codes", "[cap][dh-rd]", KOI_IN}, {"w_scales", "[cap][(dh-rd)/64]", KOI_IN}, {"w_rope", "[cap][rd]", KOI_IN},
            {"c_codes", "[rows][dh-rd]", KOI_IN}, {"c_scales", "[rows][(dh-rd)/64]", KOI_IN}, {"c_rope", "[rows][rd]", KOI_IN},
            {"idx", "[T][K]", KOI_IN}, {"PO", "[T][S][H][dh]", KOI_OUT}, {"ML", "[T][S][H][2]", KOI_OUT}},
@@ -302,7 +302,7 @@ static double bytes_merge(const koi_args *a, const int32_t *c)
 }
 
 const koi_op koi_op_attn_merge = {
-  .name = "attn_merge", .source = "attn_merge",
+  .name = "attn_merge", .source = "attn_merge", .usual = {[ATTN_MERGE_DH] = 512, [ATTN_MERGE_RD] = 64, [ATTN_MERGE_NH] = 64, [ATTN_MERGE_ST] = KOI_WT_F32},
   .bufs = {[ATTN_MERGE_PO] = {"PO", "[T][S][H][dh]", KOI_IN},
            [ATTN_MERGE_ML] = {"ML", "[T][S][H][2]", KOI_IN},
            [ATTN_MERGE_SINK] = {"sink", "[H]", KOI_IN},

@@ -247,7 +247,6 @@ static void test_bad_kernels(koi_device *d)
   CHECK(d->backend->build(d, &broken, c, p, &k) == KOINE_ERR_DEVICE && strstr(koi_error_text(), "no_such_kernel"));
   broken = koi_op_swiglu;
   broken.legal = never;
-  broken.choose = NULL;
   CHECK(koi_backend_build(d, &broken, c, &k) == KOINE_ERR_DEVICE && strstr(koi_error_text(), "no parameters"));
   broken = koi_op_swiglu;
   broken.launch = wide_launch;

@@ -1,7 +1,7 @@
 /* The table of backends, and what every backend has in common: the device in numbers, and the C reference as the floor.
  * Owns no state. Invariant of the fallback: what the reference did not write is unchanged on the device. */
 #include "backend.h"
-#include <string.h>
+#include "kernels/choose.h"
 
 const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_host, NULL};
 
@@ -22,41 +22,28 @@ void koi_backend_target(const koi_device *d, koi_target *t)
   if (d->lanes) t->lanes = d->lanes;
 }
 
-/* What constants usually are: only to ask whether an op fits a device at all. */
-static const struct { const char *name; int32_t value; } usual[] = {
-  {"WT", KOI_WT_FP4}, {"CARE", 1}, {"NT", 8}, {"HC", 4}, {"ITERS", 20}, {"NORM_WT", KOI_WT_BF16}, {"NORM", 2}, {"DH", 512}, {"RD", 64},
-  {"AT", KOI_WT_BF16}, {"IH", 128}, {"NH", 64}, {"H", 64}, {"SEL", 2}};
-
 bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)
 {
   koi_target t;
-  int32_t c[KOI_MAX_CONSTS] = {0}, p[KOI_MAX_PARAMS] = {0};
+  int32_t p[KOI_MAX_PARAMS] = {0};
   endpoint_target(e, &t);
-  for (size_t i = 0; i < koi_op_n_consts(op); i++)
-    for (size_t j = 0; j < KOI_COUNT(usual); j++)
-      if (!strcmp(op->consts[i], usual[j].name)) c[i] = usual[j].value;
-  koi_op_defaults(op, &t, c, p);
-  return !op->legal || op->legal(&t, c, p);
+  return !koi_choose(&t, op, op->usual, 0, p, NULL);
 }
 
 koine_status koi_backend_build(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel **out)
 {
   koi_target t;
-  int32_t p[KOI_MAX_PARAMS] = {0}, built_p[KOI_MAX_PARAMS];
+  int32_t p[KOI_MAX_PARAMS] = {0};
   koi_kernel *k = NULL;
   koi_backend_target(d, &t);
   for (;;) { /* ends: max_group falls with every turn */
-    koi_op_defaults(op, &t, c, p);
-    if (k && !memcmp(p, built_p, sizeof p)) break;
-    if (k) d->backend->drop(d, k);
-    if (op->legal && !op->legal(&t, c, p))
-      return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s has no parameters for work-groups of at most %u and %llu bytes of local memory",
-                       d->endpoint->id, d->endpoint->name, op->name, t.max_group, (unsigned long long)t.local_bytes);
-    koine_status s = d->backend->build(d, op, c, p, &k);
+    koine_status s = koi_choose(&t, op, c, 0, p, NULL);
+    if (s) return koi_error_prefix(s, "device %s (%s)", d->endpoint->id, d->endpoint->name);
+    s = d->backend->build(d, op, c, p, &k);
     if (s) return s;
-    if (!k->max_group || k->max_group >= t.max_group) break;
+    if (!k->max_group || !op->group_items || op->group_items(c, p) <= k->max_group) break;
     t.max_group = (uint32_t)k->max_group;
-    memcpy(built_p, p, sizeof p);
+    d->backend->drop(d, k);
   }
   *out = k;
   return KOINE_OK;

@@ -5,7 +5,6 @@
 #include "exec.h"
 #include "gemm.h"
 #include "graph.h"
-#include "kernels/mat.h"
 
 /* ---- scratch: lifetimes within a layer, so that memory is shared by what never lives at once ---- */
 enum { PRE, QKV, COMPRESS, ATTEND, MERGE, OUT_A, OUT_B, POST, FFN, GROUP, UP, ACT, DOWN, PARTS, HEAD };
@@ -28,21 +27,16 @@ static const struct { uint8_t first, last; } lifetime[KOI_N_SCRATCH] = {
   [KOI_S_logits] = {HEAD, HEAD},
 };
 
-typedef struct cut { uint64_t chunk, nt, nt_group, head_rows, part_rows, n_units; } cut; /* what scratch sizes depend on, beside the model */
+typedef struct cut { uint64_t chunk, nt, nt_group, head_rows, part_rows, score_floats; } cut; /* what scratch sizes depend on, beside the model */
 
 static uint64_t max64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t min64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-uint32_t koi_graph_max_splits(uint32_t n_units, uint32_t n_tokens)
+static cut cut_for(uint32_t chunk, const koi_tunables *u, uint64_t context)
 {
-  uint64_t wanted = min64(max64(4 * (uint64_t)n_units, 8), 64);
-  return (uint32_t)max64(min64(wanted / n_tokens, 32), 1);
-}
-
-static cut cut_for(uint32_t chunk, uint32_t nt, uint32_t nt_group, uint32_t n_units)
-{
-  cut k = {.chunk = chunk, .nt = nt, .nt_group = nt_group, .head_rows = min64(chunk, 32), .n_units = n_units};
-  for (uint32_t t = 1; t <= chunk; t++) k.part_rows = max64(k.part_rows, (uint64_t)t * koi_graph_max_splits(n_units, t));
+  cut k = {.chunk = chunk, .nt = (uint64_t)u->nt, .nt_group = (uint64_t)u->nt_group, .head_rows = min64(chunk, 32),
+           .score_floats = koi_graph_score_floats(u, chunk, context)};
+  for (uint32_t t = 1; t <= chunk; t++) k.part_rows = max64(k.part_rows, (uint64_t)t * (uint64_t)koi_step_splits(u, (int32_t)t));
   return k;
 }
 
@@ -68,7 +62,7 @@ static void scratch_sizes(const koine_model *m, const cut *k, uint64_t n[KOI_N_S
     [KOI_S_q] = t * heads, [KOI_S_kv] = t * c->head_dim, [KOI_S_ckv] = t * comp, [KOI_S_cscore] = t * comp, [KOI_S_pooled] = windows * c->head_dim,
     [KOI_S_ikv] = t * 2 * index, [KOI_S_iscore] = t * 2 * index, [KOI_S_ipooled] = index ? windows * index : 0,
     [KOI_S_iq] = index ? t * c->index_heads * index : 0, [KOI_S_iw] = index ? t * c->index_heads : 0,
-    [KOI_S_scores] = index ? koi_graph_score_floats(t, c->max_context) : 0, [KOI_S_top_rows] = index ? t * c->index_topk : 0,
+    [KOI_S_scores] = index ? k->score_floats : 0, [KOI_S_top_rows] = index ? t * c->index_topk : 0,
     [KOI_S_top_vals] = index ? t * c->index_topk : 0, [KOI_S_part_o] = k->part_rows * heads, [KOI_S_part_ml] = k->part_rows * c->n_heads * 2,
     [KOI_S_o] = t * heads, [KOI_S_o_panels] = group_columns * (heads / c->o_groups), [KOI_S_og] = t * c->o_groups * c->o_rank,
     [KOI_S_og_panels] = dense * c->o_groups * c->o_rank, [KOI_S_sub_out] = t * c->hidden, [KOI_S_gate] = t * c->n_experts, [KOI_S_ids] = e,
@@ -122,14 +116,16 @@ static size_t place_scratch(const koine_model *m, const cut *k, size_t align, pl
 uint64_t koi_exec_scratch_bytes(const koine_model *m, uint32_t chunk)
 {
   place p[KOI_N_SCRATCH];
-  cut k = cut_for(chunk, 16, 16, 8);
+  koi_tunables u;
+  koi_step_tunables(&(koi_target){.n_units = 8}, &u);
+  cut k = cut_for(chunk, &u, m->config.max_context);
   return place_scratch(m, &k, 256, p);
 }
 
 static koine_status make_scratch(koi_exec *x)
 {
   place p[KOI_N_SCRATCH];
-  cut k = cut_for(x->chunk, (uint32_t)x->nt, (uint32_t)x->nt_group, x->target.n_units);
+  cut k = cut_for(x->chunk, &x->tune, x->model->config.max_context);
   size_t align = max64(x->dev->endpoint->base_align_bytes, 128);
   size_t bytes = place_scratch(x->model, &k, align, p);
   x->head_rows = (uint32_t)k.head_rows;
@@ -308,7 +304,7 @@ koine_status koi_exec_wake(const koine_model *m, const koi_endpoint *e, uint32_t
   koine_status s = e->backend->open(e, &x->dev);
   if (!s) {
     koi_backend_target(x->dev, &x->target);
-    x->nt = koi_mat_nt(&x->target, KOI_WT_FP8, 0), x->nt_group = koi_mat_nt(&x->target, KOI_WT_FP4, 1);
+    koi_step_tunables(&x->target, &x->tune);
     s = make_scratch(x);
   }
   if (!s) s = make_tables(x);

@@ -4,6 +4,7 @@
 #define KOI_EXEC_H
 #include <pthread.h>
 #include "device/backend.h"
+#include "kernels/step.h"
 #include "model/model.h"
 #include "model/rope.h"
 
@@ -72,12 +73,10 @@ typedef struct koi_exec {
   koi_dev_model weights;
   uint32_t chunk;               /* most tokens a step */
   uint32_t head_rows;           /* most logits rows at once */
-  uint32_t score_rows;          /* indexer rows scored at once for a full chunk; a multiple of 16 */
-  int32_t nt, nt_group;         /* panel widths: dense, grouped */
+  koi_tunables tune;
   koi_buf *s[KOI_N_SCRATCH];    /* views of `arena`, or buffers of their own */
   koi_buf *arena;
   koi_buf *wide;                /* rows of a weight as floats, on their way to the device's gemm; NULL until that is wanted */
-  uint32_t gemm_from[KOI_WT_FP4 + 1]; /* by weight type: dense products of at least so many tokens take the device's gemm; 0: none */
   koi_buf **rope_win;           /* [n_ratios] cos/sin of the windows that close in a chunk */
   uint32_t *ratios;             /* [n_ratios] distinct ratios above 0 */
   size_t n_ratios;

@@ -24,7 +24,7 @@ static bool fits(const koi_mat *m)
 
 bool koi_gemm_takes(const koi_exec *x, const koi_mat *m, int32_t n)
 {
-  uint32_t from = x->gemm_from[m->wt];
+  uint32_t from = x->tune.gemm_from[m->wt];
   return from && (uint32_t)n >= from && fits(m);
 }
 
@@ -139,7 +139,7 @@ static void recall_line(void *user, const char *text, const line *l)
   (void)text;
   if (!is_device(l, x->dev->endpoint)) return;
   uint32_t from = l->tokens / 2 > KOI_GEMM_MIN_TOKENS ? l->tokens / 2 : KOI_GEMM_MIN_TOKENS; /* far below what was measured it need not hold */
-  x->gemm_from[l->wt] = l->clblast ? from : 0;
+  x->tune.gemm_from[l->wt] = l->clblast ? from : 0;
 }
 
 static koine_status recall(koi_exec *x)
@@ -202,13 +202,13 @@ koine_status koi_gemm_wake(koi_exec *x)
   koine_status s = clblast ? KOINE_OK : recall(x);
   bool any = clblast;
   for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) {
-    if (clblast) x->gemm_from[wt] = KOI_GEMM_MIN_TOKENS;
-    any |= x->gemm_from[wt] > 0;
+    if (clblast) x->tune.gemm_from[wt] = KOI_GEMM_MIN_TOKENS;
+    any |= x->tune.gemm_from[wt] > 0;
   }
   if (!s && any) s = ready(x);
   if (s != KOINE_ERR_DEVICE) return s;
   koi_log(KOINE_LOG_WARNING, "dense products take the own kernels: %s", koi_error_text());
-  memset(x->gemm_from, 0, sizeof x->gemm_from);
+  memset(x->tune.gemm_from, 0, sizeof x->tune.gemm_from);
   return KOINE_OK;
 }
 
@@ -270,7 +270,7 @@ static koine_status time_entry(koi_exec *x, const koi_mat *m, koi_buf *b[3], boo
 {
   double t[RUNS];
   koine_status s = x->dev->backend->finish(x->dev);
-  x->gemm_from[m->wt] = clblast;
+  x->tune.gemm_from[m->wt] = clblast;
   for (int i = -1; i < RUNS && !s; i++) {
     uint64_t start = koi_now_ns();
     s = koi_graph_product(x, m, b[0], b[1], (int32_t)x->chunk, b[2]);
@@ -286,7 +286,7 @@ static koine_status time_entry(koi_exec *x, const koi_mat *m, koi_buf *b[3], boo
 static koine_status time_shape(koi_exec *x, shape *p)
 {
   const koi_backend *be = x->dev->backend;
-  size_t k = (size_t)p->m->k * sizeof(float), columns = koi_ceil_div(x->chunk, (uint64_t)x->nt) * (size_t)x->nt;
+  size_t k = (size_t)p->m->k * sizeof(float), columns = koi_ceil_div(x->chunk, (uint64_t)x->tune.nt) * (size_t)x->tune.nt;
   const size_t bytes[3] = {x->chunk * k, columns * k, x->chunk * (size_t)p->m->n_sub * (size_t)p->m->sub_rows * sizeof(float)};
   koi_buf *b[3] = {NULL, NULL, NULL};
   koine_status s = KOINE_OK;
@@ -325,12 +325,12 @@ koine_status koi_gemm_measure(koi_exec *x, koine_progress_fn *progress, void *us
   }
   koine_status s = ready(x);
   if (s) return s;
-  memcpy(before, x->gemm_from, sizeof before);
+  memcpy(before, x->tune.gemm_from, sizeof before);
   s = time_shapes(x, progress, user, f);
-  memcpy(x->gemm_from, before, sizeof before);
+  memcpy(x->tune.gemm_from, before, sizeof before);
   if (!s) s = remember(x, f);
   if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_WARNING, "the choice for dense products is not remembered: %s", koi_error_text()), s = KOINE_OK;
   for (int wt = 0; wt < KOI_GEMM_TYPES && !s && !getenv("KOINE_GEMM"); wt++)
-    if (f[wt].own_ms) x->gemm_from[wt] = f[wt].clblast_ms < f[wt].own_ms ? (x->chunk / 2 > KOI_GEMM_MIN_TOKENS ? x->chunk / 2 : KOI_GEMM_MIN_TOKENS) : 0;
+    if (f[wt].own_ms) x->tune.gemm_from[wt] = f[wt].clblast_ms < f[wt].own_ms ? (x->chunk / 2 > KOI_GEMM_MIN_TOKENS ? x->chunk / 2 : KOI_GEMM_MIN_TOKENS) : 0;
   return s;
 }

@@ -8,8 +8,6 @@
 #include "graph.h"
 #include "kernels/layout.h"
 
-enum { GROUP_MIN_TOKENS = 4 }; /* from here on experts run as grouped panels; below, an entry at a time */
-
 /* An activation that several products read: packed into panels at the first product that wants them. */
 typedef struct input {
   koi_buf *x, *panels;
@@ -73,12 +71,12 @@ static koine_status pack(koi_exec *x, const panels *g, koi_buf *in, int32_t k, i
 /* y[t] = m in[t] for n rows. */
 static koine_status dense(koi_exec *x, const koi_mat *m, input *in, int32_t n, koi_buf *y, int32_t ldy)
 {
-  if (n == 1) return matvec(x, m, in->x, in->ld, (entries){1, 1, NULL}, y, ldy);
+  if (n <= x->tune.vec_tokens) return matvec(x, m, in->x, in->ld, (entries){n, 1, NULL}, y, ldy);
   if (koi_gemm_takes(x, m, n)) {
     TRY(koi_gemm_product(x, m, in->x, in->ld, n, y, ldy));
     if (!x->dry) return KOINE_OK; /* smaller chunks want the kernels below, too */
   }
-  panels g = {in->panels, (int32_t)koi_ceil_div((uint64_t)n, (uint64_t)x->nt), x->nt, n, NULL, NULL};
+  panels g = {in->panels, (int32_t)koi_ceil_div((uint64_t)n, (uint64_t)x->tune.nt), x->tune.nt, n, NULL, NULL};
   if (!in->packed) TRY(pack(x, &g, in->x, m->k, in->ld, 1));
   in->packed = true;
   return matmul(x, m, &g, y, ldy);
@@ -188,7 +186,7 @@ static koine_status index_choose(const step *w, const koi_dev_layer *l, const ko
   TRY(norm_rope(x, NO_NORM, NULL, S(iq), w->t * nh, ih, S(rope_comp), nh));
   if (!w->exact) TRY(CALL(index_round, C([INDEX_ROUND_IH] = ih), C([INDEX_ROUND_X] = S(iq)), C([INDEX_ROUND_N] = w->t * nh), C(0)));
   TRY(dense(x, &l->index_weights, xn, w->t, S(iw), nh));
-  int32_t lds = (int32_t)(koi_graph_score_floats(x->chunk, c->max_context) / (uint64_t)w->t / 16 * 16);
+  int32_t lds = (int32_t)(koi_graph_score_floats(&x->tune, x->chunk, c->max_context) / (uint64_t)w->t / 16 * 16);
   float scale = 1.0f / sqrtf((float)ih) / sqrtf((float)nh);
   for (int32_t row0 = 0; row0 < rows; row0 += lds) {
     int32_t n = rows - row0 < lds ? rows - row0 : lds;
@@ -208,9 +206,9 @@ static koine_status attend(const step *w, const koi_dev_layer *l, const koi_laye
   int32_t h = (int32_t)c->n_heads, dh = (int32_t)c->head_dim, rd = (int32_t)c->rope_dim, k = (int32_t)c->index_topk, end = w->p0 + w->t;
   int32_t comp = ratio ? end / ratio : 0, sel = ratio == 4 && comp > k ? CHOSEN_ROWS : ALL_ROWS;
   int32_t visible = (end < (int32_t)c->window ? end : (int32_t)c->window) + (sel == CHOSEN_ROWS ? k : comp);
-  int32_t splits = (int32_t)koi_graph_max_splits(x->target.n_units, (uint32_t)w->t);
+  int32_t splits = koi_step_splits(&x->tune, w->t);
   int32_t rows = (int32_t)koi_ceil_div((uint64_t)visible, (uint64_t)splits);
-  rows = rows < 16 ? 16 : rows;
+  rows = rows < x->tune.min_split_rows ? x->tune.min_split_rows : rows;
   splits = (int32_t)koi_ceil_div((uint64_t)visible, (uint64_t)rows);
   TRY(CALL(attn, C(w->exact, dh, rd, h, sel),
            C(S(q), cache->window.codes, cache->window.scales, cache->window.rope, cache->comp.codes, cache->comp.scales, cache->comp.rope, S(top_rows),
@@ -227,10 +225,10 @@ static koine_status output(const step *w, const koi_dev_layer *l)
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t og = (int32_t)c->o_groups, ol = (int32_t)c->o_rank, in = (int32_t)(c->n_heads * c->head_dim / c->o_groups);
-  if (w->t == 1) {
-    TRY(matvec(x, &l->wo_a, S(o), in, (entries){og, 1, S(group_ids)}, S(og), ol));
+  if (w->t <= x->tune.vec_tokens) {
+    TRY(matvec(x, &l->wo_a, S(o), in, (entries){w->t * og, 1, S(group_ids)}, S(og), ol));
   } else {
-    panels g = {S(o_panels), (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->nt) * og, x->nt, w->t * og, S(group_units), S(group_rows)};
+    panels g = {S(o_panels), (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->tune.nt) * og, x->tune.nt, w->t * og, S(group_units), S(group_rows)};
     TRY(pack(x, &g, S(o), in, in, 1));
     TRY(matmul(x, &l->wo_a, &g, S(og), ol));
   }
@@ -284,9 +282,9 @@ static koine_status experts_grouped(const step *w, const koi_dev_layer *l)
   koi_exec *x = w->x;
   const koi_config *c = w->c;
   int32_t top = (int32_t)c->n_used, n = w->t * top, d = (int32_t)c->hidden, i = (int32_t)c->inter;
-  int32_t n_panels = (int32_t)koi_graph_panels((uint64_t)n, c->n_experts, (uint64_t)x->nt_group);
-  panels up = {S(up_panels), n_panels, x->nt_group, n, S(units), S(rows)}, down = {S(down_panels), n_panels, x->nt_group, n, S(units), S(rows)};
-  TRY(CALL(group, C([GROUP_NT] = x->nt_group), C([GROUP_IDS] = S(ids), [GROUP_ROWS] = S(rows), [GROUP_UNIT] = S(units)),
+  int32_t n_panels = (int32_t)koi_graph_panels((uint64_t)n, c->n_experts, (uint64_t)x->tune.nt_group);
+  panels up = {S(up_panels), n_panels, x->tune.nt_group, n, S(units), S(rows)}, down = {S(down_panels), n_panels, x->tune.nt_group, n, S(units), S(rows)};
+  TRY(CALL(group, C([GROUP_NT] = x->tune.nt_group), C([GROUP_IDS] = S(ids), [GROUP_ROWS] = S(rows), [GROUP_UNIT] = S(units)),
            C([GROUP_E] = n, [GROUP_N_UNITS] = (int32_t)c->n_experts, [GROUP_N_PANELS] = n_panels), C(0)));
   TRY(pack(x, &up, S(xn), d, d, top));
   TRY(matmul(x, &l->expert_up, &up, S(up), 2 * i));
@@ -306,7 +304,7 @@ static koine_status moe(const step *w, const koi_dev_layer *l, bool hash, input 
              [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)),
            C([ROUTE_T] = w->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts),
            C([ROUTE_ROUTE_SCALE] = c->route_scale)));
-  TRY((w->t < GROUP_MIN_TOKENS ? experts_one_by_one : experts_grouped)(w, l));
+  TRY((w->t < x->tune.group_tokens ? experts_one_by_one : experts_grouped)(w, l));
   input act = {S(shared_act), S(shared_panels), i, false};
   TRY(dense(x, &l->shared_up, xn, w->t, S(shared_up), 2 * i));
   TRY(swiglu(w, S(shared_up), NULL, S(shared_act), w->t));
@@ -386,9 +384,9 @@ static koine_status prepare(const step *w)
       TRY(write_rope(x, x->rope_win[i], x->freq_comp, first, x->ratios[i], (w->s->p0 + w->s->n) / x->ratios[i] - first));
     }
   }
-  if (w->t == 1) return KOINE_OK;
-  return CALL(group, C([GROUP_NT] = x->nt), C([GROUP_IDS] = S(group_ids), [GROUP_ROWS] = S(group_rows), [GROUP_UNIT] = S(group_units)),
-              C([GROUP_E] = w->t * og, [GROUP_N_UNITS] = og, [GROUP_N_PANELS] = (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->nt) * og), C(0));
+  if (w->t <= x->tune.vec_tokens) return KOINE_OK;
+  return CALL(group, C([GROUP_NT] = x->tune.nt), C([GROUP_IDS] = S(group_ids), [GROUP_ROWS] = S(group_rows), [GROUP_UNIT] = S(group_units)),
+              C([GROUP_E] = w->t * og, [GROUP_N_UNITS] = og, [GROUP_N_PANELS] = (int32_t)koi_ceil_div((uint64_t)w->t, (uint64_t)x->tune.nt) * og), C(0));
 }
 
 koine_status koi_graph_step(koi_exec *x, const koi_step *s)

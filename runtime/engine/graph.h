@@ -46,14 +46,12 @@ static inline uint64_t koi_graph_panels(uint64_t n, uint64_t n_units, uint64_t n
   return p < n ? p : n;
 }
 /* Floats of the indexer's score buffer: bounded, whatever the context. */
-static inline uint64_t koi_graph_score_floats(uint64_t chunk, uint64_t context)
+static inline uint64_t koi_graph_score_floats(const koi_tunables *u, uint64_t chunk, uint64_t context)
 {
-  uint64_t all = chunk * koi_ceil_div(context / 4 + 1, 16) * 16, bound = (uint64_t)4 << 20, least = chunk * 256;
+  uint64_t all = chunk * koi_ceil_div(context / 4 + 1, 16) * 16, bound = u->score_floats, least = chunk * 256;
   if (bound < least) bound = least;
   return all < bound ? all : bound;
 }
-/* Splits of the visible rows that a chunk of n_tokens may use. */
-uint32_t koi_graph_max_splits(uint32_t n_units, uint32_t n_tokens);
 /* Whether a buffer is float scratch (as opposed to ids, caches, codes). */
 bool koi_graph_is_activation(const koi_exec *x, const koi_buf *b);
 #endif
