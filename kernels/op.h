@@ -8,6 +8,7 @@
  * Weight matrices lie on the device in tiles of 16 rows (kernels/layout.h). */
 #ifndef KOI_OP_H
 #define KOI_OP_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,8 +42,8 @@ typedef struct koi_range { size_t global[3], local[3]; } koi_range; /* local[0] 
 typedef struct koi_target {
   uint32_t vector_width;  /* preferred float vector width */
   uint32_t lanes;         /* work-group multiple; 0 unknown */
-  uint32_t max_group;
-  uint64_t local_bytes;
+  uint32_t max_group;     /* 0 unknown: no limit */
+  uint64_t local_bytes;   /* 0 unknown: no limit */
   uint32_t n_units;
   int local_is_global;    /* CPUs: work-groups of one work-item with wide vectors */
   int denormals;
@@ -63,14 +64,22 @@ typedef struct koi_buf_desc { const char *name, *shape; int access; } koi_buf_de
 
 typedef struct koi_op {
   const char *name;            /* also the kernel's function name */
-  const char *source;          /* file in kernels/cl without its ending */
+  const char *source;          /* file in kernels/cl without its ending; NULL: a backend's library does it, or the C reference */
   koi_buf_desc bufs[KOI_MAX_BUFS];
   const char *ints[KOI_MAX_INTS], *floats[KOI_MAX_FLOATS], *consts[KOI_MAX_CONSTS]; /* NULL-terminated unless full */
   koi_param params[KOI_MAX_PARAMS];                                               /* ends at name NULL */
-  /* NULL: any combination. Else 1 when the parameters are legal for these constants on this target. */
-  int (*legal)(const koi_target *t, const int32_t *c, const int32_t *p);
-  /* NULL: the cpu/gpu defaults. Else adjusts the defaults in p to the constants and the target so that they are legal. */
+  int32_t usual[KOI_MAX_CONSTS]; /* constants as DeepSeek's models have them: to ask a device that runs nothing yet */
+  /* What is good on this target, legal or not: p holds the cpu or gpu column. NULL: that column. */
+  void (*defaults)(const koi_target *t, const int32_t *c, int32_t *p);
   void (*choose)(const koi_target *t, const int32_t *c, int32_t *p);
+  /* Makes p legal, by as little as it can. NULL: there is nothing to give way. */
+  void (*repair)(const koi_target *t, const int32_t *c, int32_t *p);
+  /* Whether p suits the constants. NULL: any. Limits of the target are koi_legal's (choose.h), by the two numbers below. */
+  int (*legal)(const koi_target *t, const int32_t *c, const int32_t *p);
+  uint64_t (*group_items)(const int32_t *c, const int32_t *p); /* work-items a group */
+  uint64_t (*local_bytes)(const int32_t *c, const int32_t *p); /* of local memory a group; NULL: none */
+  /* The class of shapes that a call belongs to: parameters are chosen once for each. NULL: all are one. */
+  int32_t (*bucket)(const int32_t *ints, const int32_t *c);
   void (*launch)(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out);
   double (*flops)(const koi_args *a, const int32_t *c);
   double (*bytes)(const koi_args *a, const int32_t *c); /* that must move at least */
@@ -82,6 +91,4 @@ size_t koi_op_n_ints(const koi_op *op);
 size_t koi_op_n_floats(const koi_op *op);
 size_t koi_op_n_consts(const koi_op *op);
 size_t koi_op_n_params(const koi_op *op);
-/* The parameters for a target before any tuning: defaults, adjusted by choose. */
-void koi_op_defaults(const koi_op *op, const koi_target *t, const int32_t *c, int32_t *p);
 #endif

@@ -1,4 +1,4 @@
-/* What every op descriptor has in common: counting its lists, its parameters before any tuning, its kernel text.
+/* What every op descriptor has in common: counting its lists, its kernel text.
  * The descriptors lie in ops_*.c, their list in ops_all.c. */
 #include "ops.h"
 #include <string.h>
@@ -29,15 +29,10 @@ size_t koi_op_n_params(const koi_op *op)
   return n;
 }
 
-void koi_op_defaults(const koi_op *op, const koi_target *t, const int32_t *c, int32_t *p)
-{
-  for (size_t i = 0; i < koi_op_n_params(op); i++) p[i] = t->local_is_global ? op->params[i].cpu : op->params[i].gpu;
-  if (op->choose) op->choose(t, c, p);
-}
-
 const char *koi_source_text(const char *name)
 {
   const struct koi_source *s = koi_sources;
+  if (!name) return NULL;
   while (s->name && strcmp(s->name, name)) s++;
   return s->text;
 }

@@ -36,7 +36,7 @@ VALUES(token_blocks, 1, 4, 8, 16, 32);
 VALUES(yes_no, 0, 1);
 
 const koi_op koi_op_index_score = {
-  .name = "index_score", .source = "index_score",
+  .name = "index_score", .source = "index_score", .usual = {0, 128, 64, 64},
   .bufs = {[INDEX_SCORE_Q] = {"Q", "[T][nh][ih]", KOI_IN}, [INDEX_SCORE_W] = {"w", "[T][nh]", KOI_IN}, [INDEX_SCORE_ROWS] = {"rows", "[T][2]", KOI_IN},
            [INDEX_SCORE_TABLES] = {"tables", "[entries]", KOI_IN}, [INDEX_SCORE_S] = {"S", "[T][lds]", KOI_OUT}, SLABS(INDEX_SCORE_S0, "S", KOI_IN)},
   .ints = {[INDEX_SCORE_T] = "T", [INDEX_SCORE_ROW0] = "row0", [INDEX_SCORE_N_ROWS] = "n_rows", [INDEX_SCORE_LDS] = "lds", [INDEX_SCORE_R] = "R",
@@ -140,7 +140,7 @@ VALUES(row_cuts, 1, 2, 4, 6, 8);
 VALUES(head_vectors, 1, 2, 4, 8, 16);
 
 const koi_op koi_op_attn = {
-  .name = "attn", .source = "attn",
+  .name = "attn", .source = "attn", .usual = {0, 512, 64, 64, 2, 64},
   .bufs = {[ATTN_Q] = {"Q", "[T][H][dh]", KOI_IN}, [ATTN_ROWS] = {"rows", "[T][2]", KOI_IN}, [ATTN_TABLES] = {"tables", "[entries]", KOI_IN},
            [ATTN_IDX] = {"idx", "[T][K]", KOI_IN}, [ATTN_PO] = {"PO", "[T][S][H][dh]", KOI_OUT}, [ATTN_ML] = {"ML", "[T][S][H][2]", KOI_OUT},
            SLABS(ATTN_W0, "W", KOI_IN), SLABS(ATTN_C0, "C", KOI_IN)},
@@ -170,7 +170,7 @@ static double flops_merge(const koi_args *a, const int32_t *c) { return 2 * merg
 static double bytes_merge(const koi_args *a, const int32_t *c) { return 4 * merged_values(a, c) * (a->i[ATTN_MERGE_N_SPLITS] + 1); }
 
 const koi_op koi_op_attn_merge = {
-  .name = "attn_merge", .source = "attn_merge",
+  .name = "attn_merge", .source = "attn_merge", .usual = {512, 64, 64, KOI_WT_F32},
   .bufs = {[ATTN_MERGE_PO] = {"PO", "[T][S][H][dh]", KOI_IN}, [ATTN_MERGE_ML] = {"ML", "[T][S][H][2]", KOI_IN}, [ATTN_MERGE_SINK] = {"sink", "[H]", KOI_IN},
            [ATTN_MERGE_ROPE] = {"rope", "[T][rd/2][2]", KOI_IN}, [ATTN_MERGE_O] = {"O", "[T][H][dh]", KOI_OUT}},
   .ints = {[ATTN_MERGE_T] = "T", [ATTN_MERGE_N_SPLITS] = "n_splits"},

@@ -15,7 +15,7 @@ static double bytes_kv_store(const koi_args *a, const int32_t *c)
 }
 
 const koi_op koi_op_kv_store = {
-  .name = "kv_store", .source = "kv_store",
+  .name = "kv_store", .source = "kv_store", .usual = {0, 512, 64, 64},
   .bufs = {[KV_STORE_X] = {"X", "[n][ldx]", KOI_IN}, [KV_STORE_ROWS] = {"rows", "[n][2]", KOI_IN}, [KV_STORE_TABLES] = {"tables", "[entries]", KOI_IN},
            SLABS(KV_STORE_S0, "S", KOI_INOUT)},
   .ints = {[KV_STORE_N] = "n", [KV_STORE_LDX] = "ldx", [KV_STORE_TABLE] = "table", [KV_STORE_RING] = "ring", [KV_STORE_PAGE_BYTES] = "page_bytes",
@@ -44,7 +44,7 @@ static double bytes_pool(const koi_args *a, const int32_t *c)
 }
 
 const koi_op koi_op_pool = {
-  .name = "pool", .source = "pool",
+  .name = "pool", .source = "pool", .usual = {KOI_WT_F32},
   .bufs = {[POOL_KV] = {"kv", "[T][ld]", KOI_IN}, [POOL_SCORE] = {"score", "[T][ld]", KOI_IN}, [POOL_APE] = {"ape", "[R][coff*dim]", KOI_IN},
            [POOL_WINS] = {"wins", "[n_win][5]", KOI_IN}, [POOL_Y] = {"Y", "[n_win][dim]", KOI_OUT}, SLABS(POOL_S0, "S", KOI_IN)},
   .ints = {[POOL_N_WIN] = "n_win", [POOL_R] = "R", [POOL_DIM] = "dim", [POOL_LD] = "ld", [POOL_COFF] = "coff", [POOL_SLOT_BYTES] = "slot_bytes",
@@ -110,14 +110,14 @@ static double bytes_store(const koi_args *a, const int32_t *c)
 }
 
 const koi_op koi_op_index_round = {
-  .name = "index_round", .source = "index_round",
+  .name = "index_round", .source = "index_round", .usual = {128},
   .bufs = {[INDEX_ROUND_X] = {"X", "[n][ih]", KOI_INOUT}},
   .ints = {[INDEX_ROUND_N] = "n"}, .consts = {[INDEX_ROUND_IH] = "IH"},
   .params = {[INDEX_VW] = PARAM("VW", 16, 1, widths), [INDEX_L] = PARAM("L", 1, 64, groups)},
   .legal = legal_round, .choose = choose_round, .launch = launch_round, .flops = flops_round, .bytes = bytes_round, .ref = koi_ref_index_round};
 
 const koi_op koi_op_index_store = {
-  .name = "index_store", .source = "index_store",
+  .name = "index_store", .source = "index_store", .usual = {0, 128, 64},
   .bufs = {[INDEX_STORE_X] = {"X", "[n][ih]", KOI_IN}, [INDEX_STORE_ROWS] = {"rows", "[n][2]", KOI_IN}, [INDEX_STORE_TABLES] = {"tables", "[entries]", KOI_IN},
            SLABS(INDEX_STORE_S0, "S", KOI_INOUT)},
   .ints = {[INDEX_STORE_N] = "n", [INDEX_STORE_TABLE] = "table", [INDEX_STORE_PAGE_BYTES] = "page_bytes", [INDEX_STORE_AT] = "at"},

@@ -1,34 +1,29 @@
 /* Descriptors of the row ops: mHC before and after a block, norm with RoPE, routing, grouping, the experts' activation.
  * Owns: their parameters, launch rules and costs. Not the kernels (kernels/cl) nor their meaning (ops.h).
- * Invariant: L is the work-group size; where it is 1 a kernel has no local memory and no barrier. */
-#include "ops.h"
+ * Invariant: L is the work-group size; where it is 1 a kernel has no barrier. */
+#include "rules.h"
 
 enum { L, VW, STRETCH }; /* the order of the params below */
+enum { FIRST, SECOND };  /* ints of the ops that share a rule */
 
-static const int32_t groups[] = {1, 32, 64, 128, 256}, widths[] = {1, 2, 4, 8, 16}, stretches[] = {1, 2, 4, 8, 16, 32, 64};
-#define VALUES(a) a, sizeof(a) / sizeof((a)[0])
-#define PARAM_L(gpu) {"L", 1, gpu, VALUES(groups)}
-#define PARAM_VW {"VW", 16, 1, VALUES(widths)}
-#define PARAM_STRETCH(cpu) {"STRETCH", cpu, 1, VALUES(stretches)}
+#define PARAM_L(gpu) [L] = KOI_PARAM("L", 1, gpu, 1, 32, 64, 128, 256)
+#define PARAM_VW [VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16)
+#define PARAM_STRETCH(cpu) [STRETCH] = KOI_PARAM("STRETCH", cpu, 1, 1, 2, 4, 8, 16, 32, 64)
+/* Smaller groups are all that these ops can give way by. */
+#define REPAIR(op) \
+  static void op##_repair(const koi_target *t, const int32_t *c, int32_t *p) { koi_halve(t, &koi_op_##op, c, p, L, 1); }
 
-static int legal(const koi_target *t, const int32_t *c, const int32_t *p)
-{
-  (void)c;
-  return p[L] >= 1 && (!t->max_group || (uint32_t)p[L] <= t->max_group);
-}
+static uint64_t group_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[L]; }
+/* What a sum over the group needs. */
+static uint64_t sum_local(const int32_t *c, const int32_t *p) { return (void)c, p[L] > 1 ? (uint64_t)p[L] * sizeof(float) : 0; }
 
-static void choose(const koi_target *t, const int32_t *c, int32_t *p)
-{
-  (void)c;
-  if (t->max_group && (uint32_t)p[L] > t->max_group) p[L] = (int32_t)t->max_group;
-}
+/* The first int counts rows. */
+static int32_t rows_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[FIRST]); }
 
 static void set(koi_range *out, size_t groups_x, size_t groups_y, const int32_t *p)
 {
   *out = (koi_range){{groups_x * (size_t)p[L], groups_y, 1}, {(size_t)p[L], 1, 1}};
 }
-
-enum { FIRST, SECOND }; /* ints of the ops that share these rules */
 
 /* The first int counts the groups. */
 static void launch_rows(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
@@ -54,6 +49,8 @@ static void launch_one(const koi_args *a, const int32_t *c, const int32_t *p, ko
 static double hc_pre_flops(const koi_args *a, const int32_t *c) { return (double)a->i[HC_PRE_T] * a->i[HC_PRE_D] * (4.0 * c[HC_PRE_HC] + 4.0); }
 static double hc_pre_bytes(const koi_args *a, const int32_t *c) { return 4.0 * a->i[HC_PRE_T] * a->i[HC_PRE_D] * (c[HC_PRE_HC] + 1.0); }
 
+REPAIR(hc_pre)
+
 const koi_op koi_op_hc_pre = {
   .name = "hc_pre",
   .source = "hc_pre",
@@ -68,20 +65,28 @@ const koi_op koi_op_hc_pre = {
   .ints = {[HC_PRE_T] = "T", [HC_PRE_D] = "D"},
   .floats = {[HC_PRE_RMS_EPS] = "rms_eps", [HC_PRE_HC_EPS] = "hc_eps"},
   .consts = {[HC_PRE_HC] = "HC", [HC_PRE_ITERS] = "ITERS", [HC_PRE_HEAD] = "HEAD", [HC_PRE_NORM_WT] = "NORM_WT"},
+  .usual = {[HC_PRE_HC] = 4, [HC_PRE_ITERS] = 20, [HC_PRE_NORM_WT] = KOI_WT_BF16},
   .params = {PARAM_L(256), PARAM_VW},
-  .legal = legal,
-  .choose = choose,
+  .repair = hc_pre_repair,
+  .group_items = group_items,
+  .local_bytes = sum_local,
+  .bucket = rows_bucket,
   .launch = launch_rows,
   .flops = hc_pre_flops,
   .bytes = hc_pre_bytes,
   .ref = koi_ref_hc_pre,
 };
 
-static double hc_post_flops(const koi_args *a,
-                            const int32_t *c) { return (double)a->i[HC_POST_T] * a->i[HC_POST_D] * (a->i[HC_POST_N_PARTS] +
-                                2.0 * c[HC_POST_HC] * (c[HC_POST_HC] + 1.0)); }
-static double hc_post_bytes(const koi_args *a,
-                            const int32_t *c) { return 4.0 * a->i[HC_POST_T] * a->i[HC_POST_D] * (2.0 * c[HC_POST_HC] + 1.0 + a->i[HC_POST_N_PARTS]); }
+static double hc_post_flops(const koi_args *a, const int32_t *c)
+{
+  return (double)a->i[HC_POST_T] * a->i[HC_POST_D] * (a->i[HC_POST_N_PARTS] + 2.0 * c[HC_POST_HC] * (c[HC_POST_HC] + 1.0));
+}
+static double hc_post_bytes(const koi_args *a, const int32_t *c)
+{
+  return 4.0 * a->i[HC_POST_T] * a->i[HC_POST_D] * (2.0 * c[HC_POST_HC] + 1.0 + a->i[HC_POST_N_PARTS]);
+}
+
+REPAIR(hc_post)
 
 const koi_op koi_op_hc_post = {
   .name = "hc_post",
@@ -93,9 +98,11 @@ const koi_op koi_op_hc_post = {
            [HC_POST_PARTS] = {"parts", "[T*n_parts][D]", KOI_IN}},
   .ints = {[HC_POST_T] = "T", [HC_POST_D] = "D", [HC_POST_N_PARTS] = "n_parts"},
   .consts = {[HC_POST_HC] = "HC"},
+  .usual = {[HC_POST_HC] = 4},
   .params = {PARAM_L(64), PARAM_VW, PARAM_STRETCH(32)},
-  .legal = legal,
-  .choose = choose,
+  .repair = hc_post_repair,
+  .group_items = group_items,
+  .bucket = rows_bucket,
   .launch = launch_stretches,
   .flops = hc_post_flops,
   .bytes = hc_post_bytes,
@@ -112,6 +119,8 @@ static double norm_rope_bytes(const koi_args *a, const int32_t *c)
   return 8.0 * a->i[NORM_ROPE_N] * a->i[NORM_ROPE_DIM];
 }
 
+REPAIR(norm_rope)
+
 const koi_op koi_op_norm_rope = {
   .name = "norm_rope",
   .source = "norm_rope",
@@ -123,14 +132,25 @@ const koi_op koi_op_norm_rope = {
            [NORM_ROPE_LDY] = "ldy"},
   .floats = {[NORM_ROPE_EPS] = "eps"},
   .consts = {[NORM_ROPE_C_NORM] = "NORM", [NORM_ROPE_NORM_WT] = "NORM_WT"},
+  .usual = {[NORM_ROPE_C_NORM] = 2, [NORM_ROPE_NORM_WT] = KOI_WT_BF16},
   .params = {PARAM_L(64), PARAM_VW},
-  .legal = legal,
-  .choose = choose,
+  .repair = norm_rope_repair,
+  .group_items = group_items,
+  .local_bytes = sum_local,
+  .bucket = rows_bucket,
   .launch = launch_rows,
   .flops = norm_rope_flops,
   .bytes = norm_rope_bytes,
   .ref = koi_ref_norm_rope,
 };
+
+enum { ROUTE_KEYS = 1024 }; /* MAXE of the kernel: ranking keys in local memory */
+
+static uint64_t route_local(const int32_t *c, const int32_t *p)
+{
+  uint64_t keys = c[ROUTE_HASH] ? 0 : ROUTE_KEYS, places = c[ROUTE_HASH] || p[L] == 1 ? 0 : (uint64_t)p[L];
+  return sum_local(c, p) + (keys + places) * sizeof(float);
+}
 
 static double route_flops(const koi_args *a, const int32_t *c)
 {
@@ -142,6 +162,8 @@ static double route_bytes(const koi_args *a, const int32_t *c)
   (void)c;
   return 4.0 * a->i[ROUTE_T] * (a->i[ROUTE_N_EXPERTS] + 2.0 * a->i[ROUTE_N_USED]);
 }
+
+REPAIR(route)
 
 const koi_op koi_op_route = {
   .name = "route",
@@ -155,14 +177,25 @@ const koi_op koi_op_route = {
   .ints = {[ROUTE_T] = "T", [ROUTE_N_EXPERTS] = "n_experts", [ROUTE_N_USED] = "n_used", [ROUTE_LD] = "ld"},
   .floats = {[ROUTE_ROUTE_SCALE] = "route_scale"},
   .consts = {[ROUTE_SCORE] = "SCORE", [ROUTE_HASH] = "HASH", [ROUTE_BT] = "BT"},
+  .usual = {[ROUTE_BT] = KOI_WT_F32},
   .params = {PARAM_L(64), PARAM_VW},
-  .legal = legal,
-  .choose = choose,
+  .repair = route_repair,
+  .group_items = group_items,
+  .local_bytes = route_local,
+  .bucket = rows_bucket,
   .launch = launch_rows,
   .flops = route_flops,
   .bytes = route_bytes,
   .ref = koi_ref_route,
 };
+
+enum { GROUP_STEP = 8, GROUP_MAX_UNITS = 1024 }; /* STEP and MAXU of the kernel */
+
+static uint64_t group_local(const int32_t *c, const int32_t *p)
+{
+  (void)c;
+  return sizeof(int32_t) * (p[L] > 1 ? (GROUP_STEP + 1) * (uint64_t)p[L] : GROUP_MAX_UNITS);
+}
 
 static double group_flops(const koi_args *a, const int32_t *c)
 {
@@ -170,6 +203,8 @@ static double group_flops(const koi_args *a, const int32_t *c)
   return 0.0;
 }
 static double group_bytes(const koi_args *a, const int32_t *c) { return 4.0 * (a->i[GROUP_E] + (double)a->i[GROUP_N_PANELS] * (c[GROUP_NT] + 1.0)); }
+
+REPAIR(group)
 
 const koi_op koi_op_group = {
   .name = "group",
@@ -179,9 +214,11 @@ const koi_op koi_op_group = {
            [GROUP_UNIT] = {"unit", "i32[n_panels]", KOI_OUT}},
   .ints = {[GROUP_E] = "E", [GROUP_N_UNITS] = "n_units", [GROUP_N_PANELS] = "n_panels"},
   .consts = {[GROUP_NT] = "NT"},
+  .usual = {[GROUP_NT] = 16},
   .params = {PARAM_L(256)},
-  .legal = legal,
-  .choose = choose,
+  .repair = group_repair,
+  .group_items = group_items,
+  .local_bytes = group_local,
   .launch = launch_one,
   .flops = group_flops,
   .bytes = group_bytes,
@@ -199,6 +236,8 @@ static double swiglu_bytes(const koi_args *a, const int32_t *c)
   return 12.0 * a->i[SWIGLU_E] * a->i[SWIGLU_INTER];
 }
 
+REPAIR(swiglu)
+
 const koi_op koi_op_swiglu = {
   .name = "swiglu",
   .source = "swiglu",
@@ -208,8 +247,9 @@ const koi_op koi_op_swiglu = {
   .ints = {[SWIGLU_E] = "E", [SWIGLU_INTER] = "inter", [SWIGLU_LDG] = "ldg", [SWIGLU_LDH] = "ldh", [SWIGLU_HAS_W] = "has_w"},
   .floats = {[SWIGLU_LIMIT] = "limit"},
   .params = {PARAM_L(64), PARAM_VW, PARAM_STRETCH(16)},
-  .legal = legal,
-  .choose = choose,
+  .repair = swiglu_repair,
+  .group_items = group_items,
+  .bucket = rows_bucket,
   .launch = launch_stretches,
   .flops = swiglu_flops,
   .bytes = swiglu_bytes,

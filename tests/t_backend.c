@@ -351,7 +351,6 @@ static void test_bad_kernels(koi_device *d)
   CHECK(koi_kern_build(d, &broken, c, p, &k) == KOINE_ERR_DEVICE && strstr(koi_error_text(), "no_such_kernel"));
   broken = koi_op_swiglu;
   broken.legal = never;
-  broken.choose = NULL;
   CHECK(koi_kern_choose(d, &broken, c, 0, &k) == KOINE_ERR_DEVICE && strstr(koi_error_text(), "no parameters"));
   broken = koi_op_swiglu;
   broken.launch = wide_launch;

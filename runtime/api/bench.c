@@ -172,7 +172,7 @@ static void json_ops(koi_text *t, const koi_op_time *times)
 static const char *entry_of(const bench *b, int wt, uint32_t n)
 {
   const koi_exec *x = b->plan->awake;
-  return x->gemm_from[wt] && (n < x->chunk ? n : x->chunk) >= x->gemm_from[wt] ? "clblast" : "own";
+  return x->tune.gemm_from[wt] && (n < x->chunk ? n : x->chunk) >= x->tune.gemm_from[wt] ? "clblast" : "own";
 }
 
 static void json_gemm(koi_text *t, const bench *b, uint32_t n)

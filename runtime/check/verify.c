@@ -4,6 +4,7 @@
 #include "verify.h"
 #include <stdio.h>
 #include "device/kern.h"
+#include "kernels/choose.h"
 #include "verify_case.h"
 
 enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400, MAX_LINES = 4 };
@@ -247,7 +248,7 @@ static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bo
 static void add_set(const run *r, const int32_t *c, const set *s, set *sets, size_t *n)
 {
   const koi_op *op = r->v->op;
-  if (op->legal && !op->legal(&r->target, c, s->p)) return;
+  if (!koi_legal(&r->target, op, c, s->p)) return;
   for (size_t i = 0; i < *n; i++)
     if (!memcmp(&sets[i], s, sizeof *s)) return;
   sets[(*n)++] = *s;
@@ -259,7 +260,7 @@ static size_t make_sets(const run *r, const int32_t *c, set *sets)
   const koi_op *op = r->v->op;
   size_t n = 1, n_params = koi_op_n_params(op), n_values = 0, max = r->o.max_sets < MAX_SETS ? r->o.max_sets : MAX_SETS;
   set first = {0};
-  koi_op_defaults(op, &r->target, c, first.p);
+  koi_choose(&r->target, op, c, 0, first.p, NULL);
   sets[0] = first;
   for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
   size_t some = (max * 2 + 2) / 3;

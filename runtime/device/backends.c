@@ -1,7 +1,7 @@
 /* The table of backends, and what every backend has in common: the device in numbers, and the C reference as the floor.
  * Owns no state. Invariant of the fallback: what the reference did not write is unchanged on the device. */
 #include "backend.h"
-#include <string.h>
+#include "kernels/choose.h"
 
 const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_host, NULL};
 
@@ -11,21 +11,12 @@ void koi_backend_target(const koi_device *d, koi_target *t)
   if (d->lanes) t->lanes = d->lanes;
 }
 
-/* What constants usually are: only to ask whether an op fits a device at all. */
-static const struct { const char *name; int32_t value; } usual[] = {
-  {"WT", KOI_WT_FP4}, {"CARE", 1}, {"NT", 8}, {"HC", 4}, {"ITERS", 20}, {"NORM_WT", KOI_WT_BF16}, {"NORM", 2}, {"DH", 512}, {"RD", 64},
-  {"AT", KOI_WT_BF16}, {"IH", 128}, {"NH", 64}, {"H", 64}, {"SEL", 2}};
-
 bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)
 {
   koi_target t;
-  int32_t c[KOI_MAX_CONSTS] = {0}, p[KOI_MAX_PARAMS] = {0};
+  int32_t p[KOI_MAX_PARAMS] = {0};
   koi_dev_target(e, &t);
-  for (size_t i = 0; i < koi_op_n_consts(op); i++)
-    for (size_t j = 0; j < KOI_COUNT(usual); j++)
-      if (!strcmp(op->consts[i], usual[j].name)) c[i] = usual[j].value;
-  koi_op_defaults(op, &t, c, p);
-  return !op->legal || op->legal(&t, c, p);
+  return !koi_choose(&t, op, op->usual, 0, p, NULL);
 }
 
 /* The place of the buffer's first mention, so that in-place calls share one copy. */

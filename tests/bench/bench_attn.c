@@ -11,6 +11,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+#include "kernels/choose.h"
 #include "kernels/layout.h"
 #include "device/kern.h"
 
@@ -116,13 +117,13 @@ static koi_buf *random_floats(size_t n, int up_to_now)
 
 static void parameters(const koi_op *op, const int32_t *c, int32_t *p, char **over)
 {
-  koi_op_defaults(op, &target, c, p);
+  koi_choose(&target, op, c, 0, p, NULL);
   for (; over && *over; over++)
     for (size_t i = 0; i < koi_op_n_params(op); i++) {
       size_t n = strlen(op->params[i].name);
       if (!strncmp(*over, op->params[i].name, n) && (*over)[n] == '=') p[i] = atoi(*over + n + 1);
     }
-  if (op->legal && !op->legal(&target, c, p)) printf("  (not legal here)\n");
+  if (!koi_legal(&target, op, c, p)) printf("  (not legal here)\n");
 }
 
 /* ---- one measurement ---- */

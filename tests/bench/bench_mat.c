@@ -11,8 +11,9 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+#include "kernels/choose.h"
 #include "kernels/layout.h"
-#include "kernels/mat.h"
+#include "kernels/step.h"
 #include "device/kern.h"
 
 enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000 };
@@ -155,13 +156,13 @@ static koi_buf *numbers(size_t n, int floats)
 
 static void parameters(const koi_op *op, const int32_t *c, int32_t *p, char **over)
 {
-  koi_op_defaults(op, &target, c, p);
+  koi_choose(&target, op, c, 0, p, NULL);
   for (; over && *over; over++)
     for (size_t i = 0; i < koi_op_n_params(op); i++) {
       size_t n = strlen(op->params[i].name);
       if (!strncmp(*over, op->params[i].name, n) && (*over)[n] == '=') p[i] = atoi(*over + n + 1);
     }
-  if (op->legal && !op->legal(&target, c, p)) printf("  (not legal here)\n");
+  if (!koi_legal(&target, op, c, p)) printf("  (not legal here)\n");
 }
 
 /* The best of several turns of the work and of both probes, in seconds of wall and of processor time. */
@@ -240,7 +241,9 @@ static void gemv(const bench_case *q, char **over)
 
 static void gemm(const bench_case *q, char **over)
 {
-  int nt = koi_mat_nt(&target, q->wt, q->used > 0);
+  koi_tunables step;
+  koi_step_tunables(&target, &step);
+  int nt = q->used ? step.nt_group : step.nt;
   for (char **o = over; o && *o; o++)
     if (!strncmp(*o, "NT=", 3)) nt = atoi(*o + 3);
   uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
