@@ -24,6 +24,10 @@ static inline uint64_t koi_tiles(uint64_t rows) { return koi_ceil_div(rows, KOI_
 /* Bytes of the codes of one tile, and of its scales. wt: KOI_WT_* */
 uint64_t koi_layout_code_bytes(int wt, uint64_t k);
 uint64_t koi_layout_scale_bytes(int wt, uint64_t k);
+/* Bytes of a layer's part of a page of `page` cache rows (a multiple of 16) and of a compressor's state slot, padded to 64. What lies in them: ops.h. */
+uint64_t koi_layout_kv_page(int exact, uint32_t dh, uint32_t rd, uint32_t page);
+uint64_t koi_layout_index_page(int exact, uint32_t ih, uint32_t page);
+uint64_t koi_layout_state(uint32_t rows, uint32_t width);
 /* What the decoders compute, for tests and the reference. */
 float koi_e4m3(uint8_t code);
 float koi_e2m1(uint8_t code);

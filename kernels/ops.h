@@ -98,55 +98,81 @@ enum { NORM_ROPE_N, NORM_ROPE_DIM, NORM_ROPE_RD, NORM_ROPE_ROWS_PER_POS, NORM_RO
 enum { NORM_ROPE_EPS }; /* floats */
 enum { NORM_ROPE_C_NORM, NORM_ROPE_NORM_WT }; /* consts */
 
-/* kv_store: row i goes to cache row (first + i) % cap. EXACT 1: as it is. EXACT 0: dims [0, dh-rd) as FP8 in groups of 64 with E8M0 scales
- * (deepseek-v4.md section 4), the last rd dims as bf16 (round to nearest even).
- * consts EXACT, DH, RD.  bufs 0 X [n][ldx]  1 codes out u8[cap][DH-RD] (EXACT: f32[cap][DH])  2 scales out u8[cap][ceil((DH-RD)/64)]  3 rope out u16[cap][RD]
- * ints n, first, cap, ldx */
+/* ---- paged caches ----
+ * Cache rows lie in pages of PAGE rows (a multiple of KOI_TILE), a compressor's state in slots of one sequence each. Pages of one kind, and slots, are
+ * a pool: up to KOI_SLABS buffers, of which those that are not there are NULL. A page-table entry and a slot's number are slab << 24 | which
+ * in the slab. A page holds the rows of several layers; a layer's part of it begins page * page_bytes + at bytes into the slab (both multiples of 64),
+ * a slot's at slot * slot_bytes + at. What lies in a part (sizes: layout.h):
+ *   KV page      EXACT 0: codes u8[PAGE][DH-RD], scales u8[PAGE][ceil((DH-RD)/64)], rope u16[PAGE][RD], one after the other.  EXACT 1: f32[PAGE][DH]
+ *   index page   EXACT 0: codes u32[PAGE/16][ceil(IH/8)][16], scales u8[PAGE/16][ceil(IH/32)][16], like an FP4 weight.  EXACT 1: f32[PAGE/16][IH][16]
+ *   state        kv f32[coff*R][coff*dim], then score, the same
+ * Where a row belongs is data, so that a call may hold rows of several sequences: rows i32[T][2] = {position or row number, first entry of that row's
+ * sequence in `tables`}. The kind's page table begins `table` entries after that, and row r lies in its entry r / PAGE, at row r % PAGE; where it
+ * is a ring of n entries, in entry (r / PAGE) % n. Entries of pages that no visible row lies in are not followed (-1). No two rows or records of a
+ * call write to the same place. */
+#define KOI_SLABS 8
+enum { KOI_SLAB_SHIFT = 24 };
 
-/* pool: compressor rows of the windows win0 .. win0+n_win-1 that close in this chunk (section 2.3), before norm and RoPE. Window i has
- * positions i*R .. i*R+R-1. Position q >= p0 is row q-p0 of kv/score, else row q % (coff*R) of the state. coff = 2 when R is 4, else 1;
- * `ape` is added here (kv/score and the state hold plain projections).
- * consts AT (type of ape).  bufs 0 kv [T][ld]  1 score [T][ld]  2 kv_state [coff*R][coff*dim]  3 score_state  4 ape [R][coff*dim]  5 Y out [n_win][dim]
- * ints p0, R, dim, win0, n_win, ld */
+/* kv_store: row i of X becomes a cache row, row number rows[i][0]. EXACT 1: as it is. EXACT 0: dims [0, dh-rd) as FP8 in groups of 64 with E8M0
+ * scales (docs/model.md, 4), the last rd dims as bf16 (round to nearest even). ring: entries of the ring; 0: the table is none. */
+enum { KV_STORE_X, KV_STORE_ROWS, KV_STORE_TABLES, KV_STORE_S0 };                                   /* bufs: X [n][ldx], rows i32[n][2], tables, S0..S7 inout */
+enum { KV_STORE_N, KV_STORE_LDX, KV_STORE_TABLE, KV_STORE_RING, KV_STORE_PAGE_BYTES, KV_STORE_AT }; /* ints */
+enum { KV_STORE_EXACT, KV_STORE_DH, KV_STORE_RD, KV_STORE_PAGE };                                   /* consts */
 
-/* pool_keep: after pool, the last min(T, coff*R) positions of the chunk go into the state: row q % (coff*R).
- * bufs 0 kv [T][ld]  1 score [T][ld]  2 kv_state out  3 score_state out.  ints T, p0, R, dim, ld */
+/* pool: compressor rows of windows that close in this chunk (docs/model.md, 2.3), before norm and RoPE. Window i is win[0] = w of its sequence,
+ * with positions w*R .. w*R+R-1 and, when coff is 2, the R before them. Position q >= win[2] is row win[1] + q - win[2] of kv/score, else row
+ * q % (coff*R) of state slot win[3]; win[4] is 0. `ape` is added here (kv/score and the state hold plain projections). */
+enum { POOL_KV, POOL_SCORE, POOL_APE, POOL_WINS, POOL_Y, POOL_S0 };                 /* bufs: kv, score [T][ld], ape [R][coff*dim], wins i32[n_win][5], Y out [n_win][dim], S0..S7 */
+enum { POOL_N_WIN, POOL_R, POOL_DIM, POOL_LD, POOL_COFF, POOL_SLOT_BYTES, POOL_AT }; /* ints */
+enum { POOL_C_AT };                                                                 /* consts: AT, type of ape */
+enum { POOL_WIN = 5 };                                                              /* numbers a window */
 
-/* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values.
- * consts IH.  bufs 0 X inout [n][IH].  ints n */
-enum { INDEX_ROUND_X }; /* bufs */
-enum { INDEX_ROUND_N }; /* ints */
+/* pool_keep: after pool, what later chunks need of this one. keeps[i] = {first row in kv, n tokens, p0 of the first, from slot, to slot}: of the last
+ * coff*R positions q < p0 + n (q >= 0), row q % (coff*R) of state `to` becomes q's row of the chunk when q >= p0, else that row of state `from`
+ * (nothing to do when from is to). most: coff*R when a record's slots differ, else min(largest n, coff*R). No record's `to` is another's `from`. */
+enum { POOL_KEEP_KV, POOL_KEEP_SCORE, POOL_KEEP_KEEPS, POOL_KEEP_S0 }; /* bufs: kv, score [T][ld], keeps i32[n][5], S0..S7 inout */
+enum { POOL_KEEP_N, POOL_KEEP_MOST, POOL_KEEP_R, POOL_KEEP_DIM, POOL_KEEP_LD, POOL_KEEP_COFF, POOL_KEEP_SLOT_BYTES, POOL_KEEP_AT }; /* ints */
+enum { POOL_KEEP_RECORD = 5 };                                         /* numbers a record */
+
+/* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values. */
+enum { INDEX_ROUND_X };  /* bufs: X inout [n][IH] */
+enum { INDEX_ROUND_N };  /* ints */
 enum { INDEX_ROUND_IH }; /* consts */
 
-/* index_store: indexer keys to cache rows first .. first+n-1. EXACT 0: Hadamard and FP4 as above, stored like an FP4 weight (layout.h):
- * codes u32[tile][ceil(IH/8)][16], scales u8[tile][ceil(IH/32)][16]. EXACT 1: f32[tile][IH][16], no rounding, no Hadamard.
- * consts EXACT, IH.  bufs 0 X [n][IH]  1 codes out  2 scales out.  ints n, first */
+/* index_store: row i of X becomes index row rows[i][0]. EXACT 0: Hadamard and FP4 as above. EXACT 1: no rounding, no Hadamard. */
+enum { INDEX_STORE_X, INDEX_STORE_ROWS, INDEX_STORE_TABLES, INDEX_STORE_S0 };           /* bufs: X [n][IH], rows i32[n][2], tables, S0..S7 inout */
+enum { INDEX_STORE_N, INDEX_STORE_TABLE, INDEX_STORE_PAGE_BYTES, INDEX_STORE_AT };      /* ints */
+enum { INDEX_STORE_EXACT, INDEX_STORE_IH, INDEX_STORE_PAGE };                           /* consts */
 
-/* index_score: scores of cache rows row0 .. row0+n_rows-1 (row0 a multiple of 16) for each token: S[t][i - row0] =
- * sum_h w[t][h] * wscale * relu(q[t][h] . key[i]), written for i < min(row0+n_rows, (p0+t+1)/4); the rest is left alone.
- * consts EXACT, IH, NH.  bufs 0 Q [T][NH][IH]  1 w [T][NH]  2 codes  3 scales  4 S out [T][lds]
- * ints T, p0, row0, n_rows, lds.  floats wscale */
+/* index_score: scores of index rows row0 .. row0+n_rows-1 (row0 a multiple of 16) for each token, at position pos = rows[t][0]: S[t][i - row0] =
+ * sum_h w[t][h] * wscale * relu(q[t][h] . key[i]), written for i < min(row0+n_rows, (pos+1)/R); the rest is left alone. Fastest where the tokens of a
+ * sequence are neighbours. */
+enum { INDEX_SCORE_Q, INDEX_SCORE_W, INDEX_SCORE_ROWS, INDEX_SCORE_TABLES, INDEX_SCORE_S, INDEX_SCORE_S0 }; /* bufs: Q [T][NH][IH], w [T][NH], rows i32[T][2], tables, S out [T][lds], S0..S7 */
+enum { INDEX_SCORE_T, INDEX_SCORE_ROW0, INDEX_SCORE_N_ROWS, INDEX_SCORE_LDS, INDEX_SCORE_R, INDEX_SCORE_TABLE, INDEX_SCORE_PAGE_BYTES, INDEX_SCORE_AT }; /* ints */
+enum { INDEX_SCORE_WSCALE };                                                            /* floats */
+enum { INDEX_SCORE_EXACT, INDEX_SCORE_IH, INDEX_SCORE_NH, INDEX_SCORE_PAGE };           /* consts */
 
-/* topk: merges scores of rows row0 .. row0+n_rows-1 into the running choice of token t: of the rows below min(row0+n_rows, (p0+t+1)/4)
- * the K best by (score descending, row ascending); idx is kept in ascending order of rows. The count before the call is
- * min(K, row0, (p0+t+1)/4), after it min(K, row0+n_rows, (p0+t+1)/4). NaN ranks below everything.
- * bufs 0 S [T][lds]  1 idx inout i32[T][K]  2 val inout [T][K].  ints T, p0, row0, n_rows, lds, K */
+/* topk: merges scores of rows row0 .. row0+n_rows-1 into the running choice of token t, which sees n = (pos+1)/R rows, pos = rows[t][0]: of the rows below
+ * min(row0+n_rows, n) the K best by (score descending, row ascending); idx is kept in ascending order of rows. The count before the call is
+ * min(K, row0, n), after it min(K, row0+n_rows, n). NaN ranks below everything. */
+enum { TOPK_S, TOPK_IDX, TOPK_VAL, TOPK_ROWS };                         /* bufs: S [T][lds], idx inout i32[T][K], val inout [T][K], rows i32[T][2] */
+enum { TOPK_T, TOPK_ROW0, TOPK_N_ROWS, TOPK_LDS, TOPK_K, TOPK_R };      /* ints */
 
-/* attn: partial attention of token t over split s of its visible rows: first the window rows of positions max(0,p-w+1)..p (cache row
- * q % cap), then the compressed rows: SEL 0: none; 1: rows 0 .. (p+1)/ratio - 1; 2: idx[t][0 .. min(K, (p+1)/4)). Visible rows are numbered
- * in this order; split s has those of [s*rows_per_split, (s+1)*rows_per_split). Scores are q.k * scale.
- * ML[t][s][h] = (max, sum of exp(score - max)), PO[t][s][h][d] = sum exp(score - max) * k[d]; an empty split writes max -INFINITY, sum 0, PO 0.
- * consts EXACT, DH, RD, H, SEL
- * bufs 0 Q [T][H][DH]  1 w_codes  2 w_scales  3 w_rope  4 c_codes  5 c_scales  6 c_rope (as kv_store)  7 idx i32[T][K]  8 PO out [T][S][H][DH]  9 ML out [T][S][H][2]
- * ints T, p0, window, cap, ratio, K, n_splits, rows_per_split.  floats scale */
+/* attn: partial attention of token t, at position p = rows[t][0], over split s of its visible rows: first the window rows of positions max(0,p-window+1)..p, in
+ * the pages of the ring of w_pages entries, then the compressed rows: SEL 0: none; 1: rows 0 .. (p+1)/ratio - 1; 2: idx[t][0 .. min(K, (p+1)/ratio)).
+ * Visible rows are numbered in this order; split s has those of [s*rows_per_split, (s+1)*rows_per_split). Scores are q.k * scale.
+ * ML[t][s][h] = (max, sum of exp(score - max)), PO[t][s][h][d] = sum exp(score - max) * k[d]; an empty split writes max -INFINITY, sum 0, PO 0. */
+enum { ATTN_Q, ATTN_ROWS, ATTN_TABLES, ATTN_IDX, ATTN_PO, ATTN_ML, ATTN_W0, ATTN_C0 = ATTN_W0 + KOI_SLABS }; /* bufs: Q [T][NH][DH], rows i32[T][2], tables, idx i32[T][K], PO out [T][S][NH][DH], ML out [T][S][NH][2], W0..W7 (window), C0..C7 */
+enum { ATTN_T, ATTN_WINDOW, ATTN_W_TABLE, ATTN_W_PAGES, ATTN_W_PAGE_BYTES, ATTN_W_AT, ATTN_RATIO, ATTN_C_TABLE, ATTN_C_PAGE_BYTES, ATTN_C_AT, ATTN_K,
+       ATTN_N_SPLITS, ATTN_ROWS_PER_SPLIT };                                            /* ints */
+enum { ATTN_SCALE };                                                                    /* floats */
+enum { ATTN_EXACT, ATTN_DH, ATTN_RD, ATTN_NH, ATTN_SEL, ATTN_PAGE };                    /* consts */
 
 /* attn_merge: joins the splits with the sink: m = max over splits and sink[h]; o = sum PO*exp(max_s-m) / (sum l_s*exp(max_s-m) + exp(sink-m));
- * then rotates the last RD dims back by the token's cos/sin (conjugate).
- * consts DH, RD, H, ST (type of sink).  bufs 0 PO [T][S][H][DH]  1 ML [T][S][H][2]  2 sink [H]  3 rope [T][RD/2][2]  4 O out [T][H][DH]
- * ints T, n_splits */
-enum { ATTN_MERGE_PO, ATTN_MERGE_ML, ATTN_MERGE_SINK, ATTN_MERGE_ROPE, ATTN_MERGE_O }; /* bufs */
-enum { ATTN_MERGE_T, ATTN_MERGE_N_SPLITS }; /* ints */
-enum { ATTN_MERGE_DH, ATTN_MERGE_RD, ATTN_MERGE_NH, ATTN_MERGE_ST }; /* consts */
+ * then rotates the last RD dims back by the token's cos/sin (conjugate). */
+enum { ATTN_MERGE_PO, ATTN_MERGE_ML, ATTN_MERGE_SINK, ATTN_MERGE_ROPE, ATTN_MERGE_O };  /* bufs: PO [T][S][NH][DH], ML [T][S][NH][2], sink [NH], rope [T][RD/2][2], O out [T][NH][DH] */
+enum { ATTN_MERGE_T, ATTN_MERGE_N_SPLITS };                                             /* ints */
+enum { ATTN_MERGE_DH, ATTN_MERGE_RD, ATTN_MERGE_NH, ATTN_MERGE_ST };                    /* consts; ST: type of sink */
 
 /* route: experts and weights of each token (section 2.5) from the gate's logits.
  * consts SCORE (0 sqrtsoftplus, 1 softmax, 2 sigmoid), HASH, BT (type of bias)

@@ -74,17 +74,25 @@ static void test_bf16(void)
 /* Rows of 128 plain dims through kv_store, then read back by attn over a single row: PO is the row. */
 static void test_fp8_rows(void)
 {
-  enum { N = 96, DH = 130, RD = 2 };
+  enum { N = 96, DH = 130, RD = 2, PAGE = 32 };
   float *in = floats("fp8_group64_in", NULL), *want = floats("fp8_group64_out", NULL);
   static float x[N * DH], q[DH], po[DH], ml[2];
-  static uint8_t codes[N * 128], scales[N * 2];
-  static uint16_t rope[N * RD];
+  static float page[N / PAGE * PAGE * DH]; /* more than is needed */
+  static int32_t rows[2 * N], tables[N / PAGE];
+  int32_t bytes = (int32_t)koi_layout_kv_page(0, DH, RD, PAGE);
+  for (int i = 0; i < N; i++) rows[2 * i] = i;
+  for (int i = 0; i < N / PAGE; i++) tables[i] = N / PAGE - 1 - i;
   for (int i = 0; i < N; i++) memcpy(x + i * DH, in + i * 128, 128 * sizeof *x);
-  koi_ref_args store = {.buf = {x, codes, scales, rope}, .i = (int32_t[]){N, 0, N, DH}, .c = (int32_t[]){0, DH, RD}};
+  koi_ref_args store = {.buf = {[KV_STORE_X] = x, [KV_STORE_ROWS] = rows, [KV_STORE_TABLES] = tables, [KV_STORE_S0] = page},
+                        .i = (int32_t[]){[KV_STORE_N] = N, [KV_STORE_LDX] = DH, [KV_STORE_TABLE] = 0, [KV_STORE_RING] = 0, [KV_STORE_PAGE_BYTES] = bytes, [KV_STORE_AT] = 0},
+                        .c = (int32_t[]){[KV_STORE_EXACT] = 0, [KV_STORE_DH] = DH, [KV_STORE_RD] = RD, [KV_STORE_PAGE] = PAGE}};
   koi_ref_kv_store(&store);
   for (int32_t p = 0; p < N; p++) {
-    koi_ref_args a = {.buf = {q, codes, scales, rope, NULL, NULL, NULL, NULL, po, ml}, .i = (int32_t[]){1, p, 1, N, 0, 0, 1, 1}, .f = (float[]){1},
-                      .c = (int32_t[]){0, DH, RD, 1, 0}};
+    koi_ref_args a = {.buf = {[ATTN_Q] = q, [ATTN_ROWS] = rows + 2 * p, [ATTN_TABLES] = tables, [ATTN_PO] = po, [ATTN_ML] = ml, [ATTN_W0] = page},
+                      .i = (int32_t[]){[ATTN_T] = 1, [ATTN_WINDOW] = 1, [ATTN_W_PAGES] = N / PAGE, [ATTN_W_PAGE_BYTES] = bytes, [ATTN_RATIO] = 1,
+                                       [ATTN_N_SPLITS] = 1, [ATTN_ROWS_PER_SPLIT] = 1},
+                      .f = (float[]){1},
+                      .c = (int32_t[]){[ATTN_EXACT] = 0, [ATTN_DH] = DH, [ATTN_RD] = RD, [ATTN_NH] = 1, [ATTN_SEL] = 0, [ATTN_PAGE] = PAGE}};
     koi_ref_attn(&a);
     compare("fp8_group64", po, want + p * 128, 128, 0);
   }
@@ -94,11 +102,14 @@ static void test_fp8_rows(void)
 /* ---- indexer ---- */
 static void test_indexer(void)
 {
-  enum { N = 96, IH = 64 };
+  enum { N = 96, IH = 64, PAGE = 32 };
   float *in = floats("indexer_in", NULL), *had = floats("indexer_hadamard", NULL), *want = floats("indexer_fp4_out", NULL);
   static float x[N * IH], score[N], q[IH];
-  static uint32_t codes[N * 8];
-  static uint8_t scales[N * 2];
+  static uint32_t pages[N * 10];
+  static int32_t rows[2 * N], tables[N / PAGE], last[2] = {4 * N, 0};
+  int32_t bytes = (int32_t)koi_layout_index_page(0, IH, PAGE);
+  for (int i = 0; i < N; i++) rows[2 * i] = i;
+  for (int i = 0; i < N / PAGE; i++) tables[i] = N / PAGE - 1 - i;
   memcpy(x, in, sizeof x);
   for (int i = 0; i < N; i++) {
     float biggest = 0;
@@ -110,13 +121,20 @@ static void test_indexer(void)
   koi_ref_args round = {.buf = {[INDEX_ROUND_X] = x}, .i = (int32_t[]){[INDEX_ROUND_N] = N}, .c = (int32_t[]){[INDEX_ROUND_IH] = IH}};
   koi_ref_index_round(&round);
   compare("index_round", x, want, N * IH, 0);
-  koi_ref_args store = {.buf = {in, codes, scales}, .i = (int32_t[]){N, 0}, .c = (int32_t[]){0, IH}};
+  koi_ref_args store = {.buf = {[INDEX_STORE_X] = in, [INDEX_STORE_ROWS] = rows, [INDEX_STORE_TABLES] = tables, [INDEX_STORE_S0] = pages},
+                        .i = (int32_t[]){[INDEX_STORE_N] = N, [INDEX_STORE_PAGE_BYTES] = bytes, [INDEX_STORE_AT] = 0},
+                        .c = (int32_t[]){[INDEX_STORE_EXACT] = 0, [INDEX_STORE_IH] = IH, [INDEX_STORE_PAGE] = PAGE}};
   koi_ref_index_store(&store);
   for (int d = 0; d < 2 * IH; d++) { /* one-hot queries of either sign read one dim of every key */
     float weight = d < IH ? 1 : -1;
     memset(q, 0, sizeof q);
     q[d % IH] = weight;
-    koi_ref_args a = {.buf = {q, &weight, codes, scales, score}, .i = (int32_t[]){1, 4 * N, 0, N, N}, .f = (float[]){1}, .c = (int32_t[]){0, IH, 1}};
+    koi_ref_args a = {.buf = {[INDEX_SCORE_Q] = q, [INDEX_SCORE_W] = &weight, [INDEX_SCORE_ROWS] = last, [INDEX_SCORE_TABLES] = tables,
+                              [INDEX_SCORE_S] = score, [INDEX_SCORE_S0] = pages},
+                      .i = (int32_t[]){[INDEX_SCORE_T] = 1, [INDEX_SCORE_N_ROWS] = N, [INDEX_SCORE_LDS] = N, [INDEX_SCORE_R] = 4,
+                                       [INDEX_SCORE_PAGE_BYTES] = bytes, [INDEX_SCORE_AT] = 0},
+                      .f = (float[]){1},
+                      .c = (int32_t[]){[INDEX_SCORE_EXACT] = 0, [INDEX_SCORE_IH] = IH, [INDEX_SCORE_NH] = 1, [INDEX_SCORE_PAGE] = PAGE}};
     koi_ref_index_score(&a);
     for (int i = 0; i < N; i++) {
       float w = want[i * IH + d % IH] * weight > 0 ? want[i * IH + d % IH] : 0;
@@ -153,7 +171,8 @@ static void test_topk(void)
       score[i] = kind == 0 ? (float)r : kind == 1 ? (float)(r % 5) : kind == 2 ? (float)i : r % 11 == 0 ? NAN : -(float)(r % 7);
     }
     for (size_t s = 0; s + 1 < KOI_COUNT(rounds); s++) {
-      koi_ref_args a = {.buf = {score + rounds[s], idx, val}, .i = (int32_t[]){1, 4 * N, rounds[s], rounds[s + 1] - rounds[s], N, K}};
+      koi_ref_args a = {.buf = {[TOPK_S] = score + rounds[s], [TOPK_IDX] = idx, [TOPK_VAL] = val, [TOPK_ROWS] = (int32_t[]){4 * N, 0}},
+                        .i = (int32_t[]){[TOPK_T] = 1, [TOPK_ROW0] = rounds[s], [TOPK_N_ROWS] = rounds[s + 1] - rounds[s], [TOPK_LDS] = N, [TOPK_K] = K, [TOPK_R] = 4}};
       koi_ref_topk(&a);
     }
     size_t n = 0;
@@ -283,7 +302,8 @@ static void test_pool(void)
 {
   enum { N = 3, DIM = 64 };
   float *kv_in = floats("pool_kv", NULL), *score_in = floats("pool_score", NULL), *want = floats("pool_row", NULL);
-  static float kv[8 * 2 * DIM], score[8 * 2 * DIM], ape[4 * 2 * DIM], row[DIM];
+  static float state[2 * 8 * 2 * DIM], ape[4 * 2 * DIM], row[DIM];
+  float *kv = state, *score = state + 8 * 2 * DIM; /* also the chunk: its row 0 is position 0 */
   for (int i = 0; i < N; i++) {
     for (int q = 0; q < 8; q++) {
       size_t to = (size_t)(q * 2 * DIM + (q < 4 ? 0 : DIM)), from = (size_t)((i * 8 + q) * DIM);
@@ -291,8 +311,11 @@ static void test_pool(void)
     }
     for (int32_t split = 0; split < 2; split++) { /* all in this chunk; then the first five positions from the state */
       int32_t p0 = split ? 5 : 0;
-      koi_ref_args a = {.buf = {kv + p0 * 2 * DIM, score + p0 * 2 * DIM, kv, score, ape, row}, .i = (int32_t[]){p0, 4, DIM, 1, 1, 2 * DIM},
-                        .c = (int32_t[]){KOI_WT_F32}};
+      koi_ref_args a = {.buf = {[POOL_KV] = state, [POOL_SCORE] = state + 8 * 2 * DIM, [POOL_APE] = ape, [POOL_WINS] = (int32_t[]){1, p0, p0, 0, 0},
+                                [POOL_Y] = row, [POOL_S0] = state},
+                        .i = (int32_t[]){[POOL_N_WIN] = 1, [POOL_R] = 4, [POOL_DIM] = DIM, [POOL_LD] = 2 * DIM, [POOL_COFF] = 2, [POOL_SLOT_BYTES] = sizeof state,
+                                         [POOL_AT] = 0},
+                        .c = (int32_t[]){[POOL_C_AT] = KOI_WT_F32}};
       koi_ref_pool(&a);
       compare("pool", row, want + i * DIM, DIM, 2e-6);
     }

@@ -7,50 +7,61 @@
  *   L > 1  local memory holds rows and queries; HT x RT scores a work-item over every LT-th vector, then a sum over the work-items; each
  *          work-item owns the sums of its columns for HB heads. HT divides HB, RT divides RB. */
 #include "cache.clh"
+#include "pages.clh"
 #define PLAIN (DH - RD)
 #define GROUPS CEIL_DIV(PLAIN, FP8_GROUP)
 #define VECS (DH / VW)
 #define PLAIN_VECS (PLAIN / VW)
 
-#if EXACT
-#define CODE float
-#else
-#define CODE uchar
-#endif
-
 /* What a token sees. */
 typedef struct view {
-  GLOBAL const CODE *w_codes, *c_codes;
-  GLOBAL const uchar *w_scales, *c_scales;
-  GLOBAL const ushort *w_rope, *c_rope;
-  GLOBAL const int *idx;
-  int first, n_window, cap; /* first: position of the first window row */
+#if L == 1
+  SLABS(GLOBAL const uchar *, w, ;);
+  SLABS(GLOBAL const uchar *, c, ;);
+#else
+  GLOBAL const uchar *LOCAL_PTR *slabs; /* W0 .. W7, C0 .. C7: few work-items want them, and rarely, so they take no registers */
+#endif
+  GLOBAL const int *w_table, *c_table, *idx;
+  int w_bytes, c_bytes, w_at, c_at;
+  int first, n_window, ring; /* first: position of the first window row; ring: entries of w_table */
 } view;
 
-/* The cache row of visible row v: of the window, or, as its complement, of the compressed rows. */
-FN_IN int place(const view *a, int v)
-{
-  if (v < a->n_window) return (a->first + v) % a->cap;
-#if SEL == 2
-  return ~a->idx[v - a->n_window];
+#if L == 1
+#define W_PAGE(a, entry) PART(a->w, entry, a->w_bytes, a->w_at)
+#define C_PAGE(a, entry) PART(a->c, entry, a->c_bytes, a->c_at)
 #else
-  return ~(v - a->n_window);
+#define W_PAGE(a, entry) (a->slabs[(entry) >> 24] + PART_OFFSET(entry, a->w_bytes, a->w_at))
+#define C_PAGE(a, entry) (a->slabs[8 + ((entry) >> 24)] + PART_OFFSET(entry, a->c_bytes, a->c_at))
+#endif
+
+/* The page's part that visible row v lies in; *r: which of its rows. */
+FN_IN GLOBAL const uchar *place(const view *a, int v, int *r)
+{
+  if (v < a->n_window) {
+    int q = a->first + v, entry = a->w_table[q / PAGE % a->ring];
+    *r = q % PAGE;
+    return W_PAGE(a, entry);
+  }
+#if SEL
+  int row = SEL == 2 ? a->idx[v - a->n_window] : v - a->n_window, entry = a->c_table[row / PAGE];
+  *r = row % PAGE;
+  return C_PAGE(a, entry);
+#else
+  return 0; /* there are no others */
 #endif
 }
 
-/* Vector i of the row at `at` (as of place). */
-FN_IN F decode(const view *a, int at, int i)
+/* Vector i of row r of a page's part. */
+FN_IN F decode(GLOBAL const uchar *part, int r, int i)
 {
-  int window = at >= 0;
-  size_t row = window ? at : ~at;
 #if EXACT
-  return VLOAD((window ? a->w_codes : a->c_codes) + row * DH + i * VW);
+  return VLOAD((GLOBAL const float *)part + r * DH + i * VW);
 #else
   if (i < PLAIN_VECS) {
-    float scale = e8m0((window ? a->w_scales : a->c_scales)[row * GROUPS + i * VW / FP8_GROUP]);
-    return e4m3s(TO_U(VLOAD((window ? a->w_codes : a->c_codes) + row * PLAIN + i * VW))) * (F)(scale);
+    float scale = e8m0(part[PAGE * PLAIN + r * GROUPS + i * VW / FP8_GROUP]);
+    return e4m3s(TO_U(VLOAD(part + r * PLAIN + i * VW))) * (F)(scale);
   }
-  return bf16s(TO_U(VLOAD((window ? a->w_rope : a->c_rope) + row * RD + (i - PLAIN_VECS) * VW)));
+  return bf16s(TO_U(VLOAD((GLOBAL const ushort *)(part + PAGE * (PLAIN + GROUPS)) + r * RD + (i - PLAIN_VECS) * VW)));
 #endif
 }
 
@@ -157,8 +168,9 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
   for (int v = v0; v < v1; v += RB) {
     int n = v1 - v < RB ? v1 - v : RB;
     for (int r = 0; r < CEIL_DIV(n, RT) * RT; r++) { /* what fills a tile is computed and not used */
-      int at = place(a, v + (r < n ? r : n - 1));
-      for (int j = 0; j < VECS; j++) VSTORE(decode(a, at, j), AT(k, r * KV + j));
+      int in_page;
+      GLOBAL const uchar *part = place(a, v + (r < n ? r : n - 1), &in_page);
+      for (int j = 0; j < VECS; j++) VSTORE(decode(part, in_page, j), AT(k, r * KV + j));
     }
     for (int d = 0; d < DH; d += DB)
       for (int r = 0; r < n; r += RT)
@@ -178,8 +190,10 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
 
 typedef struct pad { /* local memory */
   F q[HB * VECS], k[RB * VECS];
+  GLOBAL const uchar *page[2 * RB]; /* of this turn's rows and the next one's: the page's part, and the row in it */
+  GLOBAL const uchar *slabs[16];
+  int row[2 * RB];
   float part[HB * RB * LT], w[HB * RB], top[HB], sum[HB], keep[HB];
-  int at[2 * RB];
 } pad;
 
 FN float lanes_add(F v)
@@ -260,9 +274,13 @@ FN void sum_rows(LOCAL_PTR const pad *p, F acc[OV][HB], int lane)
   }
 }
 
-FN_IN void place_rows(const view *a, int v, int v1, LOCAL_PTR int *at, int lane)
+FN_IN void place_rows(const view *a, int v, int v1, LOCAL_PTR pad *p, int turn, int lane)
 {
-  for (int r = lane; r < RB; r += L) at[r] = place(a, v + r < v1 ? v + r : v1 - 1);
+  for (int r = lane; r < RB; r += L) {
+    int in_page;
+    p->page[turn + r] = place(a, v + r < v1 ? v + r : v1 - 1, &in_page);
+    p->row[turn + r] = in_page;
+  }
 }
 
 FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int v1, float scale, GLOBAL float *po, GLOBAL float *ml,
@@ -271,16 +289,16 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
   F acc[OV][HB];
   UNROLL for (int j = 0; j < OV; j++) UNROLL for (int h = 0; h < HB; h++) acc[j][h] = (F)(0.0f);
   stage_queries(q, n_heads, scale, p, lane);
-  if (v0 < v1) place_rows(a, v0, v1, p->at, lane);
+  if (v0 < v1) place_rows(a, v0, v1, p, 0, lane);
   BARRIER();
   for (int v = v0, turn = 0; v < v1; v += RB, turn ^= RB) {
     for (int i = lane; i < RB * VECS; i += L) {
       int r = i / VECS;
-      p->k[i] = decode(a, p->at[turn + r], i - r * VECS);
+      p->k[i] = decode(p->page[turn + r], p->row[turn + r], i - r * VECS);
     }
     BARRIER();
     score_part(p, lane);
-    if (v + RB < v1) place_rows(a, v + RB, v1, p->at + (turn ^ RB), lane);
+    if (v + RB < v1) place_rows(a, v + RB, v1, p, turn ^ RB, lane);
     BARRIER();
     weigh(p, v1 - v < RB ? v1 - v : RB, lane);
     sum_rows(p, acc, lane);
@@ -292,18 +310,30 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
 }
 #endif
 
-KERNEL void attn(GLOBAL const float *Q, GLOBAL const CODE *w_codes, GLOBAL const uchar *w_scales, GLOBAL const ushort *w_rope,
-                 GLOBAL const CODE *c_codes, GLOBAL const uchar *c_scales, GLOBAL const ushort *c_rope, GLOBAL const int *idx, GLOBAL float *PO,
-                 GLOBAL float *ML, int T, int p0, int window, int cap, int ratio, int K, int n_splits, int rows_per_split, float scale)
+KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL const int *idx, GLOBAL float *PO, GLOBAL float *ML,
+                 SLABS(GLOBAL const uchar *, W, COMMA), SLABS(GLOBAL const uchar *, C, COMMA), int T, int window, int w_table, int w_pages,
+                 int w_page_bytes, int w_at, int ratio, int c_table, int c_page_bytes, int c_at, int K, int n_splits, int rows_per_split, float scale)
 {
   int h0 = (int)GROUP_ID(0) * HB, split = GROUP_ID(1), n_heads = NH - h0 < HB ? NH - h0 : HB;
   size_t t = GROUP_ID(2), out = (t * n_splits + split) * NH + h0;
-  int seen = p0 + (int)t + 1, n = seen < window ? seen : window;
-  view a = {w_codes, c_codes, w_scales, c_scales, w_rope, c_rope, idx + t * K, seen - n, n, cap};
+  int seen = rows[2 * t] + 1, n = seen < window ? seen : window;
+  tables += rows[2 * t + 1];
+#if L == 1
+#define WHERE W0, W1, W2, W3, W4, W5, W6, W7, C0, C1, C2, C3, C4, C5, C6, C7
+#else
+  LOCAL pad p;
+  if (LOCAL_ID(0) == 0) {
+    p.slabs[0] = W0, p.slabs[1] = W1, p.slabs[2] = W2, p.slabs[3] = W3, p.slabs[4] = W4, p.slabs[5] = W5, p.slabs[6] = W6, p.slabs[7] = W7;
+    p.slabs[8] = C0, p.slabs[9] = C1, p.slabs[10] = C2, p.slabs[11] = C3, p.slabs[12] = C4, p.slabs[13] = C5, p.slabs[14] = C6, p.slabs[15] = C7;
+  }
+  BARRIER();
+#define WHERE p.slabs
+#endif
+  view a = {WHERE, tables + w_table, tables + c_table, idx + t * K, w_page_bytes, c_page_bytes, w_at, c_at, seen - n, n, w_pages};
 #if SEL == 1
   n += seen / ratio;
 #elif SEL == 2
-  n += seen / 4 < K ? seen / 4 : K;
+  n += seen / ratio < K ? seen / ratio : K;
 #endif
   long v0 = (long)split * rows_per_split, v1 = v0 + rows_per_split;
   if (v0 > n) v0 = n;
@@ -311,7 +341,6 @@ KERNEL void attn(GLOBAL const float *Q, GLOBAL const CODE *w_codes, GLOBAL const
 #if L == 1
   attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2);
 #else
-  LOCAL pad p;
   attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2, &p, LOCAL_ID(0));
 #endif
 }

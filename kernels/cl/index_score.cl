@@ -4,32 +4,27 @@
  *   UNPACK 0   keys are decoded as they are used
  *   L > 1      the queries of HT heads lie in local memory, [column][head] */
 #include "cache.clh"
+#include "pages.clh"
 #define WORDS CEIL_DIV(IH, 8)
 #define GROUPS CEIL_DIV(IH, FP4_GROUP)
-#define LANES (16 / VW) /* vectors a tile */
 
 #if EXACT
 #define CODE float
+#define COLUMNS IH
 #else
 #define CODE uint
+#define COLUMNS WORDS
 #endif
 
-/* Vector number g of the cache, counted in VW rows. */
-#define TILE_OF(g) ((size_t)((g) / LANES))
-#define LANE_OF(g) ((g) % LANES * VW)
-
-FN F scale_at(GLOBAL const uchar *scales, int g, int group)
-{
-  return e8m0s(TO_U(VLOAD(scales + (TILE_OF(g) * GROUPS + group) * 16 + LANE_OF(g))));
-}
+FN F scale_at(GLOBAL const uchar *scales, int group) { return e8m0s(TO_U(VLOAD(scales + group * 16))); }
 
 #if UNPACK && !EXACT
-FN void unpack(GLOBAL const CODE *codes, GLOBAL const uchar *scales, int g, F *key)
+FN void unpack(GLOBAL const CODE *codes, GLOBAL const uchar *scales, F *key)
 {
   for (int group = 0; group < GROUPS; group++) {
-    F scale = scale_at(scales, g, group);
+    F scale = scale_at(scales, group);
     for (int word = group * 4; word < group * 4 + 4 && word < WORDS; word++) {
-      U eight = VLOAD(codes + (TILE_OF(g) * WORDS + word) * 16 + LANE_OF(g));
+      U eight = VLOAD(codes + word * 16);
       UNROLL for (int i = 0; i < 8; i++)
         if (word * 8 + i < IH) key[(word * 8 + i) * RT] = e2m1s(eight >> (U)(4 * i)) * scale;
     }
@@ -51,14 +46,14 @@ FN void unpack(GLOBAL const CODE *codes, GLOBAL const uchar *scales, int g, F *k
     UNROLL for (int j = 0; j < RT; j++) acc[h][j] = FMA(y, x[j], acc[h][j]); \
   }
 
-/* HT heads times RT vectors of rows; g: the vectors' numbers, key: their unpacked keys [column][RT]. */
-FN void dots(Q_SPACE const float *q, GLOBAL const CODE *codes, GLOBAL const uchar *scales, const int *g, const F *key, F acc[HT][RT])
+/* HT heads times RT vectors of rows: where each vector's codes and scales begin; key: their unpacked keys [column][RT]. */
+FN void dots(Q_SPACE const float *q, GLOBAL const CODE **codes, GLOBAL const uchar **scales, const F *key, F acc[HT][RT])
 {
   UNROLL for (int h = 0; h < HT; h++) UNROLL for (int j = 0; j < RT; j++) acc[h][j] = (F)(0.0f);
   F x[RT];
 #if EXACT
   for (int k = 0; k < IH; k++) {
-    UNROLL for (int j = 0; j < RT; j++) x[j] = VLOAD(codes + (TILE_OF(g[j]) * IH + k) * 16 + LANE_OF(g[j]));
+    UNROLL for (int j = 0; j < RT; j++) x[j] = VLOAD(codes[j] + k * 16);
     STEP(k)
   }
 #elif UNPACK
@@ -70,9 +65,9 @@ FN void dots(Q_SPACE const float *q, GLOBAL const CODE *codes, GLOBAL const ucha
   ROLLED for (int group = 0; group < GROUPS; group++) { /* unrolled, the decoded keys would be kept for the next heads, in more registers than there are */
     F scale[RT];
     U eight[RT];
-    UNROLL for (int j = 0; j < RT; j++) scale[j] = scale_at(scales, g[j], group);
+    UNROLL for (int j = 0; j < RT; j++) scale[j] = scale_at(scales[j], group);
     ROLLED for (int word = group * 4; word < group * 4 + 4 && word < WORDS; word++) {
-      UNROLL for (int j = 0; j < RT; j++) eight[j] = VLOAD(codes + (TILE_OF(g[j]) * WORDS + word) * 16 + LANE_OF(g[j]));
+      UNROLL for (int j = 0; j < RT; j++) eight[j] = VLOAD(codes[j] + word * 16);
       UNROLL for (int i = 0; i < (IH < 8 ? IH : 8); i++) {
         UNROLL for (int j = 0; j < RT; j++) x[j] = e2m1s(eight[j] >> (U)(4 * i)) * scale[j];
         STEP(word * 8 + i)
@@ -92,8 +87,8 @@ FN void put(F v, int row, int limit, GLOBAL float *s)
   }
 }
 
-KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL const CODE *codes, GLOBAL const uchar *scales, GLOBAL float *S, int T,
-                        int p0, int row0, int n_rows, int lds, float wscale)
+KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL float *S,
+                        SLABS(GLOBAL const uchar *, S, COMMA), int T, int row0, int n_rows, int lds, int R, int table, int page_bytes, int at, float wscale)
 {
 #if L > 1
   LOCAL float q[HT * IH];
@@ -104,30 +99,37 @@ KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL con
   const F *key = 0;
 #endif
   int lane = LOCAL_ID(0), end = row0 + n_rows, t0 = (int)GROUP_ID(1) * TB, t1 = t0 + TB < T ? t0 + TB : T;
-  int first = row0 + (int)GROUP_ID(0) * (L * RT * VW); /* the group's first row, and the first token that sees it */
-  int from = 4 * first + 3 - p0 > t0 ? 4 * first + 3 - p0 : t0;
-  int g[RT], real[RT];
-  UNROLL for (int j = 0; j < RT; j++) { /* vectors beyond the last row repeat it and are not stored */
-    real[j] = first / VW + lane * RT + j;
-    g[j] = real[j] <= (end - 1) / VW ? real[j] : (end - 1) / VW;
-  }
+  int first = row0 + (int)GROUP_ID(0) * (L * RT * VW), mine = first / VW + lane * RT; /* the group's first row, the work-item's first vector */
+  int start = 0, newest = -1;                                                        /* whose keys are at hand, and the last vector among them */
+  GLOBAL const CODE *codes[RT];
+  GLOBAL const uchar *scales[RT];
+  for (int t = t0; t < t1; t++) {
+    int seen = (rows[2 * t] + 1) / R, limit = seen < end ? seen : end, heads = first < limit ? NH : 0; /* a group of no visible row has nothing to do */
+    int last = (limit - 1) / VW < first / VW + L * RT - 1 ? (limit - 1) / VW : first / VW + L * RT - 1;
+    if (heads && (rows[2 * t + 1] != start || last != newest)) {
+      start = rows[2 * t + 1], newest = last;
+      UNROLL for (int j = 0; j < RT; j++) { /* vectors beyond the last row repeat it and are not stored */
+        int row = (mine + j < last ? mine + j : last) * VW;
+        GLOBAL const uchar *part = PART(S, tables[start + table + row / PAGE], page_bytes, at);
+        codes[j] = (GLOBAL const CODE *)part + row % PAGE / 16 * (COLUMNS * 16) + row % 16;
+        scales[j] = part + PAGE * WORDS * 4 + row % PAGE / 16 * (GROUPS * 16) + row % 16;
 #if UNPACK && !EXACT
-  if (from < t1) UNROLL for (int j = 0; j < RT; j++) unpack(codes, scales, g[j], key + j);
+        unpack(codes[j], scales[j], key + j);
 #endif
-  for (int t = from; t < t1; t++) {
-    int seen = (p0 + t + 1) / 4, limit = seen < end ? seen : end;
+      }
+    }
     F sum[RT];
     UNROLL for (int j = 0; j < RT; j++) sum[j] = (F)(0.0f);
-    for (int h0 = 0; h0 < NH; h0 += HT) {
+    for (int h0 = 0; h0 < heads; h0 += HT) {
       F acc[HT][RT];
       GLOBAL const float *qh = Q + ((size_t)t * NH + h0) * IH;
 #if L > 1
       BARRIER();
       for (int i = lane; i < HT * IH; i += L) q[i % IH * HT + i / IH] = qh[i];
       BARRIER();
-      dots(q, codes, scales, g, key, acc);
+      dots(q, codes, scales, key, acc);
 #else
-      dots(qh, codes, scales, g, key, acc);
+      dots(qh, codes, scales, key, acc);
 #endif
       UNROLL for (int h = 0; h < HT; h++) {
         F weight = (F)(w[(size_t)t * NH + h0 + h] * wscale);
@@ -135,6 +137,6 @@ KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL con
       }
     }
     UNROLL for (int j = 0; j < RT; j++)
-      if (real[j] * VW < limit) put(sum[j], real[j] * VW, limit, S + (size_t)t * lds + (real[j] * VW - row0));
+      if ((mine + j) * VW < limit) put(sum[j], (mine + j) * VW, limit, S + (size_t)t * lds + ((mine + j) * VW - row0));
   }
 }

@@ -3,6 +3,7 @@
 #define ET AT
 #include "elem.clh"
 #include "cache.clh"
+#include "pages.clh"
 
 /* n values from p on; where a row ends within the vector, its last is repeated. */
 FN F take(GLOBAL const float *p, int n)
@@ -23,15 +24,19 @@ FN F take_elems(GLOBAL const E *p, int n)
 
 /* Where position q lies: a fresh row from p0 on, the state's before. */
 #define PLACE(fresh, state) (q >= p0 ? fresh + (size_t)(q - p0) * ld + col : state + (size_t)(q % (coff * R)) * wide + col)
-#define COLUMN (q >= begin ? d + wide - dim : d) /* a row's second half serves its own window when R is 4 */
+#define COLUMN (q >= begin ? d + wide - dim : d) /* a row's second half serves its own window when windows overlap */
 
-KERNEL void pool(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL const float *kv_state, GLOBAL const float *score_state,
-                 GLOBAL const E *ape, GLOBAL float *Y, int p0, int R, int dim, int win0, int n_win, int ld)
+KERNEL void pool(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL const E *ape, GLOBAL const int *wins, GLOBAL float *Y,
+                 SLABS(GLOBAL const uchar *, S, COMMA), int n_win, int R, int dim, int ld, int coff, int slot_bytes, int at)
 {
   size_t item = (size_t)GROUP_ID(0) * L + LOCAL_ID(0);
   int vecs = CEIL_DIV(dim, VW), i = (int)(item / vecs), d = (int)(item - (size_t)i * vecs) * VW, n = dim - d < VW ? dim - d : VW;
   if (i >= n_win) return;
-  int coff = R == 4 ? 2 : 1, wide = coff * dim, begin = (win0 + i) * R, q0 = win0 + i > 0 ? begin - (coff - 1) * R : 0;
+  GLOBAL const int *win = wins + (size_t)i * 5;
+  int wide = coff * dim, begin = win[0] * R, q0 = win[0] > 0 ? begin - (coff - 1) * R : 0, p0 = win[2];
+  GLOBAL const float *kv_state = (GLOBAL const float *)PART(S, win[3], slot_bytes, at), *score_state = kv_state + (size_t)(coff * R) * wide;
+  kv += (size_t)win[1] * ld;
+  score += (size_t)win[1] * ld;
   F top = (F)(MINUS_INF), sum = (F)(0.0f), row = (F)(0.0f);
   for (int q = q0; q < begin + R; q++) {
     int col = COLUMN;

@@ -1,12 +1,18 @@
-/* pool_keep: the chunk's last positions into the compressor's state. The contract is in kernels/ops.h. A work-group is a position. */
+/* pool_keep: the last positions into the compressors' states. The contract is in kernels/ops.h. A work-group is a position of a record. */
+#include "pages.clh"
 
-KERNEL void pool_keep(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL float *kv_state, GLOBAL float *score_state, int T, int p0, int R,
-                      int dim, int ld)
+KERNEL void pool_keep(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL const int *keeps, SLABS(GLOBAL uchar *, S, COMMA), int n, int most,
+                      int R, int dim, int ld, int coff, int slot_bytes, int at)
 {
-  int coff = R == 4 ? 2 : 1, n = T < coff * R ? T : coff * R, t = T - n + (int)GROUP_ID(0), wide = coff * dim;
-  size_t from = (size_t)t * ld, to = (size_t)((p0 + t) % (coff * R)) * wide;
+  GLOBAL const int *keep = keeps + GROUP_ID(1) * 5;
+  int p0 = keep[2], q = p0 + keep[1] - 1 - (int)GROUP_ID(0), wide = coff * dim, held = coff * R;
+  if (q < 0 || (int)GROUP_ID(0) >= held || (q < p0 && keep[3] == keep[4])) return;
+  size_t scores = (size_t)held * wide, row = (size_t)(q % held) * wide, fresh = (size_t)(keep[0] + q - p0) * ld;
+  GLOBAL const float *state = (GLOBAL const float *)PART(S, keep[3], slot_bytes, at) + row;
+  GLOBAL const float *kv_row = q < p0 ? state : kv + fresh, *score_row = q < p0 ? state + scores : score + fresh;
+  GLOBAL float *to = (GLOBAL float *)PART(S, keep[4], slot_bytes, at) + row;
   for (int d = LOCAL_ID(0); d < wide; d += L) {
-    kv_state[to + d] = kv[from + d];
-    score_state[to + d] = score[from + d];
+    to[d] = kv_row[d];
+    to[scores + d] = score_row[d];
   }
 }

@@ -139,7 +139,7 @@ FN_IN int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint
   return n + (int)all;
 }
 
-KERNEL void topk(GLOBAL const float *S, GLOBAL int *idx, GLOBAL float *val, int T, int p0, int row0, int n_rows, int lds, int K)
+KERNEL void topk(GLOBAL const float *S, GLOBAL int *idx, GLOBAL float *val, GLOBAL const int *rows, int T, int row0, int n_rows, int lds, int K, int R)
 {
   ARRAY uint key[BUF];
   ARRAY int row[BUF];
@@ -148,7 +148,7 @@ KERNEL void topk(GLOBAL const float *S, GLOBAL int *idx, GLOBAL float *val, int 
 #else
   uint *tmp = 0;
 #endif
-  int lane = LOCAL_ID(0), t = GROUP_ID(0), seen = (p0 + t + 1) / 4, end = row0 + n_rows < seen ? row0 + n_rows : seen;
+  int lane = LOCAL_ID(0), t = GROUP_ID(0), seen = (rows[2 * t] + 1) / R, end = row0 + n_rows < seen ? row0 + n_rows : seen;
   int held = row0 < seen ? row0 : seen;
   uint least = 0;
   held = held < K ? held : K;

@@ -9,10 +9,12 @@
 /* Allowed error of a sum of products, relative to the sum of their magnitudes. */
 #define KOI_VERIFY_TOLERANCE 4e-6f
 
+enum { KOI_VERIFY_SEQ = KOI_MAX_INTS, KOI_VERIFY_SEQS = 4 };
+
 /* One call. `how`: what is special about the inputs, by the op's own flags; the highest bit marks cases too large for an interpreter. */
 typedef struct koi_verify_case {
   const char *what;
-  int32_t c[KOI_MAX_CONSTS], i[KOI_MAX_INTS];
+  int32_t c[KOI_MAX_CONSTS], i[KOI_MAX_INTS + 2 * KOI_VERIFY_SEQS]; /* from KOI_VERIFY_SEQ on no argument: see verify_pages.h */
   float f[KOI_MAX_FLOATS];
   unsigned how;
 } koi_verify_case;
@@ -47,7 +49,7 @@ typedef struct koi_verify_op {
   void (*settle)(koi_verify_job *j); /* before the comparison, for results that may be written in more than one way; NULL */
 } koi_verify_op;
 
-extern const koi_verify_op koi_verify_mat[], koi_verify_rows[], koi_verify_attn[]; /* end at op NULL */
+extern const koi_verify_op koi_verify_mat[], koi_verify_rows[], koi_verify_cache[], koi_verify_attn[]; /* end at op NULL */
 
 /* ---- inputs: the generator, and slots. NULL when memory is exhausted (j->failed is set). ---- */
 uint64_t koi_verify_bits(koi_verify_job *j);

@@ -16,7 +16,7 @@
 #include "device/backend.h"
 
 enum { PROBE_BYTES = 256 << 20, REPEATS = 7, MULTIPLY_STEPS = 1000000, CHAINS = 12 };
-enum { DH = 512, RD = 64, HEADS = 64, WINDOW = 128, IH = 128, INDEX_HEADS = 64, TOP = 512 };
+enum { DH = 512, RD = 64, HEADS = 64, WINDOW = 128, PAGE = 64, IH = 128, INDEX_HEADS = 64, TOP = 512 };
 
 static const koi_backend *be = &koi_backend_cl;
 static koi_device *dev;
@@ -115,16 +115,6 @@ static koi_buf *random_floats(size_t n, int up_to_now)
   return b;
 }
 
-/* Codes without NaN, scales near one. */
-static koi_buf *random_codes(size_t bytes, uint8_t mask, uint8_t base)
-{
-  uint8_t *v = malloc(bytes);
-  for (size_t i = 0; i < bytes; i++) v[i] = (uint8_t)((random_bits() & mask) + base);
-  koi_buf *b = buffer(bytes, v);
-  free(v);
-  return b;
-}
-
 static void parameters(const koi_op *op, const int32_t *c, int32_t *p, char **over)
 {
   koi_choose(&target, op, c, 0, p, NULL);
@@ -181,33 +171,63 @@ static const attn_case attn_cases[] = {
   {"attn-prefill-128", 0, 0, 64, 4096, 128, 1},
 };
 
-static void cache_rows(koi_args *a, int at, int exact, size_t rows)
+/* Page tables of n kinds, one behind the other: pages backwards, in two slabs by turns. */
+static koi_buf *table(const int32_t *n_pages, size_t n)
 {
-  if (exact) a->buf[at] = random_floats(rows * DH, 0);
-  else {
-    a->buf[at] = random_codes(rows * (DH - RD), 0xbf, 0);
-    a->buf[at + 1] = random_codes(rows * ((DH - RD) / 64), 3, 120);
-    a->buf[at + 2] = random_codes(rows * RD * 2, 0x3f, 0);
+  int32_t v[8192], at = 0;
+  for (size_t k = 0; k < n; k++)
+    for (int32_t i = n_pages[k] - 1; i >= 0; i--) v[at++] = (i & 1) << KOI_SLAB_SHIFT | i / 2;
+  return buffer((size_t)at * sizeof *v, v);
+}
+
+static koi_buf *rows_of(int32_t n, int32_t first)
+{
+  int32_t v[128] = {0};
+  for (int32_t i = 0; i < n; i++) v[2 * i] = first + i;
+  return buffer((size_t)n * 2 * sizeof *v, v);
+}
+
+/* Two slabs of half the pages. */
+static void kv_pages(koi_args *a, int at, int exact, int32_t n_pages)
+{
+  size_t half = (size_t)(n_pages + 1) / 2, plain = (DH - RD) * PAGE, n_scales = (DH - RD) / 64 * PAGE, page = koi_layout_kv_page(exact, DH, RD, PAGE);
+  for (int slab = 0; slab < 2; slab++) {
+    if (exact) {
+      a->buf[at + slab] = random_floats(half * page / 4, 0);
+      continue;
+    }
+    uint8_t *v = malloc(half * page);
+    for (size_t i = 0; i < half * page; i++) { /* codes without NaN, scales near one, small bf16 */
+      size_t in = i % page;
+      v[i] = (uint8_t)(in < plain ? random_bits() & 0xbf : in < plain + n_scales ? (random_bits() & 3) + 120 : random_bits() & 0x3f);
+    }
+    a->buf[at + slab] = buffer(half * page, v);
+    free(v);
   }
 }
 
 static void attention(const attn_case *q, char **over)
 {
-  int32_t c[] = {q->exact, DH, RD, HEADS, q->sel}, comp = (q->p0 + q->t) / q->ratio;
-  int32_t rows = WINDOW + (q->sel == 2 ? TOP : q->sel == 1 ? comp : 0);
-  koi_args a = {.i = {q->t, q->p0, WINDOW, WINDOW + 512, q->ratio, TOP, q->splits, (rows + q->splits - 1) / q->splits}, .f = {0.044f}};
-  a.buf[0] = random_floats((size_t)q->t * HEADS * DH, 0);
-  cache_rows(&a, 1, q->exact, WINDOW + 512);
-  cache_rows(&a, 4, q->exact, (size_t)comp + 1);
+  int32_t c[] = {[ATTN_EXACT] = q->exact, [ATTN_DH] = DH, [ATTN_RD] = RD, [ATTN_NH] = HEADS, [ATTN_SEL] = q->sel, [ATTN_PAGE] = PAGE};
+  int32_t comp = (q->p0 + q->t) / q->ratio, bytes = (int32_t)koi_layout_kv_page(q->exact, DH, RD, PAGE);
+  int32_t rows = WINDOW + (q->sel == 2 ? TOP : q->sel == 1 ? comp : 0), ring = (WINDOW + 512) / PAGE, pages = comp / PAGE + 1;
+  koi_args a = {.i = {[ATTN_T] = q->t, [ATTN_WINDOW] = WINDOW, [ATTN_W_PAGES] = ring, [ATTN_W_PAGE_BYTES] = bytes, [ATTN_RATIO] = q->ratio, [ATTN_C_TABLE] = ring,
+                      [ATTN_C_PAGE_BYTES] = bytes, [ATTN_K] = TOP, [ATTN_N_SPLITS] = q->splits, [ATTN_ROWS_PER_SPLIT] = (rows + q->splits - 1) / q->splits},
+                .f = {[ATTN_SCALE] = 0.044f}};
+  a.buf[ATTN_Q] = random_floats((size_t)q->t * HEADS * DH, 0);
+  a.buf[ATTN_ROWS] = rows_of(q->t, q->p0);
+  a.buf[ATTN_TABLES] = table((int32_t[]){ring, pages}, 2);
+  kv_pages(&a, ATTN_W0, q->exact, ring);
+  kv_pages(&a, ATTN_C0, q->exact, pages);
   int32_t *idx = malloc((size_t)q->t * TOP * sizeof *idx);
   for (int32_t i = 0; i < q->t * TOP; i++) idx[i] = (int32_t)((int64_t)(i % TOP) * comp / TOP);
-  a.buf[7] = buffer((size_t)q->t * TOP * sizeof *idx, idx);
+  a.buf[ATTN_IDX] = buffer((size_t)q->t * TOP * sizeof *idx, idx);
   free(idx);
-  a.buf[8] = buffer((size_t)q->t * (size_t)q->splits * HEADS * DH * 4, NULL);
-  a.buf[9] = buffer((size_t)q->t * (size_t)q->splits * HEADS * 8, NULL);
+  a.buf[ATTN_PO] = buffer((size_t)q->t * (size_t)q->splits * HEADS * DH * 4, NULL);
+  a.buf[ATTN_ML] = buffer((size_t)q->t * (size_t)q->splits * HEADS * 8, NULL);
   measure(q->name, &koi_op_attn, c, &a, over, 0, NULL);
-  int32_t mc[KOI_MAX_CONSTS] = {[ATTN_MERGE_DH] = DH, [ATTN_MERGE_RD] = RD, [ATTN_MERGE_NH] = HEADS, [ATTN_MERGE_ST] = KOI_WT_F32};
-  koi_args m = {.buf = {[ATTN_MERGE_PO] = a.buf[8], [ATTN_MERGE_ML] = a.buf[9], [ATTN_MERGE_SINK] = random_floats(HEADS, 0),
+  int32_t mc[] = {[ATTN_MERGE_DH] = DH, [ATTN_MERGE_RD] = RD, [ATTN_MERGE_NH] = HEADS, [ATTN_MERGE_ST] = KOI_WT_F32};
+  koi_args m = {.buf = {[ATTN_MERGE_PO] = a.buf[ATTN_PO], [ATTN_MERGE_ML] = a.buf[ATTN_ML], [ATTN_MERGE_SINK] = random_floats(HEADS, 0),
                         [ATTN_MERGE_ROPE] = random_floats((size_t)q->t * RD, 0), [ATTN_MERGE_O] = buffer((size_t)q->t * HEADS * DH * 4, NULL)},
                 .i = {[ATTN_MERGE_T] = q->t, [ATTN_MERGE_N_SPLITS] = q->splits}};
   char name[64];
@@ -228,16 +248,34 @@ static const index_case topk_cases[] = {
   {"topk-262144", 0, 1, 262144, 0}, {"topk-25000", 0, 1, 25000, 0}, {"topk-rising-262144", 0, 1, 262144, 1}, {"topk-prefill-4096", 0, 64, 4096, 0},
 };
 
+/* Two slabs of half the pages. */
+static void index_pages(koi_args *a, int exact, int32_t n_pages)
+{
+  size_t half = (size_t)(n_pages + 1) / 2, page = koi_layout_index_page(exact, IH, PAGE), n_codes = PAGE * IH / 2;
+  for (int slab = 0; slab < 2; slab++) {
+    if (exact) {
+      a->buf[INDEX_SCORE_S0 + slab] = random_floats(half * page / 4, 0);
+      continue;
+    }
+    uint8_t *v = malloc(half * page);
+    for (size_t i = 0; i < half * page; i++) v[i] = (uint8_t)(i % page < n_codes ? random_bits() : (random_bits() & 3) + 120);
+    a->buf[INDEX_SCORE_S0 + slab] = buffer(half * page, v);
+    free(v);
+  }
+}
+
 static void index_score(const index_case *q, char **over)
 {
-  size_t rows = (size_t)q->rows, tiles = koi_tiles(rows);
-  int32_t c[] = {q->exact, IH, INDEX_HEADS};
-  koi_args a = {.i = {q->t, q->rows * 4, 0, q->rows, q->rows}, .f = {0.011f}};
-  a.buf[0] = random_floats((size_t)q->t * INDEX_HEADS * IH, 0);
-  a.buf[1] = random_floats((size_t)q->t * INDEX_HEADS, 0);
-  a.buf[2] = q->exact ? random_floats(tiles * 16 * IH, 0) : random_codes(tiles * 16 * IH / 2, 0xff, 0);
-  if (!q->exact) a.buf[3] = random_codes(tiles * 16 * IH / 32, 3, 120);
-  a.buf[4] = buffer((size_t)q->t * rows * 4, NULL);
+  int32_t c[] = {[INDEX_SCORE_EXACT] = q->exact, [INDEX_SCORE_IH] = IH, [INDEX_SCORE_NH] = INDEX_HEADS, [INDEX_SCORE_PAGE] = PAGE}, pages = q->rows / PAGE + 1;
+  koi_args a = {.i = {[INDEX_SCORE_T] = q->t, [INDEX_SCORE_N_ROWS] = q->rows, [INDEX_SCORE_LDS] = q->rows, [INDEX_SCORE_R] = 4,
+                      [INDEX_SCORE_PAGE_BYTES] = (int32_t)koi_layout_index_page(q->exact, IH, PAGE)},
+                .f = {[INDEX_SCORE_WSCALE] = 0.011f}};
+  a.buf[INDEX_SCORE_Q] = random_floats((size_t)q->t * INDEX_HEADS * IH, 0);
+  a.buf[INDEX_SCORE_W] = random_floats((size_t)q->t * INDEX_HEADS, 0);
+  a.buf[INDEX_SCORE_ROWS] = rows_of(q->t, q->rows * 4);
+  a.buf[INDEX_SCORE_TABLES] = table(&pages, 1);
+  index_pages(&a, q->exact, pages);
+  a.buf[INDEX_SCORE_S] = buffer((size_t)q->t * (size_t)q->rows * 4, NULL);
   measure(q->name, &koi_op_index_score, c, &a, over, 0, NULL);
   release(&a);
 }
@@ -245,10 +283,11 @@ static void index_score(const index_case *q, char **over)
 static void topk(const index_case *q, char **over)
 {
   int32_t c[] = {0};
-  koi_args a = {.i = {q->t, q->rows * 4, 0, q->rows, q->rows, TOP}};
-  a.buf[0] = random_floats((size_t)q->t * (size_t)q->rows, q->rising);
-  a.buf[1] = buffer((size_t)q->t * TOP * 4, NULL);
-  a.buf[2] = buffer((size_t)q->t * TOP * 4, NULL);
+  koi_args a = {.i = {[TOPK_T] = q->t, [TOPK_N_ROWS] = q->rows, [TOPK_LDS] = q->rows, [TOPK_K] = TOP, [TOPK_R] = 4}};
+  a.buf[TOPK_S] = random_floats((size_t)q->t * (size_t)q->rows, q->rising);
+  a.buf[TOPK_IDX] = buffer((size_t)q->t * TOP * 4, NULL);
+  a.buf[TOPK_VAL] = buffer((size_t)q->t * TOP * 4, NULL);
+  a.buf[TOPK_ROWS] = rows_of(q->t, q->rows * 4);
   measure(q->name, &koi_op_topk, c, &a, over, 1, NULL);
   release(&a);
 }

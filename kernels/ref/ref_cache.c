@@ -1,0 +1,139 @@
+/* The references of kv_store, pool, pool_keep, index_round and index_store. Owns nothing: pure functions of their arguments. Invariant:
+ * cache rows are rounded as section 4 of the model's description says. */
+#include "ref_cache.h"
+
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- cache rows ---- */
+static void store_kv(const koi_ref_kv_row *to, const float *x, size_t dh, size_t rd, int exact)
+{
+  size_t plain = dh - rd;
+  if (exact) {
+    memcpy(to->exact, x, dh * sizeof *x);
+    return;
+  }
+  for (size_t d0 = 0, g = 0; d0 < plain; d0 += KOI_REF_FP8_GROUP, g++) {
+    size_t d1 = min_size(d0 + KOI_REF_FP8_GROUP, plain);
+    to->scales[g] = koi_ref_fp8_scale(x + d0, d1 - d0);
+    for (size_t d = d0; d < d1; d++) to->codes[d] = koi_ref_to_e4m3(koi_ref_unscale(x[d], to->scales[g]));
+  }
+  for (size_t d = 0; d < rd; d++) to->rope[d] = koi_ref_to_bf16(x[plain + d]);
+}
+
+void koi_ref_kv_store(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[KV_STORE_N], ldx = (size_t)a->i[KV_STORE_LDX], page = (size_t)a->c[KV_STORE_PAGE], ring = (size_t)a->i[KV_STORE_RING];
+  size_t dh = (size_t)a->c[KV_STORE_DH], rd = (size_t)a->c[KV_STORE_RD];
+  const int32_t *rows = a->buf[KV_STORE_ROWS], *tables = a->buf[KV_STORE_TABLES];
+  for (size_t i = 0; i < n; i++) {
+    size_t row = (size_t)rows[2 * i], nth = ring ? row / page % ring : row / page;
+    int32_t entry = tables[(size_t)(rows[2 * i + 1] + a->i[KV_STORE_TABLE]) + nth];
+    void *part = koi_ref_part(a->buf + KV_STORE_S0, entry, a->i[KV_STORE_PAGE_BYTES], a->i[KV_STORE_AT]);
+    koi_ref_kv_row to = koi_ref_kv_at(part, row % page, dh, rd, page);
+    store_kv(&to, (const float *)a->buf[KV_STORE_X] + i * ldx, dh, rd, a->c[KV_STORE_EXACT]);
+  }
+}
+
+/* ---- compressor ---- */
+typedef struct pooling { /* one window: where its positions lie */
+  const float *kv, *score, *kv_state, *score_state;
+  const void *ape;
+  int32_t type, win, p0, r, coff;
+  size_t dim, ld;
+} pooling;
+
+static float pool_column(const pooling *p, size_t d)
+{
+  size_t wide = (size_t)p->coff * p->dim;
+  double max = -INFINITY, sum = 0, row = 0; /* a softmax that rescales when it meets a larger score */
+  for (int32_t q = p->win > 0 ? (p->win - p->coff + 1) * p->r : 0; q < (p->win + 1) * p->r; q++) {
+    size_t col = d + (q >= p->win * p->r ? wide - p->dim : 0);
+    size_t at = q >= p->p0 ? (size_t)(q - p->p0) * p->ld + col : (size_t)(q % (p->coff * p->r)) * wide + col;
+    const float *kv = q >= p->p0 ? p->kv : p->kv_state, *score = q >= p->p0 ? p->score : p->score_state;
+    double s = (double)score[at] + koi_ref_load(p->ape, p->type, (size_t)(q % p->r) * wide + col);
+    if (s == -INFINITY) continue;
+    double new_max = fmax(max, s), keep = exp(max - new_max), e = exp(s - new_max);
+    sum = sum * keep + e, row = row * keep + e * kv[at], max = new_max;
+  }
+  return (float)(row / sum);
+}
+
+void koi_ref_pool(const koi_ref_args *a)
+{
+  int32_t r = a->i[POOL_R], coff = a->i[POOL_COFF];
+  size_t dim = (size_t)a->i[POOL_DIM], ld = (size_t)a->i[POOL_LD];
+  for (size_t i = 0; i < (size_t)a->i[POOL_N_WIN]; i++) {
+    const int32_t *win = (const int32_t *)a->buf[POOL_WINS] + i * POOL_WIN;
+    size_t first = (size_t)win[1] * ld;
+    pooling p = {.kv = (const float *)a->buf[POOL_KV] + first, .score = (const float *)a->buf[POOL_SCORE] + first, .ape = a->buf[POOL_APE],
+                 .type = a->c[POOL_C_AT], .win = win[0], .p0 = win[2], .r = r, .coff = coff, .dim = dim, .ld = ld};
+    p.kv_state = koi_ref_part(a->buf + POOL_S0, win[3], a->i[POOL_SLOT_BYTES], a->i[POOL_AT]);
+    p.score_state = p.kv_state + (size_t)(coff * r) * (size_t)coff * dim;
+    for (size_t d = 0; d < dim; d++) ((float *)a->buf[POOL_Y])[i * dim + d] = pool_column(&p, d);
+  }
+}
+
+void koi_ref_pool_keep(const koi_ref_args *a)
+{
+  int32_t held = a->i[POOL_KEEP_COFF] * a->i[POOL_KEEP_R];
+  size_t ld = (size_t)a->i[POOL_KEEP_LD], wide = (size_t)a->i[POOL_KEEP_COFF] * (size_t)a->i[POOL_KEEP_DIM], half = (size_t)held * wide;
+  for (size_t i = 0; i < (size_t)a->i[POOL_KEEP_N]; i++) {
+    const int32_t *keep = (const int32_t *)a->buf[POOL_KEEP_KEEPS] + i * POOL_KEEP_RECORD;
+    int32_t p0 = keep[2], end = p0 + keep[1];
+    const float *from = koi_ref_part(a->buf + POOL_KEEP_S0, keep[3], a->i[POOL_KEEP_SLOT_BYTES], a->i[POOL_KEEP_AT]);
+    float *to = koi_ref_part(a->buf + POOL_KEEP_S0, keep[4], a->i[POOL_KEEP_SLOT_BYTES], a->i[POOL_KEEP_AT]);
+    for (int32_t q = end > held ? end - held : 0; q < end; q++) {
+      size_t at = (size_t)(q % held) * wide, fresh = ((size_t)keep[0] + (size_t)(q - p0)) * ld;
+      if (q < p0 && from == to) continue;
+      memcpy(to + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_KV] + fresh : from + at, wide * sizeof *to);
+      memcpy(to + half + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_SCORE] + fresh : from + half + at, wide * sizeof *to);
+    }
+  }
+}
+
+/* ---- indexer ---- */
+void koi_ref_index_round(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[INDEX_ROUND_N], ih = (size_t)a->c[INDEX_ROUND_IH];
+  for (size_t i = 0; i < n; i++) {
+    float *x = (float *)a->buf[INDEX_ROUND_X] + i * ih;
+    koi_ref_hadamard(x, ih);
+    for (size_t d0 = 0; d0 < ih; d0 += KOI_REF_FP4_GROUP) {
+      size_t d1 = min_size(d0 + KOI_REF_FP4_GROUP, ih);
+      uint8_t scale = koi_ref_fp4_scale(x + d0, d1 - d0);
+      for (size_t d = d0; d < d1; d++) x[d] = koi_e2m1(koi_ref_to_e2m1(koi_ref_unscale(x[d], scale))) * koi_e8m0(scale);
+    }
+  }
+}
+
+static void store_key(const koi_ref_key *to, float *x, size_t ih, int exact)
+{
+  if (exact) {
+    for (size_t d = 0; d < ih; d++) to->exact[d * KOI_TILE] = x[d];
+    return;
+  }
+  koi_ref_hadamard(x, ih);
+  for (size_t d0 = 0, g = 0; d0 < ih; d0 += KOI_REF_FP4_GROUP, g++)
+    to->scales[g * KOI_TILE] = koi_ref_fp4_scale(x + d0, min_size(KOI_REF_FP4_GROUP, ih - d0));
+  for (size_t word = 0; word * 8 < ih; word++) {
+    uint32_t eight = 0;
+    for (size_t d = word * 8; d < min_size(word * 8 + 8, ih); d++)
+      eight |= (uint32_t)koi_ref_to_e2m1(koi_ref_unscale(x[d], to->scales[d / KOI_REF_FP4_GROUP * KOI_TILE])) << d % 8 * 4;
+    to->codes[word * KOI_TILE] = eight;
+  }
+}
+
+void koi_ref_index_store(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[INDEX_STORE_N], ih = (size_t)a->c[INDEX_STORE_IH], page = (size_t)a->c[INDEX_STORE_PAGE];
+  const int32_t *rows = a->buf[INDEX_STORE_ROWS], *tables = a->buf[INDEX_STORE_TABLES];
+  float x[ih];
+  for (size_t i = 0; i < n; i++) {
+    size_t row = (size_t)rows[2 * i];
+    int32_t entry = tables[(size_t)(rows[2 * i + 1] + a->i[INDEX_STORE_TABLE]) + row / page];
+    void *part = koi_ref_part(a->buf + INDEX_STORE_S0, entry, a->i[INDEX_STORE_PAGE_BYTES], a->i[INDEX_STORE_AT]);
+    koi_ref_key to = koi_ref_key_at(part, row % page, ih, page);
+    memcpy(x, (const float *)a->buf[INDEX_STORE_X] + i * ih, sizeof x);
+    store_key(&to, x, ih, a->c[INDEX_STORE_EXACT]);
+  }
+}
