@@ -1,4 +1,5 @@
-/* Descriptors of the ops on weight matrices: embedding, packing, matrix times vectors, matrix times panels, widening.
+/* Descriptors of the ops on weight matrices: embedding, packing, matrix times vectors, matrix times panels, widening, and a
+ * library's product.
  * Owns: their parameters, launch rules and costs. Not the kernels (kernels/cl) nor their meaning (ops.h).
  * Invariant: where a target has parameters that are legal, repair finds some. */
 #include "rules.h"
@@ -246,3 +247,27 @@ const koi_op koi_op_widen = {
              [WIDEN_COLS] = KOI_PARAM("COLS", 128, 8, 8, 32, 128, 512), [WIDEN_GROUP] = KOI_PARAM("GS", 1, 8, 1, 2, 4, 8, 16)},
   .defaults = widen_defaults, .repair = widen_repair, .group_items = widen_items,
   .launch = widen_launch, .flops = no_flops, .bytes = widen_bytes, .ref = koi_ref_widen};
+
+/* ---- gemm ---- */
+static int32_t gemm_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[GEMM_N]); }
+
+/* Only whether there is anything to compute: the library cuts it. */
+static void gemm_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
+{
+  (void)c, (void)p;
+  *out = (koi_range){{INT(GEMM_N), INT(GEMM_ROWS), 1}, {1, 1, 1}};
+}
+
+static double gemm_flops(const koi_args *a, const int32_t *c) { return (void)c, 2.0 * a->i[GEMM_N] * a->i[GEMM_ROWS] * a->i[GEMM_K]; }
+
+static double gemm_bytes(const koi_args *a, const int32_t *c)
+{
+  double n = a->i[GEMM_N], rows = a->i[GEMM_ROWS], k = a->i[GEMM_K];
+  return (void)c, 4.0 * (n * k + rows * k + n * rows);
+}
+
+const koi_op koi_op_gemm = {
+  .name = "gemm",
+  .bufs = {[GEMM_X] = {"X", "[n][ldx]", KOI_IN}, [GEMM_W] = {"W", "[rows][k]", KOI_IN}, [GEMM_Y] = {"Y", "[n][ldy]", KOI_OUT}},
+  .ints = {[GEMM_N] = "n", [GEMM_ROWS] = "rows", [GEMM_K] = "k", [GEMM_LDX] = "ldx", [GEMM_Y_OFFSET] = "y_offset", [GEMM_LDY] = "ldy"},
+  .bucket = gemm_bucket, .launch = gemm_launch, .flops = gemm_flops, .bytes = gemm_bytes, .ref = koi_ref_gemm};

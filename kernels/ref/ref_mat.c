@@ -1,4 +1,4 @@
-/* The references of embed, pack, matvec, matmul and widen. Owns nothing: pure functions of their arguments.
+/* The references of embed, pack, matvec, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
@@ -125,6 +125,15 @@ void koi_ref_widen(const koi_ref_args *a)
       for (size_t r = 0; r < KOI_TILE && row + r < row1; r++)
         for (size_t j = 0; j < nk; j++) y[(row + r - row0) * k + k0 + j] = (float)block[j][r];
     }
+}
+
+void koi_ref_gemm(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[GEMM_N], rows = (size_t)a->i[GEMM_ROWS], k = (size_t)a->i[GEMM_K], ldx = (size_t)a->i[GEMM_LDX], ldy = (size_t)a->i[GEMM_LDY];
+  const float *x = a->buf[GEMM_X], *w = a->buf[GEMM_W];
+  float *y = (float *)a->buf[GEMM_Y] + a->i[GEMM_Y_OFFSET];
+  for (size_t i = 0; i < n; i++)
+    for (size_t r = 0; r < rows; r++) y[i * ldy + r] = (float)koi_ref_dot(x + i * ldx, w + r * k, k);
 }
 
 /* ---- embed and pack ---- */

@@ -329,7 +329,7 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
       koi_text_add(r->report, "ok     op %s, case \"%s\" (%s)\n", op->name, v->what, how);
     }
   }
-  r->d->backend->drop(r->d, k);
+  if (!is_default) koi_kern_drop(r->d, k);
   return st;
 }
 
@@ -357,6 +357,14 @@ static koine_status run_op(run *r)
   return KOINE_OK;
 }
 
+/* What only a library does is called only where there is one. */
+static bool can_do(const run *r)
+{
+  bool able = r->v->op->source || r->d->backend->gemm || r->d->endpoint->type == KOINE_DEVICE_HOST;
+  if (!able) koi_text_add(r->report, "none   op %s: this device has no library for it\n", r->v->op->name);
+  return able;
+}
+
 koine_status koi_verify_ops(koi_device *d, const koi_verify_options *o, koine_progress_fn *progress, void *user, koi_text *report)
 {
   static const koi_verify_op *const tables[] = {koi_verify_mat, koi_verify_rows, koi_verify_cache, koi_verify_attn};
@@ -372,7 +380,7 @@ koine_status koi_verify_ops(koi_device *d, const koi_verify_options *o, koine_pr
     for (r.v = tables[t]; r.v->op && !st; r.v++, done++) {
       if (r.o.op && strcmp(r.o.op, r.v->op->name)) continue;
       if (progress && !progress(user, r.v->op->name, done, total)) st = koi_error(KOINE_ERR_CANCELLED, "the verification was cancelled");
-      if (!st) st = run_op(&r);
+      if (!st) st = can_do(&r) ? run_op(&r) : KOINE_OK;
     }
   koi_text_add(report, "%zu ops, %zu cases, %zu kernels: %zu wrong, %zu on the host, %zu parameter sets refused\n", r.n.n_ops, r.n.n_cases,
                r.n.n_kernels, r.n.n_wrong, r.n.n_host, r.n.n_refused);

@@ -39,6 +39,7 @@ typedef struct koi_kernel { /* one op built for one device with constants and pa
   int32_t c[KOI_MAX_CONSTS]; /* by op->consts */
   int32_t p[KOI_MAX_PARAMS]; /* by op->params */
   size_t max_group;          /* work-items a group that the compiled kernel allows; 0 unknown */
+  bool library;              /* the backend's gemm does it: nothing is compiled, and none of the hooks below sees it */
 } koi_kernel;
 
 typedef struct koi_build {
@@ -59,8 +60,8 @@ typedef struct koi_bound {
   koi_args a;                /* as patched */
 } koi_bound;
 
-/* Y[i][y_offset + r] = sum over j of X[i][j] * W[r][j], for i < n, r < rows, j < k; all float and row-major, W's rows k long. */
-typedef struct koi_gemm { size_t n, rows, k, ldx, y_offset, ldy; } koi_gemm;
+/* As koi_op_gemm (ops.h); offsets are where the arguments begin in their buffers, in floats. */
+typedef struct koi_gemm { size_t n, rows, k, ldx, y_offset, ldy, x_offset, w_offset; } koi_gemm;
 
 typedef struct koi_backend {
   const char *name; /* what koine_device_info.backend says */

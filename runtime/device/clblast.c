@@ -29,11 +29,11 @@ koine_status koi_clblast_gemm(cl_context context, cl_command_queue queue, koi_cl
 {
   size_t bytes = 0;
   own->used = true;
-  CLBlastStatusCode code = CLBlastSGemmTempBufferSize(LAYOUT, g->n, g->rows, g->k, 0, g->ldx, 0, g->k, g->y_offset, g->ldy, &queue, &bytes);
+  CLBlastStatusCode code = CLBlastSGemmTempBufferSize(LAYOUT, g->n, g->rows, g->k, g->x_offset, g->ldx, g->w_offset, g->k, g->y_offset, g->ldy, &queue, &bytes);
   if (code) return failed("asking for the size of its temporary buffer", code);
   koine_status s = need_temp(context, bytes, own);
   if (s) return s;
-  code = CLBlastSgemmWithTempBuffer(LAYOUT, g->n, g->rows, g->k, 1.0f, x, 0, g->ldx, w, 0, g->k, 0.0f, y, g->y_offset, g->ldy, &queue,
+  code = CLBlastSgemmWithTempBuffer(LAYOUT, g->n, g->rows, g->k, 1.0f, x, g->x_offset, g->ldx, w, g->w_offset, g->k, 0.0f, y, g->y_offset, g->ldy, &queue,
                                     NULL, own->temp);
   return code ? failed("a product", code) : KOINE_OK;
 }

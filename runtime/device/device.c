@@ -66,11 +66,14 @@ void koi_device_free(koi_device *d, koi_buf *b)
 }
 
 /* ---- bound calls ------------------------------------------------------------------------------------------------------- */
+/* Whether the backend has something of its own behind it. */
+static bool has_own(const koi_bound *b) { return b->kernel && !b->kernel->library; }
+
 koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel *k, const koi_args *a, koi_bound **out)
 {
   koi_bound *b = NULL;
   koine_status s = KOINE_OK;
-  if (k) s = d->backend->bind(d, k, a, &b);
+  if (k && !k->library) s = d->backend->bind(d, k, a, &b);
   else if (!(b = koi_alloc(1, sizeof *b))) s = KOINE_ERR_MEMORY;
   if (s) return s;
   b->kernel = k, b->op = op, b->a = *a;
@@ -82,17 +85,18 @@ koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, 
 koine_status koi_device_patch(koi_device *d, koi_bound *b, size_t i, int32_t value)
 {
   b->a.i[i] = value;
-  return b->kernel ? d->backend->patch(d, b, i, value) : KOINE_OK;
+  return has_own(b) ? d->backend->patch(d, b, i, value) : KOINE_OK;
 }
 
 koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r)
 {
-  return b->kernel ? d->backend->start(d, b, r) : koi_backend_fallback(d, b->op, b->c, &b->a);
+  if (!b->kernel) return koi_backend_fallback(d, b->op, b->c, &b->a);
+  return has_own(b) ? d->backend->start(d, b, r) : koi_kern_library(d, &b->a);
 }
 
 void koi_device_unbind(koi_device *d, koi_bound *b)
 {
   if (!b) return;
-  if (b->kernel) d->backend->unbind(d, b);
+  if (has_own(b)) d->backend->unbind(d, b);
   else koi_free(b);
 }

@@ -34,20 +34,37 @@ static koine_status from_disk(koi_device *d, const koi_build *b, koi_kernel **ou
   return s == KOINE_ERR_MEMORY ? s : KOINE_OK;
 }
 
-koine_status koi_kern_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+/* An op without a kernel text is the backend's library's, where it has one. The host compiles nothing and runs the reference. */
+static koine_status without_text(koi_device *d, const koi_op *op, koi_build *b, koi_kernel **out)
+{
+  if (!op->source && d->backend->gemm) {
+    *out = koi_alloc(1, sizeof **out);
+    if (*out) (*out)->library = true;
+    return *out ? KOINE_OK : KOINE_ERR_MEMORY;
+  }
+  if (d->endpoint->type == KOINE_DEVICE_HOST) return from_text(d, b, out);
+  return koi_error(KOINE_ERR_DEVICE, "device %s: op %s: there is no kernel text %s.cl", d->endpoint->id, op->name, op->source ? op->source : op->name);
+}
+
+static koine_status with_text(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_build *b, koi_kernel **out)
 {
   koi_text defs = {0};
-  koi_build b = {.name = op->name, .text = koi_source_text(op->source)};
-  koi_kernel *k = NULL;
   char *all;
-  if (!b.text) return koi_error(KOINE_ERR_DEVICE, "device %s: op %s: there is no kernel text %s.cl", d->endpoint->id, op->name, op->source);
   koi_kern_defs(op, c, p, &defs);
   koine_status s = koi_text_take(&defs, &all);
   if (s) return s;
-  b.defs = all;
-  s = from_disk(d, &b, &k);
-  if (!s && !k) s = from_text(d, &b, &k);
+  b->defs = all;
+  s = from_disk(d, b, out);
+  if (!s && !*out) s = from_text(d, b, out);
   koi_free(all);
+  return s;
+}
+
+koine_status koi_kern_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
+{
+  koi_build b = {.name = op->name, .text = koi_source_text(op->source), .group_items = op->group_items ? (size_t)op->group_items(c, p) : 0};
+  koi_kernel *k = NULL;
+  koine_status s = b.text ? with_text(d, op, c, p, &b, &k) : without_text(d, op, &b, &k);
   if (s) return s;
   k->op = op;
   memcpy(k->c, c, koi_op_n_consts(op) * sizeof *c);
@@ -57,7 +74,7 @@ koine_status koi_kern_build(koi_device *d, const koi_op *op, const int32_t *c, c
 }
 
 /* ---- many -------------------------------------------------------------------------------------------------------------- */
-typedef struct job { const koi_kern_request *r; koi_kernel *kernel; koine_status status; char why[512]; bool done; } job;
+typedef struct job { koi_kern_key key; koi_kernel *kernel; koine_status status; char why[512]; bool done; } job;
 
 typedef struct crew {
   koi_device *d;
@@ -75,7 +92,7 @@ static bool do_one(crew *w)
   job *j = &w->jobs[w->next++];
   koi_kernel *k = NULL;
   pthread_mutex_unlock(&w->lock);
-  koine_status s = koi_kern_choose(w->d, j->r->op, j->r->c, j->r->bucket, &k);
+  koine_status s = koi_kern_build(w->d, j->key.op, j->key.c, j->key.p, &k);
   pthread_mutex_lock(&w->lock);
   j->kernel = s ? NULL : k, j->status = s, j->done = true;
   if (s) snprintf(j->why, sizeof j->why, "%s", koi_error_text());
@@ -137,31 +154,50 @@ static koine_status keep(crew *w, koine_status s)
       if (!s) s = koi_error(j->status, "%s", j->why);
       continue;
     }
-    koine_status kept = koi_kern_keep(w->d, j->r->op, j->r->c, j->r->bucket, j->kernel, j->why);
+    koine_status kept = koi_kern_add(w->d, &j->key, j->kernel, j->why);
     if (!s) s = kept;
   }
   return s;
 }
 
-static bool same(const koi_kern_request *a, const koi_kern_request *b)
+/* What the requests wait for, each once; returns how many. */
+static size_t gather(const koi_device *d, const koi_kern_request *r, size_t n, job *jobs)
 {
-  return a->op == b->op && a->bucket == b->bucket && !memcmp(a->c, b->c, koi_op_n_consts(a->op) * sizeof *a->c);
+  size_t n_jobs = 0;
+  for (size_t i = 0; i < n; i++) {
+    koi_kernel *k;
+    koi_kern_key key;
+    if (koi_kern_find(d, r[i].op, r[i].c, r[i].bucket, &key, &k) || k) continue; /* koi_kern_get says what is wrong */
+    size_t j = 0;
+    while (j < n_jobs && memcmp(&jobs[j].key, &key, sizeof key)) j++;
+    if (j == n_jobs) jobs[n_jobs++] = (job){.key = key};
+  }
+  return n_jobs;
+}
+
+static koine_status build_round(koi_device *d, job *jobs, size_t n, koine_progress_fn *progress, void *user)
+{
+  crew w = {.d = d, .jobs = jobs, .n = n, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+  koine_status s = keep(&w, run(&w, progress, user));
+  pthread_cond_destroy(&w.news);
+  pthread_mutex_destroy(&w.lock);
+  return s;
 }
 
 koine_status koi_kern_build_all(koi_device *d, const koi_kern_request *r, size_t n, koine_progress_fn *progress, void *user)
 {
-  crew w = {.d = d, .jobs = koi_alloc(n, sizeof *w.jobs), .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
-  if (!w.jobs) return KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < n; i++) {
-    bool seen = koi_kern_known(d, r[i].op, r[i].c, r[i].bucket);
-    for (size_t j = 0; j < w.n && !seen; j++) seen = same(w.jobs[j].r, &r[i]);
-    if (!seen) w.jobs[w.n++].r = &r[i];
+  job *jobs = koi_alloc(n, sizeof *jobs);
+  koine_status s = jobs ? KOINE_OK : KOINE_ERR_MEMORY;
+  size_t total = 0, n_jobs;
+  while (!s && (n_jobs = gather(d, r, n, jobs))) { /* more than once where a compiled kernel allows smaller groups than the device says */
+    s = build_round(d, jobs, n_jobs, progress, user);
+    total += n_jobs;
   }
-  size_t total = w.n;
-  koine_status s = keep(&w, run(&w, progress, user));
+  koi_free(jobs);
+  for (size_t i = 0; i < n && !s; i++) {
+    koi_kernel *k;
+    s = koi_kern_get(d, r[i].op, r[i].c, r[i].bucket, &k);
+  }
   if (!s && progress) progress(user, "compiling kernels", total, total);
-  koi_free(w.jobs);
-  pthread_cond_destroy(&w.news);
-  pthread_mutex_destroy(&w.lock);
   return s;
 }

@@ -154,7 +154,7 @@ static void measure(const char *name, const koi_op *op, const int32_t *c, koi_ar
          by_reading ? "GB/s   " : "GFLOP/s", top / probe[0] * 1e-9, work[1] * 1e3, amount / work[1] * 1e-9, top / probe[1] * 1e-9,
          100 * amount / work[1] / top * probe[1]);
   fflush(stdout);
-  be->drop(dev, k);
+  koi_kern_drop(dev, k);
 }
 
 static void release(koi_args *a)

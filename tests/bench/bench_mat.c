@@ -231,7 +231,7 @@ static void gemv(const bench_case *q, char **over)
   best b;
   measure(run_calls, &all_calls, &b);
   report(q->name, "GB/s", (double)calls * q->entries * (double)(code + scale), b.work, COLD_BYTES, b.read);
-  be->drop(dev, k);
+  koi_kern_drop(dev, k);
   for (int32_t i = 0; i < calls; i++) be->free(dev, ids[i]);
   koi_buf *all[] = {w, s, x, y};
   for (size_t i = 0; i < KOI_COUNT(all); i++)
@@ -274,7 +274,7 @@ static void gemm(const bench_case *q, char **over)
   best b;
   measure(run_calls, &one, &b);
   report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2, b.fma);
-  be->drop(dev, k);
+  koi_kern_drop(dev, k);
   koi_buf *all[] = {w, s, x, y, ub, rb};
   for (size_t i = 0; i < KOI_COUNT(all); i++)
     if (all[i]) be->free(dev, all[i]);
