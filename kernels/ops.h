@@ -7,7 +7,7 @@
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
-  X(embed) X(pack) X(matvec) X(matmul) X(widen) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(index_round) \
+  X(embed) X(pack) X(matvec) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(index_round) \
   X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(group) X(swiglu)
 /* Of each: the descriptor koi_op_NAME, and the C reference that it points at. */
 #define X(name) \
@@ -68,6 +68,11 @@ enum { MATMUL_WT, MATMUL_CARE, MATMUL_NT }; /* consts */
 enum { WIDEN_W, WIDEN_S, WIDEN_Y }; /* bufs */
 enum { WIDEN_K, WIDEN_ROWS, WIDEN_TILE0, WIDEN_ROW0, WIDEN_ROW1 }; /* ints */
 enum { WIDEN_WT, WIDEN_CARE }; /* consts */
+
+/* gemm: a library's dense product: Y[i][y_offset + r] = sum_k X[i][k] W[r][k] for i < n, r < rows; the rest of Y is left alone.
+ * bufs 0 X [n][ldx]  1 W [rows][k]  2 Y out [n][ldy].  ints n, rows, k, ldx, y_offset, ldy */
+enum { GEMM_X, GEMM_W, GEMM_Y }; /* bufs */
+enum { GEMM_N, GEMM_ROWS, GEMM_K, GEMM_LDX, GEMM_Y_OFFSET, GEMM_LDY }; /* ints */
 
 /* hc_pre: from the mixes m = fn f (not yet scaled) and the streams, section 2.1: with r = rsqrt(mean(f^2) + rms_eps): pre, post, comb; then
  * y = sum_i pre[i] X[i] and Y = rms(y) * norm.

@@ -155,3 +155,14 @@ void koi_ref_pack(const koi_ref_args *a)
     for (size_t c = 0; c < k; c++) out[c * nt] = row < 0 ? 0 : x[(size_t)row / x_div * ldx + c];
   }
 }
+
+/* ---- gemm ---- */
+void koi_ref_gemm(const koi_ref_args *a)
+{
+  const float *x = a->buf[GEMM_X], *w = a->buf[GEMM_W];
+  float *y = a->buf[GEMM_Y];
+  for (int32_t i = 0; i < a->i[GEMM_N]; i++)
+    for (int32_t r = 0; r < a->i[GEMM_ROWS]; r++)
+      y[(size_t)i * (size_t)a->i[GEMM_LDY] + (size_t)(a->i[GEMM_Y_OFFSET] + r)] =
+        (float)koi_ref_dot(x + (size_t)i * (size_t)a->i[GEMM_LDX], w + (size_t)r * (size_t)a->i[GEMM_K], (size_t)a->i[GEMM_K]);
+}

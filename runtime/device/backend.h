@@ -114,6 +114,8 @@ koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, 
 koine_status koi_device_patch(koi_device *d, koi_bound *b, size_t i, int32_t value); /* int argument i */
 koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r); /* r: ignored without a kernel */
 void koi_device_unbind(koi_device *d, koi_bound *b); /* NULL is allowed */
+/* What has no kernel: a library's product where the backend has one, else the C reference. */
+koine_status koi_device_run(koi_device *d, const koi_op *op, const int32_t *c, const koi_args *a);
 
 /* ---- backends.c ---- */
 /* The device in numbers, for the rules of parameters. */

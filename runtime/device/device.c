@@ -85,9 +85,17 @@ koine_status koi_device_patch(koi_device *d, koi_bound *b, size_t i, int32_t val
   return b->kernel ? d->backend->patch(d, b, i, value) : KOINE_OK;
 }
 
+koine_status koi_device_run(koi_device *d, const koi_op *op, const int32_t *c, const koi_args *a)
+{
+  if (op != &koi_op_gemm || !d->backend->gemm) return koi_backend_fallback(d, op, c, a);
+  const koi_gemm g = {.n = (size_t)a->i[GEMM_N], .rows = (size_t)a->i[GEMM_ROWS], .k = (size_t)a->i[GEMM_K], .ldx = (size_t)a->i[GEMM_LDX],
+                      .y_offset = (size_t)a->i[GEMM_Y_OFFSET], .ldy = (size_t)a->i[GEMM_LDY]};
+  return d->backend->gemm(d, &g, a->buf[GEMM_X], a->buf[GEMM_W], a->buf[GEMM_Y]);
+}
+
 koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r)
 {
-  return b->kernel ? d->backend->start(d, b, r) : koi_backend_fallback(d, b->op, b->c, &b->a);
+  return b->kernel ? d->backend->start(d, b, r) : koi_device_run(d, b->op, b->c, &b->a);
 }
 
 void koi_device_unbind(koi_device *d, koi_bound *b)

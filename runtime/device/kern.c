@@ -1,8 +1,9 @@
-/* See kern.h. Owns a device's list of kernels in use. Invariant: the list has one entry for an op, constants and bucket. */
+/* See kern.h. Owns a device's list of kernels in use. Invariant: the list has one entry for an op, constants and parameters as they were chosen. */
 #include "kern.h"
 #include <string.h>
+#include "kernels/choose.h"
 
-typedef struct entry { const koi_op *op; int32_t c[KOI_MAX_CONSTS]; int32_t bucket; koi_kernel *kernel; /* NULL: the C reference */ } entry;
+typedef struct entry { const koi_op *op; int32_t c[KOI_MAX_CONSTS], p[KOI_MAX_PARAMS]; koi_kernel *kernel; /* NULL: the C reference */ } entry;
 typedef struct koi_kerns { entry *list; size_t n, cap; } koi_kerns;
 
 koine_status koi_kern_open(koi_device *d) { return (d->kerns = koi_alloc(1, sizeof *d->kerns)) ? KOINE_OK : KOINE_ERR_MEMORY; }
@@ -52,43 +53,46 @@ koine_status koi_kern_launch(koi_device *d, koi_kernel *k, const koi_args *a)
 }
 
 /* ---- choice and kernels in use ----------------------------------------------------------------------------------------- */
+void koi_kern_params(const koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, int32_t *p)
+{
+  koi_target t;
+  memset(p, 0, KOI_MAX_PARAMS * sizeof *p);
+  koi_backend_target(d, &t);
+  koi_choose(&t, op, c, bucket, p, NULL); /* where none is legal, building them says so */
+}
+
 koine_status koi_kern_choose(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel **out)
 {
   koi_target t;
-  int32_t p[KOI_MAX_PARAMS] = {0}, built_p[KOI_MAX_PARAMS];
+  int32_t p[KOI_MAX_PARAMS] = {0};
   koi_kernel *k = NULL;
-  (void)bucket;
   koi_backend_target(d, &t);
   for (;;) { /* ends: max_group falls with every turn */
-    koi_op_defaults(op, &t, c, p);
-    if (k && !memcmp(p, built_p, sizeof p)) break;
-    if (k) d->backend->drop(d, k);
-    if (op->legal && !op->legal(&t, c, p))
-      return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s has no parameters for work-groups of at most %u and %llu bytes of local memory",
-                       d->endpoint->id, d->endpoint->name, op->name, t.max_group, (unsigned long long)t.local_bytes);
-    koine_status s = koi_kern_build(d, op, c, p, &k);
+    koine_status s = koi_choose(&t, op, c, bucket, p, NULL);
+    if (s) return koi_error_prefix(s, "device %s (%s)", d->endpoint->id, d->endpoint->name);
+    s = koi_kern_build(d, op, c, p, &k);
     if (s) return s;
-    if (!k->max_group || k->max_group >= t.max_group) break;
+    if (!k->max_group || !op->group_items || op->group_items(c, p) <= k->max_group) break;
     t.max_group = (uint32_t)k->max_group;
-    memcpy(built_p, p, sizeof p);
+    d->backend->drop(d, k);
   }
   *out = k;
   return KOINE_OK;
 }
 
-static const entry *find(const koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket)
+static const entry *find(const koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p)
 {
   const koi_kerns *k = d->kerns;
   for (size_t i = 0; i < k->n; i++) {
     const entry *e = &k->list[i];
-    if (e->op == op && e->bucket == bucket && !memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) return e;
+    if (e->op == op && !memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c) && !memcmp(e->p, p, koi_op_n_params(op) * sizeof *p)) return e;
   }
   return NULL;
 }
 
-bool koi_kern_known(const koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket) { return find(d, op, c, bucket) != NULL; }
+bool koi_kern_known(const koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p) { return find(d, op, c, p) != NULL; }
 
-koine_status koi_kern_keep(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel *kernel, const char *why)
+koine_status koi_kern_keep(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel *kernel, const char *why)
 {
   koi_kerns *k = d->kerns;
   if (k->n == k->cap) {
@@ -102,23 +106,26 @@ koine_status koi_kern_keep(koi_device *d, const koi_op *op, const int32_t *c, in
   }
   if (!kernel) koi_log(KOINE_LOG_WARNING, "%s runs on the host: %s", op->name, why);
   entry *e = &k->list[k->n++];
-  *e = (entry){.op = op, .bucket = bucket, .kernel = kernel};
+  *e = (entry){.op = op, .kernel = kernel};
   memcpy(e->c, c, koi_op_n_consts(op) * sizeof *c);
+  memcpy(e->p, p, koi_op_n_params(op) * sizeof *p);
   return KOINE_OK;
 }
 
 koine_status koi_kern_get(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel **out)
 {
-  const entry *e = find(d, op, c, bucket);
+  int32_t p[KOI_MAX_PARAMS];
   koi_kernel *k = NULL;
-  if (e) {
-    *out = e->kernel;
+  koi_kern_params(d, op, c, bucket, p);
+  const entry *e = find(d, op, c, p);
+  if (e || !op->source) {
+    *out = e ? e->kernel : NULL;
     return KOINE_OK;
   }
   koine_status s = koi_kern_choose(d, op, c, bucket, &k);
   if (s && s != KOINE_ERR_DEVICE) return s;
   if (s) k = NULL;
-  s = koi_kern_keep(d, op, c, bucket, k, koi_error_text());
+  s = koi_kern_keep(d, op, c, p, k, koi_error_text());
   if (!s) *out = k;
   return s;
 }

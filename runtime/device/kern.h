@@ -18,12 +18,14 @@ koine_status koi_kern_launch(koi_device *d, koi_kernel *k, const koi_args *a);
 /* Chooses parameters and builds; where the compiled kernel allows smaller groups than the device says, chooses and builds again. The
  * caller drops it. KOINE_ERR_DEVICE: the device cannot do it (the C reference then does); the message says why. */
 koine_status koi_kern_choose(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel **out);
-/* The same, once for each op, constants and bucket; the device keeps it until it is closed. *out NULL: the C reference runs it (a warning once). */
+/* The same, once for each op, constants and parameters, which the bucket chooses; the device keeps it until it is closed. *out NULL: there is no
+ * kernel, and a library's product or the C reference does it (a warning once). */
 koine_status koi_kern_get(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel **out);
-/* Whether koi_kern_get has an answer already. */
-bool koi_kern_known(const koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket);
-/* Makes a kernel the answer of koi_kern_get, NULL for the C reference, with the reason; takes the kernel over whatever it returns. */
-koine_status koi_kern_keep(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel *k, const char *why);
+/* The parameters that are chosen first, into p [KOI_MAX_PARAMS]: what kernels are known by. */
+void koi_kern_params(const koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, int32_t *p);
+bool koi_kern_known(const koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p);
+/* Makes a kernel the answer of koi_kern_get, NULL for none, with the reason; takes the kernel over whatever it returns. */
+koine_status koi_kern_keep(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel *k, const char *why);
 
 /* ---- kern_build.c ---- */
 /* One kernel with these parameters, from disk or from its text; the caller drops it. */

@@ -57,7 +57,7 @@ koine_status koi_kern_build(koi_device *d, const koi_op *op, const int32_t *c, c
 }
 
 /* ---- many -------------------------------------------------------------------------------------------------------------- */
-typedef struct job { const koi_kern_request *r; koi_kernel *kernel; koine_status status; char why[512]; bool done; } job;
+typedef struct job { const koi_kern_request *r; int32_t p[KOI_MAX_PARAMS]; koi_kernel *kernel; koine_status status; char why[512]; bool done; } job;
 
 typedef struct crew {
   koi_device *d;
@@ -137,26 +137,34 @@ static koine_status keep(crew *w, koine_status s)
       if (!s) s = koi_error(j->status, "%s", j->why);
       continue;
     }
-    koine_status kept = koi_kern_keep(w->d, j->r->op, j->r->c, j->r->bucket, j->kernel, j->why);
+    koine_status kept = koi_kern_keep(w->d, j->r->op, j->r->c, j->p, j->kernel, j->why);
     if (!s) s = kept;
   }
   return s;
 }
 
-static bool same(const koi_kern_request *a, const koi_kern_request *b)
+static bool same(const job *a, const job *b)
 {
-  return a->op == b->op && a->bucket == b->bucket && !memcmp(a->c, b->c, koi_op_n_consts(a->op) * sizeof *a->c);
+  const koi_op *op = a->r->op;
+  return op == b->r->op && !memcmp(a->r->c, b->r->c, koi_op_n_consts(op) * sizeof *a->r->c) && !memcmp(a->p, b->p, sizeof a->p);
+}
+
+/* Buckets of one op may have the same parameters, and so one kernel. */
+static void add_job(crew *w, const koi_kern_request *r)
+{
+  job *j = &w->jobs[w->n];
+  j->r = r;
+  koi_kern_params(w->d, r->op, r->c, r->bucket, j->p);
+  bool seen = !r->op->source || koi_kern_known(w->d, r->op, r->c, j->p);
+  for (size_t i = 0; i < w->n && !seen; i++) seen = same(&w->jobs[i], j);
+  w->n += !seen;
 }
 
 koine_status koi_kern_build_all(koi_device *d, const koi_kern_request *r, size_t n, koine_progress_fn *progress, void *user)
 {
-  crew w = {.d = d, .jobs = koi_alloc(n, sizeof *w.jobs), .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+  crew w = {.d = d, .jobs = koi_alloc(n + 1, sizeof *w.jobs), .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
   if (!w.jobs) return KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < n; i++) {
-    bool seen = koi_kern_known(d, r[i].op, r[i].c, r[i].bucket);
-    for (size_t j = 0; j < w.n && !seen; j++) seen = same(w.jobs[j].r, &r[i]);
-    if (!seen) w.jobs[w.n++].r = &r[i];
-  }
+  for (size_t i = 0; i < n; i++) add_job(&w, &r[i]);
   size_t total = w.n;
   koine_status s = keep(&w, run(&w, progress, user));
   if (!s && progress) progress(user, "compiling kernels", total, total);

@@ -104,7 +104,7 @@ koine_status koi_stage_call(koi_stage *st, const koi_op *op, const int32_t *c, c
   koi_kernel *k = NULL;
   koine_status s = koi_kern_get(st->dev, op, c, koi_op_bucket(op, a->i, c), &k);
   if (s) return s;
-  return k ? koi_kern_launch(st->dev, k, a) : koi_backend_fallback(st->dev, op, c, a);
+  return k ? koi_kern_launch(st->dev, k, a) : koi_device_run(st->dev, op, c, a);
 }
 
 /* ---- wake and sleep ---- */
