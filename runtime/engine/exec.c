@@ -55,10 +55,11 @@ static void scratch_sizes(const koine_model *m, const cut *k, uint64_t n[KOI_N_S
   uint64_t panels = koi_graph_panels(e, c->n_experts, k->nt_group), columns = panels * k->nt_group;
   uint64_t group_columns = koi_ceil_div(t, k->nt) * c->o_groups * k->nt, heads = (uint64_t)c->n_heads * c->head_dim;
   uint64_t mix = (2 + c->n_streams) * (uint64_t)c->n_streams, hr = k->head_rows, head_cols = koi_ceil_div(hr, k->nt) * k->nt;
-  uint64_t comp = 0, index = 0, min_ratio = 0;
+  uint64_t comp = 0, index = 0, index_comp = 0, min_ratio = 0;
   for (uint32_t l = 0; l < c->n_layers; l++) {
     uint32_t r = m->layers[l].ratio;
-    comp = max64(comp, m->layers[l].cache.state_width), index = max64(index, m->layers[l].cache.index_row_width);
+    const koi_cache_spec *s = &m->layers[l].cache;
+    comp = max64(comp, s->state_width), index = max64(index, s->index_row_width), index_comp = max64(index_comp, s->index_state_width);
     if (r) min_ratio = min_ratio ? min64(min_ratio, r) : r;
   }
   uint64_t windows = min_ratio ? t / min_ratio + 1 : 0;
@@ -67,7 +68,7 @@ static void scratch_sizes(const koine_model *m, const cut *k, uint64_t n[KOI_N_S
     [KOI_S_mix] = t * mix, [KOI_S_post] = t * c->n_streams, [KOI_S_comb] = t * c->n_streams * c->n_streams, [KOI_S_xn] = t * c->hidden,
     [KOI_S_xn_panels] = dense * c->hidden, [KOI_S_stream_panels] = dense * streams, [KOI_S_qr] = t * c->q_rank, [KOI_S_qr_panels] = dense * c->q_rank,
     [KOI_S_q] = t * heads, [KOI_S_kv] = t * c->head_dim, [KOI_S_ckv] = t * comp, [KOI_S_cscore] = t * comp, [KOI_S_pooled] = windows * c->head_dim,
-    [KOI_S_ikv] = t * 2 * index, [KOI_S_iscore] = t * 2 * index, [KOI_S_ipooled] = index ? windows * index : 0,
+    [KOI_S_ikv] = t * index_comp, [KOI_S_iscore] = t * index_comp, [KOI_S_ipooled] = index ? windows * index : 0,
     [KOI_S_iq] = index ? t * c->index_heads * index : 0, [KOI_S_iw] = index ? t * c->index_heads : 0,
     [KOI_S_scores] = index ? koi_graph_score_floats(t, c->max_context) : 0, [KOI_S_top_rows] = index ? t * c->index_topk : 0,
     [KOI_S_top_vals] = index ? t * c->index_topk : 0, [KOI_S_part_o] = k->part_rows * heads, [KOI_S_part_ml] = k->part_rows * c->n_heads * 2,
