@@ -24,7 +24,6 @@ koine_status koi_choose(const koi_target *t, const koi_op *op, const int32_t *c,
 {
   (void)bucket; /* the defaults hold for every shape */
   for (size_t i = 0; i < koi_op_n_params(op); i++) p[i] = t->local_is_global ? op->params[i].cpu : op->params[i].gpu;
-  if (op->choose) op->choose(t, c, p);
   if (op->defaults) op->defaults(t, c, p);
   if (rung) *rung = KOI_RUNG_DEFAULT;
   if (op->repair && !koi_legal(t, op, c, p)) op->repair(t, c, p);

@@ -71,7 +71,6 @@ typedef struct koi_op {
   int32_t usual[KOI_MAX_CONSTS]; /* constants as DeepSeek's models have them: to ask a device that runs nothing yet */
   /* What is good on this target, legal or not: p holds the cpu or gpu column. NULL: that column. */
   void (*defaults)(const koi_target *t, const int32_t *c, int32_t *p);
-  void (*choose)(const koi_target *t, const int32_t *c, int32_t *p);
   /* Makes p legal, by as little as it can. NULL: there is nothing to give way. */
   void (*repair)(const koi_target *t, const int32_t *c, int32_t *p);
   /* Whether p suits the constants. NULL: any. Limits of the target are koi_legal's (choose.h), by the two numbers below. */

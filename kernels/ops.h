@@ -2,8 +2,8 @@
  * The descriptors lie in ops_*.c, the references in ref/ref_*.c, the kernels in cl/. */
 #ifndef KOI_OPS_H
 #define KOI_OPS_H
-#include "op.h"
 #include "format.h"
+#include "op.h"
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
@@ -122,7 +122,6 @@ enum { KV_STORE_X, KV_STORE_ROWS, KV_STORE_TABLES, KV_STORE_S0 };               
 enum { KV_STORE_N, KV_STORE_LDX, KV_STORE_TABLE, KV_STORE_RING, KV_STORE_PAGE_BYTES, KV_STORE_AT }; /* ints */
 enum { KV_STORE_EXACT, KV_STORE_DH, KV_STORE_RD, KV_STORE_PAGE };                                   /* consts */
 
-
 /* pool: compressor rows of windows that close in this chunk (docs/model.md, 2.3), before norm and RoPE. Window i is win[0] = w of its sequence,
  * with positions w*R .. w*R+R-1 and, when coff is 2, the R before them. Position q >= win[2] is row win[1] + q - win[2] of kv/score, else row
  * q % (coff*R) of state slot win[3]; win[4] is 0. `ape` is added here (kv/score and the state hold plain projections). */
@@ -131,7 +130,6 @@ enum { POOL_N_WIN, POOL_R, POOL_DIM, POOL_LD, POOL_COFF, POOL_SLOT_BYTES, POOL_A
 enum { POOL_C_AT };                                                                 /* consts: AT, type of ape */
 enum { POOL_WIN = 5 };                                                              /* numbers a window */
 
-
 /* pool_keep: after pool, what later chunks need of this one. keeps[i] = {first row in kv, n tokens, p0 of the first, from slot, to slot}: of the last
  * coff*R positions q < p0 + n (q >= 0), row q % (coff*R) of state `to` becomes q's row of the chunk when q >= p0, else that row of state `from`
  * (nothing to do when from is to). most: coff*R when a record's slots differ, else min(largest n, coff*R). No record's `to` is another's `from`. */
@@ -139,18 +137,15 @@ enum { POOL_KEEP_KV, POOL_KEEP_SCORE, POOL_KEEP_KEEPS, POOL_KEEP_S0 }; /* bufs: 
 enum { POOL_KEEP_N, POOL_KEEP_MOST, POOL_KEEP_R, POOL_KEEP_DIM, POOL_KEEP_LD, POOL_KEEP_COFF, POOL_KEEP_SLOT_BYTES, POOL_KEEP_AT }; /* ints */
 enum { POOL_KEEP_RECORD = 5 };                                         /* numbers a record */
 
-
 /* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values. */
 enum { INDEX_ROUND_X };  /* bufs: X inout [n][IH] */
 enum { INDEX_ROUND_N };  /* ints */
 enum { INDEX_ROUND_IH }; /* consts */
 
-
 /* index_store: row i of X becomes index row rows[i][0]. EXACT 0: Hadamard and FP4 as above. EXACT 1: no rounding, no Hadamard. */
 enum { INDEX_STORE_X, INDEX_STORE_ROWS, INDEX_STORE_TABLES, INDEX_STORE_S0 };           /* bufs: X [n][IH], rows i32[n][2], tables, S0..S7 inout */
 enum { INDEX_STORE_N, INDEX_STORE_TABLE, INDEX_STORE_PAGE_BYTES, INDEX_STORE_AT };      /* ints */
 enum { INDEX_STORE_EXACT, INDEX_STORE_IH, INDEX_STORE_PAGE };                           /* consts */
-
 
 /* index_score: scores of index rows row0 .. row0+n_rows-1 (row0 a multiple of 16) for each token, at position pos = rows[t][0]: S[t][i - row0] =
  * sum_h w[t][h] * wscale * relu(q[t][h] . key[i]), written for i < min(row0+n_rows, (pos+1)/R); the rest is left alone. Fastest where the tokens of a
@@ -160,13 +155,11 @@ enum { INDEX_SCORE_T, INDEX_SCORE_ROW0, INDEX_SCORE_N_ROWS, INDEX_SCORE_LDS, IND
 enum { INDEX_SCORE_WSCALE };                                                            /* floats */
 enum { INDEX_SCORE_EXACT, INDEX_SCORE_IH, INDEX_SCORE_NH, INDEX_SCORE_PAGE };           /* consts */
 
-
 /* topk: merges scores of rows row0 .. row0+n_rows-1 into the running choice of token t, which sees n = (pos+1)/R rows, pos = rows[t][0]: of the rows below
  * min(row0+n_rows, n) the K best by (score descending, row ascending); idx is kept in ascending order of rows. The count before the call is
  * min(K, row0, n), after it min(K, row0+n_rows, n). NaN ranks below everything. */
 enum { TOPK_S, TOPK_IDX, TOPK_VAL, TOPK_ROWS };                         /* bufs: S [T][lds], idx inout i32[T][K], val inout [T][K], rows i32[T][2] */
 enum { TOPK_T, TOPK_ROW0, TOPK_N_ROWS, TOPK_LDS, TOPK_K, TOPK_R };      /* ints */
-
 
 /* attn: partial attention of token t, at position p = rows[t][0], over split s of its visible rows: first the window rows of positions max(0,p-window+1)..p, in
  * the pages of the ring of w_pages entries, then the compressed rows: SEL 0: none; 1: rows 0 .. (p+1)/ratio - 1; 2: idx[t][0 .. min(K, (p+1)/ratio)).
@@ -178,13 +171,11 @@ enum { ATTN_T, ATTN_WINDOW, ATTN_W_TABLE, ATTN_W_PAGES, ATTN_W_PAGE_BYTES, ATTN_
 enum { ATTN_SCALE };                                                                    /* floats */
 enum { ATTN_EXACT, ATTN_DH, ATTN_RD, ATTN_NH, ATTN_SEL, ATTN_PAGE };                    /* consts */
 
-
 /* attn_merge: joins the splits with the sink: m = max over splits and sink[h]; o = sum PO*exp(max_s-m) / (sum l_s*exp(max_s-m) + exp(sink-m));
  * then rotates the last RD dims back by the token's cos/sin (conjugate). */
 enum { ATTN_MERGE_PO, ATTN_MERGE_ML, ATTN_MERGE_SINK, ATTN_MERGE_ROPE, ATTN_MERGE_O };  /* bufs: PO [T][S][NH][DH], ML [T][S][NH][2], sink [NH], rope [T][RD/2][2], O out [T][NH][DH] */
 enum { ATTN_MERGE_T, ATTN_MERGE_N_SPLITS };                                             /* ints */
 enum { ATTN_MERGE_DH, ATTN_MERGE_RD, ATTN_MERGE_NH, ATTN_MERGE_ST };                    /* consts; ST: type of sink */
-
 
 /* route: experts and weights of each token (section 2.5) from the gate's logits.
  * consts SCORE (0 sqrtsoftplus, 1 softmax, 2 sigmoid), HASH, BT (type of bias)

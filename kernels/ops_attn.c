@@ -1,20 +1,31 @@
 /* Descriptors of the ops that read the caches: the indexer's scores, top-k, attention. Owns the records and their rules; the contracts
- * are in ops.h, the kernels in kernels/cl. Invariant: what choose leaves is legal for every set of constants. */
+ * are in ops.h, the kernels in kernels/cl. Invariant: where a target has parameters that are legal, repair finds some. */
 #include "ops_cut.h"
 
 /* ---- index_score ---- */
 enum { SCORE_VW, SCORE_L, SCORE_RT, SCORE_HT, SCORE_TB, SCORE_UNPACK };
+static uint64_t items_score(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[SCORE_L]; }
+static uint64_t local_score(const int32_t *c, const int32_t *p)
+{
+  return p[SCORE_L] > 1 ? (uint64_t)p[SCORE_HT] * (uint64_t)c[INDEX_SCORE_IH] * sizeof(float) : 0;
+}
 static int legal_score(const koi_target *t, const int32_t *c, const int32_t *p)
 {
-  return !(c[INDEX_SCORE_NH] % p[SCORE_HT]) && p[SCORE_RT] * p[SCORE_HT] <= 32 &&
-         (p[SCORE_L] == 1 || (uint64_t)p[SCORE_HT] * (uint64_t)c[INDEX_SCORE_IH] * 4 <= t->local_bytes);
+  return (void)t, !(c[INDEX_SCORE_NH] % p[SCORE_HT]) && p[SCORE_RT] * p[SCORE_HT] <= 32;
 }
-static void choose_score(const koi_target *t, const int32_t *c, int32_t *p)
+static void defaults_score(const koi_target *t, const int32_t *c, int32_t *p)
 {
+  (void)c;
   p[SCORE_VW] = cpu_width(t, p[SCORE_VW]);
-  while (p[SCORE_HT] > 1 && !legal_score(t, c, p)) p[SCORE_HT] /= 2;
-  p[SCORE_L] = t->max_group ? smaller(p[SCORE_L], (int32_t)t->max_group) : p[SCORE_L];
 }
+static void repair_score(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  while (p[SCORE_HT] > 1 && !legal_score(t, c, p)) p[SCORE_HT] /= 2;
+  koi_halve_group(t, &koi_op_index_score, c, p, SCORE_L);
+  koi_halve_local(t, &koi_op_index_score, c, p, SCORE_HT, 1);
+  koi_halve_local(t, &koi_op_index_score, c, p, SCORE_L, 1);
+}
+static int32_t bucket_score(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[INDEX_SCORE_T]); }
 static void launch_score(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
   (void)c;
@@ -36,7 +47,7 @@ VALUES(token_blocks, 1, 4, 8, 16, 32);
 VALUES(yes_no, 0, 1);
 
 const koi_op koi_op_index_score = {
-  .name = "index_score", .source = "index_score", .usual = {0, 128, 64, 64},
+  .name = "index_score", .source = "index_score",
   .bufs = {[INDEX_SCORE_Q] = {"Q", "[T][nh][ih]", KOI_IN}, [INDEX_SCORE_W] = {"w", "[T][nh]", KOI_IN}, [INDEX_SCORE_ROWS] = {"rows", "[T][2]", KOI_IN},
            [INDEX_SCORE_TABLES] = {"tables", "[entries]", KOI_IN}, [INDEX_SCORE_S] = {"S", "[T][lds]", KOI_OUT}, SLABS(INDEX_SCORE_S0, "S", KOI_IN)},
   .ints = {[INDEX_SCORE_T] = "T", [INDEX_SCORE_ROW0] = "row0", [INDEX_SCORE_N_ROWS] = "n_rows", [INDEX_SCORE_LDS] = "lds", [INDEX_SCORE_R] = "R",
@@ -45,21 +56,31 @@ const koi_op koi_op_index_score = {
   .consts = {[INDEX_SCORE_EXACT] = "EXACT", [INDEX_SCORE_IH] = "IH", [INDEX_SCORE_NH] = "NH", [INDEX_SCORE_PAGE] = "PAGE"},
   .params = {[SCORE_VW] = PARAM("VW", 16, 1, widths), [SCORE_L] = PARAM("L", 1, 64, groups), [SCORE_RT] = PARAM("RT", 2, 1, row_tiles),
              [SCORE_HT] = PARAM("HT", 8, 16, head_tiles), [SCORE_TB] = PARAM("TB", 16, 8, token_blocks), [SCORE_UNPACK] = PARAM("UNPACK", 1, 0, yes_no)},
-  .legal = legal_score, .choose = choose_score, .launch = launch_score, .flops = flops_score, .bytes = bytes_score, .ref = koi_ref_index_score};
+  .usual = {[INDEX_SCORE_IH] = 128, [INDEX_SCORE_NH] = 64, [INDEX_SCORE_PAGE] = 64},
+  .defaults = defaults_score, .repair = repair_score, .legal = legal_score, .group_items = items_score, .local_bytes = local_score,
+  .bucket = bucket_score, .launch = launch_score, .flops = flops_score, .bytes = bytes_score, .ref = koi_ref_index_score};
 
 /* ---- topk ---- */
 enum { TOPK_VW, TOPK_L, TOPK_BUF };
-static int legal_topk(const koi_target *t, const int32_t *c, const int32_t *p)
+static uint64_t items_topk(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[TOPK_L]; }
+static uint64_t local_topk(const int32_t *c, const int32_t *p)
+{
+  return (void)c, p[TOPK_L] > 1 ? 8 * (uint64_t)p[TOPK_BUF] + 4 * (uint64_t)p[TOPK_L] : 0;
+}
+static int legal_topk(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)c, p[TOPK_VW] * p[TOPK_L] <= p[TOPK_BUF]; }
+static void defaults_topk(const koi_target *t, const int32_t *c, int32_t *p)
 {
   (void)c;
-  return p[TOPK_VW] * p[TOPK_L] <= p[TOPK_BUF] && (p[TOPK_L] == 1 || (uint64_t)p[TOPK_BUF] * 8 + (uint64_t)p[TOPK_L] * 4 <= t->local_bytes);
-}
-static void choose_topk(const koi_target *t, const int32_t *c, int32_t *p)
-{
   p[TOPK_VW] = cpu_width(t, p[TOPK_VW]);
-  p[TOPK_L] = t->max_group ? smaller(p[TOPK_L], (int32_t)t->max_group) : p[TOPK_L];
-  while (p[TOPK_BUF] > 64 && !legal_topk(t, c, p)) p[TOPK_BUF] /= 2;
 }
+static void repair_topk(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  koi_halve_group(t, &koi_op_topk, c, p, TOPK_L);
+  koi_halve_local(t, &koi_op_topk, c, p, TOPK_BUF, 64);
+  koi_halve(t, &koi_op_topk, c, p, TOPK_L, 1);
+  koi_halve(t, &koi_op_topk, c, p, TOPK_VW, 1);
+}
+static int32_t bucket_topk(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[TOPK_T]); }
 static void launch_topk(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
   (void)c;
@@ -76,48 +97,61 @@ const koi_op koi_op_topk = {
            [TOPK_ROWS] = {"rows", "[T][2]", KOI_IN}},
   .ints = {[TOPK_T] = "T", [TOPK_ROW0] = "row0", [TOPK_N_ROWS] = "n_rows", [TOPK_LDS] = "lds", [TOPK_K] = "K", [TOPK_R] = "R"},
   .params = {[TOPK_VW] = PARAM("VW", 16, 4, widths), [TOPK_L] = PARAM("L", 1, 256, groups), [TOPK_BUF] = PARAM("BUF", 2048, 2048, buffers)},
-  .legal = legal_topk, .choose = choose_topk, .launch = launch_topk, .flops = flops_none, .bytes = bytes_topk, .ref = koi_ref_topk};
+  .defaults = defaults_topk, .repair = repair_topk, .legal = legal_topk, .group_items = items_topk, .local_bytes = local_topk, .bucket = bucket_topk,
+  .launch = launch_topk, .flops = flops_none, .bytes = bytes_topk, .ref = koi_ref_topk};
 
 /* ---- attn ---- */
 enum { A_VW, A_L, A_HB, A_RB, A_RT, A_HT, A_HV, A_DT };
 
-static uint64_t attn_local_bytes(const int32_t *c, const int32_t *p)
+static uint64_t items_attn(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[A_L]; }
+static uint64_t local_attn(const int32_t *c, const int32_t *p)
 {
-  int32_t tiles = p[A_HB] / p[A_HT] * (p[A_RB] / p[A_RT]), parts = p[A_L] / tiles > 0 ? p[A_L] / tiles : 1;
+  if (p[A_L] == 1) return 0;
+  int32_t tiles = p[A_HB] / p[A_HT] * (p[A_RB] / p[A_RT]), parts = tiles && p[A_L] / tiles > 0 ? p[A_L] / tiles : 1;
   return 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[ATTN_DH] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
-              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 1);
+              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1);
 }
 /* Beside what must divide: what is held in registers and unrolled stays within what compilers bear. */
 static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)
 {
+  (void)t;
   int32_t plain = c[ATTN_DH] - c[ATTN_RD], vecs = c[ATTN_DH] / p[A_VW], hb = p[A_HB], own = (vecs + p[A_L] - 1) / p[A_L];
   if (plain % p[A_VW] || c[ATTN_RD] % p[A_VW] || 64 % p[A_VW]) return 0;
   if (p[A_L] == 1)
     return !(hb % p[A_VW]) && !(hb / p[A_VW] % p[A_HV]) && !(c[ATTN_NH] % p[A_HT]) && !(hb % p[A_HT]) && !(vecs % p[A_DT]) && p[A_RT] * p[A_HV] <= 32 &&
            p[A_HT] * p[A_DT] <= 32;
-  return !(hb % p[A_HT]) && !(p[A_RB] % p[A_RT]) && p[A_HT] * p[A_RT] <= 16 && own * hb * p[A_RB] <= 256 && own * hb * p[A_VW] <= 256 &&
-         attn_local_bytes(c, p) <= t->local_bytes;
+  return !(hb % p[A_HT]) && !(p[A_RB] % p[A_RT]) && p[A_HT] * p[A_RT] <= 16 && own * hb * p[A_RB] <= 256 && own * hb * p[A_VW] <= 256;
 }
-static void choose_attn(const koi_target *t, const int32_t *c, int32_t *p)
+static int32_t attn_width(const int32_t *c, int32_t want) { return halved_until_divides(want, c[ATTN_DH] - c[ATTN_RD], c[ATTN_RD]); }
+static void defaults_attn(const koi_target *t, const int32_t *c, int32_t *p)
 {
-  p[A_VW] = halved_until_divides(cpu_width(t, p[A_VW]), c[ATTN_DH] - c[ATTN_RD], c[ATTN_RD]);
+  p[A_VW] = attn_width(c, cpu_width(t, p[A_VW]));
   if (t->vector_width <= 1 && p[A_L] == 1) { /* a driver that wants scalars: the cut of a GPU, which also keeps the loops of one work-item short */
-    static const int32_t scalar[] = {1, 16, 4, 4, 2, 2, 1, 1};
+    static const int32_t scalar[] = {[A_VW] = 1, [A_L] = 16, [A_HB] = 4, [A_RB] = 4, [A_RT] = 2, [A_HT] = 2, [A_HV] = 1, [A_DT] = 1};
     for (int i = 0; i <= A_DT; i++) p[i] = scalar[i];
   }
-  p[A_L] = t->max_group ? smaller(p[A_L], (int32_t)t->max_group) : p[A_L];
-  if (p[A_L] == 1) { /* all heads share a decoded row */
-    while (p[A_VW] / 2 >= c[ATTN_NH]) p[A_VW] /= 2;
-    while (p[A_HB] / 2 >= c[ATTN_NH] && p[A_HB] > p[A_VW]) p[A_HB] /= 2;
-    while (p[A_HV] > 1 && p[A_HB] / p[A_VW] % p[A_HV]) p[A_HV] /= 2;
-    while (p[A_HT] > 1 && c[ATTN_NH] % p[A_HT]) p[A_HT] /= 2;
-    while (p[A_DT] > 1 && c[ATTN_DH] / p[A_VW] % p[A_DT]) p[A_DT] /= 2;
-    return;
-  }
-  while (p[A_HB] / 2 >= c[ATTN_NH] && p[A_HB] > p[A_HT]) p[A_HB] /= 2;
-  while (p[A_RB] > 1 && !legal_attn(t, c, p)) p[A_RB] /= 2, p[A_RT] = smaller(p[A_RT], p[A_RB]);
-  while (p[A_HB] > 1 && !legal_attn(t, c, p)) p[A_HB] /= 2, p[A_HT] = smaller(p[A_HT], p[A_HB]);
+  while (p[A_L] == 1 && p[A_VW] / 2 >= c[ATTN_NH]) p[A_VW] /= 2; /* all heads share a decoded row */
+  while (p[A_HB] / 2 >= c[ATTN_NH] && p[A_HB] > (p[A_L] == 1 ? p[A_VW] : p[A_HT])) p[A_HB] /= 2;
 }
+static void repair_alone(const int32_t *c, int32_t *p)
+{
+  while (p[A_VW] > 1 && p[A_HB] % p[A_VW]) p[A_VW] /= 2;
+  while (p[A_HV] > 1 && p[A_HB] / p[A_VW] % p[A_HV]) p[A_HV] /= 2;
+  while (p[A_HT] > 1 && (c[ATTN_NH] % p[A_HT] || p[A_HB] % p[A_HT])) p[A_HT] /= 2;
+  while (p[A_DT] > 1 && (c[ATTN_DH] / p[A_VW] % p[A_DT] || p[A_HT] * p[A_DT] > 32)) p[A_DT] /= 2;
+  while (p[A_RT] > 1 && p[A_RT] * p[A_HV] > 32) p[A_RT] /= 2;
+}
+static void repair_attn(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  const koi_op *op = &koi_op_attn;
+  p[A_VW] = attn_width(c, p[A_VW]);
+  koi_halve_group(t, op, c, p, A_L);
+  while (p[A_L] > 1 && p[A_RB] > 1 && !koi_legal(t, op, c, p)) p[A_RB] /= 2, p[A_RT] = smaller(p[A_RT], p[A_RB]);
+  while (p[A_L] > 1 && p[A_HB] > 1 && !koi_legal(t, op, c, p)) p[A_HB] /= 2, p[A_HT] = smaller(p[A_HT], p[A_HB]);
+  if (!koi_legal(t, op, c, p)) p[A_L] = 1; /* nothing that work-items share */
+  if (p[A_L] == 1) repair_alone(c, p);
+}
+static int32_t bucket_attn(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[ATTN_T]); }
 static void launch_attn(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
   by_group(out, ceil_to((size_t)c[ATTN_NH], (size_t)p[A_HB]), at_least_0(a->i[ATTN_N_SPLITS]), at_least_0(a->i[ATTN_T]), p[A_L]);
@@ -140,7 +174,7 @@ VALUES(row_cuts, 1, 2, 4, 6, 8);
 VALUES(head_vectors, 1, 2, 4, 8, 16);
 
 const koi_op koi_op_attn = {
-  .name = "attn", .source = "attn", .usual = {0, 512, 64, 64, 2, 64},
+  .name = "attn", .source = "attn",
   .bufs = {[ATTN_Q] = {"Q", "[T][H][dh]", KOI_IN}, [ATTN_ROWS] = {"rows", "[T][2]", KOI_IN}, [ATTN_TABLES] = {"tables", "[entries]", KOI_IN},
            [ATTN_IDX] = {"idx", "[T][K]", KOI_IN}, [ATTN_PO] = {"PO", "[T][S][H][dh]", KOI_OUT}, [ATTN_ML] = {"ML", "[T][S][H][2]", KOI_OUT},
            SLABS(ATTN_W0, "W", KOI_IN), SLABS(ATTN_C0, "C", KOI_IN)},
@@ -152,11 +186,16 @@ const koi_op koi_op_attn = {
   .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 8, head_blocks),
              [A_RB] = PARAM("RB", 32, 4, row_blocks), [A_RT] = PARAM("RT", 4, 2, row_cuts), [A_HT] = PARAM("HT", 8, 2, head_tiles),
              [A_HV] = PARAM("HV", 4, 1, head_vectors), [A_DT] = PARAM("DT", 2, 1, row_cuts)},
-  .legal = legal_attn, .choose = choose_attn, .launch = launch_attn, .flops = flops_attn, .bytes = bytes_attn, .ref = koi_ref_attn};
+  .usual = {[ATTN_DH] = 512, [ATTN_RD] = 64, [ATTN_NH] = 64, [ATTN_SEL] = 2, [ATTN_PAGE] = 64},
+  .defaults = defaults_attn, .repair = repair_attn, .legal = legal_attn, .group_items = items_attn, .local_bytes = local_attn, .bucket = bucket_attn,
+  .launch = launch_attn, .flops = flops_attn, .bytes = bytes_attn, .ref = koi_ref_attn};
 
 /* ---- attn_merge ---- */
-enum { MERGE_VW, MERGE_L };
-static void choose_merge(const koi_target *t, const int32_t *c, int32_t *p)
+enum { MERGE_VW, MERGE_L, MERGE_SPLITS = 16 /* SB of the kernel */ };
+GROUP_OF(attn_merge, MERGE_L)
+static uint64_t local_merge(const int32_t *c, const int32_t *p) { return (void)c, p[MERGE_L] > 1 ? MERGE_SPLITS * sizeof(float) : 0; }
+static int32_t bucket_merge(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[ATTN_MERGE_T]); }
+static void defaults_merge(const koi_target *t, const int32_t *c, int32_t *p)
 {
   (void)c;
   p[MERGE_VW] = cpu_width(t, p[MERGE_VW]);
@@ -170,10 +209,12 @@ static double flops_merge(const koi_args *a, const int32_t *c) { return 2 * merg
 static double bytes_merge(const koi_args *a, const int32_t *c) { return 4 * merged_values(a, c) * (a->i[ATTN_MERGE_N_SPLITS] + 1); }
 
 const koi_op koi_op_attn_merge = {
-  .name = "attn_merge", .source = "attn_merge", .usual = {512, 64, 64, KOI_WT_F32},
+  .name = "attn_merge", .source = "attn_merge",
   .bufs = {[ATTN_MERGE_PO] = {"PO", "[T][S][H][dh]", KOI_IN}, [ATTN_MERGE_ML] = {"ML", "[T][S][H][2]", KOI_IN}, [ATTN_MERGE_SINK] = {"sink", "[H]", KOI_IN},
            [ATTN_MERGE_ROPE] = {"rope", "[T][rd/2][2]", KOI_IN}, [ATTN_MERGE_O] = {"O", "[T][H][dh]", KOI_OUT}},
   .ints = {[ATTN_MERGE_T] = "T", [ATTN_MERGE_N_SPLITS] = "n_splits"},
   .consts = {[ATTN_MERGE_DH] = "DH", [ATTN_MERGE_RD] = "RD", [ATTN_MERGE_NH] = "NH", [ATTN_MERGE_ST] = "ST"},
   .params = {[MERGE_VW] = PARAM("VW", 16, 4, widths), [MERGE_L] = PARAM("L", 1, 64, groups)},
-  .choose = choose_merge, .launch = launch_merge, .flops = flops_merge, .bytes = bytes_merge, .ref = koi_ref_attn_merge};
+  .usual = {[ATTN_MERGE_DH] = 512, [ATTN_MERGE_RD] = 64, [ATTN_MERGE_NH] = 64, [ATTN_MERGE_ST] = KOI_WT_F32},
+  .defaults = defaults_merge, .repair = attn_merge_repair, .group_items = attn_merge_items, .local_bytes = local_merge, .bucket = bucket_merge,
+  .launch = launch_merge, .flops = flops_merge, .bytes = bytes_merge, .ref = koi_ref_attn_merge};

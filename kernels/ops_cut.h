@@ -1,10 +1,13 @@
 /* What the descriptors of the cache and attention ops share: lists of values, ways of cutting work, slabs. Inline only, no state. */
 #ifndef KOI_OPS_CUT_H
 #define KOI_OPS_CUT_H
-#include "layout.h"
-#include "ops.h"
+#include "rules.h"
 
 #define VALUES(name, ...) static const int32_t name[] = {__VA_ARGS__}
+/* For ops whose parameter `l` is the work-items a group, and that can give way by smaller groups only. */
+#define GROUP_OF(op, l) \
+  static uint64_t op##_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[l]; } \
+  static void op##_repair(const koi_target *t, const int32_t *c, int32_t *p) { koi_halve(t, &koi_op_##op, c, p, l, 1); }
 #define PARAM(name, cpu, gpu, list) {name, cpu, gpu, list, sizeof(list) / sizeof *(list)}
 /* The buffers of a pool from number `first` on. */
 #define SLAB(first, n, name, access) [(first) + (n)] = {name #n, "[pages or slots]", access}

@@ -143,7 +143,7 @@ int main(void)
   test_ladder();
   test_step();
   for (const koi_op *const *op = koi_ops; *op; op++) {
-    if (!(*op)->group_items) continue;
+    CHECK(!(*op)->source || (*op)->group_items);
     test_op(*op);
     test_repair(*op);
   }
