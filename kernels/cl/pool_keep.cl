@@ -7,12 +7,12 @@ KERNEL void pool_keep(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL 
   GLOBAL const int *keep = keeps + GROUP_ID(1) * 5;
   int p0 = keep[2], q = p0 + keep[1] - 1 - (int)GROUP_ID(0), wide = coff * dim, held = coff * R;
   if (q < 0 || (int)GROUP_ID(0) >= held || (q < p0 && keep[3] == keep[4])) return;
-  size_t half = (size_t)held * wide, row = (size_t)(q % held) * wide, fresh = (size_t)(keep[0] + q - p0) * ld;
+  size_t scores = (size_t)held * wide, row = (size_t)(q % held) * wide, fresh = (size_t)(keep[0] + q - p0) * ld;
   GLOBAL const float *state = (GLOBAL const float *)PART(S, keep[3], slot_bytes, at) + row;
-  GLOBAL const float *kv_row = q < p0 ? state : kv + fresh, *score_row = q < p0 ? state + half : score + fresh;
+  GLOBAL const float *kv_row = q < p0 ? state : kv + fresh, *score_row = q < p0 ? state + scores : score + fresh;
   GLOBAL float *to = (GLOBAL float *)PART(S, keep[4], slot_bytes, at) + row;
   for (int d = LOCAL_ID(0); d < wide; d += L) {
     to[d] = kv_row[d];
-    to[half + d] = score_row[d];
+    to[scores + d] = score_row[d];
   }
 }
