@@ -85,7 +85,7 @@ static uint64_t attn_local_bytes(const int32_t *c, const int32_t *p)
 {
   int32_t tiles = p[A_HB] / p[A_HT] * (p[A_RB] / p[A_RT]), parts = p[A_L] / tiles > 0 ? p[A_L] / tiles : 1;
   return 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[ATTN_DH] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
-              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 1);
+              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1);
 }
 /* Beside what must divide: what is held in registers and unrolled stays within what compilers bear. */
 static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)

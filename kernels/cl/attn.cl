@@ -15,12 +15,24 @@
 
 /* What a token sees. */
 typedef struct view {
+#if L == 1
   SLABS(GLOBAL const uchar *, w, ;);
   SLABS(GLOBAL const uchar *, c, ;);
+#else
+  GLOBAL const uchar *LOCAL_PTR *slabs; /* W0 .. W7, C0 .. C7: few work-items want them, and rarely, so they take no registers */
+#endif
   GLOBAL const int *w_table, *c_table, *idx;
   int w_bytes, c_bytes, w_at, c_at;
   int first, n_window, ring; /* first: position of the first window row; ring: entries of w_table */
 } view;
+
+#if L == 1
+#define W_PAGE(a, entry) PART(a->w, entry, a->w_bytes, a->w_at)
+#define C_PAGE(a, entry) PART(a->c, entry, a->c_bytes, a->c_at)
+#else
+#define W_PAGE(a, entry) (a->slabs[(entry) >> 24] + PART_OFFSET(entry, a->w_bytes, a->w_at))
+#define C_PAGE(a, entry) (a->slabs[8 + ((entry) >> 24)] + PART_OFFSET(entry, a->c_bytes, a->c_at))
+#endif
 
 /* The page's part that visible row v lies in; *r: which of its rows. */
 FN_IN GLOBAL const uchar *place(const view *a, int v, int *r)
@@ -28,14 +40,14 @@ FN_IN GLOBAL const uchar *place(const view *a, int v, int *r)
   if (v < a->n_window) {
     int q = a->first + v, entry = a->w_table[q / PAGE % a->ring];
     *r = q % PAGE;
-    return PART(a->w, entry, a->w_bytes, a->w_at);
+    return W_PAGE(a, entry);
   }
 #if SEL
   int row = SEL == 2 ? a->idx[v - a->n_window] : v - a->n_window, entry = a->c_table[row / PAGE];
   *r = row % PAGE;
-  return PART(a->c, entry, a->c_bytes, a->c_at);
+  return C_PAGE(a, entry);
 #else
-  return a->w0;
+  return 0; /* there are no others */
 #endif
 }
 
@@ -179,6 +191,7 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
 typedef struct pad { /* local memory */
   F q[HB * VECS], k[RB * VECS];
   GLOBAL const uchar *page[2 * RB]; /* of this turn's rows and the next one's: the page's part, and the row in it */
+  GLOBAL const uchar *slabs[16];
   int row[2 * RB];
   float part[HB * RB * LT], w[HB * RB], top[HB], sum[HB], keep[HB];
 } pad;
@@ -305,8 +318,18 @@ KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int
   size_t t = GROUP_ID(2), out = (t * n_splits + split) * NH + h0;
   int seen = rows[2 * t] + 1, n = seen < window ? seen : window;
   tables += rows[2 * t + 1];
-  view a = {W0, W1, W2, W3, W4, W5, W6, W7, C0, C1, C2, C3, C4, C5, C6, C7, tables + w_table, tables + c_table, idx + t * K,
-            w_page_bytes, c_page_bytes, w_at, c_at, seen - n, n, w_pages};
+#if L == 1
+#define WHERE W0, W1, W2, W3, W4, W5, W6, W7, C0, C1, C2, C3, C4, C5, C6, C7
+#else
+  LOCAL pad p;
+  if (LOCAL_ID(0) == 0) {
+    p.slabs[0] = W0, p.slabs[1] = W1, p.slabs[2] = W2, p.slabs[3] = W3, p.slabs[4] = W4, p.slabs[5] = W5, p.slabs[6] = W6, p.slabs[7] = W7;
+    p.slabs[8] = C0, p.slabs[9] = C1, p.slabs[10] = C2, p.slabs[11] = C3, p.slabs[12] = C4, p.slabs[13] = C5, p.slabs[14] = C6, p.slabs[15] = C7;
+  }
+  BARRIER();
+#define WHERE p.slabs
+#endif
+  view a = {WHERE, tables + w_table, tables + c_table, idx + t * K, w_page_bytes, c_page_bytes, w_at, c_at, seen - n, n, w_pages};
 #if SEL == 1
   n += seen / ratio;
 #elif SEL == 2
@@ -318,7 +341,6 @@ KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int
 #if L == 1
   attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2);
 #else
-  LOCAL pad p;
   attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2, &p, LOCAL_ID(0));
 #endif
 }
