@@ -69,8 +69,8 @@ enum { WIDEN_W, WIDEN_S, WIDEN_Y }; /* bufs */
 enum { WIDEN_K, WIDEN_ROWS, WIDEN_TILE0, WIDEN_ROW0, WIDEN_ROW1 }; /* ints */
 enum { WIDEN_WT, WIDEN_CARE }; /* consts */
 
-/* gemm: Y[i][y_offset + r] = sum over j < k of X[i][j] * W[r][j], for i < n, r < rows; all f32, row-major, W's rows k long. What Y held is not
- * read. No kernel of ours: the backend's library does it (backend.h).
+/* gemm: Y[i][y_offset + r] = sum over j < k of X[i][j] * W[r][j], for i < n, r < rows; all f32, row-major, W's rows k long. The rest of Y is
+ * left alone. No kernel of ours: the backend's library does it (backend.h).
  * bufs 0 X [n][ldx]  1 W [rows][k]  2 Y out [n][ldy].  ints n, rows, k, ldx, y_offset, ldy */
 enum { GEMM_X, GEMM_W, GEMM_Y }; /* bufs */
 enum { GEMM_N, GEMM_ROWS, GEMM_K, GEMM_LDX, GEMM_Y_OFFSET, GEMM_LDY }; /* ints */

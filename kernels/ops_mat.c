@@ -46,7 +46,7 @@ static double embed_bytes(const koi_args *a, const int32_t *c)
 
 const koi_op koi_op_embed = {
   .name = "embed", .source = "embed",
-  .bufs = {[EMBED_TABLE] = {"table", "[row1-row0][D]", KOI_IN}, [EMBED_TOKEN] = {"token", "i32[T]", KOI_IN}, [EMBED_X] = {"X", "[T][HC][D]", KOI_OUT}},
+  .bufs = {[EMBED_TABLE] = {"table", "[row1-row0][D]", KOI_IN}, [EMBED_TOKEN] = {"token", "i32[T]", KOI_IN}, [EMBED_X] = {"X", "[T][HC][D]", KOI_PARTS}},
   .ints = {[EMBED_T] = "T", [EMBED_D] = "D", [EMBED_ROW0] = "row0", [EMBED_ROW1] = "row1"},
   .consts = {[EMBED_WT] = "WT", [EMBED_HC] = "HC"}, .usual = {[EMBED_WT] = KOI_WT_BF16, [EMBED_HC] = 4},
   .params = {[EMBED_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [EMBED_GROUP] = KOI_PARAM("GS", 1, 128, 1, 32, 64, 128, 256)},
@@ -130,7 +130,7 @@ static double mv_bytes(const koi_args *a, const int32_t *c)
 const koi_op koi_op_matvec = {
   .name = "matvec", .source = "matvec",
   .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
-           [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_Y] = {"Y", "[E][ldy]", KOI_INOUT}},
+           [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_Y] = {"Y", "[E][ldy]", KOI_PARTS}},
   .ints = {[MATVEC_E] = "E", [MATVEC_K] = "K", [MATVEC_N_SUB] = "n_sub", [MATVEC_SUB_ROWS] = "sub_rows", [MATVEC_UNIT0] = "unit0",
            [MATVEC_UNIT1] = "unit1", [MATVEC_TILE0] = "tile0", [MATVEC_TILE1] = "tile1", [MATVEC_HAS_IDS] = "has_ids", [MATVEC_X_DIV] = "x_div",
            [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"},
@@ -198,7 +198,7 @@ const koi_op koi_op_matmul = {
   .name = "matmul", .source = "matmul",
   .bufs = {[MATMUL_W] = {"W", "tiles", KOI_IN}, [MATMUL_S] = {"S", "tiles", KOI_IN}, [MATMUL_XP] = {"XP", "[n_panels][K][NT]", KOI_IN},
            [MATMUL_UNIT] = {"unit", "i32[n_panels]", KOI_IN}, [MATMUL_ROWS] = {"rows", "i32[n_panels*NT]", KOI_IN},
-           [MATMUL_Y] = {"Y", "[n_rows][ldy]", KOI_INOUT}},
+           [MATMUL_Y] = {"Y", "[n_rows][ldy]", KOI_PARTS}},
   .ints = {[MATMUL_N_PANELS] = "n_panels", [MATMUL_K] = "K", [MATMUL_N_SUB] = "n_sub", [MATMUL_SUB_ROWS] = "sub_rows", [MATMUL_UNIT0] = "unit0",
            [MATMUL_UNIT1] = "unit1", [MATMUL_TILE0] = "tile0", [MATMUL_TILE1] = "tile1", [MATMUL_HAS_ROWS] = "has_rows", [MATMUL_N_ROWS] = "n_rows",
            [MATMUL_LDY] = "ldy", [MATMUL_Y0] = "y0"},
@@ -268,6 +268,6 @@ static double gemm_bytes(const koi_args *a, const int32_t *c)
 
 const koi_op koi_op_gemm = {
   .name = "gemm",
-  .bufs = {[GEMM_X] = {"X", "[n][ldx]", KOI_IN}, [GEMM_W] = {"W", "[rows][k]", KOI_IN}, [GEMM_Y] = {"Y", "[n][ldy]", KOI_OUT}},
+  .bufs = {[GEMM_X] = {"X", "[n][ldx]", KOI_IN}, [GEMM_W] = {"W", "[rows][k]", KOI_IN}, [GEMM_Y] = {"Y", "[n][ldy]", KOI_PARTS}},
   .ints = {[GEMM_N] = "n", [GEMM_ROWS] = "rows", [GEMM_K] = "k", [GEMM_LDX] = "ldx", [GEMM_Y_OFFSET] = "y_offset", [GEMM_LDY] = "ldy"},
   .bucket = gemm_bucket, .launch = gemm_launch, .flops = gemm_flops, .bytes = gemm_bytes, .ref = koi_ref_gemm};

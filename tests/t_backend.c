@@ -410,6 +410,28 @@ static void test_exhaustion(const koi_endpoint *e)
 }
 
 /* ---- the fake ------------------------------------------------------------------------------------------------------------ */
+/* One device a machine: opened once, closed by the last who gives it back, opened again. */
+static void test_shared(koine_runtime *rt, size_t i)
+{
+  koi_device *one = NULL, *two = NULL;
+  koi_buf *x;
+  fake_refuse(FAKE_OPEN, 1, 1, KOINE_ERR_DEVICE);
+  CHECK(koi_machine_device(rt, i, &one) == KOINE_ERR_DEVICE && !one);
+  for (int turn = 0; turn < 2; turn++) {
+    fake_refuse(FAKE_ANY, 0, 0, KOINE_OK);
+    OK(koi_machine_device(rt, i, &one));
+    OK(koi_machine_device(rt, i, &two));
+    CHECK(one == two && fake_calls(FAKE_OPEN) == 1 && !one->cache_dir);
+    OK(koi_device_alloc(one, 1000, &x));
+    CHECK(two->bytes == 1000);
+    koi_machine_device_drop(rt, one);
+    koi_device_free(two, x);
+    CHECK(!two->bytes && fake_n_live() == 1);
+    koi_machine_device_drop(rt, two);
+    CHECK(!fake_n_live());
+  }
+}
+
 static void test_fake(void)
 {
   koine_runtime *rt = NULL;
@@ -429,6 +451,7 @@ static void test_fake(void)
     }
   }
   fake_refuse(FAKE_ANY, 0, 0, KOINE_OK);
+  test_shared(rt, i);
   koine_runtime_close(rt);
 }
 

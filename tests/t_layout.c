@@ -211,6 +211,60 @@ static void table(void)
   CHECK(koi_format_stored_bytes(KOI_WT_F32, 3, 5) == 60 && koi_format_stored_bytes(KOI_WT_BF16, 3, 5) == 30);
 }
 
+/* ---- a format with a scale and a minimum, as in GGUF files: it fits the record ---- */
+enum { Q_COLUMNS = 32, Q_BYTES = 20 }; /* a block of a row: scale and minimum in F16, then a nibble a column, the lower half first */
+
+/* The words of the second stream: scale below, minimum above. */
+static void q_repack(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
+{
+  memset(tile[0], 0, m->k / f->streams[0].columns * f->streams[0].bytes * KOI_TILE);
+  memset(tile[1], 0, m->k / f->streams[1].columns * f->streams[1].bytes * KOI_TILE);
+  for (uint64_t r = 0; r < n; r++)
+    for (uint64_t c = 0; c < m->k; c++) {
+      const uint8_t *block = m->weight + ((row + r) * (m->k / f->block_columns) + c / f->block_columns) * f->block_bytes;
+      uint64_t in = c % Q_COLUMNS;
+      uint32_t code = block[4 + in % 16] >> in / 16 * 4 & 15;
+      ((uint32_t *)(void *)tile[0])[c / 8 * KOI_TILE + r] |= code << c % 8 * 4;
+      memcpy(tile[1] + (c / Q_COLUMNS * KOI_TILE + r) * 4, block, 4);
+    }
+}
+
+static void q_decode(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+{
+  (void)v;
+  for (size_t i = 0, k = k0; i < n; i++, k++)
+    for (size_t r = 0; r < KOI_TILE; r++) {
+      const uint16_t *both = (const uint16_t *)(const void *)tile[1] + (k / Q_COLUMNS * KOI_TILE + r) * 2;
+      out[i][r] = (((const uint32_t *)(const void *)tile[0])[k / 8 * KOI_TILE + r] >> k % 8 * 4 & 15) * (double)koi_f16(both[0]) + koi_f16(both[1]);
+    }
+}
+
+static const koi_weight_format q_format = {
+  "q4", "Q4", KOI_N_FORMATS, Q_COLUMNS, Q_BYTES, 0, 0, Q_COLUMNS, {{"codes", 8, 4, UINT32_MAX}, {"scales and minima", Q_COLUMNS, 4, 0x7fff7fffu}}, q_repack,
+  NULL, NULL, q_decode};
+
+static void scale_and_minimum(void)
+{
+  enum { K = 96, ROWS = 5 };
+  static uint8_t file[ROWS * K / Q_COLUMNS * Q_BYTES];
+  static uint32_t codes[K / 8 * KOI_TILE], scales[K / Q_COLUMNS * KOI_TILE];
+  uint8_t *tile[KOI_MAX_STREAMS] = {(uint8_t *)codes, (uint8_t *)scales};
+  double out[K][KOI_TILE], magnitude[K][KOI_TILE];
+  for (size_t i = 0; i < sizeof file; i++) file[i] = (uint8_t)(i % Q_BYTES == 1 ? 0x3c : i % Q_BYTES == 3 ? 0xb8 : i * 7); /* about 1 and -0.5 */
+  q_format.repack(&q_format, &(koi_stored){file, NULL, ROWS, K}, 0, ROWS, tile);
+  q_format.decode(NULL, (const uint8_t *const *)tile, 0, K, out);
+  for (size_t r = 0; r < KOI_TILE; r++)
+    for (size_t k = 0; k < K; k++) {
+      const uint8_t *b = file + (r * (K / Q_COLUMNS) + k / Q_COLUMNS) * Q_BYTES;
+      double want = r < ROWS ? (b[4 + k % 16] >> k % 32 / 16 * 4 & 15) * (double)koi_f16((uint16_t)(b[0] | b[1] << 8)) + koi_f16((uint16_t)(b[2] | b[3] << 8)) : 0;
+      CHECK(out[k][r] == want);
+    }
+  for (size_t i = 0; i < sizeof scales / 4; i++) scales[i] &= q_format.streams[1].magnitude;
+  q_format.decode(NULL, (const uint8_t *const *)tile, 0, K, magnitude);
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t k = 0; k < K; k++) CHECK(magnitude[k][r] >= fabs(out[k][r]));
+}
+
 int main(void)
 {
   decoders();
@@ -218,6 +272,7 @@ int main(void)
   table();
   care();
   care_of_rows();
+  scale_and_minimum();
   for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
     repack(wt, 4096, 16, 0, 16, 0, 1); /* every byte in every row; FP4: every pair of codes */
     repack(wt, 130, 300, 0, 300, 0, 19);

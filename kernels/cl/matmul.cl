@@ -13,7 +13,7 @@ typedef GLOBAL const float *X_PTR;
 
 typedef struct tile_set {
   GLOBAL const WORD *w[RT];
-  GLOBAL const uchar *s[RT];
+  GLOBAL const BLOCK *s[RT];
 } tile_set;
 
 /* SK columns from k on of every tile, with their scale but for CARE. */
@@ -21,7 +21,7 @@ FN void decode_ahead(const tile_set *set, int k, F q[RT][SK])
 {
   for (int r = 0; r < RT; r++) {
 #if SK == 8
-    decode8(set->w[r], k, q[r]);
+    decode8(set->w[r], set->s[r], k, q[r]);
 #if SCALED && !CARE
     F scale = scale_of(set->s[r], k);
     UNROLL for (int j = 0; j < 8; j++) q[r][j] *= scale;
@@ -33,7 +33,7 @@ FN void decode_ahead(const tile_set *set, int k, F q[RT][SK])
 #endif
       UNROLL for (int i = j; i < j + 32; i += 8) {
         F eight[8];
-        decode8(set->w[r], k + i, eight);
+        decode8(set->w[r], set->s[r], k + i, eight);
 #if SCALED && !CARE
         UNROLL for (int l = 0; l < 8; l++) q[r][i + l] = eight[l] * scale;
 #else
@@ -106,7 +106,7 @@ FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int
   for (; k < to; k++) {
     F q[RT];
     UNROLL for (int r = 0; r < RT; r++) {
-      q[r] = decode1(set->w[r], k);
+      q[r] = decode1(set->w[r], set->s[r], k);
 #if SCALED && !CARE
       q[r] *= scale_of(set->s[r], k);
 #endif
@@ -119,7 +119,7 @@ FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int
   }
 }
 
-KERNEL void matmul(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
+KERNEL void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)
 {

@@ -7,7 +7,7 @@
 #define STEP 32
 
 /* 32 columns from k on (whole: k + 32 <= K), onto acc. */
-FN F step(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x, int k, F acc)
+FN F step(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int k, F acc)
 {
 #if SCALED
   F even = SPLAT(0.0f), odd = SPLAT(0.0f);
@@ -16,7 +16,7 @@ FN F step(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x, in
 #endif
   UNROLL for (int i = 0; i < STEP; i += 8) {
     F q[8];
-    decode8(w, k + i, q);
+    decode8(w, s, k + i, q);
     UNROLL for (int j = 0; j < 8; j += 2) {
       even = FMA(q[j], SPLAT(x[k + i + j]), even);
       odd = FMA(q[j + 1], SPLAT(x[k + i + j + 1]), odd);
@@ -30,11 +30,11 @@ FN F step(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x, in
 }
 
 /* The columns from k on that do not fill a step. */
-FN F tail(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x, int k, int K, F acc)
+FN F tail(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int k, int K, F acc)
 {
   F sum = SPLAT(0.0f);
   int from = k;
-  for (; k < K; k++) sum = FMA(decode1(w, k), SPLAT(x[k]), sum);
+  for (; k < K; k++) sum = FMA(decode1(w, s, k), SPLAT(x[k]), sum);
 #if SCALED
   return from < K ? scaled(s, from, sum, acc) : acc;
 #else
@@ -43,7 +43,7 @@ FN F tail(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x, in
 }
 
 /* The share `part` of KS of a row's product. */
-FN F product(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x, int K, int part)
+FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int K, int part)
 {
   F acc[KI];
   int n = K / STEP, each = KS > 1 ? 0 : n / KI;
@@ -57,7 +57,7 @@ FN F product(GLOBAL const WORD *w, GLOBAL const uchar *s, GLOBAL const float *x,
   return acc[0];
 }
 
-KERNEL void matvec(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL const float *X, GLOBAL const int *ids, GLOBAL float *Y, int E, int K,
+KERNEL void matvec(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL const int *ids, GLOBAL float *Y, int E, int K,
                    int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_ids, int x_div, int ldx, int ldy, int y0)
 {
   int e = (int)GROUP_ID(0), item = (int)LOCAL_ID(0);

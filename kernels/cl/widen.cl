@@ -10,17 +10,17 @@ FN void put_column(GLOBAL float *y, F v, int K, int n)
   }
 }
 
-KERNEL void widen(GLOBAL const WORD *W, GLOBAL const uchar *S, GLOBAL float *Y, int K, int rows, int tile0, int row0, int row1)
+KERNEL void widen(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL float *Y, int K, int rows, int tile0, int row0, int row1)
 {
   int item = (int)LOCAL_ID(0), lane = item % LANES, tile = row0 / ROWS + (int)GROUP_ID(1);
   int k = ((int)GROUP_ID(0) * GS + item / LANES) * COLS, to = k + COLS < K ? k + COLS : K;
   int row = tile * ROWS + lane * VW;
   ulong at = (ulong)(tile - tile0);
   GLOBAL const WORD *w = W + at * (ulong)WORDS_OF(K) * ROWS + lane * VW;
-  GLOBAL const uchar *s = S + at * (ulong)BLOCKS_OF(K) * ROWS + lane * VW;
+  GLOBAL const BLOCK *s = S + at * (ulong)BLOCKS_OF(K) * ROWS + lane * VW;
   GLOBAL float *y = Y + (ulong)(row - row0) * (ulong)K;
   for (; k < to; k++) {
-    F v = decode1(w, k);
+    F v = decode1(w, s, k);
 #if SCALED
     v = scaled(s, k, v, SPLAT(0.0f));
 #endif

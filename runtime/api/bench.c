@@ -11,7 +11,7 @@
 enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20 };
 
 typedef struct result {
-  char test[64];
+  char test[KOI_MAX_TIMES];
   bool decode;
   uint32_t n_tokens;
   double *per_s; /* [n] tokens a second, sorted */
@@ -20,14 +20,14 @@ typedef struct result {
 } result;
 
 typedef struct bench {
-  const koine_plan *plan;
+  koine_plan *plan;
   const koine_bench_options *o;
   koine_progress_fn *progress;
   void *user;
   result *r;
   size_t n, cap;
   size_t done, total;
-  koi_gemm_figure gemm[KOI_GEMM_TYPES];
+  koi_gemm_figure gemm[KOI_N_FORMATS];
 } bench;
 
 static int ascending(const void *a, const void *b)
@@ -38,7 +38,7 @@ static int ascending(const void *a, const void *b)
 
 /* Bytes a second that the device reads from a buffer far larger than its caches: the most a decode could reach. The matrix product
  * that reads its weights once is the probe, with weights of the plainest kind. */
-static koine_status read_probe(koi_exec *x, double *out)
+static koine_status read_probe(koi_stage *x, double *out)
 {
   const koi_backend *b = x->dev->backend;
   uint64_t bytes = PROBE_BYTES, limit = x->dev->endpoint->max_buffer_bytes;
@@ -54,7 +54,7 @@ static koine_status read_probe(koi_exec *x, double *out)
   for (int i = 0; i < 4 && !s; i++) {
     s = b->finish(x->dev);
     uint64_t start = koi_now_ns();
-    if (!s) s = koi_exec_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
+    if (!s) s = koi_stage_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
                               &(koi_args){.buf = {[MATVEC_W] = w, [MATVEC_X] = v, [MATVEC_Y] = y},
                                           .i = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1,
                                                 [MATVEC_TILE1] = rows / 16, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
@@ -80,7 +80,7 @@ static koine_status step_done(bench *b, const char *what)
 static koine_status reach(const bench *b, koine_session *s, const int32_t *tokens, size_t depth)
 {
   if (!depth) {
-    s->n_held = 0;
+    koi_session_clear(s);
     return KOINE_OK;
   }
   if (b->o->fill) return koi_session_fill(s, depth);
@@ -100,16 +100,17 @@ static koine_status time_once(const bench *b, koine_session *s, int32_t *tokens,
   return st;
 }
 
-static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode)
+/* times: NULL, or where the time of each op goes; then every op is waited for. */
+static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, koi_op_time *times)
 {
-  koi_exec *x = b->plan->awake;
+  koi_stage *x = koi_engine_stage(b->plan);
   uint32_t reps = b->o->repetitions ? b->o->repetitions : 3, n_vocab = x->model->config.n_vocab;
   result *r = &b->r[b->n];
   snprintf(r->test, sizeof r->test, depth ? "%s%u@d%zu" : "%s%u", decode ? "tg" : "pp", n, depth);
   r->decode = decode, r->n_tokens = n, r->n = reps, r->probe = NAN;
   koine_session_options so = {.size = sizeof so, .cache = b->o->cache, .context = depth + n};
   koine_session *s = NULL;
-  koine_status st = koi_session_open(x, &so, &s);
+  koine_status st = koi_session_open(b->plan, &so, &s);
   int32_t *tokens = koi_alloc(depth + n, sizeof *tokens);
   float *logits = koi_alloc(n_vocab, sizeof *logits);
   r->per_s = koi_alloc(reps, sizeof *r->per_s);
@@ -117,13 +118,15 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode)
   for (size_t i = 0; i < depth + n && !st; i++) tokens[i] = (int32_t)((i * 7919 + 13) % n_vocab);
   double ignored;
   if (!st) st = time_once(b, s, tokens, logits, depth, n < 4 || !decode ? n : 4, decode, &ignored); /* compiles, warms up */
-  memset(x->times, 0, sizeof x->times);
+  koi_watch_times clock = {.times = times};
+  koi_watch watch = koi_watch_time(&clock);
+  if (!st && times) s->watch = &watch;
   for (uint32_t i = 0; i < reps && !st; i++) {
     st = time_once(b, s, tokens, logits, depth, n, decode, &r->per_s[i]);
     if (!st) st = step_done(b, r->test);
   }
   pthread_mutex_lock(&x->dev->lock);
-  if (!st && !x->profile) st = read_probe(x, &r->probe);
+  if (!st && !times) st = read_probe(x, &r->probe);
   pthread_mutex_unlock(&x->dev->lock);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);
@@ -136,16 +139,11 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode)
 /* One more run of the last test's kind with every op waited for. */
 static koine_status profile(const bench *b, size_t depth, uint32_t n, bool decode, koi_op_time *times)
 {
-  koi_exec *x = b->plan->awake;
-  x->profile = true;
   koine_bench_options quiet = *b->o;
   quiet.repetitions = 1;
-  bench one = {.plan = b->plan, .o = &quiet};
   result r = {0};
-  one.r = &r;
-  koine_status st = run_test(&one, depth, n, decode);
-  x->profile = false;
-  memcpy(times, x->times, sizeof x->times);
+  bench one = {.plan = b->plan, .o = &quiet, .r = &r};
+  koine_status st = run_test(&one, depth, n, decode, times);
   koi_free(r.per_s);
   return st;
 }
@@ -162,7 +160,7 @@ static void json_number(koi_text *t, const char *key, double v)
 static void json_ops(koi_text *t, const koi_op_time *times)
 {
   koi_text_add(t, ", \"ops\": [");
-  for (size_t i = 0; i < 64 && times[i].op; i++)
+  for (size_t i = 0; i < KOI_MAX_TIMES && times[i].op; i++)
     koi_text_add(t, "%s{\"op\": \"%s\", \"calls\": %llu, \"ns\": %llu, \"flops\": %.6g, \"bytes\": %.6g}", i ? ", " : "", times[i].op->name,
                  (unsigned long long)times[i].calls, (unsigned long long)times[i].ns, times[i].flops, times[i].bytes);
   koi_text_add(t, "]");
@@ -171,27 +169,28 @@ static void json_ops(koi_text *t, const koi_op_time *times)
 /* The entry that dense products of a chunk of n tokens took. */
 static const char *entry_of(const bench *b, int wt, uint32_t n)
 {
-  const koi_exec *x = b->plan->awake;
-  return x->tune.gemm_from[wt] && (n < x->chunk ? n : x->chunk) >= x->tune.gemm_from[wt] ? "clblast" : "own";
+  const koi_stage *x = koi_engine_stage(b->plan);
+  uint32_t from = x->at.tunables.gemm_from[wt], chunk = b->plan->chunk;
+  return from && (n < chunk ? n : chunk) >= from ? x->dev->backend->gemm_name : "own";
 }
 
 static void json_gemm(koi_text *t, const bench *b, uint32_t n)
 {
   const char *gap = ", \"dense_gemm\": {";
-  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) {
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
     const koi_gemm_figure *g = &b->gemm[wt];
     if (!g->used) continue;
-    koi_text_add(t, "%s\"%s\": {\"entry\": \"%s\"", gap, koi_gemm_type_name(wt), entry_of(b, wt, n));
-    if (g->own_ms) koi_text_add(t, ", \"own_ms\": %.6g, \"clblast_ms\": %.6g", g->own_ms, g->clblast_ms);
+    koi_text_add(t, "%s\"%s\": {\"entry\": \"%s\"", gap, koi_formats[wt].name, entry_of(b, wt, n));
+    if (g->own_ms) koi_text_add(t, ", \"own_ms\": %.6g, \"library_ms\": %.6g", g->own_ms, g->library_ms);
     koi_text_add(t, "}");
     gap = ", ";
   }
   if (*gap == ',' && !gap[2]) koi_text_add(t, "}");
 }
 
-static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[64])
+static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[KOI_MAX_TIMES])
 {
-  const koi_endpoint *e = b->plan->endpoint;
+  const koi_endpoint *e = b->plan->stages[0].endpoint;
   koi_text_add(t, "[");
   for (size_t i = 0; i < b->n; i++) {
     const result *r = &b->r[i];
@@ -201,7 +200,7 @@ static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[64])
     koi_text_json(t, e->driver);
     koi_text_add(t, ", \"repetitions\": %zu, \"tokens_per_s\": {\"median\": %.6g, \"min\": %.6g, \"max\": %.6g}, ", r->n, median(r), r->per_s[0], r->per_s[r->n - 1]);
     json_number(t, "read_probe_bytes_per_s", r->probe);
-    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)b->plan->awake->laid->bytes_per_token);
+    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)koi_engine_stage(b->plan)->at.laid->bytes_per_token);
     else json_gemm(t, b, r->n_tokens);
     if (times) json_ops(t, times[i]);
     koi_text_add(t, "}");
@@ -217,19 +216,19 @@ static void put_rows(koi_text *t, const bench *b, bool csv)
   for (size_t i = 0; i < b->n; i++) {
     const result *r = &b->r[i];
     char weights[32] = "";
-    if (r->decode) snprintf(weights, sizeof weights, "%.2f", median(r) * (double)b->plan->awake->laid->bytes_per_token * 1e-9);
-    koi_text_add(t, line, r->test, b->plan->endpoint->name, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
+    if (r->decode) snprintf(weights, sizeof weights, "%.2f", median(r) * (double)koi_engine_stage(b->plan)->at.laid->bytes_per_token * 1e-9);
+    koi_text_add(t, line, r->test, b->plan->stages[0].endpoint->name, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
   }
 }
 
-static void put_ops(koi_text *t, const bench *b, koi_op_time (*times)[64], bool csv)
+static void put_ops(koi_text *t, const bench *b, koi_op_time (*times)[KOI_MAX_TIMES], bool csv)
 {
   const char *line = csv ? "%s,%s,%llu,%.3f,%.1f,%.2f,%.2f\n" : "| %s | %s | %llu | %.3f | %.1f | %.2f | %.2f |\n";
   koi_text_add(t, csv ? "\ntest,op,calls,ms,percent,gflop_per_s,gb_per_s\n" : "\n| test | op | calls | ms | %% | GFLOP/s | GB/s |\n|---|---|---:|---:|---:|---:|---:|\n");
   for (size_t i = 0; i < b->n; i++) {
     double total = 0;
-    for (size_t j = 0; j < 64; j++) total += (double)times[i][j].ns;
-    for (size_t j = 0; j < 64 && times[i][j].op; j++) {
+    for (size_t j = 0; j < KOI_MAX_TIMES; j++) total += (double)times[i][j].ns;
+    for (size_t j = 0; j < KOI_MAX_TIMES && times[i][j].op; j++) {
       const koi_op_time *o = &times[i][j];
       double ns = o->ns ? (double)o->ns : 1;
       koi_text_add(t, line, b->r[i].test, o->op->name, (unsigned long long)o->calls, ns * 1e-6, 100 * ns / total, o->flops / ns, o->bytes / ns);
@@ -242,17 +241,17 @@ static void put_gemm(koi_text *t, const bench *b, bool csv)
 {
   const char *line = csv ? "%s,%u,%.3f,%.3f,%s\n" : "| %s | %u | %.3f | %.3f | %s |\n";
   bool any = false;
-  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++) any |= b->gemm[wt].own_ms > 0;
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) any |= b->gemm[wt].own_ms > 0;
   if (!any) return;
-  koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,clblast_ms,taken\n" : "\n| dense weights | tokens | own ms | CLBlast ms | taken |\n|---|---:|---:|---:|---|\n");
-  for (int wt = 0; wt < KOI_GEMM_TYPES; wt++)
+  koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,library_ms,taken\n" : "\n| dense weights | tokens | own ms | CLBlast ms | taken |\n|---|---:|---:|---:|---|\n");
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++)
     if (b->gemm[wt].own_ms)
-      koi_text_add(t, line, koi_gemm_type_name(wt), b->plan->chunk, b->gemm[wt].own_ms, b->gemm[wt].clblast_ms, entry_of(b, wt, b->plan->chunk));
+      koi_text_add(t, line, koi_formats[wt].name, b->plan->chunk, b->gemm[wt].own_ms, b->gemm[wt].library_ms, entry_of(b, wt, b->plan->chunk));
 }
 
 static koine_status measure_gemm(bench *b)
 {
-  koi_exec *x = b->plan->awake;
+  koi_stage *x = koi_engine_stage(b->plan);
   pthread_mutex_lock(&x->dev->lock);
   koine_status s = KOINE_OK;
   if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
@@ -261,7 +260,7 @@ static koine_status measure_gemm(bench *b)
   return s;
 }
 
-static koine_status measure(bench *b, koi_op_time (*times)[64])
+static koine_status measure(bench *b, koi_op_time (*times)[KOI_MAX_TIMES])
 {
   const koine_bench_options *o = b->o;
   const size_t no_depth = 0, n_depths = o->n_depths ? o->n_depths : 1;
@@ -272,7 +271,7 @@ static koine_status measure(bench *b, koi_op_time (*times)[64])
       uint32_t n = decode ? o->n_gen[i - o->n_n_prompt] : o->n_prompt[i];
       size_t depth = o->n_depths ? (size_t)o->depths[d] : no_depth;
       if (!n) continue;
-      s = run_test(b, depth, n, decode);
+      s = run_test(b, depth, n, decode, NULL);
       if (!s && times) s = profile(b, depth, n, decode, times[b->n - 1]);
     }
   return s;
@@ -286,7 +285,7 @@ koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, k
   size_t tests = (options->n_n_prompt + options->n_n_gen) * (options->n_depths ? options->n_depths : 1);
   bench b = {.plan = plan, .o = options, .progress = progress, .user = user, .total = tests * (options->repetitions ? options->repetitions : 3)};
   b.r = koi_alloc(tests + 1, sizeof *b.r);
-  koi_op_time (*times)[64] = options->ops ? koi_alloc(tests + 1, sizeof *times) : NULL;
+  koi_op_time (*times)[KOI_MAX_TIMES] = options->ops ? koi_alloc(tests + 1, sizeof *times) : NULL;
   koine_status s = b.r && (times || !options->ops) ? measure(&b, times) : KOINE_ERR_MEMORY;
   koi_text t = {0};
   if (!s && options->format == KOINE_FORMAT_JSON) put_json(&t, &b, times);

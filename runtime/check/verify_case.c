@@ -70,12 +70,12 @@ static float *bounds(koi_verify_job *j, int slot)
 }
 
 /* Clears the sign of each element of p. */
-static void magnitudes(uint8_t *p, size_t bytes, int wt)
+static void magnitudes(uint8_t *p, size_t bytes, uint32_t mask)
 {
   for (size_t i = 0; i + 4 <= bytes; i += 4) {
     uint32_t u;
     memcpy(&u, p + i, 4);
-    u &= koi_formats[wt].streams[0].magnitude;
+    u &= mask;
     memcpy(p + i, &u, 4);
   }
 }
@@ -90,8 +90,10 @@ void koi_verify_bound_linear(koi_verify_job *j, int codes, int wt)
     if (!s->in) continue;
     if (!(copy[k] = koi_alloc(s->bytes + 4, 1))) j->failed = true;
     else memcpy(copy[k], s->in, s->bytes);
-    if (copy[k] && (int)k == codes) magnitudes(copy[k], s->bytes, wt);
-    else if (copy[k] && s->kind == KOI_VERIFY_F32) magnitudes(copy[k], s->bytes, KOI_WT_F32);
+    int stream = codes < 0 ? -1 : (int)k - codes;
+    bool weight = stream >= 0 && stream < KOI_MAX_STREAMS && koi_formats[wt].streams[stream].name;
+    if (copy[k] && weight) magnitudes(copy[k], s->bytes, koi_formats[wt].streams[stream].magnitude);
+    else if (copy[k] && s->kind == KOI_VERIFY_F32) magnitudes(copy[k], s->bytes, koi_formats[KOI_WT_F32].streams[0].magnitude);
     a.buf[k] = copy[k], a.bytes[k] = s->bytes;
   }
   if (!j->failed) j->op->ref(&a);

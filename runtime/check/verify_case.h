@@ -66,8 +66,8 @@ void koi_verify_typed(koi_verify_job *j, int slot, int type, size_t n, float mid
 void *koi_verify_out(koi_verify_job *j, int slot, size_t bytes, koi_verify_kind kind);
 
 /* ---- bounds ---- */
-/* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. codes: the slot that holds
- * weights of type wt, or -1. For each float output. */
+/* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. codes: the slot of the first
+ * stream of weights of type wt, the others behind it; or -1. For each float output. */
 void koi_verify_bound_linear(koi_verify_job *j, int codes, int wt);
 /* relative x the largest magnitude in each row of n elements of what the reference gave. */
 void koi_verify_bound_rows(koi_verify_job *j, int slot, size_t n, float relative);

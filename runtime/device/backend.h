@@ -110,7 +110,7 @@ koine_status koi_device_open(const koi_endpoint *e, const char *cache_dir, uint3
 void koi_device_close(koi_device *d);
 koine_status koi_device_alloc(koi_device *d, size_t bytes, koi_buf **out);
 void koi_device_free(koi_device *d, koi_buf *b); /* views too; NULL is allowed */
-/* A call to be repeated, by a kernel or, where k is NULL, by the C reference. The kernel and the buffers must outlive it. */
+/* A call to be repeated, by a kernel, the library or, where k is NULL, the C reference. The kernel and the buffers must outlive it. */
 koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel *k, const koi_args *a, koi_bound **out);
 koine_status koi_device_patch(koi_device *d, koi_bound *b, size_t i, int32_t value); /* int argument i */
 koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r); /* r: ignored without a kernel */

@@ -186,7 +186,7 @@ static koine_status build_round(koi_device *d, job *jobs, size_t n, koine_progre
 
 koine_status koi_kern_build_all(koi_device *d, const koi_kern_request *r, size_t n, koine_progress_fn *progress, void *user)
 {
-  job *jobs = koi_alloc(n, sizeof *jobs);
+  job *jobs = koi_alloc(n + 1, sizeof *jobs);
   koine_status s = jobs ? KOINE_OK : KOINE_ERR_MEMORY;
   size_t total = 0, n_jobs;
   while (!s && (n_jobs = gather(d, r, n, jobs))) { /* more than once where a compiled kernel allows smaller groups than the device says */

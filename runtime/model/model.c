@@ -117,8 +117,7 @@ static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_
   int32_t format = koi_model_format(t->dtype);
   bool ok = is_float(format) || (r->use >= KOI_DENSE && format == KOI_WT_FP8) || (r->use == KOI_EXPERT && format == KOI_WT_FP4);
   if (!ok) return wrong_dtype(t, expected[r->use]);
-  bool first = p == koi_weight_piece(w, 0, 0);
-  if (first) w->format = format, w->dtype = t->dtype;
+  if (p == koi_weight_piece(w, 0, 0)) w->format = format, w->dtype = t->dtype;
   p->weight = t;
   uint64_t rows = w->one_matrix ? w->rows * w->n_units : w->rows;
   s = expect_multiple(t->file, t->name, format, w->k);
@@ -175,7 +174,7 @@ static koine_status bind_pieces(binder *b, const koi_role *r, koi_weight *w)
   for (uint32_t unit = 0; unit < n && !s; unit++)
     for (uint32_t sub = 0; sub < w->n_sub && !s; sub++) {
       name_piece(b, r, unit, sub);
-      s = bind_piece(b, r, w, (koi_piece *)koi_weight_piece(w, unit, sub));
+      s = bind_piece(b, r, w, (w->experts ? &w->experts[(size_t)unit * w->n_sub] : w->piece) + sub);
     }
   return s;
 }

@@ -19,14 +19,11 @@ const char *koi_role_name(const koi_role *r, int layer, char out[KOI_ROLE_NAME])
 /* ---- formats ---- */
 int32_t koi_model_format(koi_dtype d)
 {
-  switch (d) {
-  case KOI_F32: return KOI_WT_F32;
-  case KOI_F16: return KOI_WT_F16;
-  case KOI_BF16: return KOI_WT_BF16;
-  case KOI_F8_E4M3: return KOI_WT_FP8;
-  case KOI_I8: case KOI_U8: return KOI_WT_FP4; /* two codes a byte */
-  default: return KOI_FORMAT_NONE;
-  }
+  static const struct { koi_dtype dtype; int32_t format; } stored[] = {
+    {KOI_F32, KOI_WT_F32}, {KOI_F16, KOI_WT_F16}, {KOI_BF16, KOI_WT_BF16}, {KOI_F8_E4M3, KOI_WT_FP8}, {KOI_I8, KOI_WT_FP4}, {KOI_U8, KOI_WT_FP4}};
+  for (size_t i = 0; i < KOI_COUNT(stored); i++)
+    if (stored[i].dtype == d) return stored[i].format;
+  return KOI_FORMAT_NONE;
 }
 
 /* ---- sizes ---- */
