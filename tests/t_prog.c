@@ -201,7 +201,8 @@ static void test_refused(const koi_endpoint *e)
   koi_text defs = {0};
   OK(koi_kern_get(d, &koi_op_pack, requests[1].c, 0, &k));
   koi_kern_defs(k->op, k->c, k->p, &defs);
-  koi_build b = {.name = k->op->name, .text = koi_source_text(k->op->source), .defs = defs.s};
+  koi_build b = {.name = k->op->name, .text = koi_source_text(k->op->source), .defs = defs.s,
+                 .group_items = (size_t)k->op->group_items(k->c, k->p)};
   koi_prog_put(d, &b, "no binary at all", 16);
   koi_free(defs.s);
   koi_device_close(d);

@@ -181,8 +181,8 @@ static void test_texts(void)
   koi_runtime_note_host_op(rt, 0, "topk");
   koi_runtime_note_host_op(rt, 0, "attn");
   CHECK(!strcmp(rt->endpoints[0].why, "done on the host: topk, attn"));
-  rt->endpoints[1].local_bytes = 512; /* too little for work-groups that share anything */
-  CHECK(koi_backend_fits(&rt->endpoints[0], &koi_op_attn) && !koi_backend_fits(&rt->endpoints[1], &koi_op_attn));
+  rt->endpoints[1].local_bytes = 512; /* too little for the ranking keys of route, whatever the work-group */
+  CHECK(koi_backend_fits(&rt->endpoints[0], &koi_op_route) && !koi_backend_fits(&rt->endpoints[1], &koi_op_route));
   char *s;
   CHECK(!koine_runtime_describe(rt, false, &s));
   static const char *const expected[] = {"Package 1:", "NUMA node 1: 128.0 GiB", "PCI 0000:83:00.0 (8086:56c0), link 15.8 GB/s, NUMA node 1", "cl4: RX 7900 XTX",
