@@ -25,23 +25,6 @@ uint64_t koi_layout_index_page(int exact, uint32_t ih, uint32_t page)
 
 uint64_t koi_layout_state(uint32_t rows, uint32_t width) { return padded(2 * sizeof(float) * (uint64_t)rows * width); }
 
-enum { PART_ALIGN = 64, KV_GROUP = 64 };
-static uint64_t padded(uint64_t bytes) { return koi_ceil_div(bytes, PART_ALIGN) * PART_ALIGN; }
-
-uint64_t koi_layout_kv_page(int exact, uint32_t dh, uint32_t rd, uint32_t page)
-{
-  uint64_t plain = dh - rd;
-  return padded(page * (exact ? 4 * (uint64_t)dh : plain + koi_ceil_div(plain, KV_GROUP) + 2 * (uint64_t)rd));
-}
-
-uint64_t koi_layout_index_page(int exact, uint32_t ih, uint32_t page)
-{
-  int wt = exact ? KOI_WT_F32 : KOI_WT_FP4;
-  return padded(page / KOI_TILE * (koi_layout_code_bytes(wt, ih) + koi_layout_scale_bytes(wt, ih)));
-}
-
-uint64_t koi_layout_state(uint32_t rows, uint32_t width) { return padded(2 * sizeof(float) * (uint64_t)rows * width); }
-
 /* A float format with `exp` exponent and `man` mantissa bits, its sign above them; without infinities. */
 static float small(unsigned code, int exp, int man, int bias)
 {

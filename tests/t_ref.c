@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "engine/exec.h"
+#include "kernels/ops.h"
+#include "model/rope.h"
 #include "kernels/ref/ref.h"
 #include "file/weights.h"
 
