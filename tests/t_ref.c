@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "model/model.h"
+#include "kernels/ops.h"
 #include "model/rope.h"
 #include "kernels/ref/ref.h"
 #include "file/weights.h"
