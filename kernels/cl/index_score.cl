@@ -109,10 +109,10 @@ KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL con
     if (heads && (rows[2 * t + 1] != start || last != newest)) {
       start = rows[2 * t + 1], newest = last;
       UNROLL for (int j = 0; j < RT; j++) { /* vectors beyond the last row repeat it and are not stored */
-        int row = (mine + j < last ? mine + j : last) * VW;
-        GLOBAL const uchar *part = PART(S, tables[start + table + row / PAGE], page_bytes, at);
-        codes[j] = (GLOBAL const CODE *)part + row % PAGE / 16 * (COLUMNS * 16) + row % 16;
-        scales[j] = part + PAGE * WORDS * 4 + row % PAGE / 16 * (GROUPS * 16) + row % 16;
+        uint row = (uint)(mine + j < last ? mine + j : last) * VW, tile = IN_PAGE(row) / 16u, in_tile = row % 16u;
+        GLOBAL const uchar *part = PART(S, tables[start + table + (int)PAGE_OF(row)], page_bytes, at);
+        codes[j] = (GLOBAL const CODE *)part + tile * (COLUMNS * 16) + in_tile;
+        scales[j] = part + PAGE * WORDS * 4 + tile * (GROUPS * 16) + in_tile;
 #if UNPACK && !EXACT
         unpack(codes[j], scales[j], key + j);
 #endif
