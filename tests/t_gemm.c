@@ -84,7 +84,7 @@ static void test_product(koi_device *d, koi_gemm g)
 /* Small ones and large ones take different kernels of CLBlast, ragged ones padded copies. */
 static void test_products(const koi_endpoint *e)
 {
-  static const koi_gemm shapes[] = {{64, 32, 64, 64, 0, 32}, {70, 50, 33, 40, 7, 61}, {129, 256, 257, 257, 16, 300}, {128, 512, 320, 320, 0, 512}};
+  static const koi_gemm shapes[] = {{64, 32, 64, 64, 0, 32, 0, 0}, {70, 50, 33, 40, 7, 61, 0, 0}, {129, 256, 257, 257, 16, 300, 0, 0}, {128, 512, 320, 320, 0, 512, 0, 0}};
   koi_device *d;
   OK(e->backend->open(e, &d));
   for (size_t i = 0; i < KOI_COUNT(shapes); i++) test_product(d, shapes[i]);

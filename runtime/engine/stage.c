@@ -42,14 +42,15 @@ static koine_status make_tables(koi_stage *st)
 static koine_status make_scratch(koi_stage *st)
 {
   koi_graph g = koi_plan_graph(st->plan, &st->at);
-  uint64_t align = koi_stage_align(st), feed = koi_feed_bytes(st->caches[1], st->plan->chunk, align);
+  uint64_t align = koi_stage_align(st), feed = 0;
   koine_status s = koi_plan_scratch(&g, align, &st->scratch);
+  if (!s) s = koi_feed_bytes(st->caches[1], st->plan->chunk, align, &feed);
   if (!s) s = koi_device_alloc(st->dev, (size_t)st->scratch.arena_bytes, &st->arena);
   for (uint32_t i = 0; i < KOI_N_SCRATCH && !s; i++)
     if (i != KOI_S_wide && st->scratch.at[i] + st->scratch.bytes[i] <= st->scratch.arena_bytes)
       s = st->dev->backend->view(st->dev, st->arena, (size_t)st->scratch.at[i], (size_t)st->scratch.bytes[i], &st->s[i]);
   if (!s) s = koi_device_alloc(st->dev, (size_t)feed, &st->feed);
-  st->scratch_bytes = st->scratch.arena_bytes + feed;
+  st->scratch_bytes = st->scratch.arena_bytes + feed + KOI_TABLE_INTS * sizeof(int32_t) + (uint64_t)st->plan->chunk * st->model->config.o_groups * sizeof(int32_t);
   return s;
 }
 

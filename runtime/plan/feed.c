@@ -40,13 +40,14 @@ void koi_feed_free(koi_feed *f)
   f->ratios = NULL;
 }
 
-uint64_t koi_feed_bytes(const koi_caches *c, uint32_t chunk, uint64_t align)
+koine_status koi_feed_bytes(const koi_caches *c, uint32_t chunk, uint64_t align, uint64_t *out)
 {
   koi_feed f;
-  koi_shape s = {.n_tokens = chunk};
-  if (koi_feed_make(c, &s, align, &f)) return 0;
+  koine_status s = koi_feed_make(c, &(koi_shape){.n_tokens = chunk}, align, &f);
+  if (s) return s;
+  *out = f.bytes;
   koi_feed_free(&f);
-  return f.bytes;
+  return KOINE_OK;
 }
 
 /* ---- filling ---- */

@@ -29,7 +29,7 @@ typedef struct koi_feed { /* offsets in bytes; arrays as section "records" of ke
 koine_status koi_feed_make(const koi_caches *c, const koi_shape *shape, uint64_t align, koi_feed *out);
 void koi_feed_free(koi_feed *f);
 /* Bytes that feeds of chunks up to `chunk` need at most. */
-uint64_t koi_feed_bytes(const koi_caches *c, uint32_t chunk, uint64_t align);
+koine_status koi_feed_bytes(const koi_caches *c, uint32_t chunk, uint64_t align, uint64_t *out);
 
 typedef struct koi_feed_mark { uint32_t n; int32_t to; } koi_feed_mark; /* after n tokens of the chunk the state is also wanted in slot `to` */
 

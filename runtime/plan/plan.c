@@ -38,11 +38,11 @@ static koine_status scratch_bytes(const koi_graph *g, uint64_t align, uint64_t *
 {
   koi_scratch scratch;
   koi_caches *caches = NULL;
+  uint64_t feed = 0;
   koine_status s = koi_caches_make(g->model, true, g->layer0, g->layer1, &caches);
   if (!s) s = koi_plan_scratch(g, align, &scratch);
-  if (!s)
-    *out = scratch.arena_bytes + koi_feed_bytes(caches, g->chunk, align) + KOI_TABLE_INTS * sizeof(int32_t) +
-           (uint64_t)g->chunk * g->model->config.o_groups * sizeof(int32_t);
+  if (!s) s = koi_feed_bytes(caches, g->chunk, align, &feed);
+  if (!s) *out = scratch.arena_bytes + feed + KOI_TABLE_INTS * sizeof(int32_t) + (uint64_t)g->chunk * g->model->config.o_groups * sizeof(int32_t);
   koi_caches_free(caches);
   return s;
 }
