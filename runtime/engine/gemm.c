@@ -164,7 +164,8 @@ koine_status koi_gemm_measure(koi_stage *st, koine_progress_fn *progress, void *
   koine_status s = koi_stage_need_wide(st);
   if (!s) s = time_products(st, progress, user, f);
   memcpy(from, before, sizeof before);
-  koi_run_forget(st);
+  koine_status forgot = koi_run_forget(st);
+  if (!s) s = forgot;
   if (!s) s = koi_gemm_remember(st->dev, f, st->plan->chunk);
   if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_WARNING, "the choice for dense products is not remembered: %s", koi_error_text()), s = KOINE_OK;
   for (int wt = 0; wt < KOI_N_FORMATS && !s && !getenv("KOINE_GEMM"); wt++)

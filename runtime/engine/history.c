@@ -44,8 +44,8 @@ static koine_status reserve(koi_history *h, size_t kind, size_t n)
 {
   bool grew = false;
   koine_status s = koi_pool_reserve(pool_of(h, kind), n, usual(h, kind), &grew);
-  if (grew) koi_run_forget(h->st);
-  return s;
+  koine_status forgot = grew ? koi_run_forget(h->st) : KOINE_OK;
+  return s ? s : forgot;
 }
 
 static koine_status take_slots(koi_history *h)

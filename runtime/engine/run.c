@@ -133,13 +133,14 @@ koine_status koi_run_list(koi_stage *st, const koi_shape *shape, koi_list **out)
   return KOINE_OK;
 }
 
-void koi_run_forget(koi_stage *st)
+koine_status koi_run_forget(koi_stage *st)
 {
-  st->dev->backend->finish(st->dev); /* a failed device is noticed by the next step */
+  koine_status s = st->dev->backend->finish(st->dev);
   for (size_t i = 0; i < KOI_MAX_LISTS; i++) {
     free_list(st, st->lists[i]);
     st->lists[i] = NULL;
   }
+  return s;
 }
 
 /* ---- a step ---- */

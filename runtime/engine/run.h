@@ -37,8 +37,8 @@ typedef struct koi_watch {
 koine_status koi_run_list(koi_stage *st, const koi_shape *shape, koi_list **out);
 /* One chunk: logits [n_logits][n_vocab] of its last tokens. */
 koine_status koi_run_step(koi_stage *st, koi_list *l, const koi_place *p, float *logits, const koi_watch *watch);
-/* Forgets every bound list: buffers have changed. */
-void koi_run_forget(koi_stage *st);
+/* Waits for what runs, and forgets every bound list, whatever it returns: buffers have changed. */
+koine_status koi_run_forget(koi_stage *st);
 /* A call's arguments on this stage. syms NULL: every symbol is 1. */
 void koi_run_args(const koi_stage *st, bool exact, const koi_call *c, const int32_t *syms, koi_args *out);
 /* ---- build.c ---- */

@@ -174,7 +174,8 @@ static koine_status cancelled(const koine_session *s, const koine_eval_options *
   return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", (size_t)s->h.n, n_tokens);
 }
 
-/* Evaluates from where the caches stand to n_tokens. */
+/* Evaluates from where the caches stand to n_tokens. What was held already and is only caught up with is chunked by itself, so that the rest is cut
+ * as it would have been. */
 static koine_status evaluate(koine_session *s, const int32_t *tokens, size_t n_tokens, size_t n_logits, const koine_eval_options *o, float *logits)
 {
   size_t first = s->h.n, wanted_from = n_tokens - n_logits, n_vocab = s->plan->model->config.n_vocab;
@@ -182,7 +183,7 @@ static koine_status evaluate(koine_session *s, const int32_t *tokens, size_t n_t
     koine_status st = cancelled(s, o, first, n_tokens);
     if (st) return st;
     size_t at = s->h.n;
-    uint32_t n = (uint32_t)smaller(n_tokens - at, s->chunk);
+    uint32_t n = (uint32_t)smaller((at < s->n_held ? s->n_held : n_tokens) - at, s->chunk);
     size_t end = at + n;
     uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
     st = chunk(s, tokens + at, n, rows, rows ? logits + (end - rows - wanted_from) * n_vocab : NULL);

@@ -148,8 +148,7 @@ static void free_stage(koi_stage *st)
 {
   if (!st->dev) return;
   pthread_mutex_lock(&st->dev->lock);
-  st->dev->backend->finish(st->dev); /* queued work may still use what is freed below */
-  koi_run_forget(st);
+  koi_run_forget(st); /* queued work may still use what is freed below */
   if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
   for (int exact = 0; exact < 2; exact++)
     for (size_t k = 0; st->pools[exact] && k < st->caches[exact]->n_kinds; k++) koi_pool_close(&st->pools[exact][k]);
