@@ -341,12 +341,15 @@ static void test_device(const koi_endpoint *e)
   test_cancel(e);
 }
 
-/* Where the driver gives no binaries there is nothing to keep. */
-static bool has_binaries(const koi_endpoint *e)
+/* Where the driver gives no binaries there is nothing to keep, and none are asked of one that keeps them itself; but it can give them. */
+static bool has_binaries(koi_endpoint *e)
 {
   unsigned long source, disk;
   if (!e->backend->identity) return false;
   fresh();
+  on = e->id, what_is_tried = "a driver with a cache of its own";
+  if (e->keeps_programs) CHECK(!start(e, dir, &source, &disk) && source == N && !look().n);
+  e->keeps_programs = false;
   return !start(e, dir, &source, &disk) && look().n == N;
 }
 
@@ -357,6 +360,7 @@ static int child(const char *device, const char *folder)
   unsigned long source, disk;
   koine_status s = strcmp(device, "fake") ? koine_runtime_open(NULL, &rt) : fake_runtime_open(&rt);
   if (!s) s = koi_runtime_find(rt, device, &i);
+  if (!s) rt->endpoints[i].keeps_programs = false;
   if (!s) s = start(&rt->endpoints[i], folder, &source, &disk);
   if (s) return fprintf(stderr, "%s\n", koi_error_text()), 1;
   printf("%lu %lu\n", source, disk);
@@ -381,9 +385,8 @@ int main(int argc, char **argv)
   CHECK(!fake_n_live());
   OK(koine_runtime_open(NULL, &rt));
   for (size_t i = 0; rt && i < rt->n_endpoints; i++) {
-    const koi_endpoint *e = &rt->endpoints[i];
+    koi_endpoint *e = &rt->endpoints[i];
     if (!strstr(e->name, part) && strcmp(e->id, part)) continue;
-    on = e->id;
     if (has_binaries(e)) test_device(e);
     else printf("%s: %s: no binaries to keep\n", e->id, e->name);
   }

@@ -101,6 +101,17 @@ static void test_fp8_rows(void)
 }
 
 /* ---- indexer ---- */
+static void check_hadamard(const float *in, const float *want, int n, int ih)
+{
+  for (int i = 0; i < n; i++) {
+    float biggest = 0, x[256];
+    memcpy(x, in + i * ih, (size_t)ih * sizeof *x);
+    koi_ref_hadamard(x, (size_t)ih);
+    for (int d = 0; d < ih; d++) biggest = fmaxf(biggest, fabsf(want[i * ih + d]));
+    for (int d = 0; d < ih; d++) check(fabsf(x[d] - want[i * ih + d]) <= 5e-7f * biggest, "hadamard", (size_t)(i * ih + d), x[d], want[i * ih + d]);
+  }
+}
+
 static void test_indexer(void)
 {
   enum { N = 96, IH = 64, PAGE = 32 };
@@ -111,13 +122,7 @@ static void test_indexer(void)
   int32_t bytes = (int32_t)koi_layout_index_page(0, IH, PAGE);
   for (int i = 0; i < N; i++) rows[2 * i] = i;
   for (int i = 0; i < N / PAGE; i++) tables[i] = N / PAGE - 1 - i;
-  memcpy(x, in, sizeof x);
-  for (int i = 0; i < N; i++) {
-    float biggest = 0;
-    koi_ref_hadamard(x + i * IH, IH);
-    for (int d = 0; d < IH; d++) biggest = fmaxf(biggest, fabsf(had[i * IH + d]));
-    for (int d = 0; d < IH; d++) check(fabsf(x[i * IH + d] - had[i * IH + d]) <= 5e-7f * biggest, "hadamard", (size_t)(i * IH + d), x[i * IH + d], had[i * IH + d]);
-  }
+  check_hadamard(in, had, N, IH);
   memcpy(x, in, sizeof x);
   koi_ref_args round = {.buf = {[INDEX_ROUND_X] = x}, .i = (int32_t[]){[INDEX_ROUND_N] = N}, .c = (int32_t[]){[INDEX_ROUND_IH] = IH}};
   koi_ref_index_round(&round);

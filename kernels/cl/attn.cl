@@ -38,13 +38,13 @@ typedef struct view {
 FN_IN GLOBAL const uchar *place(const view *a, int v, int *r)
 {
   if (v < a->n_window) {
-    int q = a->first + v, entry = a->w_table[q / PAGE % a->ring];
-    *r = q % PAGE;
+    int q = a->first + v, entry = a->w_table[PAGE_OF(q) % (uint)a->ring];
+    *r = (int)IN_PAGE(q);
     return W_PAGE(a, entry);
   }
 #if SEL
-  int row = SEL == 2 ? a->idx[v - a->n_window] : v - a->n_window, entry = a->c_table[row / PAGE];
-  *r = row % PAGE;
+  int row = SEL == 2 ? a->idx[v - a->n_window] : v - a->n_window, entry = a->c_table[PAGE_OF(row)];
+  *r = (int)IN_PAGE(row);
   return C_PAGE(a, entry);
 #else
   return 0; /* there are no others */

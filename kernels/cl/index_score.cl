@@ -87,11 +87,36 @@ FN void put(F v, int row, int limit, GLOBAL float *s)
   }
 }
 
+/* A token's sums over `heads` heads, HT at a time; q: room for their queries where work-items share them. */
+FN_IN void sum_heads(GLOBAL const float *queries, GLOBAL const float *w, float wscale, int heads, GLOBAL const CODE **codes, GLOBAL const uchar **scales,
+                     const F *key, LOCAL_PTR float *q, int lane, F *sum)
+{
+  UNROLL for (int j = 0; j < RT; j++) sum[j] = (F)(0.0f);
+  for (int h0 = 0; h0 < heads; h0 += HT) {
+    F acc[HT][RT];
+    GLOBAL const float *qh = queries + h0 * IH;
+#if L > 1
+    BARRIER();
+    for (int i = lane; i < HT * IH; i += L) q[i % IH * HT + i / IH] = qh[i];
+    BARRIER();
+    dots(q, codes, scales, key, acc);
+#else
+    dots(qh, codes, scales, key, acc);
+#endif
+    UNROLL for (int h = 0; h < HT; h++) {
+      F weight = (F)(w[h0 + h] * wscale);
+      UNROLL for (int j = 0; j < RT; j++) sum[j] = FMA(weight, acc[h][j] < (F)(0.0f) ? (F)(0.0f) : acc[h][j], sum[j]);
+    }
+  }
+}
+
 KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL float *S,
                         SLABS(GLOBAL const uchar *, S, COMMA), int T, int row0, int n_rows, int lds, int R, int table, int page_bytes, int at, float wscale)
 {
 #if L > 1
   LOCAL float q[HT * IH];
+#else
+  LOCAL_PTR float *q = 0;
 #endif
 #if UNPACK && !EXACT
   F key[IH * RT];
@@ -109,33 +134,17 @@ KERNEL void index_score(GLOBAL const float *Q, GLOBAL const float *w, GLOBAL con
     if (heads && (rows[2 * t + 1] != start || last != newest)) {
       start = rows[2 * t + 1], newest = last;
       UNROLL for (int j = 0; j < RT; j++) { /* vectors beyond the last row repeat it and are not stored */
-        int row = (mine + j < last ? mine + j : last) * VW;
-        GLOBAL const uchar *part = PART(S, tables[start + table + row / PAGE], page_bytes, at);
-        codes[j] = (GLOBAL const CODE *)part + row % PAGE / 16 * (COLUMNS * 16) + row % 16;
-        scales[j] = part + PAGE * WORDS * 4 + row % PAGE / 16 * (GROUPS * 16) + row % 16;
+        uint row = (uint)(mine + j < last ? mine + j : last) * VW, tile = IN_PAGE(row) / 16u, in_tile = row % 16u;
+        GLOBAL const uchar *part = PART(S, tables[start + table + (int)PAGE_OF(row)], page_bytes, at);
+        codes[j] = (GLOBAL const CODE *)part + tile * (COLUMNS * 16) + in_tile;
+        scales[j] = part + PAGE * WORDS * 4 + tile * (GROUPS * 16) + in_tile;
 #if UNPACK && !EXACT
         unpack(codes[j], scales[j], key + j);
 #endif
       }
     }
     F sum[RT];
-    UNROLL for (int j = 0; j < RT; j++) sum[j] = (F)(0.0f);
-    for (int h0 = 0; h0 < heads; h0 += HT) {
-      F acc[HT][RT];
-      GLOBAL const float *qh = Q + ((size_t)t * NH + h0) * IH;
-#if L > 1
-      BARRIER();
-      for (int i = lane; i < HT * IH; i += L) q[i % IH * HT + i / IH] = qh[i];
-      BARRIER();
-      dots(q, codes, scales, key, acc);
-#else
-      dots(qh, codes, scales, key, acc);
-#endif
-      UNROLL for (int h = 0; h < HT; h++) {
-        F weight = (F)(w[(size_t)t * NH + h0 + h] * wscale);
-        UNROLL for (int j = 0; j < RT; j++) sum[j] = FMA(weight, acc[h][j] < (F)(0.0f) ? (F)(0.0f) : acc[h][j], sum[j]);
-      }
-    }
+    sum_heads(Q + (size_t)t * NH * IH, w + (size_t)t * NH, wscale, heads, codes, scales, key, q, lane, sum);
     UNROLL for (int j = 0; j < RT; j++)
       if ((mine + j) * VW < limit) put(sum[j], (mine + j) * VW, limit, S + (size_t)t * lds + ((mine + j) * VW - row0));
   }

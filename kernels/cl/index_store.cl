@@ -13,7 +13,8 @@ KERNEL void index_store(GLOBAL const float *X, GLOBAL const int *rows, GLOBAL co
 #endif
   size_t i0 = GROUP_ID(0);
   GLOBAL const float *src = X + i0 * IH;
-  int lane = LOCAL_ID(0), r = rows[2 * i0] % PAGE, tile = r / 16, in_tile = r % 16, entry = tables[rows[2 * i0 + 1] + table + rows[2 * i0] / PAGE];
+  uint r = IN_PAGE(rows[2 * i0]), tile = r / 16u, in_tile = r % 16u;
+  int lane = LOCAL_ID(0), entry = tables[rows[2 * i0 + 1] + table + (int)PAGE_OF(rows[2 * i0])];
   GLOBAL uchar *part = PART(S, entry, page_bytes, at);
 #if EXACT
   GLOBAL float *key = (GLOBAL float *)part + tile * (IH * 16) + in_tile;

@@ -22,8 +22,9 @@ KERNEL void kv_store(GLOBAL const float *X, GLOBAL const int *rows, GLOBAL const
   int group = (int)(item - i * (GROUPS + 1)), d0 = group * FP8_GROUP, d1 = d0 + FP8_GROUP < PLAIN ? d0 + FP8_GROUP : PLAIN;
   if (i >= (size_t)n) return;
   GLOBAL const float *x = X + i * ldx;
-  int r = rows[2 * i] % PAGE, nth = rows[2 * i] / PAGE;
-  int entry = tables[rows[2 * i + 1] + table + (ring ? nth % ring : nth)];
+  uint r = IN_PAGE(rows[2 * i]), nth = PAGE_OF(rows[2 * i]);
+  if (ring) nth %= (uint)ring;
+  int entry = tables[rows[2 * i + 1] + table + (int)nth];
   GLOBAL uchar *part = PART(S, entry, page_bytes, at);
 #if EXACT
   if (group == GROUPS) d0 = PLAIN, d1 = DH;

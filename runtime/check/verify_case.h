@@ -1,4 +1,4 @@
-/* What the machinery of verify.c and the tables of cases (verify_mat.c, verify_rows.c, verify_attn.c) share. */
+/* What the machinery of verify.c and the tables of cases (verify_mat.c, verify_rows.c, verify_cache.c, verify_index.c, verify_attn.c) share. */
 #ifndef KOI_VERIFY_CASE_H
 #define KOI_VERIFY_CASE_H
 #include "kernels/ref/ref.h"
@@ -49,7 +49,8 @@ typedef struct koi_verify_op {
   void (*settle)(koi_verify_job *j); /* before the comparison, for results that may be written in more than one way; NULL */
 } koi_verify_op;
 
-extern const koi_verify_op koi_verify_mat[], koi_verify_rows[], koi_verify_cache[], koi_verify_attn[]; /* end at op NULL */
+extern const koi_verify_op koi_verify_mat[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],
+  koi_verify_attn[]; /* end at op NULL */
 
 /* ---- inputs: the generator, and slots. NULL when memory is exhausted (j->failed is set). ---- */
 uint64_t koi_verify_bits(koi_verify_job *j);

@@ -11,6 +11,19 @@ size_t koi_verify_n_seqs(const koi_verify_case *v)
   return n;
 }
 
+size_t koi_verify_position(const koi_verify_job *j, int rows, size_t t)
+{
+  int32_t p;
+  memcpy(&p, j->slot[rows].in + 2 * sizeof p * t, sizeof p);
+  return (size_t)p;
+}
+
+size_t koi_verify_seq_end(const koi_verify_case *v, size_t s)
+{
+  const int32_t *seq = koi_verify_seq(v);
+  return (size_t)seq[2 * s] + (size_t)seq[2 * s + 1];
+}
+
 /* Allocates slabs of `per` pages: some of the eight. Returns how many, their numbers in `slabs`. */
 static size_t make_slabs(koi_verify_job *j, const koi_verify_pool *p, size_t n, int *slabs, size_t *per)
 {

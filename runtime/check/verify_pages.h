@@ -25,6 +25,10 @@ typedef struct koi_verify_pool {
 } koi_verify_pool;
 
 size_t koi_verify_n_seqs(const koi_verify_case *v);
+/* Position of token t, from `rows`. */
+size_t koi_verify_position(const koi_verify_job *j, int rows, size_t t);
+/* Positions that sequence s has, those of this call too. */
+size_t koi_verify_seq_end(const koi_verify_case *v, size_t s);
 /* n distinct pages or slots of p, scrambled, and its slabs. */
 void koi_verify_places(koi_verify_job *j, const koi_verify_pool *p, int32_t *entry, size_t n);
 /* The page tables of n pools, their slabs, and `rows`. Entries of no page are -1. */

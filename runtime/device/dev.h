@@ -26,6 +26,7 @@ typedef struct koi_endpoint {
   uint32_t subgroup_sizes[KOI_MAX_WIDTHS]; /* zero-terminated unless full; known even where kernels cannot use them */
   bool subgroups;            /* kernels can use them */
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
+  bool keeps_programs;       /* the driver keeps compiled programs on disk itself */
   bool usable;               /* can run kernels */
   char why[256];             /* why not, or what is done on the host instead; "" */
 } koi_endpoint;

@@ -19,6 +19,7 @@ enum {
   ASK_WAVEFRONT_AMD = 0x4043,
   ASK_BOARD_NAME_AMD = 0x4038,
   ASK_SUB_GROUP_SIZES_INTEL = 0x4108, /* size_t list */
+  ASK_ICD_SUFFIX = 0x0920,   /* of a platform: the prefix of its functions' names */
   MAX_PLATFORMS = 64,
   MAX_DEVICES = 64
 };
@@ -144,6 +145,16 @@ static void find_names(cl_device_id id, const char *platform, koi_endpoint *e)
   koi_dev_text(e->platform, sizeof e->platform, platform);
 }
 
+/* No question tells whether a driver has a cache of its own. This one has, and would compile every kernel once more to give a binary. */
+static bool keeps_programs(cl_device_id id)
+{
+  char suffix[KOI_NAME];
+  cl_platform_id platform;
+  if (ask(id, CL_DEVICE_PLATFORM, &platform, sizeof platform) != sizeof platform) return false;
+  platform_text(platform, ASK_ICD_SUFFIX, suffix);
+  return !strcmp(suffix, "POCL");
+}
+
 static koine_status describe(cl_device_id id, const char *platform, koi_endpoint *e)
 {
   char *list = extensions(id);
@@ -168,6 +179,7 @@ static koine_status describe(cl_device_id id, const char *platform, koi_endpoint
   e->vector_width = (uint32_t)number(id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT);
   e->fp16 = extension(list, "cl_khr_fp16");
   e->fp64 = extension(list, "cl_khr_fp64");
+  e->keeps_programs = keeps_programs(id);
   e->denormals = (number(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
   koi_free(list);
   return KOINE_OK;

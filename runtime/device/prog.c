@@ -72,7 +72,7 @@ static koine_status make_identity(koi_device *d, char **out)
 
 koine_status koi_prog_open(koi_device *d)
 {
-  if (!d->cache_dir || !d->backend->identity) return KOINE_OK;
+  if (!d->cache_dir || !d->backend->identity || d->endpoint->keeps_programs) return KOINE_OK;
   koi_progs *g = koi_alloc(1, sizeof *g);
   if (!g) return KOINE_ERR_MEMORY;
   pthread_mutex_init(&g->lock, NULL);

@@ -5,7 +5,7 @@
 #define KOI_PROG_H
 #include "backend.h"
 
-/* Makes d->progs where there is a folder and the backend has binaries. */
+/* Makes d->progs where there is a folder, and binaries that the driver does not keep itself. */
 koine_status koi_prog_open(koi_device *d);
 void koi_prog_close(koi_device *d);
 /* The binary that an earlier build left, for koi_free; *binary stays NULL when there is none. Fails only for lack of memory. */
