@@ -84,11 +84,13 @@ static void test_product(koi_device *d, koi_gemm g)
 /* Small ones and large ones take different kernels of CLBlast, ragged ones padded copies. */
 static void test_products(const koi_endpoint *e)
 {
-  static const koi_gemm shapes[] = {{64, 32, 64, 64, 0, 32, 0, 0}, {70, 50, 33, 40, 7, 61, 0, 0}, {129, 256, 257, 257, 16, 300, 0, 0}, {128, 512, 320, 320, 0, 512, 0, 0}};
+  static const koi_gemm shapes[] = {
+    {.n = 64, .rows = 32, .k = 64, .ldx = 64, .ldy = 32}, {.n = 70, .rows = 50, .k = 33, .ldx = 40, .y_offset = 7, .ldy = 61},
+    {.n = 129, .rows = 256, .k = 257, .ldx = 257, .y_offset = 16, .ldy = 300}, {.n = 128, .rows = 512, .k = 320, .ldx = 320, .ldy = 512}};
   koi_device *d;
-  OK(e->backend->open(e, &d));
+  OK(koi_device_open(e, NULL, 0, &d));
   for (size_t i = 0; i < KOI_COUNT(shapes); i++) test_product(d, shapes[i]);
-  e->backend->close(d);
+  koi_device_close(d);
 }
 
 static koine_plan *wake(koine_runtime *rt, koine_model *m, const char *device)

@@ -63,15 +63,22 @@ static bool stop(void *user, const char *what, uint64_t done, uint64_t total)
   return done < 1;
 }
 
+/* The host's device with other hooks. */
+static koi_device *open_broken(const koi_endpoint *host, const koi_backend *broken)
+{
+  koi_device *d;
+  if (koi_device_open(host, NULL, 1, &d)) {
+    fail("verifier", koi_error_text());
+    exit(1);
+  }
+  d->backend = broken;
+  return d;
+}
+
 static void test_verifier(const koi_endpoint *host)
 {
   koi_backend broken = koi_backend_host;
-  koi_device *d;
-  if (koi_backend_host.open(host, &d)) {
-    fail("verifier", koi_error_text());
-    return;
-  }
-  d->backend = &broken;
+  koi_device *d = open_broken(host, &broken);
   koi_verify_counts n;
   koi_verify_options o = {.op = "matvec", .small = true, .counts = &n};
   for (fault = 0; fault < (int)KOI_COUNT(fault_names); fault++) {
@@ -83,12 +90,14 @@ static void test_verifier(const koi_endpoint *host)
     koi_free(report.s);
   }
   koi_text report = {0};
+  koi_device_close(d);
   broken.build = refuse_build;
+  d = open_broken(host, &broken);
   if (koi_verify_ops(d, &o, NULL, NULL, &report) || !n.n_host || n.n_wrong) fail("a device that builds nothing", "expected ops on the host, none wrong");
   o.op = NULL;
   if (koi_verify_ops(d, &o, stop, NULL, &report) != KOINE_ERR_CANCELLED) fail("cancelling", "went on");
   koi_free(report.s);
-  koi_backend_host.close(d);
+  koi_device_close(d);
 }
 
 /* ---- devices ---- */
@@ -119,7 +128,7 @@ static void test_device(const koi_endpoint *e)
   koi_text report = {0};
   printf("== %s: %s (%s %s)\n", e->id, e->name, e->platform, e->driver);
   fflush(stdout);
-  if (e->backend->open(e, &d)) {
+  if (koi_device_open(e, NULL, 0, &d)) {
     fail(e->id, koi_error_text());
     return;
   }
@@ -130,7 +139,7 @@ static void test_device(const koi_endpoint *e)
   else if (n.n_host) fail(e->id, "an op runs on the host");
   printf("%s%.1f s\n", report.s ? report.s : "", (double)(koi_now_ns() - start) * 1e-9);
   koi_free(report.s);
-  e->backend->close(d);
+  koi_device_close(d);
 }
 
 int main(void)
