@@ -191,7 +191,8 @@ static void test_other_device(const koi_endpoint *e)
   expect(e, dir, "the first device", 0);
 }
 
-/* Whole and of the right key, but nothing that the driver takes. */
+/* Whole and of the right key, but nothing that the driver takes. A real one may crash of it (rusticl 22.3 does): the sum in every file and the
+ * driver's version in its key keep such binaries from it. */
 static void test_refused(const koi_endpoint *e)
 {
   koi_device *d;
@@ -342,7 +343,7 @@ static void test_device(const koi_endpoint *e)
   expect(e, dir, "the second start", 0);
   test_damage(e);
   test_other_device(e);
-  test_refused(e);
+  if (e->backend == &fake_backend) test_refused(e);
   test_two(e);
   test_unwritable(e);
   test_full(e);
