@@ -191,7 +191,8 @@ static void test_other_device(const koi_endpoint *e)
   expect(e, dir, "the first device", 0);
 }
 
-/* Whole and of the right key, but nothing that the driver takes. */
+/* Whole and of the right key, but nothing that the driver takes. A real one may crash of it (rusticl 22.3 does): the sum in every file and the
+ * driver's version in its key keep such binaries from it. */
 static void test_refused(const koi_endpoint *e)
 {
   koi_device *d;
@@ -262,22 +263,32 @@ static void test_full(const koi_endpoint *e)
   CHECK(!umount(dir));
 }
 
+static void old_file(const char *name)
+{
+  char path[800];
+  snprintf(path, sizeof path, "%s/%s", programs, name);
+  FILE *f = fopen(path, "w");
+  CHECK(f && !fclose(f) && !utimensat(AT_FDCWD, path, (struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0));
+}
+
 static void test_bound(const koi_endpoint *e)
 {
   fresh();
   expect(e, dir, "a bound on the folder", N);
   files all = look();
-  char stale[800];
-  snprintf(stale, sizeof stale, "%s/.stale", programs);
-  FILE *f = fopen(stale, "w");
-  CHECK(f && !fclose(f) && !utimensat(AT_FDCWD, stale, (struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0) && look().n_temporary == 1);
   fresh();
-  CHECK(!mkdir(programs, 0700) && (f = fopen(stale, "w")) && !fclose(f));
-  CHECK(!utimensat(AT_FDCWD, stale, (struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0));
+  CHECK(!mkdir(programs, 0700));
+  old_file("mine");
+  old_file(".0123456789abcdef.1.0"); /* what a process that died may leave */
+  CHECK(look().n == 1 && look().n_temporary == 1);
   koi_prog_limit(all.bytes / 2);
   expect(e, dir, "half the room", N);
   files some = look();
+  some.n--; /* the user's file stays */
   CHECK(some.n && some.n < N && some.bytes <= all.bytes / 2 && !some.n_temporary);
+  char mine[800];
+  snprintf(mine, sizeof mine, "%s/mine", programs);
+  CHECK(!access(mine, F_OK));
   koi_prog_limit(0);
   expect(e, dir, "room again", N - some.n);
   expect(e, dir, "after that", 0);
@@ -333,7 +344,7 @@ static void test_device(const koi_endpoint *e)
   expect(e, dir, "the second start", 0);
   test_damage(e);
   test_other_device(e);
-  test_refused(e);
+  if (e->backend == &fake_backend) test_refused(e);
   test_two(e);
   test_unwritable(e);
   test_full(e);

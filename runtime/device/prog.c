@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "base/paths.h"
 
-enum { NAME_BYTES = 64, MAX_FILE_BYTES = 256 << 20, FRESH_S = 24 * 3600, STALE_S = 3600 };
+enum { HASH_DIGITS = 16, NAME_BYTES = 2 * HASH_DIGITS + 1, MAX_FILE_BYTES = 256 << 20, FRESH_S = 24 * 3600, STALE_S = 3600 };
 
 typedef struct head { char magic[16]; uint64_t order, key_bytes, binary_bytes, sum; } head;
 static const head blank = {.magic = "koine program 1", .order = 0x0123456789abcdef}; /* order: of bytes in a number */
@@ -170,6 +170,10 @@ static int older(const void *pa, const void *pb)
   return (a->when > b->when) - (a->when < b->when);
 }
 
+/* Nothing else in the folder is ours to remove. */
+static bool is_program(const char *name) { return strspn(name, "0123456789abcdef") == 2 * HASH_DIGITS && !name[2 * HASH_DIGITS]; }
+static bool is_temporary(const char *name) { return *name == '.' && strspn(name + 1, "0123456789abcdef") == HASH_DIGITS && name[1 + HASH_DIGITS] == '.'; }
+
 /* Every program; what a process that died left half written is removed. */
 static void scan(const char *dir, folder *f)
 {
@@ -177,8 +181,8 @@ static void scan(const char *dir, folder *f)
   struct dirent *e;
   while (d && (e = readdir(d))) {
     struct stat st;
-    bool temporary = e->d_name[0] == '.';
-    if (strlen(e->d_name) >= NAME_BYTES || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
+    bool temporary = is_temporary(e->d_name);
+    if ((!temporary && !is_program(e->d_name)) || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
     if (temporary && time(NULL) - st.st_mtime > STALE_S) unlinkat(dirfd(d), e->d_name, 0);
     if (temporary) continue;
     if (!(f->n & (f->n - 1))) {
@@ -187,7 +191,7 @@ static void scan(const char *dir, folder *f)
       f->list = list;
     }
     found *to = &f->list[f->n++];
-    snprintf(to->name, sizeof to->name, "%s", e->d_name);
+    memcpy(to->name, e->d_name, sizeof to->name);
     to->bytes = (uint64_t)st.st_size, to->when = st.st_mtime;
     f->bytes += to->bytes;
   }
