@@ -97,7 +97,7 @@ FN_IN void sum_heads(GLOBAL const float *queries, GLOBAL const float *w, float w
     GLOBAL const float *qh = queries + h0 * IH;
 #if L > 1
     BARRIER();
-    for (int i = lane; i < HT * IH; i += L) q[i % IH * HT + i / IH] = qh[i];
+    for (uint i = (uint)lane; i < HT * IH; i += L) q[i % IH * HT + i / IH] = qh[i];
     BARRIER();
     dots(q, codes, scales, key, acc);
 #else
