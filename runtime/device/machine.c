@@ -260,7 +260,8 @@ koine_status koine_runtime_open(const koine_runtime_options *options, koine_runt
   if (!out) return koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
   if (options && options->size < sizeof *options)
     return koi_error(KOINE_ERR_ARG, "koine_runtime_open: options->size is %zu, expected %zu", options->size, sizeof *options);
-  const char *xml = options ? options->topology_xml : NULL;
+  const char *xml = options ? options->topology_xml : NULL, *fault = koi_fp_fault();
+  if (fault && !xml) koi_log(KOINE_LOG_WARNING, "results will differ from the checkpoint's: in this process %s", fault);
   koi_topo *topo = NULL;
   koi_probe p = {0};
   koine_status s = koi_topo_open(xml, &topo);
