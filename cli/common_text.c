@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "common_text.h"
@@ -82,11 +83,23 @@ static uint64_t draw_seed(void)
   return x >> 32;
 }
 
+/* A tokenizer alone may be a file, a model not: what the file is instead, opening it as a model says. */
+static koine_status check_folder(const char *path)
+{
+  struct stat st;
+  koine_model *model;
+  if (stat(path, &st) || S_ISDIR(st.st_mode)) return KOINE_OK;
+  koine_status s = koine_model_open(path, &model);
+  if (!s) koine_model_close(model);
+  return s;
+}
+
 int cli_text_open(const cli_args *a, cli_text *out)
 {
   *out = (cli_text){.begun_ns = now_ns()};
   out->seed = a->v[OPT_SEED].i < 0 ? draw_seed() : (uint64_t)a->v[OPT_SEED].i;
-  koine_status s = koine_tokenizer_open(a->v[OPT_MODEL].text, &out->tokenizer);
+  koine_status s = check_folder(a->v[OPT_MODEL].text);
+  if (!s) s = koine_tokenizer_open(a->v[OPT_MODEL].text, &out->tokenizer);
   return s ? cli_fail(s) : EXIT_DONE;
 }
 
