@@ -153,7 +153,7 @@ static double median(const result *r) { return r->n % 2 ? r->per_s[r->n / 2] : (
 
 static void json_number(koi_text *t, const char *key, double v)
 {
-  if (v == v) koi_text_add(t, "\"%s\": %.6g", key, v);
+  if (isfinite(v)) koi_text_add(t, "\"%s\": %.6g", key, v);
   else koi_text_add(t, "\"%s\": null", key);
 }
 

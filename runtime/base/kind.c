@@ -84,8 +84,8 @@ koine_status koi_kind_check_folder(const char *path)
   if (stat(path, &st) || S_ISDIR(st.st_mode)) return check_link(path);
   size_t n = read_head(path, head);
   const char *kind = koi_kind_of(head, n), *slash = strrchr(path, '/');
-  if (!kind && n > 9 && head[8] == '{' && !head[7]) kind = "a safetensors file: give the folder that it lies in";
-  if (!kind && n && head[0] == '{') kind = "a JSON file: give the folder that it lies in";
-  return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found %s (%.*s)", path, kind ? kind : "a file: give the folder that it lies in",
-                   slash == path ? 1 : slash ? (int)(slash - path) : 1, slash ? path : ".");
+  if (kind) return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found %s", path, kind);
+  bool tensors = n > 9 && head[8] == '{' && !head[7], json = n && head[0] == '{';
+  return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found a %sfile: give the folder that it lies in (%.*s)", path,
+                   tensors ? "safetensors " : json ? "JSON " : "", slash && slash > path ? (int)(slash - path) : 1, slash ? path : ".");
 }
