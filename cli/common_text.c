@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "charset.h"
 #include "common_text.h"
 
 /* ---- input ---- */
@@ -34,20 +35,34 @@ static size_t control_bytes(const unsigned char *text, size_t n)
   return (text[0] < 0x20 && text[0] != '\n' && text[0] != '\t') || text[0] == 0x7f;
 }
 
+static bool terminal(void)
+{
+  static int is = -1;
+  if (is < 0) is = isatty(STDOUT_FILENO);
+  return is;
+}
+
+/* In the terminal's charset. */
+static void put_bytes(const char *text, size_t n_bytes)
+{
+  size_t n = 0;
+  char *own = terminal() && n_bytes ? cli_charset_out(text, n_bytes, &n) : NULL;
+  fwrite(own ? own : text, 1, own ? n : n_bytes, stdout);
+  free(own);
+}
+
 bool cli_text_put(const char *text, size_t n_bytes)
 {
-  static int terminal = -1;
-  if (terminal < 0) terminal = isatty(STDOUT_FILENO);
   size_t from = 0;
-  for (size_t i = 0, skip; terminal && i < n_bytes; i += skip ? skip : 1) {
+  for (size_t i = 0, skip; terminal() && i < n_bytes; i += skip ? skip : 1) {
     skip = control_bytes((const unsigned char *)text + i, n_bytes - i);
     if (!skip) continue;
-    fwrite(text + from, 1, i - from, stdout);
-    if (skip > 1) fputs("\xef\xbf\xbd", stdout);
+    put_bytes(text + from, i - from);
+    if (skip > 1) put_bytes("\xef\xbf\xbd", 3);
     else printf("^%c", text[i] ^ 0x40);
     from = i + skip;
   }
-  fwrite(text + from, 1, n_bytes - from, stdout);
+  put_bytes(text + from, n_bytes - from);
   return !fflush(stdout) && !ferror(stdout);
 }
 
@@ -142,7 +157,7 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
 
 /* ---- figures ---- */
 /* Dim on a terminal, so that they do not pass for text. */
-static bool dim(void) { return isatty(STDERR_FILENO); }
+static bool dim(void) { return cli_colours(STDERR_FILENO); }
 
 static void put_rate(uint64_t n, uint64_t ns)
 {
