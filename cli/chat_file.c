@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "chat_file.h"
+#include "cmd_chat.h"
 
 enum { JSON_DEPTH = 128, SAFE_DIGITS = 18 /* of an integer that json-c keeps as it is */ };
 

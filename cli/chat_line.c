@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "charset.h"
+#include "term.h"
 #include "cmd_chat.h"
 
 enum { N_HISTORY = 1000 };
@@ -53,7 +53,7 @@ static char *prompt(EditLine *editor)
 static int open_editor(chat_line *l)
 {
   HistEvent event;
-  int status = cli_charset_open();
+  int status = cli_term_open();
   if (status) return status;
   l->editor = el_init("koine", stdin, stdout, stderr);
   l->history = history_init();
@@ -109,7 +109,7 @@ static size_t without_end(const char *text, size_t n)
 static bool in_utf8(chat_line *l, const char **text, size_t *n_bytes)
 {
   char *utf8;
-  if (!cli_charset_in(*text, *n_bytes, &utf8, n_bytes)) return cli_fail_with(EXIT_FILE, "the line is left out: expected text in the terminal's charset, found other bytes"), false;
+  if (!cli_term_in(*text, *n_bytes, &utf8, n_bytes)) return cli_fail_with(EXIT_FILE, "the line is left out: expected text in the terminal's charset, found other bytes"), false;
   if (!utf8) return true;
   free(l->text);
   *text = l->text = utf8;

@@ -5,7 +5,6 @@
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
-#include "chat_file.h"
 #include "cmd_chat.h"
 
 struct chat_talk {

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "charset.h"
+#include "term.h"
 #include "common_text.h"
 
 /* ---- input ---- */
@@ -46,7 +46,7 @@ static bool terminal(void)
 static void put_bytes(const char *text, size_t n_bytes)
 {
   size_t n = 0;
-  char *own = terminal() && n_bytes ? cli_charset_out(text, n_bytes, &n) : NULL;
+  char *own = terminal() && n_bytes ? cli_term_out(text, n_bytes, &n) : NULL;
   fwrite(own ? own : text, 1, own ? n : n_bytes, stdout);
   free(own);
 }

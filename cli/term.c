@@ -7,11 +7,11 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
-#include "charset.h"
+#include "term.h"
 
 static iconv_t in = (iconv_t)-1, out = (iconv_t)-1;
 
-int cli_charset_open(void)
+int cli_term_open(void)
 {
   setlocale(LC_CTYPE, "");
   const char *set = nl_langinfo(CODESET);
@@ -52,7 +52,7 @@ static char *convert(iconv_t how, const char *text, size_t n_bytes, const char *
   return to;
 }
 
-bool cli_charset_in(const char *text, size_t n_bytes, char **utf8, size_t *n_utf8)
+bool cli_term_in(const char *text, size_t n_bytes, char **utf8, size_t *n_utf8)
 {
   *utf8 = NULL;
   if (in == (iconv_t)-1) return true;
@@ -60,7 +60,7 @@ bool cli_charset_in(const char *text, size_t n_bytes, char **utf8, size_t *n_utf
   return *utf8 != NULL;
 }
 
-char *cli_charset_out(const char *utf8, size_t n_bytes, size_t *n_text)
+char *cli_term_out(const char *utf8, size_t n_bytes, size_t *n_text)
 {
   return out == (iconv_t)-1 ? NULL : convert(out, utf8, n_bytes, "?", n_text);
 }
