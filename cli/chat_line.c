@@ -2,12 +2,12 @@
  * chat_line_read the terminal is as it was before. */
 #define _POSIX_C_SOURCE 200809L
 #include <histedit.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "term.h"
 #include "cmd_chat.h"
 
 enum { N_HISTORY = 1000 };
@@ -53,8 +53,8 @@ static char *prompt(EditLine *editor)
 static int open_editor(chat_line *l)
 {
   HistEvent event;
-  setlocale(LC_CTYPE, "");
-  if (MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8"); /* else the editor takes characters apart */
+  int status = cli_term_open();
+  if (status) return status;
   l->editor = el_init("koine", stdin, stdout, stderr);
   l->history = history_init();
   if (!l->editor || !l->history) return cli_fail_with(EXIT_DEVICE, "the line editor did not start");
@@ -105,6 +105,17 @@ static size_t without_end(const char *text, size_t n)
   return n;
 }
 
+/* A line of a terminal in another charset. */
+static bool in_utf8(chat_line *l, const char **text, size_t *n_bytes)
+{
+  char *utf8;
+  if (!cli_term_in(*text, *n_bytes, &utf8, n_bytes)) return cli_fail_with(EXIT_FILE, "the line is left out: expected text in the terminal's charset, found other bytes"), false;
+  if (!utf8) return true;
+  free(l->text);
+  *text = l->text = utf8;
+  return true;
+}
+
 chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes)
 {
   HistEvent event;
@@ -126,5 +137,5 @@ chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes)
   if (!*text || n <= 0) return CHAT_INPUT_END;
   *n_bytes = without_end(*text, (size_t)n);
   if (*n_bytes) history(l->history, &event, H_ENTER, *text);
-  return CHAT_INPUT_LINE;
+  return in_utf8(l, text, n_bytes) ? CHAT_INPUT_LINE : CHAT_INPUT_CLEARED;
 }

@@ -27,7 +27,7 @@ void chat_show_clear(chat_show *w)
 
 static void set_dim(chat_show *w, bool dim)
 {
-  if (w->dimmed == dim || !isatty(STDOUT_FILENO)) return;
+  if (w->dimmed == dim || !cli_colours(STDOUT_FILENO)) return;
   fputs(dim ? "\033[2m" : "\033[0m", stdout);
   w->dimmed = dim;
 }

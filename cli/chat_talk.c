@@ -2,14 +2,10 @@
  * turn, so it is always what the checkpoint prescribes; only its spelling follows the session. Invariant: held tokens replace others only
  * where both are the same text, and a control token never replaces anything, nor is it replaced. */
 #define _POSIX_C_SOURCE 200809L
-#include <errno.h>
 #include <json-c/json.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cmd_chat.h"
-
-enum { JSON_DEPTH = 128 };
 
 struct chat_talk {
   const koine_tokenizer *tokenizer;
@@ -219,35 +215,10 @@ int chat_talk_save(const chat_talk *k, const char *path)
 {
   json_object *what = json_object_object_length(k->request) == 1 ? messages(k) : k->request;
   const char *json = json_object_to_json_string_ext(what, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
-  if (!json) return no_memory();
-  FILE *f = fopen(path, "w");
-  if (!f) return cli_fail_with(EXIT_FILE, "%s: writing failed: %s", path, strerror(errno));
-  bool written = fputs(json, f) >= 0 && fputc('\n', f) != EOF;
-  if (fclose(f) || !written) return cli_fail_with(EXIT_FILE, "%s: writing failed: %s", path, strerror(errno));
-  return EXIT_DONE;
-}
-
-/* The file's JSON as a request, NULL after a message. What else is wrong with it the encoder finds, whose reading is stricter. */
-static json_object *parse(const char *path, const char *text, size_t n_bytes)
-{
-  json_object *found = NULL;
-  json_tokener *t = n_bytes < INT32_MAX ? json_tokener_new_ex(JSON_DEPTH) : NULL;
-  if (!t) return no_memory(), NULL;
-  found = json_tokener_parse_ex(t, text, (int)n_bytes + 1); /* with the zero byte, which ends a number too */
-  enum json_tokener_error e = json_tokener_get_error(t);
-  size_t end = json_tokener_get_parse_end(t);
-  json_tokener_free(t);
-  json_object *list = json_object_is_type(found, json_type_object) ? json_object_object_get(found, "messages") : found;
-  if (e == json_tokener_success && end >= n_bytes && json_object_is_type(list, json_type_array)) {
-    if (list != found) return found;
-    json_object *request = json_object_new_object();
-    if (request) json_object_object_add(request, "messages", found);
-    return request;
-  }
-  json_object_put(found);
-  if (e == json_tokener_success) cli_fail_with(EXIT_FILE, "%s: expected a JSON array of messages, or an object with messages, found other JSON", path);
-  else cli_fail_with(EXIT_FILE, "%s: expected JSON messages, found: %s at byte %zu", path, json_tokener_error_desc(e), end);
-  return NULL;
+  char *full = json ? chat_file_path(path) : NULL;
+  int status = full ? chat_file_write(full, json, strlen(json)) : no_memory();
+  free(full);
+  return status;
 }
 
 int chat_talk_load(chat_talk *k, const char *path)
@@ -256,9 +227,11 @@ int chat_talk_load(chat_talk *k, const char *path)
   size_t n_bytes, n_ids;
   int32_t *ids = NULL;
   koine_status s = KOINE_OK;
-  int status = cli_read_file(path, &text, &n_bytes);
+  char *full = chat_file_path(path);
+  int status = full ? cli_read_file(full, &text, &n_bytes) : no_memory();
+  free(full);
   if (status) return status;
-  json_object *request = parse(path, text, n_bytes);
+  json_object *request = chat_file_parse(path, text, n_bytes);
   if (!request) status = EXIT_FILE;
   else if (json_object_array_length(json_object_object_get(request, "messages"))) /* one without a message encodes to nothing, but may be begun */
     s = koine_chat_encode(k->tokenizer, k->folder, text, n_bytes, KOINE_THINK_OFF, NULL, &ids, &n_ids);

@@ -24,6 +24,9 @@ int cli_fail_with(int exit_status, const char *fmt, ...) __attribute__((format(p
 /* A line on a terminal's stderr, nothing elsewhere; false once the user has pressed Ctrl-C. */
 bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total);
 void cli_progress_end(void); /* wipes the line */
+/* Whether a terminal takes sequences that move the cursor (TERM is not dumb), and whether it is to have colours and dimmed text (NO_COLOR). */
+bool cli_moves(int fd);
+bool cli_colours(int fd);
 /* Ctrl-C only sets a flag from now on; a second one ends the program. */
 void cli_catch_interrupt(void);
 bool cli_interrupted(void);

@@ -34,6 +34,15 @@ int chat_talk_hold(chat_talk *k, const int32_t *prompt, size_t n_prompt, const i
 int chat_talk_save(const chat_talk *k, const char *path);
 int chat_talk_load(chat_talk *k, const char *path);
 
+/* ---- conversations in files: chat_file.c ---- */
+struct json_object;
+/* The path with a leading ~ or ~/ as the user's home; free it. NULL: no memory. */
+char *chat_file_path(const char *path);
+/* The file's text as a request, {"messages": [...]}; NULL after a message. */
+struct json_object *chat_file_parse(const char *path, const char *text, size_t n_bytes);
+/* 0, or the exit status after a message: then the file is as it was. */
+int chat_file_write(const char *path, const char *text, size_t n_bytes);
+
 /* ---- answers as they come: chat_show.c ---- */
 typedef struct chat_show {
   char *text;      /* [n_bytes] all that came */

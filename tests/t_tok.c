@@ -230,6 +230,7 @@ static void test_decode(void **state)
 static const char *const good_files[] = {
   WITH_MODEL(GOOD_MODEL), WITH_MODEL(MODEL(VOCAB, "[[\"a\",\"b\"]]", "")), WITH_MODEL("{\"merges\":[\"a b\"],\"vocab\":" VOCAB "}"),
   WITH_MODEL(MODEL(VOCAB, "[\"\\u0061 b\",[\"a\",\"\\u0062\"]]", ",\"dropout\":null,\"byte_fallback\":false,\"unk_token\":null,\"end_of_word_suffix\":\"\"")),
+  WITH_MODEL(MODEL(VOCAB, "[]", ",\"dropout\":0.1")), WITH("\"truncation\":{\"max_length\":512},\"padding\":{\"strategy\":\"BatchLongest\"}"),
   WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[]},\"truncation\":null,\"post_processor\":{\"type\":\"ByteLevel\"}"),
   WITH_PATTERN("\\\\p{Han}+|\\\\w{,2}|[^\\\\s\\\\p{^L}]|(?i:x)|\\\\u4e00|\\\\x{1F600}|{|a{2,}?|\\\\h"), ADDED("\"id\":9,\"content\":\"<x>\",\"special\":true"),
 };
@@ -244,7 +245,7 @@ static const struct { const char *json, *says; } bad_files[] = {
   {WITH_MODEL(MODEL(VOCAB, "[\"a c\"]", "")), "right half"}, {WITH_MODEL(MODEL(VOCAB, "[\"b a\"]", "")), "what it makes"}, {WITH_MODEL(MODEL(VOCAB, "[\"ab\"]", "")), "item 0"},
   {WITH_MODEL(MODEL(VOCAB, "[[\"a\"]]", "")), "merges"}, {WITH_MODEL(MODEL(VOCAB, "[[\"a\",\"b\",\"a\"]]", "")), "item 0"}, {WITH_MODEL(MODEL(VOCAB, "[\"a b a\"]", "")), "item 0"},
   {WITH_MODEL(MODEL(VOCAB, "[7]", "")), "merges"}, {WITH_MODEL(MODEL(VOCAB, "[]", ",\"byte_fallback\":true")), "byte_fallback"},
-  {WITH_MODEL(MODEL(VOCAB, "[]", ",\"dropout\":0.1")), "dropout"}, {WITH_MODEL(MODEL(VOCAB, "[]", ",\"continuing_subword_prefix\":\"##\"")), "continuing_subword_prefix"},
+  {WITH_MODEL(MODEL(VOCAB, "[]", ",\"continuing_subword_prefix\":\"##\"")), "continuing_subword_prefix"},
   {WITH_MODEL(MODEL(VOCAB, "[]", ",\"end_of_word_suffix\":\"</w>\"")), "end_of_word_suffix"}, {WITH_MODEL(MODEL(VOCAB, "[]", ",\"unk_token\":\"?\"")), "unk_token"},
   {WITH_MODEL("{\"type\":\"Unigram\",\"vocab\":" VOCAB ",\"merges\":[]}"), "Unigram"}, {WITH_MODEL(MODEL(VOCAB, "[]", ",\"fuse_unk\":1")), "fuse_unk"},
   {FILE_OF(GOOD_MODEL, "null", BYTE_LEVEL, ""), "pre_tokenizer"}, {FILE_OF(GOOD_MODEL, BYTE_LEVEL, "null", ""), "decoder"},
@@ -254,7 +255,7 @@ static const struct { const char *json, *says; } bad_files[] = {
   {WITH_PATTERN("(?<n>x)"), "group"}, {WITH_PATTERN("(*ACCEPT)"), "group"}, {WITH_PATTERN("x{2}+"), "repeat"}, {WITH_PATTERN("\\\\p{Foo}"), "Foo"}, {WITH_PATTERN("(x"), "parenthesis"},
   {WITH_PATTERN("[x"), "class without"}, {WITH_PATTERN("\\\\xFF"), "code point"}, {WITH_PATTERN("\\\\p{L"), "property"},
   {WITH_PRE("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x\"},\"behavior\":\"Odd\"}"), "Odd"}, {WITH_PRE("{\"type\":\"Split\",\"behavior\":\"Isolated\"}"), "pattern"},
-  {WITH("\"normalizer\":{\"type\":\"NFC\"}"), "NFC"}, {WITH("\"post_processor\":{\"type\":\"BertProcessing\"}"), "BertProcessing"}, {WITH("\"truncation\":{}"), "truncation"},
+  {WITH("\"normalizer\":{\"type\":\"NFC\"}"), "NFC"}, {WITH("\"post_processor\":{\"type\":\"BertProcessing\"}"), "BertProcessing"},
   {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "0 times"}, {WITH("\"added_tokens\":7"), "added_tokens"},
   {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]}"), "names no token"},
   {FILE_OF(GOOD_MODEL, BYTE_LEVEL, "{\"type\":\"WordPiece\"}", ""), "WordPiece"}, {ADDED("\"id\":1,\"content\":\"<x>\""), "another token"}, {ADDED("\"id\":1,\"content\":\"a\""), "in the vocabulary"},

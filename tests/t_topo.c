@@ -1,5 +1,6 @@
 /* Machines that are not here: recorded ones in tests/data/topo, with endpoints as drivers would report them. */
 #include <json-c/json.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,13 +146,102 @@ static void test_order(void)
 }
 
 static int n_notes;
-static void note(void *user, koine_log_level level, const char *line) { (void)user, (void)level, (void)line, n_notes++; }
+static koine_log_level last_level;
+static char last_line[1024];
+static void note(void *user, koine_log_level level, const char *line)
+{
+  (void)user, n_notes++, last_level = level;
+  snprintf(last_line, sizeof last_line, "%s", line);
+}
+
+/* ---- which card is best: type, memory of its own, units times clock; memory never decides between unlike ones ---- */
+typedef struct gpu { const char *id; koine_device_type type; bool unified; uint32_t units, mhz; uint64_t gib; } gpu;
+
+static void expect_best(const char *id, const gpu *a, const gpu *b)
+{
+  for (int turn = 0; turn < 2; turn++) { /* in either order of discovery */
+    const gpu *both[2] = {turn ? b : a, turn ? a : b};
+    koi_probe p = {0};
+    for (int i = 0; i < 2; i++) {
+      add(&p, both[i]->id, both[i]->id, "", both[i]->type, both[i]->gib, both[i]->type == KOINE_DEVICE_CPU ? -1 : both[i]->id[0]);
+      koi_endpoint *e = &p.endpoints[i];
+      e->host_unified = both[i]->unified, e->n_units = both[i]->units, e->clock_mhz = both[i]->mhz;
+    }
+    koine_runtime *rt = NULL;
+    CHECK(!koi_runtime_make(open_topo("no_card.xml"), &p, &rt));
+    if (strcmp(rt->endpoints[0].id, id)) printf("FAIL %s and %s: %s is first, expected %s\n", a->id, b->id, rt->endpoints[0].id, id), n_failed++;
+    koine_runtime_close(rt);
+  }
+}
+
+static void test_best(void)
+{
+  static const gpu integrated = {"integrated", KOINE_DEVICE_GPU, true, 96, 2400, 28}, discrete = {"discrete", KOINE_DEVICE_GPU, false, 28, 2000, 12},
+                   small = {"small", KOINE_DEVICE_GPU, false, 16, 1500, 16}, unsaid = {"unsaid", KOINE_DEVICE_GPU, false, 40, 0, 8},
+                   cpu = {"cpu", KOINE_DEVICE_CPU, true, 128, 4000, 512}, board = {"board", KOINE_DEVICE_ACCELERATOR, false, 512, 3000, 96},
+                   twin = {"twin", KOINE_DEVICE_GPU, false, 28, 2000, 24};
+  expect_best("discrete", &integrated, &discrete);
+  expect_best("small", &integrated, &small);
+  expect_best("discrete", &discrete, &small); /* though that has more memory */
+  expect_best("unsaid", &unsaid, &small);
+  expect_best("discrete", &discrete, &unsaid);
+  expect_best("integrated", &integrated, &cpu);
+  expect_best("integrated", &integrated, &board);
+  expect_best("twin", &discrete, &twin);
+}
+
+/* ---- what keeps a device from being used is said; plain C is not taken in silence ---- */
+static koine_runtime *with_host(bool usable, const char *skipped)
+{
+  koi_probe p = {0};
+  if (!skipped) {
+    add(&p, "cl0", "A card", "", KOINE_DEVICE_GPU, 8, 3);
+    p.endpoints[0].usable = usable;
+    if (!usable) snprintf(p.endpoints[0].why, sizeof p.endpoints[0].why, "its folder /x is full");
+  } else CHECK(!koi_probe_skip(&p, "A platform", skipped));
+  add(&p, "host", "C reference", "host", KOINE_DEVICE_HOST, 256, -1);
+  p.endpoints[p.n_endpoints - 1].backend = &koi_backend_host;
+  koine_runtime *rt = NULL;
+  koi_topo *t = open_topo("no_card.xml");
+  t->recorded = false, t->limit_bytes = 3 << 20;
+  CHECK(!koi_runtime_make(t, &p, &rt));
+  return rt;
+}
+
+static void test_told(void)
+{
+  static const struct { bool usable; const char *skipped, *taken, *said; koine_log_level level; } cases[] = {
+    {true, NULL, "cl0", "A card", KOINE_LOG_NOTE}, {false, NULL, "host", "its folder /x is full", KOINE_LOG_WARNING}, {false, "it cannot start", "host", "A platform: it cannot start", KOINE_LOG_WARNING}};
+  koi_log_set(note, NULL);
+  for (size_t i = 0; i < KOI_COUNT(cases); i++) {
+    koine_runtime *rt = with_host(cases[i].usable, cases[i].skipped);
+    size_t found = 9;
+    n_notes = 0;
+    CHECK(!koi_runtime_find(rt, NULL, &found) && n_notes == 1 && last_level == cases[i].level && strstr(last_line, cases[i].said));
+    CHECK(found < rt->n_endpoints && !strcmp(rt->endpoints[found].id, cases[i].taken) && strstr(last_line, cases[i].taken));
+    CHECK(koi_runtime_find(rt, "cl7", &found) == KOINE_ERR_NO_DEVICE && strstr(koi_error_text(), cases[i].said));
+    const koi_endpoint *host = &rt->endpoints[rt->n_endpoints - 1];
+    CHECK(host->memory_bytes == 3 << 20 && host->max_buffer_bytes <= 3 << 20 && koi_runtime_card(rt, rt->n_endpoints - 1)->memory_bytes == 3 << 20);
+    CHECK(cases[i].skipped || rt->endpoints[0].memory_bytes == 8ULL << 30); /* a card's own */
+    char *text;
+    CHECK(!koine_runtime_describe(rt, false, &text) && strstr(text, "of which this process may have 3.0 MiB"));
+    koi_free(text);
+    koine_runtime_close(rt);
+  }
+  setenv("KOINE_BACKENDS", "host", 1); /* then nothing else was to be asked */
+  koine_runtime *rt = with_host(false, "KOINE_BACKENDS");
+  size_t found;
+  CHECK(!koi_runtime_find(rt, NULL, &found) && last_level == KOINE_LOG_NOTE);
+  unsetenv("KOINE_BACKENDS");
+  koine_runtime_close(rt);
+  koi_log_set(NULL, NULL);
+}
 
 static void test_find(void)
 {
   koine_runtime *rt = unlike_machine();
   static const struct { const char *text; size_t index; int notes; } cases[] = {
-    {NULL, 0, 0}, {"", 0, 0}, {"cl4", 1, 0}, {"HOST", 6, 0}, {"radeon", 7, 0}, {"rx 7900", 0, 1}, {"amd acc", 1, 0}, {"flex", 2, 0},
+    {NULL, 0, 1}, {"", 0, 1}, {"cl4", 1, 0}, {"HOST", 6, 0}, {"FLEX 170", 2, 0}, {"INTEL", 2, 0}, {"radeon", 7, 0}, {"rx 7900", 0, 1}, {"amd acc", 1, 0}, {"flex", 2, 0},
     {"portable", 4, 0}, {"llvm", 5, 0}, {"rusticl", 0, 1}, {"accelerator", 3, 0}, {"cl9", 7, 0}};
   koi_log_set(note, NULL);
   for (size_t i = 0; i < KOI_COUNT(cases); i++) {
@@ -250,10 +340,13 @@ static void test_exhaustion(void)
 
 int main(void)
 {
+  setlocale(LC_ALL, ""); /* t_locale.sh has a Turkish one */
   test_two_sockets();
   test_other_machines();
   test_bad_files();
   test_order();
+  test_best();
+  test_told();
   test_find();
   test_texts();
   test_recorded();

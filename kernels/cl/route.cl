@@ -1,7 +1,7 @@
 /* route: each token's experts and their weights. The contract is in kernels/ops.h.
  * A work-group is a token. The ranking keys (score + bias) of the first MAXE experts lie in local memory, later ones are worked out
  * again for each choice; a chosen key becomes -INFINITY. A NaN ranks like the lowest finite key, so that every choice finds an expert
- * whatever the logits are; it then shows in the weights. */
+ * whatever the logits are; it shows in all of the token's weights, also when none of the chosen has it. */
 #define ET BT
 #include "elem.clh"
 #include "lanes.clh"
@@ -89,6 +89,15 @@ FN void best_of_stripes(LOCAL_PTR const float *key, int n, int lane, float *best
   }
 }
 
+/* 1 where one of the first n keys is NaN, else what was found before. */
+FN float spoiled(F key, int n, float before)
+{
+  float a[VW];
+  VSTORE(key, a);
+  UNROLL for (int k = 0; k < VW; k++) before = k < n && a[k] != a[k] ? 1.0f : before;
+  return before;
+}
+
 FN int better(float a, int i, float b, int j) { return a > b || (a == b && (uint)i < (uint)j); }
 #endif
 
@@ -103,7 +112,7 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
   int lane = LOCAL_ID(0);
   size_t t = GROUP_ID(0);
   GLOBAL const float *z = logits + t * ld;
-  float top = 0.0f, inv = 1.0f;
+  float top = 0.0f, inv = 1.0f, bad = 0.0f;
   ids += t * n_used;
   w += t * n_used;
 
@@ -130,15 +139,19 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
   int kept = n_experts < MAXE ? n_experts : MAXE, last = -1;
   float last_key = INFINITY;
   for (int i = lane * VW; i < kept; i += L * VW) {
-    VSTORE(VMAX(score(logits_at(z, i, n_experts, 0.0f), top, inv) + bias_at(bias, i, n_experts), SPLAT(LOWEST)), key + i);
-    for (int k = kept - i; k < VW; k++) key[i + k] = -INFINITY;
+    F k = score(logits_at(z, i, n_experts, 0.0f), top, inv) + bias_at(bias, i, n_experts);
+    bad = spoiled(k, kept - i, bad);
+    VSTORE(VMAX(k, SPLAT(LOWEST)), key + i);
+    for (int j = kept - i; j < VW; j++) key[i + j] = -INFINITY;
   }
   for (int chosen = 0; chosen < n_used; chosen++) {
     float best;
     int index;
     best_of_stripes(key, kept, lane, &best, &index);
     for (int e = MAXE + lane; e < n_experts; e += L) {
-      float k = FMAX(score_one(z[e], top, inv) + elem(bias, e), LOWEST);
+      float k = score_one(z[e], top, inv) + elem(bias, e);
+      bad = k != k ? 1.0f : bad;
+      k = FMAX(k, LOWEST);
       int open = k < last_key || (k == last_key && e > last);
       if (open && better(k, e, best, index)) {
         best = k;
@@ -167,6 +180,7 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
     if (last < kept && last / VW % L == lane) key[last] = -INFINITY;
     if (lane == 0) ids[chosen] = last;
   }
+  bad = group_max(bad, tmp, lane);
 #endif
 
 #if L > 1
@@ -184,5 +198,5 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
 #if SCORE == 1
   total = 1.0f;
 #endif
-  for (int i = 0; i < n_used; i++) w[i] = w[i] / total * route_scale;
+  for (int i = 0; i < n_used; i++) w[i] = bad > 0.0f ? INFINITY - INFINITY : w[i] / total * route_scale;
 }

@@ -99,13 +99,22 @@ koine_status koine_session_open(koine_plan *plan, const koine_session_options *o
 
 void koine_session_close(koine_session *session) { koi_session_close(session); }
 
+/* Logits that are no numbers are no result: the op that made the first one is named. */
+static koine_status check_logits(koine_session *session, const float *logits, size_t n_rows)
+{
+  size_t n = n_rows * session->x->model->config.n_vocab, i = 0;
+  while (i < n && logits[i] == logits[i]) i++;
+  return i < n ? koi_session_explain_nan(session) : KOINE_OK;
+}
+
 koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens, const koine_eval_options *options, float *logits)
 {
   if (!session || (n_tokens && !tokens)) return missing("koine_session_eval");
   koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_eval_options");
   if (s) return s;
   atomic_store(&session->cancelled, false);
-  return koi_session_eval(session, tokens, n_tokens, options, logits);
+  s = koi_session_eval(session, tokens, n_tokens, options, logits);
+  return s ? s : check_logits(session, logits, options ? options->n_logits : 1);
 }
 
 void koine_session_cancel(koine_session *session)

@@ -236,7 +236,7 @@ static koine_status piece(koine_session *session, const int32_t *ids, size_t n, 
   koi_session_clear(session); /* each piece stands alone */
   koine_status s = koi_session_eval(session, ids, n - 1, &e, logits);
   for (size_t i = 1; i < n && !s; i++) *nats += surprise(logits + (i - 1) * n_vocab, n_vocab, ids[i]);
-  return s;
+  return !s && isnan(*nats) ? koi_session_explain_nan(session) : s;
 }
 
 koine_status koine_perplexity(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment,
@@ -264,7 +264,7 @@ koine_status koine_perplexity(koine_session *session, const koine_tokenizer *tok
   koi_free(part);
   koi_free(logits);
   if (s) return s;
-  if (nats != nats) return koi_error(KOINE_ERR_NUMERIC, "a logit is NaN (op head)");
+  if (!isfinite(nats)) return koi_error(KOINE_ERR_NUMERIC, "a logit is infinite (op head): the text has no finite measure");
   *out = (koine_perplexity_result){nats / log(2) / (double)n_bytes, nats / (double)n, n, n_bytes};
   return KOINE_OK;
 }

@@ -76,6 +76,14 @@ static koine_status step_done(bench *b, const char *what)
   return koi_error(KOINE_ERR_CANCELLED, "cancelled");
 }
 
+/* A long prefill can be ended too; what is shown is how many runs are done. */
+static bool between_chunks(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  const bench *b = user;
+  (void)done, (void)total;
+  return !b->progress || b->progress(b->user, what, b->done, b->total);
+}
+
 /* Brings the session to `depth` held tokens. */
 static koine_status reach(const bench *b, koine_session *s, const int32_t *tokens, size_t depth)
 {
@@ -84,7 +92,7 @@ static koine_status reach(const bench *b, koine_session *s, const int32_t *token
     return KOINE_OK;
   }
   if (b->o->fill) return koi_session_fill(s, depth);
-  koine_eval_options none = {.size = sizeof none};
+  koine_eval_options none = {.size = sizeof none, .progress = between_chunks, .user = (void *)(uintptr_t)b}; /* only read */
   return koi_session_eval(s, tokens, depth, &none, NULL);
 }
 
@@ -94,8 +102,9 @@ static koine_status time_once(const bench *b, koine_session *s, int32_t *tokens,
   koine_status st = reach(b, s, tokens, depth);
   if (!st && b->o->fill && depth) memcpy(tokens, s->held, depth * sizeof *tokens);
   uint64_t start = koi_now_ns();
-  if (!decode && !st) st = koi_session_eval(s, tokens, depth + n, NULL, logits);
-  for (uint32_t i = 1; decode && i <= n && !st; i++) st = koi_session_eval(s, tokens, depth + i, NULL, logits);
+  koine_eval_options one = {.size = sizeof one, .n_logits = 1, .progress = between_chunks, .user = (void *)(uintptr_t)b};
+  if (!decode && !st) st = koi_session_eval(s, tokens, depth + n, &one, logits);
+  for (uint32_t i = 1; decode && i <= n && !st; i++) st = koi_session_eval(s, tokens, depth + i, &one, logits);
   *per_s = n / ((double)(koi_now_ns() - start) * 1e-9);
   return st;
 }
@@ -153,7 +162,7 @@ static double median(const result *r) { return r->n % 2 ? r->per_s[r->n / 2] : (
 
 static void json_number(koi_text *t, const char *key, double v)
 {
-  if (v == v) koi_text_add(t, "\"%s\": %.6g", key, v);
+  if (isfinite(v)) koi_text_add(t, "\"%s\": %.6g", key, v);
   else koi_text_add(t, "\"%s\": null", key);
 }
 

@@ -82,6 +82,8 @@ koine_status koine_verify(koine_runtime *runtime, const char *device, koine_prog
   size_t i;
   koi_device *d = NULL;
   koi_text t = {0};
+  const char *fault = koi_fp_fault(); /* the references would be wrong, and a driver would be blamed */
+  if (fault) return koi_error(KOINE_ERR_CHECK, "koine_verify: nothing can be checked in this process: %s", fault);
   koine_status s = koi_runtime_find(runtime, device, &i);
   if (s) return s;
   const koi_endpoint *e = &runtime->endpoints[i];

@@ -1,5 +1,6 @@
 /* See base.h. Invariant: a function that returns a status other than KOINE_OK has set the thread's message. */
 #include "base.h"
+#include "kind.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -203,6 +204,8 @@ koine_status koi_text_take(koi_text *t, char **out)
 /* ---- files ---- */
 koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_t *n)
 {
+  koine_status wrong = koi_kind_check(path);
+  if (wrong) return wrong;
   FILE *f = fopen(path, "rb");
   if (!f) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", path, strerror(errno));
   struct stat st;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "fp.h"
 #include "koine.h"
 
 #define KOI_COUNT(a) (sizeof(a) / sizeof((a)[0]))

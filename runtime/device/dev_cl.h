@@ -6,6 +6,13 @@
 #include <CL/cl.h>
 #include "backend.h"
 
+/* ---- dev_cl_cause.c ---- */
+/* Adds what the loader's list of drivers (.icd files) has and cannot be loaded; *n: how many are listed. */
+koine_status koi_dev_cl_icds(koi_probe *out, size_t *n);
+const char *koi_dev_cl_icd_folder(void);
+/* Whether the folder where this platform's driver keeps compiled kernels is full, closed or damaged: then why, and what to do. */
+bool koi_dev_cl_cache_fault(const char *platform, char *out, size_t room);
+
 /* ---- clblast.c ---- */
 typedef struct koi_clblast { /* what it keeps for a device; zero at first */
   cl_mem temp;

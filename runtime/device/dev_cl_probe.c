@@ -214,6 +214,7 @@ static koine_status add_device(koi_probe *out, cl_device_id id, const char *plat
   if (s) return s;
   const char *why = lacking(id, &e);
   if (!why) {
+    e.usable = !koi_dev_cl_cache_fault(platform, e.why, sizeof e.why);
     snprintf(e.id, sizeof e.id, "cl%zu", (*n_found)++);
     return koi_probe_add(out, &e);
   }
@@ -224,13 +225,16 @@ static koine_status add_device(koi_probe *out, cl_device_id id, const char *plat
 
 static koine_status add_platform(koi_probe *out, cl_platform_id platform, size_t *n_found)
 {
-  char name[KOI_NAME], why[KOI_NAME];
+  char name[KOI_NAME], why[2 * KOI_NAME];
   platform_text(platform, CL_PLATFORM_NAME, name);
   if (!name[0]) snprintf(name, sizeof name, "a platform without a name");
   cl_device_id ids[MAX_DEVICES];
   cl_uint n = 0;
   cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &n);
-  if (code == CL_DEVICE_NOT_FOUND || (!code && !n)) return koi_probe_skip(out, name, "the platform has no device");
+  if (code == CL_DEVICE_NOT_FOUND || (!code && !n)) {
+    bool fault = koi_dev_cl_cache_fault(name, why, sizeof why);
+    return koi_probe_skip(out, name, fault ? why : "the platform has no device");
+  }
   if (code) {
     snprintf(why, sizeof why, "asking for its devices failed: %s", koi_dev_cl_code(code));
     return koi_probe_skip(out, name, why);
@@ -245,13 +249,14 @@ koine_status koi_dev_cl_probe(koi_probe *out)
   cl_platform_id platforms[MAX_PLATFORMS];
   cl_uint n = 0;
   cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &n);
-  if (code || !n) {
-    char why[KOI_NAME];
-    snprintf(why, sizeof why, "no OpenCL driver is installed: %s", koi_dev_cl_code(code));
+  size_t n_found = 0, n_listed = 0;
+  koine_status s = koi_dev_cl_icds(out, &n_listed);
+  if (!s && (code || !n)) {
+    char why[2 * KOI_NAME];
+    if (n_listed) snprintf(why, sizeof why, "no driver listed in %.150s can be used: %s", koi_dev_cl_icd_folder(), koi_dev_cl_code(code));
+    else snprintf(why, sizeof why, "no OpenCL driver is installed: no .icd file in %.150s", koi_dev_cl_icd_folder());
     return koi_probe_skip(out, "OpenCL", why);
   }
-  size_t n_found = 0;
-  koine_status s = KOINE_OK;
   for (cl_uint i = 0; i < n && i < MAX_PLATFORMS && !s; i++) s = add_platform(out, platforms[i], &n_found);
   return s;
 }

@@ -5,10 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include "base/paths.h"
+#include "limits.h"
 
-enum { HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
+enum { USUAL_MHZ = 1000 /* of a device that does not say */, HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
+
+/* ---- words in any case, whatever the locale ---------------------------------------------------------------------------- */
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+static bool begins(const char *text, const char *part)
+{
+  while (*part && lower(*text) == lower(*part)) text++, part++;
+  return !*part;
+}
+
+static bool same(const char *a, const char *b) { return strlen(a) == strlen(b) && begins(a, b); }
 
 /* ---- asking the backends ----------------------------------------------------------------------------------------------- */
 static bool wanted(const char *name)
@@ -17,7 +28,7 @@ static bool wanted(const char *name)
   if (!list || !list[0]) return true;
   for (size_t n = strlen(name); list; list = strchr(list, ',')) {
     list += *list == ',';
-    if (!strncasecmp(list, name, n) && (!list[n] || list[n] == ',')) return true;
+    if (begins(list, name) && (!list[n] || list[n] == ',')) return true;
     if (!*list) break;
   }
   return false;
@@ -38,6 +49,8 @@ typedef struct rank {
   size_t endpoint;     /* in probe order */
   int group;           /* a card, in the order of discovery */
   koine_device_type type; /* of the card: its best endpoint's */
+  bool shares_memory;  /* with the host: every endpoint of the card says so */
+  uint64_t speed;      /* of the card: units times clock */
   uint64_t card_bytes;
 } rank;
 
@@ -55,12 +68,15 @@ static int preference(koine_device_type type)
   return order[type];
 }
 
+static uint64_t speed_of(const koi_endpoint *e) { return (uint64_t)e->n_units * (e->clock_mhz ? e->clock_mhz : USUAL_MHZ); }
+
 static void group(const koi_probe *p, rank *r)
 {
   for (size_t i = 0; i < p->n_endpoints; i++) {
     const koi_endpoint *e = &p->endpoints[i];
     bool host = on_host(e);
-    r[i] = (rank){.endpoint = i, .group = host ? HOST_GROUP : (int)i, .type = e->type, .card_bytes = e->memory_bytes};
+    r[i] = (rank){.endpoint = i, .group = host ? HOST_GROUP : (int)i, .type = e->type, .shares_memory = host || e->host_unified,
+                  .speed = speed_of(e), .card_bytes = e->memory_bytes};
     if (e->type == KOINE_DEVICE_CPU && !host) r[i].type = KOINE_DEVICE_ACCELERATOR; /* a CPU on a card of its own */
     for (size_t j = 0; j < i && r[i].group == (int)i; j++)
       if (same_slot(e, &p->endpoints[j])) r[i].group = r[j].group;
@@ -68,15 +84,21 @@ static void group(const koi_probe *p, rank *r)
   for (size_t i = 0; i < p->n_endpoints; i++) /* a card is as good as its best endpoint */
     for (size_t j = 0; j < p->n_endpoints; j++) {
       if (r[j].group != r[i].group || r[i].group == HOST_GROUP) continue;
-      if (preference(p->endpoints[j].type) < preference(r[i].type)) r[i].type = p->endpoints[j].type;
-      if (p->endpoints[j].memory_bytes > r[i].card_bytes) r[i].card_bytes = p->endpoints[j].memory_bytes;
+      const koi_endpoint *e = &p->endpoints[j];
+      if (preference(e->type) < preference(r[i].type)) r[i].type = e->type;
+      if (!e->host_unified) r[i].shares_memory = false;
+      if (speed_of(e) > r[i].speed) r[i].speed = speed_of(e);
+      if (e->memory_bytes > r[i].card_bytes) r[i].card_bytes = e->memory_bytes;
     }
 }
 
+/* A card's own memory is several times as fast as the host's, however much there is of that; memory decides only between equals. */
 static int compare(const void *pa, const void *pb)
 {
   const rank *a = pa, *b = pb;
   if (preference(a->type) != preference(b->type)) return preference(a->type) < preference(b->type) ? -1 : 1;
+  if (a->shares_memory != b->shares_memory) return a->shares_memory ? 1 : -1;
+  if (a->speed != b->speed) return a->speed > b->speed ? -1 : 1;
   if (a->card_bytes != b->card_bytes) return a->card_bytes > b->card_bytes ? -1 : 1;
   if (a->group != b->group) return a->group < b->group ? -1 : 1;
   return a->endpoint < b->endpoint ? -1 : a->endpoint > b->endpoint;
@@ -97,6 +119,16 @@ static const koi_topo_card *place_of(const koi_topo *t, const koi_endpoint *e)
   return n_others == 1 && !e->pci_domain ? other : NULL;
 }
 
+static uint64_t at_most(uint64_t bytes, uint64_t limit) { return limit && limit < bytes ? limit : bytes; }
+
+/* Memory on the host is the process's: a container has less of it than the machine. */
+static void limit_memory(const koi_topo *t, koi_endpoint *e)
+{
+  if (!on_host(e)) return;
+  e->memory_bytes = at_most(e->memory_bytes, t->limit_bytes);
+  e->max_buffer_bytes = at_most(e->max_buffer_bytes, t->limit_bytes);
+}
+
 static void copy_name(char *out, const char *first, const char *second) { koi_dev_text(out, KOI_NAME, first[0] ? first : second); }
 
 static void start_card(const koine_runtime *rt, const koi_endpoint *e, koine_device_type type, koi_card *card)
@@ -107,7 +139,7 @@ static void start_card(const koine_runtime *rt, const koi_endpoint *e, koine_dev
   *card = (koi_card){.type = host ? KOINE_DEVICE_HOST : type, .place = place_of(t, e), .node = -1};
   copy_name(card->name, host && cpu ? cpu->name : e->name, e->name);
   copy_name(card->vendor, host && cpu ? cpu->vendor : e->vendor, card->place ? card->place->vendor : "");
-  card->memory_bytes = host && t->memory_bytes ? t->memory_bytes : e->memory_bytes;
+  card->memory_bytes = host && t->memory_bytes ? at_most(t->memory_bytes, t->limit_bytes) : e->memory_bytes;
   card->shares_host_memory = host || e->host_unified;
   if (card->place) card->node = card->place->node;
 }
@@ -149,6 +181,7 @@ static koine_status make_cards(koine_runtime *rt, koi_probe *p)
   qsort(r, n, sizeof *r, compare);
   for (size_t i = 0; i < n; i++) {
     rt->endpoints[i] = p->endpoints[r[i].endpoint];
+    limit_memory(rt->topo, &rt->endpoints[i]);
     if (!i || r[i].group != r[i - 1].group) {
       koi_card *card = &rt->cards[rt->n_cards++];
       start_card(rt, &rt->endpoints[i], r[i].type, card);
@@ -173,9 +206,8 @@ const char *koi_runtime_type_name(koine_device_type type)
 
 static bool has_part(const char *text, const char *part)
 {
-  size_t n = strlen(part);
   for (; *text; text++)
-    if (!strncasecmp(text, part, n)) return true;
+    if (begins(text, part)) return true;
   return false;
 }
 
@@ -187,14 +219,51 @@ static bool matches(const koi_endpoint *e, const char *part)
   return false;
 }
 
+/* What keeps better devices from being used: "what: why; ...". */
+static void add_reasons(const koine_runtime *rt, koi_text *t)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < rt->n_endpoints; i++)
+    if (!rt->endpoints[i].usable) koi_text_add(t, "%s%s (%s): %s", n++ ? "; " : "", rt->endpoints[i].id, rt->endpoints[i].name, rt->endpoints[i].why);
+  for (size_t i = 0; i < rt->n_skipped; i++) koi_text_add(t, "%s%s: %s", n++ ? "; " : "", rt->skipped[i].what, rt->skipped[i].why);
+}
+
 static koine_status none_found(const koine_runtime *rt, const char *text)
 {
   if (rt->topo->recorded) return koi_error(KOINE_ERR_NO_DEVICE, "device %s: this is a recorded machine, it can only be looked at", text);
-  koi_text list = {0};
+  koi_text list = {0}, reasons = {0};
   for (size_t i = 0; i < rt->n_endpoints; i++) koi_text_add(&list, "%s%s (%s)", i ? ", " : "", rt->endpoints[i].id, rt->endpoints[i].name);
-  koine_status s = koi_error(KOINE_ERR_NO_DEVICE, "no device is called %.100s; there are: %s", text, list.len ? list.s : "none");
+  add_reasons(rt, &reasons);
+  koine_status s = koi_error(KOINE_ERR_NO_DEVICE, "no device is called %.100s; there are: %.300s%s%.450s", text, list.len ? list.s : "none",
+                             reasons.len ? "; skipped: " : "", reasons.len ? reasons.s : "");
   koi_free(list.s);
+  koi_free(reasons.s);
   return s;
+}
+
+/* One line: which device is taken when none was named, and why no other. Plain C in place of a device is never taken in silence, unless
+ * nothing else was to be asked. */
+static void tell_choice(const koine_runtime *rt, size_t chosen)
+{
+  const koi_endpoint *e = &rt->endpoints[chosen];
+  koi_text t = {0};
+  bool asked = false;
+  for (size_t i = 0; koi_backends[i]; i++) asked |= strcmp(koi_backends[i]->name, e->backend->name) && wanted(koi_backends[i]->name);
+  bool fallen = e->type == KOINE_DEVICE_HOST && asked;
+  add_reasons(rt, &t);
+  const char *why = t.len ? t.s : fallen ? "no driver has another" : "";
+  if (fallen) koi_log(KOINE_LOG_WARNING, "device %s (%s) is used, plain C, which is slow, as there is no other: %.800s", e->id, e->name, why);
+  else koi_log(KOINE_LOG_NOTE, "device %s (%s) is used, the best of %zu%s%.800s", e->id, e->name, rt->n_endpoints, *why ? "; skipped: " : "", why);
+  koi_free(t.s);
+}
+
+/* The best that can run kernels; n_endpoints: there is none. */
+static size_t best(const koine_runtime *rt)
+{
+  size_t i = 0;
+  while (i < rt->n_endpoints && !rt->endpoints[i].usable) i++;
+  if (i < rt->n_endpoints) tell_choice(rt, i);
+  return i;
 }
 
 koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out)
@@ -202,15 +271,16 @@ koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t 
   size_t found = rt->n_endpoints, n_found = 0;
   if (!text) text = "";
   for (size_t i = 0; i < rt->n_endpoints; i++)
-    if (!strcasecmp(rt->endpoints[i].id, text)) {
+    if (same(rt->endpoints[i].id, text)) {
       *out = i;
       return KOINE_OK;
     }
-  for (size_t i = rt->n_endpoints; i-- > 0;)
-    if (!text[0] || matches(&rt->endpoints[i], text)) found = i, n_found++;
-  if (!n_found) return none_found(rt, text[0] ? text : "any");
-  if (text[0] && n_found > 1)
-    koi_log(KOINE_LOG_NOTE, "%zu devices match %s: %s (%s) is taken", n_found, text, rt->endpoints[found].id, rt->endpoints[found].name);
+  for (size_t i = rt->n_endpoints; i-- > 0 && text[0];)
+    if (matches(&rt->endpoints[i], text)) found = i, n_found++;
+  if (!text[0]) found = best(rt);
+  if (found == rt->n_endpoints) return none_found(rt, text[0] ? text : "any");
+  if (n_found > 1)
+    koi_log(KOINE_LOG_WARNING, "%zu devices match %s: %s (%s) is taken", n_found, text, rt->endpoints[found].id, rt->endpoints[found].name);
   *out = found;
   return KOINE_OK;
 }
@@ -234,7 +304,7 @@ void koi_runtime_note_host_op(koine_runtime *rt, size_t i, const char *op)
 static void note_unfit_ops(koine_runtime *rt)
 {
   for (size_t i = 0; i < rt->n_endpoints; i++)
-    for (size_t j = 0; koi_ops[j] && rt->endpoints[i].type != KOINE_DEVICE_HOST; j++)
+    for (size_t j = 0; koi_ops[j] && rt->endpoints[i].type != KOINE_DEVICE_HOST && rt->endpoints[i].usable; j++)
       if (!koi_backend_fits(&rt->endpoints[i], koi_ops[j])) koi_runtime_note_host_op(rt, i, koi_ops[j]->name);
 }
 
@@ -295,7 +365,8 @@ koine_status koine_runtime_open(const koine_runtime_options *options, koine_runt
   if (!out) return koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
   if (options && options->size < sizeof *options)
     return koi_error(KOINE_ERR_ARG, "koine_runtime_open: options->size is %zu, expected %zu", options->size, sizeof *options);
-  const char *xml = options ? options->topology_xml : NULL;
+  const char *xml = options ? options->topology_xml : NULL, *fault = koi_fp_fault();
+  if (fault && !xml) koi_log(KOINE_LOG_WARNING, "results will differ from the checkpoint's: in this process %s", fault);
   koi_topo *topo = NULL;
   koi_probe p = {0};
   koine_status s = koi_topo_open(xml, &topo);

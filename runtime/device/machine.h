@@ -18,7 +18,7 @@ typedef struct koi_card {
 
 struct koine_runtime {
   koi_topo *topo;
-  koi_endpoint *endpoints;     /* [n_endpoints] best first: GPUs by memory, accelerators, CPUs, the host reference */
+  koi_endpoint *endpoints;     /* [n_endpoints] best first: GPUs, accelerators, CPUs, the host reference; of one type those with memory of their own, then by units times clock */
   size_t n_endpoints;
   koi_skipped *skipped;
   size_t n_skipped;
@@ -32,8 +32,8 @@ struct koine_runtime {
 
 /* A runtime from a topology and what was probed: takes over both, whatever it returns. */
 koine_status koi_runtime_make(koi_topo *topo, koi_probe *probe, koine_runtime **out);
-/* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best. Several matches: the first, with a
- * note in the log. KOINE_ERR_NO_DEVICE lists what there is. */
+/* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best that is usable, and the log
+ * says which, and why no other. Several matches: the first, with a warning. KOINE_ERR_NO_DEVICE lists what there is, and what was skipped. */
 koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);
 /* The card of endpoint i. */
 const koi_card *koi_runtime_card(const koine_runtime *rt, size_t i);

@@ -170,6 +170,11 @@ koine_status koi_runtime_text(const koine_runtime *rt, char **out)
   koi_text t = {0};
   koi_text_add(&t, "Machine: %s%s%s%s, ", m->machine[0] ? m->machine : "unnamed", m->os[0] ? ", " : "", m->os, m->recorded ? ", recorded" : "");
   size(&t, m->memory_bytes);
+  if (m->limit_bytes && m->limit_bytes < m->memory_bytes) {
+    koi_text_add(&t, ", of which this process may have ");
+    size(&t, m->limit_bytes);
+    koi_text_add(&t, " (its control group's limit)");
+  }
   koi_text_add(&t, ", %u threads\n", m->n_threads);
   for (size_t i = 0; i < m->n_packages; i++) {
     const koi_topo_package *p = &m->packages[i];
@@ -205,6 +210,7 @@ static void machine_json(koi_text *t, const koi_topo *m)
   key_text(t, "os", m->os);
   key_flag(t, "recorded", m->recorded);
   key_number(t, "memory_bytes", m->memory_bytes);
+  key_number(t, "memory_limit_bytes", m->limit_bytes);
   key_number(t, "n_threads", m->n_threads);
   koi_text_add(t, "\n  \"packages\": [");
   for (size_t i = 0; i < m->n_packages; i++) {

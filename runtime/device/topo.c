@@ -2,6 +2,7 @@
  * Does not ask any compute driver: hwloc's own OpenCL, CUDA, ... discovery is off, the backends do that themselves and once.
  * Invariant: a fact that hwloc does not have stays 0, "" or -1. */
 #include "topo.h"
+#include "limits.h"
 #include <hwloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,7 +224,7 @@ koine_status koi_topo_open(const char *xml, koi_topo **out)
     koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
     s = KOINE_OK;
   }
-  if (!s) t->recorded = xml != NULL;
+  if (!s) t->recorded = xml != NULL, t->limit_bytes = xml ? 0 : koi_limits_memory_bytes("");
   hwloc_topology_destroy(h);
   if (s) {
     koi_topo_close(t);

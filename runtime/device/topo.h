@@ -43,6 +43,7 @@ typedef struct koi_topo {
   char machine[KOI_NAME], os[KOI_NAME];
   bool recorded;            /* from a file */
   uint64_t memory_bytes;
+  uint64_t limit_bytes;     /* of it, what this process may have; 0: all */
   uint32_t n_threads;
   koi_topo_package *packages; size_t n_packages;
   koi_topo_node *nodes; size_t n_nodes;

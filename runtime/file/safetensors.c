@@ -2,6 +2,7 @@
  * Owns: the format's rules (formats.md, section 1). Does not know what the tensors mean.
  * Invariant: nothing beyond the header is read, so that opening costs the same however large the data are. */
 #include "base/jscan.h"
+#include "base/kind.h"
 #include "weights_table.h"
 #include <dirent.h>
 #include <errno.h>
@@ -223,10 +224,11 @@ static koine_status read_shard(koi_weights *w, koi_shard *shard)
 
 static koine_status map_shard(koi_shard *shard)
 {
+  koine_status s = koi_kind_check(shard->path);
+  if (s) return s;
   int fd = open(shard->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", shard->path, strerror(errno));
   struct stat st;
-  koine_status s = KOINE_OK;
   if (fstat(fd, &st) || !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", shard->path);
   else if (st.st_size < 8) s = koi_error(KOINE_ERR_FILE, "%s: expected at least 8 bytes, found %jd", shard->path, (intmax_t)st.st_size);
   else {
@@ -391,6 +393,8 @@ static koine_status count_present(const char *folder, const char *const *files, 
     char *path = koi_format("%s/%s", folder, files[i]);
     struct stat st;
     if (!path) return KOINE_ERR_MEMORY;
+    koine_status s = koi_kind_check(path); /* what is no shard is said before what is missing */
+    if (s) return koi_free(path), s;
     if (!stat(path, &st)) ++*present;
     else if (!*absent) {
       *absent = path;
@@ -401,15 +405,36 @@ static koine_status count_present(const char *folder, const char *const *files, 
   return KOINE_OK;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+  size_t n = strlen(text), m = strlen(end);
+  return n > m && !strcmp(text + n - m, end);
+}
+
+/* "ANY-12-of-345.safetensors", whatever the number of digits. */
+static bool like_shard(const char *name)
+{
+  const char *of = strstr(name, "-of-");
+  return of && of > name && of[-1] >= '0' && of[-1] <= '9' && of[4] >= '0' && of[4] <= '9' && ends_with(name, ".safetensors");
+}
+
+/* Weights of other forms beside a config: the folder can be described, and it is said what was passed over. */
+static void tell_others(const char *folder, const char *name)
+{
+  static const char *const ends[] = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".safetensors.part", ".incomplete"};
+  for (size_t i = 0; i < KOI_COUNT(ends); i++)
+    if (ends_with(name, ends[i]))
+      koi_log(KOINE_LOG_WARNING, "%s: %s is not read: expected model.safetensors, or shards with model.safetensors.index.json", folder, name);
+}
+
 /* Without an index, files named like shards mean that the index is what is missing. */
 static koine_status check_no_shards(const char *folder)
 {
   koine_status s = KOINE_OK;
   DIR *d = opendir(folder);
   for (struct dirent *e; d && !s && (e = readdir(d));) {
-    unsigned i, n;
-    int end = 0;
-    if (sscanf(e->d_name, "model-%5u-of-%5u.safetensors%n", &i, &n, &end) == 2 && end && !e->d_name[end])
+    if (!like_shard(e->d_name)) tell_others(folder, e->d_name);
+    else
       s = koi_error(KOINE_ERR_FILE, "%s: expected model.safetensors.index.json or model.safetensors beside %s, found neither", folder, e->d_name);
   }
   if (d) closedir(d);

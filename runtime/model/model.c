@@ -1,6 +1,7 @@
 /* Binding: tensors to roles (roles.h), checked for name, shape and dtype.
  * Owns: koine_model. Does not read any file format, and knows nothing of devices.
  * Invariant: a model that opened has every weight its config asks for, in a dtype and shape that its role allows. */
+#include "base/kind.h"
 #include "model.h"
 #include <errno.h>
 #include <stdio.h>
@@ -253,8 +254,8 @@ static koine_status read_config(koine_model *m, uint32_t **ratios)
   char *file = koi_format("%s/config.json", m->path), *text = NULL;
   size_t n;
   koine_status s = file ? KOINE_OK : KOINE_ERR_MEMORY;
+  if (!s) s = koi_kind_check_folder(m->path);
   if (!s && stat(m->path, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder: %s", m->path, strerror(errno));
-  else if (!s && !S_ISDIR(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder with config.json, found a file", m->path);
   else if (!s && stat(file, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected the model's config: %s", file, strerror(errno));
   else if (!s && !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", file);
   if (!s) s = koi_file_read(file, MAX_CONFIG_BYTES, &text, &n);

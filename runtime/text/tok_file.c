@@ -45,10 +45,8 @@ static koine_status read_id(json_object *o, int32_t *id)
 static koine_status refuse_options(json_object *model)
 {
   const char *type = json_object_get_string(koi_tok_json_get(model, "type"));
-  json_object *dropout = koi_tok_json_get(model, "dropout");
   bool fallback;
   if (type && strcmp(type, "BPE")) return koi_error(KOINE_ERR_FILE, "type \"%s\" is not supported, only BPE", type);
-  if (dropout && json_object_get_double(dropout) != 0) return koi_error(KOINE_ERR_FILE, "dropout is not supported");
   static const char *const affix[] = {"continuing_subword_prefix", "end_of_word_suffix"};
   for (size_t i = 0; i < KOI_COUNT(affix); i++) {
     json_object *o = koi_tok_json_get(model, affix[i]);
@@ -140,12 +138,20 @@ static koine_status index_added(koi_tok *tok)
   return s == KOINE_OK ? koi_tok_added_index(tok->added, tok->n_added, true, &tok->normalized) : s;
 }
 
+/* Members that are for training and batches: what they ask for is not done, and was never meant for one text. */
+static void note_training(const char *path, json_object *root, json_object *model)
+{
+  static const char *const names[] = {"truncation", "padding"};
+  json_object *dropout = koi_tok_json_get(model, "dropout");
+  for (size_t i = 0; i < KOI_COUNT(names); i++)
+    if (koi_tok_json_get(root, names[i])) koi_log(KOINE_LOG_NOTE, "%s: %s is ignored: it is for training", path, names[i]);
+  if (dropout && json_object_get_double(dropout) != 0) koi_log(KOINE_LOG_NOTE, "%s: dropout is ignored: it is for training", path);
+}
+
 static koine_status read_root(json_object *root, koi_tok *tok)
 {
   json_object *model = koi_tok_json_get(root, "model"), *added = koi_tok_json_get(root, "added_tokens");
-  static const char *const refused[] = {"truncation", "padding"};
-  for (size_t i = 0; i < KOI_COUNT(refused); i++)
-    if (koi_tok_json_get(root, refused[i])) return koi_error(KOINE_ERR_FILE, "%s is not supported", refused[i]);
+  note_training(tok->path, root, model);
   if (added && !json_object_is_type(added, json_type_array)) return koi_error(KOINE_ERR_FILE, "added_tokens: expected an array");
   koine_status s = read_model(model, &tok->bpe);
   if (s != KOINE_OK) return koi_error_prefix(s, "model");

@@ -1,0 +1,91 @@
+/* See kind.h. Owns the table of beginnings. */
+#include "kind.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct { const char *head; size_t n; bool any_case; const char *kind; } kinds[] = {
+#define HEAD(text) text, sizeof text - 1
+  {HEAD("version https://git-lfs"), false, "a Git LFS pointer in place of the file: run git lfs pull in its folder, or download the file itself"},
+  {HEAD("# xet version"), false, "a Xet pointer in place of the file: download the file itself"},
+  {HEAD("<!doctype html"), true, "a web page in place of the file: the server sent a page, perhaps to log in; download the file again"},
+  {HEAD("<html"), true, "a web page in place of the file: the server sent a page, perhaps to log in; download the file again"},
+  {HEAD("GGUF"), false, "a GGUF file, which is not read: take the checkpoint as it was published, in safetensors"},
+  {HEAD("lmgg"), false, "a GGML file, which is not read: take the checkpoint as it was published, in safetensors"},
+  {HEAD("tjgg"), false, "a GGML file, which is not read: take the checkpoint as it was published, in safetensors"},
+  {HEAD("PK\003\004"), false, "a ZIP archive, as PyTorch's checkpoints are: unpack it, or take the checkpoint in safetensors"},
+  {HEAD("\200\002"), false, "a Python pickle, as PyTorch's checkpoints are: take the checkpoint in safetensors"},
+  {HEAD("\037\213"), false, "a gzip archive: unpack it"},
+  {HEAD("(\265/\375"), false, "a Zstandard archive: unpack it"},
+  {HEAD("\3757zXZ"), false, "an xz archive: unpack it"},
+  {HEAD("BZh9"), false, "a bzip2 archive: unpack it"},
+  {HEAD("\211HDF"), false, "an HDF5 file, which is not read: take the checkpoint in safetensors"},
+  {HEAD("\223NUMPY"), false, "a NumPy file, which is not read: take the checkpoint in safetensors"},
+};
+
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+static bool begins(const char *s, size_t n, size_t i)
+{
+  if (n < kinds[i].n) return false;
+  for (size_t k = 0; k < kinds[i].n; k++)
+    if ((kinds[i].any_case ? lower(s[k]) : s[k]) != kinds[i].head[k]) return false;
+  return true;
+}
+
+const char *koi_kind_of(const void *head, size_t n)
+{
+  const char *s = head;
+  if (n > 8 && s[8] == '{' && !memcmp(s + 4, "\0\0\0", 4)) return NULL; /* safetensors: a length, whose bytes may look like anything */
+  size_t skip = n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3) ? 3 : 0, zeros = 0;
+  while (skip < n && strchr(" \t\r\n", s[skip]) && s[skip]) skip++; /* before markup */
+  for (size_t i = 0; i < KOI_COUNT(kinds); i++)
+    if (begins(s, n, i) || (kinds[i].any_case && begins(s + skip, n - skip, i))) return kinds[i].kind;
+  if (n >= 262 && !memcmp(s + 257, "ustar", 5)) return "a tar archive: unpack it";
+  while (zeros < n && !s[zeros]) zeros++;
+  return n >= 16 && zeros == n ? "zeros at its beginning: a download that was not finished; download the file again" : NULL;
+}
+
+/* The beginning of a regular file; 0 bytes of anything else. */
+static size_t read_head(const char *path, char *head /* [KOI_KIND_BYTES] */)
+{
+  struct stat st;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  ssize_t n = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode) ? read(fd, head, KOI_KIND_BYTES) : 0;
+  if (fd >= 0) close(fd);
+  return n > 0 ? (size_t)n : 0;
+}
+
+/* A link whose end is not there, as copies of a download cache have them. */
+static koine_status check_link(const char *path)
+{
+  char to[512];
+  struct stat st;
+  if (!stat(path, &st) || errno != ENOENT) return KOINE_OK;
+  ssize_t n = readlink(path, to, sizeof to - 1);
+  if (n < 0) return KOINE_OK;
+  to[n] = 0;
+  return koi_error(KOINE_ERR_FILE, "%s: expected a file, found a link to %.300s, which is not there: copy the files with what their links lead to", path, to);
+}
+
+koine_status koi_kind_check(const char *path)
+{
+  char head[KOI_KIND_BYTES];
+  const char *kind = koi_kind_of(head, read_head(path, head));
+  return kind ? koi_error(KOINE_ERR_FILE, "%s: found %s", path, kind) : check_link(path);
+}
+
+koine_status koi_kind_check_folder(const char *path)
+{
+  char head[KOI_KIND_BYTES];
+  struct stat st;
+  if (stat(path, &st) || S_ISDIR(st.st_mode)) return check_link(path);
+  size_t n = read_head(path, head);
+  const char *kind = koi_kind_of(head, n), *slash = strrchr(path, '/');
+  if (kind) return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found %s", path, kind);
+  bool tensors = n > 9 && head[8] == '{' && !head[7], json = n && head[0] == '{';
+  return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found a %sfile: give the folder that it lies in (%.*s)", path,
+                   tensors ? "safetensors " : json ? "JSON " : "", slash && slash > path ? (int)(slash - path) : 1, slash ? path : ".");
+}
