@@ -11,7 +11,7 @@ static void check(const koi_config *c, const uint32_t *ratios)
     if (!sizes[i]) abort();
   if (c->n_layers > KOI_MAX_LAYERS || c->n_heads % c->o_groups || c->rope_dim > c->head_dim || c->rope_dim % 2 || c->n_used > c->n_experts) abort();
   for (uint32_t i = 0; i < c->n_layers; i++)
-    if (ratios[i] > KOI_MAX_RATIO || (koi_kind_of(ratios[i]) == KOI_CSA && (!c->index_dim || c->index_dim & (c->index_dim - 1)))) abort();
+    if (ratios[i] > KOI_MAX_RATIO || (koi_layer_kind_of(ratios[i]) == KOI_CSA && (!c->index_dim || c->index_dim & (c->index_dim - 1)))) abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -16,7 +16,6 @@ level() {
 }
 for f in runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch]; do
   [ "$f" = kernels/sources.c ] && continue
-  [ "$f" = runtime/plan/plan.h ] && continue # holds the awake engine still
   me=$(dirname "$f")
   [ "$(level "$me")" = x ] && { echo "$f: its folder has no level in tests/t_includes.sh"; bad=1; continue; }
   for h in $(sed -n 's/^#include "\(.*\)"/\1/p' "$f"); do

@@ -102,7 +102,7 @@ void koine_session_close(koine_session *session) { koi_session_close(session); }
 /* Logits that are no numbers are no result: the op that made the first one is named. */
 static koine_status check_logits(koine_session *session, const float *logits, size_t n_rows)
 {
-  size_t n = n_rows * session->x->model->config.n_vocab, i = 0;
+  size_t n = n_rows * session->plan->model->config.n_vocab, i = 0;
   while (i < n && logits[i] == logits[i]) i++;
   return i < n ? koi_session_explain_nan(session) : KOINE_OK;
 }

@@ -63,10 +63,10 @@ static koine_status read_rates(const koi_reader *r, uint32_t *rates)
     else if (koi_reader_get(r, old_keys[i])) s = koi_reader_u32(r, old_keys[i], 1, KOI_MAX_RATIO, &rates[i]);
   }
   if (s) return s;
-  if (koi_kind_of(rates[1]) != KOI_CSA)
+  if (koi_layer_kind_of(rates[1]) != KOI_CSA)
     return koi_error(KOINE_ERR_FILE, "%s: compress_rates.compressed_sparse_attention: expected %d (no other rate is known), found %u", r->where,
                      KOI_CSA_RATIO, rates[1]);
-  if (koi_kind_of(rates[2]) == KOI_CSA)
+  if (koi_layer_kind_of(rates[2]) == KOI_CSA)
     return koi_error(KOINE_ERR_FILE, "%s: compress_rates.heavily_compressed_attention: expected another rate than %d, found %u", r->where, KOI_CSA_RATIO,
                      rates[2]);
   return KOINE_OK;
@@ -86,7 +86,7 @@ static koine_status read_layer_types(const koi_reader *r, uint32_t n_layers, jso
     if (type == KOI_COUNT(layer_types))
       s = koi_reader_bad(r, key, "\"sliding_attention\", \"compressed_sparse_attention\" or \"heavily_compressed_attention\"", v);
     else if (!known) ratios[i] = rates[type];
-    else if (type != (size_t)koi_kind_of(ratios[i]))
+    else if (type != (size_t)koi_layer_kind_of(ratios[i]))
       s = koi_error(KOINE_ERR_FILE, "%s: %s: expected what compress_ratios says (%u), found \"%s\"", r->where, key, ratios[i], layer_types[type]);
   }
   return s;
@@ -259,7 +259,7 @@ static koine_status read_all(const koi_reader *r, koi_config *c, uint32_t *ratio
   if (!s) s = read_sizes(r, sizes, KOI_COUNT(sizes), c);
   if (!s) s = koi_reader_u64(r, "max_position_embeddings", 1, 1u << 30, &c->max_context);
   if (!s) s = read_ratios(r, c->n_layers, ratios);
-  for (uint32_t i = 0; i < c->n_layers && !s; i++) csa |= koi_kind_of(ratios[i]) == KOI_CSA, compressed |= ratios[i] > 0;
+  for (uint32_t i = 0; i < c->n_layers && !s; i++) csa |= koi_layer_kind_of(ratios[i]) == KOI_CSA, compressed |= ratios[i] > 0;
   if (!s) s = read_hash(r, c);
   if (!s) s = read_index_sizes(r, c, csa);
   if (!s && koi_reader_get(r, "num_nextn_predict_layers")) s = koi_reader_u32(r, "num_nextn_predict_layers", 0, 64, &c->n_mtp);

@@ -195,7 +195,7 @@ static koine_status bind_layer(binder *b, uint32_t layer, uint32_t ratio)
 {
   koi_layer *l = &b->m->layers[layer];
   koine_status s = KOINE_OK;
-  l->kind = koi_kind_of(ratio), l->ratio = ratio, l->hash = b->m->config.hash[layer];
+  l->kind = koi_layer_kind_of(ratio), l->ratio = ratio, l->hash = b->m->config.hash[layer];
   l->cache = cache_spec(&b->m->config, l->kind, ratio);
   fill_dims(&b->m->config, &l->cache, b->dims);
   snprintf(b->prefix, sizeof b->prefix, "layers.%u.", layer);

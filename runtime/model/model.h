@@ -59,7 +59,7 @@ static inline const koi_piece *koi_weight_piece(const koi_weight *w, uint32_t un
 /* How a layer sees what lies behind its window: not at all; pooled in short stretches, of which an indexer chooses; pooled in long ones. */
 typedef enum koi_layer_kind { KOI_SLIDING, KOI_CSA, KOI_HCA } koi_layer_kind;
 enum { KOI_CSA_RATIO = 4 };
-static inline koi_layer_kind koi_kind_of(uint32_t ratio) { return !ratio ? KOI_SLIDING : ratio == KOI_CSA_RATIO ? KOI_CSA : KOI_HCA; }
+static inline koi_layer_kind koi_layer_kind_of(uint32_t ratio) { return !ratio ? KOI_SLIDING : ratio == KOI_CSA_RATIO ? KOI_CSA : KOI_HCA; }
 
 /* What a layer keeps of a conversation beside its window. */
 typedef struct koi_cache_spec {
