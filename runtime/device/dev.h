@@ -27,6 +27,7 @@ typedef struct koi_endpoint {
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
   bool usable;               /* can run kernels */
   char why[256];             /* why not, or what is done on the host instead; "" */
+  const char *cache_dir;     /* the runtime's; NULL: nothing is written */
 } koi_endpoint;
 
 /* A platform or device that was found and skipped, with the reason. */

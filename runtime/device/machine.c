@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "base/record.h"
 
 enum { HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
 
@@ -255,18 +256,46 @@ koine_status koi_runtime_make(koi_topo *topo, koi_probe *p, koine_runtime **out)
   return s;
 }
 
+/* The folder that options name or the user's; *out NULL: nothing is to be written, or there is none. */
+static koine_status find_cache(const char *wanted, char **out)
+{
+  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  *out = NULL;
+  if (wanted && !*wanted) return KOINE_OK;
+  if (wanted) *out = koi_strdup(wanted);
+  else if (cache && *cache == '/') *out = koi_format("%s/koine", cache);
+  else if (home && *home == '/') *out = koi_format("%s/.cache/koine", home);
+  else return KOINE_OK;
+  return *out ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
+static koine_status make(const koine_runtime_options *o, koi_topo *topo, koi_probe *p, koine_runtime **out)
+{
+  koine_runtime *rt = NULL;
+  koine_status s = koi_runtime_make(topo, p, &rt);
+  if (!s) s = find_cache(o->cache_dir, &rt->cache_dir);
+  if (s) {
+    koine_runtime_close(rt);
+    return s;
+  }
+  rt->n_threads = o->n_threads;
+  for (size_t i = 0; i < rt->n_endpoints; i++) rt->endpoints[i].cache_dir = rt->cache_dir;
+  *out = rt;
+  return KOINE_OK;
+}
+
 koine_status koine_runtime_open(const koine_runtime_options *options, koine_runtime **out)
 {
-  if (!out) return koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
-  if (options && options->size < sizeof *options)
-    return koi_error(KOINE_ERR_ARG, "koine_runtime_open: options->size is %zu, expected %zu", options->size, sizeof *options);
-  const char *xml = options ? options->topology_xml : NULL;
+  koine_runtime_options o;
   koi_topo *topo = NULL;
   koi_probe p = {0};
-  koine_status s = koi_topo_open(xml, &topo);
+  koine_status s = KOI_TAKE(koine_runtime_options, options, &o);
+  if (!s && !out) s = koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
+  if (!s && o.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_runtime_options: reserved is %u, expected 0", o.reserved);
+  if (!s) s = koi_topo_open(o.topology_xml, &topo);
   if (s) return s;
-  if (!xml) s = probe_all(&p);
-  if (!s) return koi_runtime_make(topo, &p, out);
+  if (!o.topology_xml) s = probe_all(&p);
+  if (!s) return make(&o, topo, &p, out);
   for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
   koi_probe_free(&p);
   koi_topo_close(topo);
@@ -281,6 +310,7 @@ void koine_runtime_close(koine_runtime *rt)
   koi_free(rt->endpoints);
   koi_free(rt->skipped);
   koi_free(rt->cards);
+  koi_free(rt->cache_dir);
   koi_free(rt);
 }
 
@@ -292,9 +322,10 @@ koine_status koine_runtime_device(const koine_runtime *rt, size_t i, koine_devic
   if (i >= rt->n_endpoints) return koi_error(KOINE_ERR_ARG, "koine_runtime_device: device %zu of %zu", i, rt->n_endpoints);
   const koi_endpoint *e = &rt->endpoints[i];
   const koi_card *card = koi_runtime_card(rt, i);
-  *out = (koine_device_info){.id = e->id, .name = e->name, .vendor = e->vendor, .backend = e->backend->name, .platform = e->platform,
-                             .driver = e->driver, .type = e->type, .memory_bytes = card->memory_bytes,
-                             .max_buffer_bytes = e->max_buffer_bytes, .n_units = e->n_units};
+  koine_device_info own = {.id = e->id, .name = e->name, .vendor = e->vendor, .backend = e->backend->name, .platform = e->platform,
+                           .driver = e->driver, .type = e->type, .memory_bytes = card->memory_bytes,
+                           .max_buffer_bytes = e->max_buffer_bytes, .n_units = e->n_units};
+  KOI_GIVE(koine_device_info, &own, out);
   return KOINE_OK;
 }
 

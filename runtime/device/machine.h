@@ -24,6 +24,8 @@ struct koine_runtime {
   size_t n_skipped;
   koi_card *cards;             /* reached ones in the order of the endpoints, then those that no driver reached */
   size_t n_cards;
+  char *cache_dir;             /* NULL: nothing is written */
+  uint32_t n_threads;          /* of our own work on the CPU; 0: as many as there are processors */
 };
 
 /* A runtime from a topology and what was probed: takes over both, whatever it returns. */

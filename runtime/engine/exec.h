@@ -3,6 +3,7 @@
 #ifndef KOI_EXEC_H
 #define KOI_EXEC_H
 #include <pthread.h>
+#include <stdatomic.h>
 #include "device/backend.h"
 #include "model/model.h"
 #include "model/rope.h"
@@ -66,6 +67,7 @@ typedef struct koi_op_time { const koi_op *op; uint64_t ns, calls; double flops,
 
 typedef struct koi_exec {
   pthread_mutex_t lock;
+  atomic_uint n_sessions;       /* open now */
   const koine_model *model;
   koi_device *dev;
   koi_target target;

@@ -75,11 +75,10 @@ static koine_status ready(koi_exec *x)
 }
 
 /* ---- the file ---- */
-static char *file_path(void)
+static char *file_path(const koi_exec *x)
 {
-  const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-  if (cache && *cache == '/') return koi_format("%s/koine/gemm", cache);
-  return home && *home == '/' ? koi_format("%s/.cache/koine/gemm", home) : NULL;
+  const char *folder = x->dev->endpoint->cache_dir;
+  return folder ? koi_format("%s/gemm", folder) : NULL;
 }
 
 typedef struct line { char *field[N_FIELDS]; int wt; uint32_t tokens; bool clblast; } line;
@@ -143,7 +142,7 @@ static void recall_line(void *user, const char *text, const line *l)
 
 static koine_status recall(koi_exec *x)
 {
-  char *path = file_path();
+  char *path = file_path(x);
   koine_status s = path ? each_line(path, recall_line, x) : KOINE_OK;
   if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_NOTE, "%s; dense products take the own kernels", koi_error_text()), s = KOINE_OK;
   koi_free(path);
@@ -174,8 +173,8 @@ static void make_folders(char *path)
 static koine_status remember(const koi_exec *x, const koi_gemm_figure *f)
 {
   const koi_endpoint *e = x->dev->endpoint;
-  char *path = file_path();
-  if (!path) return koi_error(KOINE_ERR_FILE, "neither XDG_CACHE_HOME nor HOME names a folder");
+  char *path = file_path(x);
+  if (!path) return koi_error(KOINE_ERR_FILE, "there is no cache folder: neither XDG_CACHE_HOME nor HOME names one, or the program wants none");
   rewrite r = {e, f, {0}};
   koi_text_add(&r.out, "%s", heading);
   koine_status s = each_line(path, keep_line, &r);

@@ -124,6 +124,7 @@ koine_status koi_session_open(koi_exec *x, const koine_session_options *o, koine
   koine_session *s = koi_alloc(1, sizeof *s);
   if (!s) return KOINE_ERR_MEMORY;
   s->x = x;
+  atomic_fetch_add(&x->n_sessions, 1);
   koine_status st = options(x, o, s);
   if (!st && (!(s->cache = koi_alloc(x->model->config.n_layers, sizeof *s->cache)) || !(s->last = koi_alloc(x->model->config.n_vocab, sizeof(float)))))
     st = KOINE_ERR_MEMORY;
@@ -145,6 +146,7 @@ void koi_session_close(koine_session *s)
   s->x->dev->backend->finish(s->x->dev);
   for (uint32_t l = 0; s->cache && l < s->x->model->config.n_layers; l++) free_cache(s->x, &s->cache[l]);
   pthread_mutex_unlock(&s->x->lock);
+  atomic_fetch_sub(&s->x->n_sessions, 1);
   koi_free(s->cache);
   koi_free(s->held);
   koi_free(s->last);
@@ -236,6 +238,20 @@ koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_
   }
   if (o && o->progress) o->progress(o->user, "evaluating", at - first, n_tokens - first);
   return KOINE_OK;
+}
+
+/* Without marks a prefix is evaluated anew. */
+koine_status koi_session_truncate(koine_session *s, size_t n_tokens)
+{
+  if (n_tokens > s->n_held) return koi_error(KOINE_ERR_ARG, "to be cut to %zu tokens, but the session holds %zu", n_tokens, s->n_held);
+  if (n_tokens < s->n_held) s->n_held = 0, s->has_last = false;
+  return KOINE_OK;
+}
+
+koine_status koi_session_fork(const koine_session *s, koine_session **out)
+{
+  koine_session_options o = {.size = sizeof o, .cache = s->mode, .context = s->context, .chunk = s->chunk};
+  return koi_session_open(s->x, &o, out);
 }
 
 koine_status koi_session_explain_nan(koine_session *s)

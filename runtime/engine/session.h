@@ -23,6 +23,9 @@ koine_status koi_session_open(koi_exec *x, const koine_session_options *o, koine
 void koi_session_close(koine_session *s);
 /* As koine_session_eval, but a cancel that came before the call counts. */
 koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_tokens, const koine_eval_options *o, float *logits);
+/* Forgets what is held from n_tokens on, and perhaps more; a session that stands for the same tokens, and perhaps holds fewer. */
+koine_status koi_session_truncate(koine_session *s, size_t n_tokens);
+koine_status koi_session_fork(const koine_session *s, koine_session **out);
 /* Pretends that n tokens were evaluated: the caches hold random rows (for benchmarks). */
 koine_status koi_session_fill(koine_session *s, size_t n_tokens);
 /* Evaluates the held tokens once more, looking for the first op that writes a NaN; KOINE_ERR_NUMERIC names it. Never KOINE_OK. */

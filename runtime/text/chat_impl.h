@@ -19,6 +19,33 @@ void koi_chat_json_string(koi_text *out, const char *s, size_t n);
 /* Reads the next value and writes it anew; buffer: room for any string of the text. False when j->wrong says why. */
 bool koi_chat_json_value(koi_jscan *j, koi_text *out, char *buffer, size_t n_buffer);
 
+/* ---- chat_call.c: markup of answers ---- */
+typedef struct koi_chat_source {
+  const char *s;
+  size_t n;
+  const char *begins; /* [n] bit 0 where control tokens begin; NULL: their text counts as such */
+  bool last;          /* no text follows */
+} koi_chat_source;
+/* A piece of markup and where in it its control token begins. */
+typedef struct koi_chat_mark {
+  const char *s;
+  size_t control;
+} koi_chat_mark;
+extern const koi_chat_mark koi_chat_mark_think, koi_chat_mark_think_end, koi_chat_mark_eos, koi_chat_mark_bos, koi_chat_mark_dsml, koi_chat_mark_block, koi_chat_mark_block_end,
+  koi_chat_mark_invoke, koi_chat_mark_invoke_end; /* block, invoke and invoke_end without their > */
+bool koi_chat_is_at(const koi_chat_source *t, size_t at, koi_chat_mark m);
+/* Whether the text from `at` to its end is the beginning of m, and more follows. */
+bool koi_chat_may_be(const koi_chat_source *t, size_t at, koi_chat_mark m);
+/* Where m first begins at or after `from`, t->n when nowhere. */
+size_t koi_chat_find(const koi_chat_source *t, size_t from, koi_chat_mark m);
+size_t koi_chat_spaces(const koi_chat_source *t, size_t at);
+typedef enum koi_chat_found { KOI_CHAT_WHOLE, KOI_CHAT_BAD, KOI_CHAT_OPEN /* the text ends before it is known */, KOI_CHAT_NO_MEMORY } koi_chat_found;
+/* The call at *at, which then is behind it, or where it went wrong. *defect: what is wrong, NULL; a whole call may have one too. */
+koi_chat_found koi_chat_call_read(const koi_chat_source *t, size_t *at, koi_chat_call *out, const char **defect);
+
+/* ---- chat_parse.c ---- */
+void koi_chat_call_json(const koi_chat_call *call, koi_text *out); /* as an element of tool_calls */
+
 /* ---- chat_wording.c: prose ---- */
 struct koi_chat {
   bool own;              /* no encoding file was found */
