@@ -339,6 +339,82 @@ static void test_requests(void **state)
   koi_chat_free(chat);
 }
 
+/* ---- members that change the prompt are used, or refused by name ---- */
+#define SCHEMA "\n\nAnswer with JSON that fits this schema, and with nothing else:\n"
+#define ASK(members) "{\"messages\":[" M("user", "u") "]" members "}"
+#define F "{\"name\":\"f\",\"parameters\":{}}"
+#define CALLED(member) "[{\"role\":\"assistant\",\"content\":null," member "}]"
+static const struct { const char *json, *prompt; } used[] = {
+  {ASK(",\"response_format\":{\"type\":\"json_object\"}"), BOS SCHEMA "{\"type\": \"object\"}" USER "u" ASSISTANT END},
+  {ASK(",\"response_format\":{\"type\":\"text\"}"), BOS USER "u" ASSISTANT END},
+  {ASK(",\"response_format\":null"), BOS USER "u" ASSISTANT END},
+  {ASK(",\"response_format\":{}"), BOS USER "u" ASSISTANT END},
+  {ASK(",\"response_format\":{\"json_schema\":{\"name\":\"n\",\"schema\":{\"x\":[1]}},\"type\":\"json_schema\"}"), BOS SCHEMA "{\"x\": [1]}" USER "u" ASSISTANT END},
+  {ASK(",\"response_format\":{\"properties\":{\"a\":{}}}"), BOS SCHEMA "{\"properties\": {\"a\": {}}}" USER "u" ASSISTANT END},
+  {"{\"response_format\":{\"type\":\"json_object\"},\"messages\":[" M("system", "S") "," M("user", "u") "]}", BOS "S" SCHEMA "{\"type\": \"object\"}" USER "u" ASSISTANT END},
+  {ASK(",\"tools\":[{\"type\":\"function\",\"function\":" F "}],\"tool_choice\":\"none\""), BOS USER "u" ASSISTANT END},
+  {ASK(",\"functions\":[" F "],\"function_call\":\"none\""), BOS USER "u" ASSISTANT END},
+  {ASK(",\"tool_choice\":\"auto\",\"temperature\":1,\"unknown\":{\"x\":[]},\"reasoning_effort\":null"), BOS USER "u" ASSISTANT END},
+  {CALLED("\"function_call\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}"), BOS CALLS(CALL("f", ARG("a", "false", "1"))) EOS},
+  {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]"), BOS CALLS(CALL("f", "")) EOS},
+  {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":null}}]"), BOS CALLS(CALL("f", "")) EOS},
+  {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\" \\n\"}}]"), BOS CALLS(CALL("f", "")) EOS},
+  {CALLED("\"refusal\":\"no\""), BOS "no" EOS},
+  {CALLED("\"defects\":[\"x\"],\"name\":\"n\""), BOS EOS},
+  {"[" M("user", "u") "," MADE(FN("f", "{}", "i")) ",{\"role\":\"function\",\"name\":\"f\",\"content\":\"r\"}]",
+   BOS USER "u" ASSISTANT END CALLS(CALL("f", "")) EOS USER "<tool_result>r</tool_result>" ASSISTANT END},
+};
+static const struct { const char *json, *says; } refused[] = {
+  {ASK(",\"tool_choice\":\"required\""), "tool_choice"}, {ASK(",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"), "tool_choice"},
+  {ASK(",\"function_call\":{\"name\":\"f\"}"), "function_call"}, {ASK(",\"response_format\":{\"type\":\"grammar\"}"), "response_format"},
+  {ASK(",\"reasoning_effort\":\"high\""), "reasoning_effort"}, {ASK(",\"chat_template_kwargs\":{}"), "chat_template_kwargs"},
+  {"[{\"role\":\"user\",\"content\":\"u\",\"response_format\":{\"a\":1}}]", "response_format of"},
+  {"[{\"role\":\"user\",\"content\":\"u\",\"tools\":[" F "]}]", "tools"}, {"[{\"role\":\"user\",\"content\":\"u\",\"images\":[\"x\"]}]", "images"},
+  {"[{\"role\":\"user\",\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]}]", "calls are an assistant's"},
+};
+
+static void test_members(void **state)
+{
+  (void)state;
+  koi_chat *chat = load(NULL);
+  koi_chat_prompt p;
+  for (size_t i = 0; i < KOI_COUNT(used); i++) expect_prompt(chat, used[i].json, strlen(used[i].json), NULL, used[i].prompt);
+  for (size_t i = 0; i < KOI_COUNT(refused); i++) {
+    koine_status s = koi_chat_encode(chat, refused[i].json, strlen(refused[i].json), NULL, &p);
+    if (s != KOINE_ERR_UNSUPPORTED || !strstr(koi_error_text(), refused[i].says)) fail_msg("%s: expected a refusal with \"%s\", found %d \"%s\"", refused[i].json, refused[i].says, s, s ? koi_error_text() : "");
+  }
+  assert_int_equal(koi_chat_encode(chat, ASK(",\"response_format\":{\"type\":\"json_schema\"}"), strlen(ASK(",\"response_format\":{\"type\":\"json_schema\"}")), NULL, &p), KOINE_ERR_ARG);
+  /* tools of the request, where nothing hides them */
+  assert_int_equal(koi_chat_encode(chat, ASK(",\"functions\":[" F "]"), strlen(ASK(",\"functions\":[" F "]")), NULL, &p), KOINE_OK);
+  assert_non_null(strstr(p.text, "\n{\"name\": \"f\", \"parameters\": {}}\n"));
+  koi_chat_prompt_clear(&p);
+  koi_chat_free(chat);
+}
+
+/* U+0000 is a character like others: in texts, results, arguments and names of arguments. */
+static void test_zeros(void **state)
+{
+  (void)state;
+  static const char json[] = "[" M("user", "a\\u0000b") "," MADE(FN("f", "{\\\"k\\\\u0000\\\":\\\"v\\\\u0000w\\\",\\\"j\\\":[\\\"\\\\u0000\\\"]}", "i")) "," RESULT("i", "\"ELF\\u0000x\"") "]";
+  static const char want[] = BOS USER "a\0b" ASSISTANT END CALLS(CALL("f", ARG("k\0", "true", "v\0w") "\n" ARG("j", "false", "[\"\\u0000\"]"))) EOS
+                             USER "<tool_result>ELF\0x</tool_result>" ASSISTANT END;
+  static const char answer[] = CALLS(CALL("f\0g", ARG("a\0", "true", "\0"))) EOS;
+  koi_chat *chat = load(NULL);
+  koi_chat_prompt p;
+  koi_chat_answer a;
+  char *text;
+  if (koi_chat_encode(chat, json, strlen(json), NULL, &p)) fail_msg("%s", koi_error_text());
+  assert_int_equal(p.n_bytes, sizeof want - 1);
+  assert_memory_equal(p.text, want, sizeof want);
+  koi_chat_prompt_clear(&p);
+  assert_int_equal(koi_chat_parse(answer, sizeof answer - 1, KOINE_THINK_OFF, &a), KOINE_OK);
+  assert_int_equal(koi_chat_answer_json(&a, &text), KOINE_OK);
+  assert_non_null(strstr(text, "{\"name\": \"f\\u0000g\", \"arguments\": \"{\\\"a\\\\u0000\\\": \\\"\\\\u0000\\\"}\"}"));
+  koi_free(text);
+  koi_chat_answer_clear(&a);
+  koi_chat_free(chat);
+}
+
 /* ---- answers ---- */
 static const struct { koine_thinking thinking; const char *text, *reasoning, *content, *calls, *defect; } answers[] = {
   {KOINE_THINK_HIGH, "why" END "because" EOS, "why", "because", "", NULL},
@@ -621,7 +697,7 @@ static void test_published(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_prompts), cmocka_unit_test(test_json), cmocka_unit_test(test_prose), cmocka_unit_test(test_injection), cmocka_unit_test(test_ids), cmocka_unit_test(test_requests),
+    cmocka_unit_test(test_prompts), cmocka_unit_test(test_json), cmocka_unit_test(test_prose), cmocka_unit_test(test_injection), cmocka_unit_test(test_ids), cmocka_unit_test(test_requests), cmocka_unit_test(test_members), cmocka_unit_test(test_zeros),
     cmocka_unit_test(test_answers), cmocka_unit_test(test_stream), cmocka_unit_test(test_answer_ids), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_memory), cmocka_unit_test(test_published),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,9 +43,11 @@ koine_status koi_record_take_with(const char *name, size_t oldest, size_t at, co
 {
   const char *from = given;
   char *to = own;
-  size_t size = size_of(given), inner = at + sizeof(size_t) <= size ? size_of(from + at) : 0;
+  size_t size = size_of(given), inner = 0;
   memset(own, 0, own_size);
-  koine_status s = check(inner_name, inner_oldest, inner);
+  koine_status s = check(name, at + sizeof inner, size);
+  if (!s) inner = size_of(from + at);
+  if (!s) s = check(inner_name, inner_oldest, inner);
   if (!s) s = check(name, oldest - inner_size + inner, size);
   if (s) return s;
   memcpy(to, from, at);
