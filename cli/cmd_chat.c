@@ -132,7 +132,8 @@ static int do_help(chat *c, const char *rest)
 {
   (void)c, (void)rest;
   for (size_t i = 0; i < N_CHAT_COMMANDS; i++) fprintf(stderr, "%-7s %-13s %s\n", commands[i].name, commands[i].operand, commands[i].help);
-  fputs("//...                 a message that begins with /\nCtrl-C                stop the answer, or give up the line\n", stderr);
+  fputs("//...                 a message that begins with /\n\\ at a line's end     one more line; what is pasted stays one message\n"
+        "Ctrl-C                stop the answer, or give up the line\n", stderr);
   return EXIT_DONE;
 }
 
