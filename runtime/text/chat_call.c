@@ -40,6 +40,14 @@ size_t koi_chat_spaces(const koi_chat_source *t, size_t at)
   return at;
 }
 
+size_t koi_chat_overlap(const char *s, size_t n, const char *of)
+{
+  size_t most = strlen(of) - 1;
+  for (size_t k = n < most ? n : most; k > 0; k--)
+    if (!memcmp(s + n - k, of, k)) return k;
+  return 0;
+}
+
 /* ---- one call ---- */
 typedef struct reader {
   const koi_chat_source *t;
