@@ -1,23 +1,36 @@
-/* Lines that a user types or a pipe holds. Owns the terminal's line editor and the history file. Invariant: between two calls of
+/* Messages that a user types or a pipe holds. Owns the terminal's line editor and the history file. Invariant: between two calls of
  * chat_line_read the terminal is as it was before. */
 #define _POSIX_C_SOURCE 200809L
+#include <errno.h>
 #include <histedit.h>
+#include <locale.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 #include "term.h"
 #include "cmd_chat.h"
 
 enum { N_HISTORY = 1000 };
 
+/* What is pasted comes between marks, so that its ends of lines are not taken for Enter. In the editor's one line they are shown as this
+ * character, and become newlines again when the line is read. */
+#define NEWLINE L'\u2424'
+#define NEWLINE_UTF8 "\xe2\x90\xa4"
+static const char paste_on[] = "\033[?2004h", paste_off[] = "\033[?2004l", paste_begin[] = "\033[200~", paste_end[] = "\033[201~";
+
 struct chat_line {
   EditLine *editor; /* NULL: no terminal */
   History *history;
   char *history_path; /* NULL: there is nowhere to keep it */
-  char *text;         /* of getline */
+  char *text;         /* of getline, or the message */
   size_t cap;
+  bool pasting;
+  char ahead[8];      /* [n_ahead] bytes that were read and are no mark */
+  size_t n_ahead;
 };
 
 /* ---- where the history is kept ---- */
@@ -50,6 +63,76 @@ static char *prompt(EditLine *editor)
   return text;
 }
 
+static int next_byte(chat_line *l)
+{
+  unsigned char c;
+  if (l->n_ahead) {
+    c = (unsigned char)l->ahead[0];
+    memmove(l->ahead, l->ahead + 1, --l->n_ahead);
+    return c;
+  }
+  ssize_t got;
+  while ((got = read(STDIN_FILENO, &c, 1)) < 0 && errno == EINTR && !cli_interrupted()) continue;
+  return got == 1 ? c : -1;
+}
+
+/* Whether a mark follows its first byte, an escape; what was read of another sequence is kept. */
+static bool take_mark(chat_line *l, const char *mark)
+{
+  char read_so_far[8];
+  size_t n = 1;
+  for (; mark[n]; n++) {
+    struct pollfd more = {.fd = STDIN_FILENO, .events = POLLIN};
+    int c = l->n_ahead || poll(&more, 1, 50) > 0 ? next_byte(l) : -1; /* a lone Escape has nothing behind it */
+    if (c < 0) break;
+    read_so_far[n - 1] = (char)c;
+    if (c != mark[n]) {
+      n++;
+      break;
+    }
+    if (!mark[n + 1]) return true;
+  }
+  memmove(l->ahead + n - 1, l->ahead, l->n_ahead);
+  memcpy(l->ahead, read_so_far, n - 1);
+  l->n_ahead += n - 1;
+  return false;
+}
+
+/* Whether more is there right behind an end of line, faster than anybody types: a paste of a terminal that knows no marks. Commands end
+ * with their line all the same. */
+static bool more_at_once(chat_line *l)
+{
+  struct pollfd more = {.fd = STDIN_FILENO, .events = POLLIN};
+  const LineInfoW *line = el_wline(l->editor);
+  bool command = line->lastchar > line->buffer && line->buffer[0] == L'/' && !(line->lastchar > line->buffer + 1 && line->buffer[1] == L'/');
+  return !command && (l->n_ahead || poll(&more, 1, 20) > 0);
+}
+
+/* The editor's next character: 1, 0 at the end, -1 for an error. */
+static int next_character(EditLine *editor, wchar_t *out)
+{
+  chat_line *l;
+  mbstate_t state = {0};
+  wchar_t wide = 0;
+  el_get(editor, EL_CLIENTDATA, &l);
+  for (;;) {
+    int c = next_byte(l);
+    if (c < 0) return cli_interrupted() ? -1 : 0;
+    if (c == '\033' && take_mark(l, l->pasting ? paste_end : paste_begin)) {
+      l->pasting = !l->pasting;
+      continue;
+    }
+    if ((c == '\r' || c == '\n') && (l->pasting || more_at_once(l))) return *out = NEWLINE, 1;
+    if (l->pasting && c != '\t' && (c < 0x20 || c == 0x7f)) continue; /* no key was pressed */
+    if (l->pasting && c == '\t') c = ' ';
+    char byte = (char)c;
+    size_t n = mbrtowc(&wide, &byte, 1, &state);
+    if (n == (size_t)-2) continue;
+    *out = n == (size_t)-1 ? L'\ufffd' : wide;
+    return 1;
+  }
+}
+
 static int open_editor(chat_line *l)
 {
   HistEvent event;
@@ -62,6 +145,8 @@ static int open_editor(chat_line *l)
   history(l->history, &event, H_SETUNIQUE, 1);
   l->history_path = history_path();
   if (l->history_path) history(l->history, &event, H_LOAD, l->history_path);
+  el_set(l->editor, EL_CLIENTDATA, l);
+  el_wset(l->editor, EL_GETCFN, next_character);
   el_set(l->editor, EL_PROMPT, prompt);
   el_set(l->editor, EL_EDITOR, "emacs");
   el_set(l->editor, EL_HIST, history, l->history);
@@ -105,6 +190,56 @@ static size_t without_end(const char *text, size_t n)
   return n;
 }
 
+/* One line of the editor, behind the *n bytes of the message so far. */
+static chat_input edit_line(chat_line *l, size_t *n)
+{
+  int got = 0;
+  fputs(paste_on, stdout);
+  fflush(stdout);
+  const char *line = el_gets(l->editor, &got);
+  fputs(paste_off, stdout);
+  fflush(stdout);
+  l->pasting = false;
+  if (cli_interrupted()) { /* the message is given up, as in a shell */
+    cli_clear_interrupt();
+    l->n_ahead = 0;
+    fputs("^C\n", stdout);
+    return CHAT_INPUT_CLEARED;
+  }
+  if (!line || got <= 0) return CHAT_INPUT_END;
+  size_t length = without_end(line, (size_t)got);
+  if (*n + length + sizeof NEWLINE_UTF8 > l->cap) {
+    char *more = realloc(l->text, 2 * (*n + length + sizeof NEWLINE_UTF8));
+    if (!more) return CHAT_INPUT_END;
+    l->text = more, l->cap = 2 * (*n + length + sizeof NEWLINE_UTF8);
+  }
+  memcpy(l->text + *n, line, length);
+  l->text[*n += length] = 0;
+  return CHAT_INPUT_LINE;
+}
+
+/* A backslash at the end of a line stands for a newline and one more line. */
+static bool continues(chat_line *l, size_t *n)
+{
+  if (!*n || l->text[*n - 1] != '\\') return false;
+  memcpy(l->text + *n - 1, NEWLINE_UTF8, sizeof NEWLINE_UTF8);
+  *n += sizeof NEWLINE_UTF8 - 2;
+  return true;
+}
+
+static size_t spell_newlines(char *text, size_t n)
+{
+  size_t k = 0, mark = sizeof NEWLINE_UTF8 - 1;
+  for (size_t i = 0; i < n; i++) {
+    bool newline = n - i >= mark && !memcmp(text + i, NEWLINE_UTF8, mark);
+    text[k++] = newline ? '\n' : text[i];
+    if (newline) i += mark - 1;
+  }
+  while (k && text[k - 1] == '\n') k--; /* of a paste that ended its last line */
+  text[k] = 0;
+  return k;
+}
+
 /* A line of a terminal in another charset. */
 static bool in_utf8(chat_line *l, const char **text, size_t *n_bytes)
 {
@@ -112,7 +247,7 @@ static bool in_utf8(chat_line *l, const char **text, size_t *n_bytes)
   if (!cli_term_in(*text, *n_bytes, &utf8, n_bytes)) return cli_fail_with(EXIT_FILE, "the line is left out: expected text in the terminal's charset, found other bytes"), false;
   if (!utf8) return true;
   free(l->text);
-  *text = l->text = utf8;
+  *text = l->text = utf8, l->cap = *n_bytes + 1;
   return true;
 }
 
@@ -126,16 +261,14 @@ chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes)
     *n_bytes = without_end(l->text, (size_t)got);
     return CHAT_INPUT_LINE;
   }
-  int n = 0;
+  size_t n = 0;
+  chat_input got = CHAT_INPUT_LINE;
   cli_clear_interrupt();
-  *text = el_gets(l->editor, &n);
-  if (cli_interrupted()) { /* the line is given up, as in a shell */
-    cli_clear_interrupt();
-    fputs("^C\n", stdout);
-    return CHAT_INPUT_CLEARED;
-  }
-  if (!*text || n <= 0) return CHAT_INPUT_END;
-  *n_bytes = without_end(*text, (size_t)n);
-  if (*n_bytes) history(l->history, &event, H_ENTER, *text);
+  do got = edit_line(l, &n);
+  while (got == CHAT_INPUT_LINE && continues(l, &n));
+  if (got != CHAT_INPUT_LINE) return got;
+  if (n) history(l->history, &event, H_ENTER, l->text);
+  *text = l->text;
+  *n_bytes = spell_newlines(l->text, n);
   return in_utf8(l, text, n_bytes) ? CHAT_INPUT_LINE : CHAT_INPUT_CLEARED;
 }

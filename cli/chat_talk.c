@@ -9,7 +9,8 @@
 
 struct chat_talk {
   const koine_tokenizer *tokenizer;
-  const char *folder, *system;
+  koine_chat *chat;
+  const char *system;
   json_object *request; /* {"messages": [...]}, with whatever else a loaded file has (tools) */
   int32_t *held;        /* [n_held] the last prompt and its answer, as sampled */
   size_t n_held;
@@ -45,8 +46,9 @@ int chat_talk_open(const koine_tokenizer *tokenizer, const char *folder, const c
   if (system && !cli_text_is_utf8(system, strlen(system))) return cli_fail_with(EXIT_USAGE, "-sys: expected text in UTF-8, found other bytes");
   chat_talk *k = calloc(1, sizeof *k);
   if (!k) return no_memory();
-  *k = (chat_talk){.tokenizer = tokenizer, .folder = folder, .system = system};
-  int status = chat_talk_reset(k);
+  *k = (chat_talk){.tokenizer = tokenizer, .system = system};
+  koine_status s = koine_chat_open(folder, &k->chat);
+  int status = s ? cli_fail(s) : chat_talk_reset(k);
   if (status) chat_talk_close(k);
   else *out = k;
   return status;
@@ -56,6 +58,7 @@ void chat_talk_close(chat_talk *k)
 {
   if (!k) return;
   json_object_put(k->request);
+  koine_chat_close(k->chat);
   free(k->held);
   free(k);
 }
@@ -73,15 +76,12 @@ static void drop_empty(json_object *m)
   json_object *calls = json_object_object_get(m, "tool_calls");
   if (!reasoning || !*reasoning) json_object_object_del(m, "reasoning_content");
   if (!calls || !json_object_array_length(calls)) json_object_object_del(m, "tool_calls");
+  json_object_object_del(m, "defects"); /* they were told */
 }
 
-int chat_talk_add_answer(chat_talk *k, const char *text, size_t n_bytes, koine_thinking thinking)
+int chat_talk_add_answer(chat_talk *k, const char *message)
 {
-  char *json = NULL;
-  koine_status s = koine_chat_parse(n_bytes ? text : "", n_bytes, thinking, &json);
-  if (s) return cli_fail(s);
-  json_object *m = json_tokener_parse(json);
-  koine_text_free(json);
+  json_object *m = json_tokener_parse(message);
   if (!m) return no_memory();
   drop_empty(m);
   return json_object_array_add(messages(k), m) ? no_memory() : EXIT_DONE;
@@ -188,8 +188,9 @@ int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_
   size_t n_bytes, n = 0;
   const char *json = json_object_to_json_string_length(k->request, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n_bytes);
   if (!json) return no_memory();
-  koine_status s = koine_chat_encode(k->tokenizer, k->folder, json, n_bytes, thinking, NULL, &made, &n);
-  if (s) return cli_fail(s);
+  koine_chat_options options = {.size = sizeof options, .thinking = thinking};
+  koine_status s = koine_chat_prompt(k->chat, k->tokenizer, json, n_bytes, &options, NULL, NULL, &made, &n);
+  if (s) return cli_is_request_error(s) ? cli_fail_with(EXIT_FILE, "%s", koine_last_error()) : cli_fail(s);
   int32_t *spelled = malloc((k->n_held + n + 1) * sizeof *spelled);
   int status = spelled ? spell_as_held(k, made, n, spelled, n_ids) : no_memory();
   koine_ids_free(made);
@@ -234,10 +235,10 @@ int chat_talk_load(chat_talk *k, const char *path)
   json_object *request = chat_file_parse(path, text, n_bytes);
   if (!request) status = EXIT_FILE;
   else if (json_object_array_length(json_object_object_get(request, "messages"))) /* one without a message encodes to nothing, but may be begun */
-    s = koine_chat_encode(k->tokenizer, k->folder, text, n_bytes, KOINE_THINK_OFF, NULL, &ids, &n_ids);
+    s = koine_chat_prompt(k->chat, k->tokenizer, text, n_bytes, NULL, NULL, NULL, &ids, &n_ids);
   koine_ids_free(ids);
   free(text);
-  if (s) status = s == KOINE_ERR_FILE ? cli_fail_with(EXIT_FILE, "%s: %s", path, koine_last_error()) : cli_fail(s);
+  if (s) status = cli_is_request_error(s) ? cli_fail_with(EXIT_FILE, "%s: %s", path, koine_last_error()) : cli_fail(s);
   if (status) {
     json_object_put(request);
     return status;

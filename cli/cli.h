@@ -21,6 +21,9 @@ int cmd_perplexity(const cli_args *a);
 int cli_fail(koine_status s);
 int cli_fail_with(int exit_status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Whether a chat request is at fault, as a file would be. */
+bool cli_is_request_error(koine_status s);
+
 /* A line on a terminal's stderr, nothing elsewhere; false once the user has pressed Ctrl-C. */
 bool cli_progress(void *user, const char *what, uint64_t done, uint64_t total);
 void cli_progress_end(void); /* wipes the line */

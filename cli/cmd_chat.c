@@ -15,30 +15,38 @@ typedef struct chat {
 } chat;
 
 /* ---- a turn ---- */
-/* After an answer, or a part of one, was shown. */
-static int keep(chat *c, const chat_show *w, const int32_t *prompt, size_t n_prompt, const cli_turn *turn)
+/* After an answer, or a part of one, was shown; message: what it was read as. */
+static int keep(chat *c, const chat_show *w, const char *message, const int32_t *prompt, size_t n_prompt, const cli_turn *turn)
 {
   int status = chat_talk_hold(c->talk, prompt, n_prompt, turn->ids, turn->n_ids);
   if (status) return status;
-  if (!turn->n_ids || !w->n_bytes) { /* stopped before it began, or nothing but an end: there is no answer to keep */
+  if (!turn->n_ids || !w->some) { /* stopped before it began, or nothing but an end: there is no answer to keep */
     chat_talk_drop_last(c->talk);
     return EXIT_DONE;
   }
-  return chat_talk_add_answer(c->talk, w->text, w->n_bytes, c->thinking);
+  return chat_talk_add_answer(c->talk, message);
+}
+
+/* What a model wrote wrong, in an answer that it ended itself; one that was cut breaks off somewhere anyway. */
+static void tell_defects(const chat_show *w, const cli_turn *turn)
+{
+  if (*w->defects && turn->stop == KOINE_STOP_EOS) fprintf(stderr, "koine: warning: the answer is malformed: %s\n", w->defects);
 }
 
 static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
 {
   chat_show w;
+  char *message = NULL;
   int status = chat_show_begin(c->text.tokenizer, c->thinking, &w);
   if (status) return status;
-  cli_turn turn = {.seed = c->text.seed + chat_talk_n_messages(c->talk), .special = true, .text = chat_show_text, .user = &w};
+  cli_turn turn = {.seed = cli_text_seed(&c->text, chat_talk_n_messages(c->talk)), .token = chat_show_token, .stream = w.stream, .user = &w};
   cli_clear_interrupt();
-  koine_status s = cli_text_generate(c->a, &c->text, prompt, n_prompt, &turn);
-  chat_show_end(&w);
-  if (!s || s == KOINE_ERR_CANCELLED) {
-    status = keep(c, &w, prompt, n_prompt, &turn);
-    cli_text_report_turn(&c->text, n_prompt, &turn);
+  koine_status s = cli_text_generate(c->a, &c->text, prompt, n_prompt, &turn), shown = chat_show_end(&w, &message);
+  if (!s || s == KOINE_ERR_CANCELLED) s = shown;
+  if (!s) {
+    status = keep(c, &w, message, prompt, n_prompt, &turn);
+    cli_text_report_turn(c->a, &c->text, n_prompt, &turn);
+    tell_defects(&w, &turn);
   } else {
     status = cli_fail(s);
     chat_talk_drop_last(c->talk);
@@ -46,6 +54,7 @@ static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
   if (w.broken && !status) status = EXIT_FILE, c->over = true; /* main.c says that standard output is broken */
   cli_clear_interrupt();
   koine_ids_free(turn.ids);
+  koine_text_free(message);
   chat_show_clear(&w);
   return status;
 }
@@ -57,6 +66,7 @@ static int take_turn(chat *c, const char *text, size_t n_bytes)
   int status = chat_talk_add_user(c->talk, text, n_bytes);
   if (status) return status;
   status = chat_talk_encode(c->talk, c->thinking, &prompt, &n_prompt);
+  if (!status) status = cli_text_check_prompt(&c->text, n_prompt);
   if (status) chat_talk_drop_last(c->talk);
   else status = answer(c, prompt, n_prompt);
   free(prompt);
@@ -122,7 +132,8 @@ static int do_help(chat *c, const char *rest)
 {
   (void)c, (void)rest;
   for (size_t i = 0; i < N_CHAT_COMMANDS; i++) fprintf(stderr, "%-7s %-13s %s\n", commands[i].name, commands[i].operand, commands[i].help);
-  fputs("//...                 a message that begins with /\nCtrl-C                stop the answer, or give up the line\n", stderr);
+  fputs("//...                 a message that begins with /\n\\ at a line's end     one more line; what is pasted stays one message\n"
+        "Ctrl-C                stop the answer, or give up the line\n", stderr);
   return EXIT_DONE;
 }
 

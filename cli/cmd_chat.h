@@ -17,14 +17,14 @@ chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes);
 /* ---- the conversation: chat_talk.c ---- */
 typedef struct chat_talk chat_talk;
 
-/* system: NULL for none. The tokenizer, folder and system text outlive it. */
+/* system: NULL for none. The tokenizer and system text outlive it. */
 int chat_talk_open(const koine_tokenizer *tokenizer, const char *folder, const char *system, chat_talk **out);
 void chat_talk_close(chat_talk *k);
 size_t chat_talk_n_messages(const chat_talk *k);
 int chat_talk_reset(chat_talk *k); /* only the system message stays */
 int chat_talk_add_user(chat_talk *k, const char *text, size_t n_bytes);
-/* What a model wrote, control tokens as text. */
-int chat_talk_add_answer(chat_talk *k, const char *text, size_t n_bytes, koine_thinking thinking);
+/* The JSON message that an answer was read as. */
+int chat_talk_add_answer(chat_talk *k, const char *message);
 void chat_talk_drop_last(chat_talk *k);
 /* The whole conversation as tokens, spelled as the session holds them where that is the same text; free *ids. */
 int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_t *n_ids);
@@ -45,16 +45,15 @@ int chat_file_write(const char *path, const char *text, size_t n_bytes);
 
 /* ---- answers as they come: chat_show.c ---- */
 typedef struct chat_show {
-  char *text;      /* [n_bytes] all that came */
-  size_t n_bytes, cap;
-  size_t n_shown;  /* printed, or markup */
-  char *end;       /* the end token's text */
-  size_t n_end;
-  bool reasoning, dimmed, some, at_line, broken;
+  koine_chat_stream *stream; /* of koine_generate */
+  bool reasoning, dimmed;    /* what is on the line now */
+  bool some, at_line, broken;
+  char defects[512];         /* in words, separated by semicolons */
 } chat_show;
 
-int chat_show_begin(const koine_tokenizer *tokenizer, koine_thinking thinking, chat_show *out);
-bool chat_show_text(void *show, const char *text, size_t n_bytes); /* a koine_text_fn */
-void chat_show_end(chat_show *w); /* prints what was held back, and a newline */
+int chat_show_begin(const koine_tokenizer *tokenizer, koine_thinking thinking, chat_show *w); /* w stays where it is */
+bool chat_show_token(void *show, int32_t id); /* a koine_token_fn: Ctrl-C and a broken standard output end the answer */
+/* Prints what was held back, and a newline; *message (koine_text_free) is the answer as a JSON message. */
+koine_status chat_show_end(chat_show *w, char **message);
 void chat_show_clear(chat_show *w);
 #endif

@@ -7,7 +7,7 @@ int cmd_info(const cli_args *a)
   const cli_value *contexts = &a->v[OPT_CONTEXTS];
   if (!a->n_operands == !a->v[OPT_MODEL].given) return cli_usage_error(CMD_INFO, "expected one MODEL, as an operand or with -m, found %s", a->n_operands ? "both" : "none");
   koine_model *model;
-  koine_model_info info;
+  koine_model_info info = KOINE_MODEL_INFO_INIT;
   uint64_t usual[] = {4096, 65536, 0};
   size_t n_usual = 2;
   koine_status s = koine_model_open(a->n_operands ? a->operands[0] : a->v[OPT_MODEL].text, &model);

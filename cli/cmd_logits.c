@@ -130,7 +130,7 @@ static int run(const cli_args *a, const int32_t *tokens, size_t n_tokens, cli_en
   if (chunk > n_tokens) chunk = n_tokens;
   koine_session_options options = {.size = sizeof options, .cache = (koine_cache)v[OPT_CACHE].i, .context = n_tokens, .chunk = (uint32_t)chunk};
   koine_session *session;
-  koine_model_info info;
+  koine_model_info info = KOINE_MODEL_INFO_INIT;
   koine_status s = koine_model_get_info(e->model, &info);
   if (!s) s = koine_session_open(e->plan, &options, &session);
   if (s) return cli_fail(s);
@@ -143,7 +143,7 @@ static int run(const cli_args *a, const int32_t *tokens, size_t n_tokens, cli_en
 static int check_input(const cli_args *a, const char *path, const int32_t *tokens, size_t n_bytes)
 {
   koine_model *model;
-  koine_model_info info;
+  koine_model_info info = KOINE_MODEL_INFO_INIT;
   koine_status s = koine_model_open(a->v[OPT_MODEL].text, &model);
   if (s) return cli_fail(s);
   s = koine_model_get_info(model, &info);

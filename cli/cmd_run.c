@@ -22,6 +22,7 @@ static bool put(void *user, const char *text, size_t n_bytes)
 static koine_status evaluate(cli_text *t, const int32_t *ids, size_t n_ids, cli_turn *turn)
 {
   koine_eval_options options = {.size = sizeof options, .progress = cli_progress};
+  turn->before = (koine_session_stats)KOINE_SESSION_STATS_INIT, turn->stop = KOINE_STOP_LENGTH;
   koine_status s = koine_session_get_stats(t->session, &turn->before);
   if (!s) s = koine_session_eval(t->session, ids, n_ids, &options, NULL);
   cli_progress_end();
@@ -31,13 +32,15 @@ static koine_status evaluate(cli_text *t, const int32_t *ids, size_t n_ids, cli_
 static int answer(const cli_args *a, cli_text *t, const int32_t *ids, size_t n_ids)
 {
   output o = {.at_line = true};
-  cli_turn turn = {.seed = t->seed, .special = a->v[OPT_SPECIAL].i, .text = put, .user = &o};
+  cli_turn turn = {.seed = cli_text_seed(t, 0), .special = a->v[OPT_SPECIAL].i, .text = put, .user = &o};
+  int status = cli_text_check_prompt(t, n_ids);
+  if (status) return status;
   koine_status s = a->v[OPT_N_PREDICT].i ? cli_text_generate(a, t, ids, n_ids, &turn) : evaluate(t, ids, n_ids, &turn);
   if (!o.at_line) cli_text_put("\n", 1);
   koine_ids_free(turn.ids);
   if (s) return cli_fail(s);
   cli_text_report_load(t);
-  cli_text_report_turn(t, n_ids, &turn);
+  cli_text_report_turn(a, t, n_ids, &turn);
   return cli_interrupted() ? EXIT_INTERRUPT : EXIT_DONE;
 }
 

@@ -136,24 +136,28 @@ int cmd_detokenize(const cli_args *a)
 int cmd_chat_encode(const cli_args *a)
 {
   const char *folder = a->v[OPT_MODEL].text;
+  koine_chat_options options = {.size = sizeof options, .thinking = (koine_thinking)a->v[OPT_THINK].i};
   koine_tokenizer *tokenizer = NULL;
+  koine_chat *chat = NULL;
   char *json = NULL, *prompt = NULL;
   int32_t *ids = NULL;
-  size_t n_bytes, n_ids = 0;
+  size_t n_bytes, n_prompt = 0, n_ids = 0;
   bool as_ids = a->v[OPT_IDS].i;
   int status = cli_text_input(a, &json, &n_bytes);
   if (status) return status;
   koine_status s = koine_tokenizer_open(folder, &tokenizer);
+  if (!s) s = koine_chat_open(folder, &chat);
   if (s) status = cli_fail(s);
-  else s = koine_chat_encode(tokenizer, folder, json, n_bytes, (koine_thinking)a->v[OPT_THINK].i, as_ids ? NULL : &prompt, as_ids ? &ids : NULL, &n_ids);
-  if (s && !status) status = s == KOINE_ERR_FILE ? cli_fail_with(EXIT_FILE, "%s: %s", input_name(a), koine_last_error()) : cli_fail(s);
+  else s = koine_chat_prompt(chat, tokenizer, json, n_bytes, &options, as_ids ? NULL : &prompt, &n_prompt, as_ids ? &ids : NULL, &n_ids);
+  if (s && !status) status = cli_is_request_error(s) ? cli_fail_with(EXIT_FILE, "%s: %s", input_name(a), koine_last_error()) : cli_fail(s);
   if (!s && as_ids) print_ids(ids, n_ids);
   if (!s && !as_ids) {
-    cli_text_put(prompt, strlen(prompt));
+    cli_text_put(prompt, n_prompt);
     if (isatty(STDOUT_FILENO)) putchar('\n');
   }
   koine_ids_free(ids);
   koine_text_free(prompt);
+  koine_chat_close(chat);
   koine_tokenizer_close(tokenizer);
   free(json);
   return status;
@@ -176,7 +180,7 @@ int cmd_perplexity(const cli_args *a)
   cli_text t = {0};
   char *text = NULL;
   size_t n_bytes;
-  koine_perplexity_result r;
+  koine_perplexity_result r = KOINE_PERPLEXITY_RESULT_INIT;
   uint64_t segment = (uint64_t)v[OPT_SEGMENT].i, context = v[OPT_CTX].i ? (uint64_t)v[OPT_CTX].i : segment;
   int status = cli_text_input(a, &text, &n_bytes);
   if (!status && !n_bytes) status = cli_fail_with(EXIT_FILE, "%s: expected text, found an empty file", v[OPT_FILE].text);

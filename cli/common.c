@@ -19,6 +19,7 @@ static bool line_shown;
 static const struct { koine_status s; int exit_status; } exits[] = {
   {KOINE_OK, EXIT_DONE}, {KOINE_ERR_ARG, EXIT_USAGE}, {KOINE_ERR_FILE, EXIT_FILE}, {KOINE_ERR_NO_DEVICE, EXIT_DEVICE}, {KOINE_ERR_MEMORY, EXIT_DEVICE},
   {KOINE_ERR_DEVICE, EXIT_DEVICE}, {KOINE_ERR_CANCELLED, EXIT_INTERRUPT}, {KOINE_ERR_CHECK, EXIT_CHECK}, {KOINE_ERR_NUMERIC, EXIT_CHECK},
+  {KOINE_ERR_STATE, EXIT_DEVICE}, {KOINE_ERR_UNSUPPORTED, EXIT_FILE},
 };
 
 int cli_fail(koine_status s)
@@ -30,14 +31,24 @@ int cli_fail(koine_status s)
   return EXIT_CHECK;
 }
 
+bool cli_is_request_error(koine_status s) { return s == KOINE_ERR_ARG || s == KOINE_ERR_UNSUPPORTED || s == KOINE_ERR_FILE; }
+
+/* Messages quote files and arguments: control characters in them are shown, not obeyed. */
 int cli_fail_with(int exit_status, const char *fmt, ...)
 {
+  char line[2048];
   va_list args;
   cli_progress_end();
-  fputs("koine: ", stderr);
   va_start(args, fmt);
-  vfprintf(stderr, fmt, args);
+  vsnprintf(line, sizeof line, fmt, args);
   va_end(args);
+  fputs("koine: ", stderr);
+  for (const unsigned char *p = (const unsigned char *)line; *p; p++) {
+    bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+    if (c1) fprintf(stderr, "\\x%02x\\x%02x", p[0], p[1]), p++;
+    else if (*p < 0x20 || *p == 0x7f) fprintf(stderr, "\\x%02x", *p);
+    else fputc(*p, stderr);
+  }
   fputc('\n', stderr);
   return exit_status;
 }

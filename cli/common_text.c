@@ -109,10 +109,12 @@ static koine_status check_folder(const char *path)
   return s;
 }
 
+uint64_t cli_text_seed(const cli_text *t, size_t n) { return t->seeded ? t->seed + n : draw_seed(); }
+
 int cli_text_open(const cli_args *a, cli_text *out)
 {
   *out = (cli_text){.begun_ns = now_ns()};
-  out->seed = a->v[OPT_SEED].i < 0 ? draw_seed() : (uint64_t)a->v[OPT_SEED].i;
+  out->seeded = a->v[OPT_SEED].i >= 0, out->seed = out->seeded ? (uint64_t)a->v[OPT_SEED].i : 0;
   koine_status s = check_folder(a->v[OPT_MODEL].text);
   if (!s) s = koine_tokenizer_open(a->v[OPT_MODEL].text, &out->tokenizer);
   return s ? cli_fail(s) : EXIT_DONE;
@@ -137,6 +139,16 @@ void cli_text_close(cli_text *t)
 }
 
 /* ---- answers ---- */
+int cli_text_check_prompt(const cli_text *t, size_t n_prompt)
+{
+  koine_session_stats k = KOINE_SESSION_STATS_INIT;
+  koine_status s = koine_session_get_stats(t->session, &k);
+  if (s) return cli_fail(s);
+  if (n_prompt <= k.context) return EXIT_DONE;
+  return cli_fail_with(EXIT_USAGE, "the prompt has %zu tokens, but the session's context is %llu: give it room with -c N", n_prompt,
+                       (unsigned long long)k.context);
+}
+
 koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *prompt, size_t n_prompt, cli_turn *turn)
 {
   const cli_value *v = a->v;
@@ -146,9 +158,12 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
                  .min_p = (float)v[OPT_MIN_P].f, .repetition_penalty = (float)v[OPT_REPEAT_PENALTY].f,
                  .presence_penalty = (float)v[OPT_PRESENCE_PENALTY].f, .frequency_penalty = (float)v[OPT_FREQUENCY_PENALTY].f, .seed = turn->seed},
     .n_predict = v[OPT_N_PREDICT].i < 0 ? 0 : (uint64_t)v[OPT_N_PREDICT].i, .stops = v[OPT_STOP].texts, .n_stops = v[OPT_STOP].n,
-    .special = turn->special, .text = turn->text, .progress = cli_progress, .user = turn->user};
+    .special = turn->special, .text = turn->text, .progress = cli_progress, .user = turn->user,
+    .token = turn->token, .stream = turn->stream};
   turn->ids = NULL;
   turn->n_ids = 0;
+  turn->stop = KOINE_STOP_CALLER; /* unless it ends by itself */
+  turn->before = (koine_session_stats)KOINE_SESSION_STATS_INIT;
   koine_status s = koine_session_get_stats(t->session, &turn->before);
   if (!s) s = koine_generate(t->session, t->tokenizer, prompt, n_prompt, &options, &turn->ids, &turn->n_ids, &turn->stop);
   cli_progress_end();
@@ -166,17 +181,25 @@ static void put_rate(uint64_t n, uint64_t ns)
 
 void cli_text_report_load(const cli_text *t)
 {
-  koine_plan_usage u;
-  koine_session_stats k;
+  koine_plan_usage u = KOINE_PLAN_USAGE_INIT;
+  koine_session_stats k = KOINE_SESSION_STATS_INIT;
   if (koine_plan_get_usage(t->engine.plan, &u) || koine_session_get_stats(t->session, &k)) return;
   fprintf(stderr, "%sload: %.2f s; device memory: %.1f MB (weights %.1f, scratch %.1f, caches %.1f)%s\n", dim() ? "\033[2m" : "",
           1e-9 * (double)t->load_ns, 1e-6 * (double)(u.weight_bytes + u.scratch_bytes + k.cache_bytes), 1e-6 * (double)u.weight_bytes,
           1e-6 * (double)u.scratch_bytes, 1e-6 * (double)k.cache_bytes, dim() ? "\033[0m" : "");
 }
 
-void cli_text_report_turn(const cli_text *t, size_t n_prompt, const cli_turn *turn)
+/* Why the answer ended, and what lets it go on. */
+static void put_end(const cli_args *a, const cli_turn *turn, uint64_t context)
 {
-  koine_session_stats k;
+  if (turn->stop == KOINE_STOP_LENGTH) fprintf(stderr, "; ended by -n %lld", (long long)a->v[OPT_N_PREDICT].i);
+  else if (turn->stop == KOINE_STOP_CONTEXT) fprintf(stderr, "; ended by the context of %llu tokens, -c N gives more", (unsigned long long)context);
+  else fprintf(stderr, "; ended by %s", turn->stop == KOINE_STOP_CALLER ? "an interruption" : koine_stop_text(turn->stop));
+}
+
+void cli_text_report_turn(const cli_args *a, const cli_text *t, size_t n_prompt, const cli_turn *turn)
+{
+  koine_session_stats k = KOINE_SESSION_STATS_INIT;
   if (koine_session_get_stats(t->session, &k)) return;
   const koine_session_stats *b = &turn->before;
   size_t n_held = koine_session_n_held(t->session);
@@ -187,5 +210,6 @@ void cli_text_report_turn(const cli_text *t, size_t n_prompt, const cli_turn *tu
   put_rate(k.n_prefill - b->n_prefill, k.prefill_ns - b->prefill_ns);
   fprintf(stderr, "; answer: %zu tokens", turn->n_ids);
   put_rate(k.n_decode - b->n_decode, k.decode_ns - b->decode_ns);
+  put_end(a, turn, k.context);
   fprintf(stderr, "; seed %llu%s\n", (unsigned long long)turn->seed, dim() ? "\033[0m" : "");
 }

@@ -15,7 +15,8 @@ typedef struct cli_text {
   koine_tokenizer *tokenizer;
   koine_session *session;
   uint64_t begun_ns, load_ns;
-  uint64_t seed; /* of -s, or drawn */
+  uint64_t seed; /* of -s */
+  bool seeded;   /* -s was given */
 } cli_text;
 
 /* The tokenizer first: what is wrong with it, or with the input, then shows before weights are moved. */
@@ -24,11 +25,18 @@ int cli_text_open(const cli_args *a, cli_text *out);
 int cli_text_wake(const cli_args *a, uint64_t context, uint64_t max_tokens, cli_text *t);
 void cli_text_close(cli_text *t); /* in either case */
 
+/* The seed of try n: counted from that of -s, or another each time. */
+uint64_t cli_text_seed(const cli_text *t, size_t n);
+/* A prompt that the context has no room for: the exit status after a message that says what to do; 0. */
+int cli_text_check_prompt(const cli_text *t, size_t n_prompt);
+
 /* One answer. In: how it is made; out: what came. */
 typedef struct cli_turn {
   uint64_t seed;
   bool special;        /* the text of control tokens too */
   koine_text_fn *text;
+  koine_token_fn *token;
+  koine_chat_stream *stream;
   void *user;
   int32_t *ids;        /* [n_ids] new tokens; koine_ids_free */
   size_t n_ids;
@@ -40,5 +48,5 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
 
 /* Figures on standard error, a line each. */
 void cli_text_report_load(const cli_text *t);
-void cli_text_report_turn(const cli_text *t, size_t n_prompt, const cli_turn *turn);
+void cli_text_report_turn(const cli_args *a, const cli_text *t, size_t n_prompt, const cli_turn *turn);
 #endif

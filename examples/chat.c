@@ -3,8 +3,9 @@
  *   cc chat.c $(pkg-config --cflags --libs koine) -o chat
  *   ./chat models/austen "Good morning." "And how is your sister?"
  *
- * Each turn encodes the whole conversation as the checkpoint prescribes and hands all of it to the session, which evaluates only what
- * it does not hold yet. Ctrl-C ends an answer early. */
+ * Each turn makes the prompt of the whole conversation as the checkpoint prescribes and hands all of it to the session, which evaluates
+ * only what it does not hold yet. A stream cuts the answer into pieces while it comes, and gives it as a message at the end. Ctrl-C ends an
+ * answer early. */
 #define _GNU_SOURCE /* asprintf */
 #include <koine.h>
 #include <signal.h>
@@ -23,10 +24,11 @@ static void on_interrupt(int signal)
 }
 
 /* Each returns true to go on. */
-static bool on_text(void *user, const char *text, size_t n_bytes)
+static bool on_part(void *user, koine_chat_part part, const char *text, size_t n_bytes)
 {
   (void)user;
-  fwrite(text, 1, n_bytes, stdout);
+  if (part == KOINE_CHAT_DEFECT) fprintf(stderr, "[malformed: %s]\n", text);
+  else fwrite(text, 1, n_bytes, stdout); /* there is no reasoning here, and no tool that could be called */
   fflush(stdout);
   return !interrupted;
 }
@@ -41,6 +43,7 @@ static bool on_progress(void *user, const char *what, uint64_t done, uint64_t to
 /* What a program works with, and the conversation as a list of JSON messages, separated by commas. */
 typedef struct chat {
   const char *folder;
+  koine_chat *encoding;
   koine_runtime *runtime;
   koine_model *model;
   koine_tokenizer *tokenizer;
@@ -75,35 +78,39 @@ static koine_status append_user(chat *c, const char *says)
   return s;
 }
 
-/* The answer's tokens become the assistant's message, control tokens and all, so that reasoning and calls keep their places. */
-static koine_status append_answer(chat *c, const int32_t *ids, size_t n_ids)
+/* The answer, which becomes the assistant's message. */
+static koine_status answer(chat *c, const int32_t *prompt, size_t n_prompt)
 {
-  char *text = NULL, *message = NULL;
-  size_t n_bytes;
-  koine_status s = koine_detokenize(c->tokenizer, ids, n_ids, true, &text, &n_bytes);
-  if (!s) s = koine_chat_parse(text, n_bytes, KOINE_THINK_OFF, &message);
-  if (!s) s = append(c, message);
-  koine_text_free(text);
+  int32_t *ids = NULL;
+  size_t n_ids = 0;
+  char *message = NULL;
+  koine_stop stop = KOINE_STOP_EOS;
+  koine_generate_options options = KOINE_GENERATE_OPTIONS_INIT; /* greedy */
+  options.n_predict = N_PREDICT, options.progress = on_progress;
+  koine_status s = koine_chat_stream_open(c->tokenizer, KOINE_THINK_OFF, on_part, NULL, &options.stream);
+  if (!s) s = koine_generate(c->session, c->tokenizer, prompt, n_prompt, &options, &ids, &n_ids, &stop);
+  if (!s) s = koine_chat_stream_end(options.stream, &message);
+  if (stop == KOINE_STOP_CALLER) s = KOINE_OK; /* what came before Ctrl-C is an answer too */
+  putchar('\n');
+  if (!s && message) s = append(c, message);
+  if (!s) fprintf(stderr, "[ended by %s]\n", koine_stop_text(stop));
+  koine_chat_stream_close(options.stream);
   koine_text_free(message);
+  koine_ids_free(ids);
   return s;
 }
 
 static koine_status take_turn(chat *c, const char *says)
 {
   char *request = NULL;
-  int32_t *prompt = NULL, *answer = NULL;
-  size_t n_prompt, n_answer = 0;
-  koine_generate_options options = {.size = sizeof options, .n_predict = N_PREDICT, .text = on_text, .progress = on_progress};
-  options.sampling = (koine_sampling){.size = sizeof(koine_sampling), .temperature = 0, .top_p = 1, .repetition_penalty = 1};
+  int32_t *prompt = NULL;
+  size_t n_prompt;
   koine_status s = append_user(c, says);
   if (!s && asprintf(&request, "[%s]", c->messages) < 0) s = KOINE_ERR_MEMORY;
-  if (!s) s = koine_chat_encode(c->tokenizer, c->folder, request, strlen(request), KOINE_THINK_OFF, NULL, &prompt, &n_prompt);
-  if (!s) s = koine_generate(c->session, c->tokenizer, prompt, n_prompt, &options, &answer, &n_answer, NULL);
-  putchar('\n');
-  if (!s) s = append_answer(c, answer, n_answer);
+  if (!s) s = koine_chat_prompt(c->encoding, c->tokenizer, request, strlen(request), NULL, NULL, NULL, &prompt, &n_prompt);
+  if (!s) s = answer(c, prompt, n_prompt);
   free(request);
   koine_ids_free(prompt);
-  koine_ids_free(answer);
   return s;
 }
 
@@ -112,6 +119,7 @@ static koine_status open_all(chat *c)
   koine_status s = koine_runtime_open(NULL, &c->runtime);
   if (!s) s = koine_model_open(c->folder, &c->model);
   if (!s) s = koine_tokenizer_open(c->folder, &c->tokenizer);
+  if (!s) s = koine_chat_open(c->folder, &c->encoding);
   if (!s) s = koine_plan_make(c->runtime, c->model, NULL, &c->plan);
   if (!s) s = koine_plan_wake(c->plan, on_progress, NULL);
   if (!s) s = koine_session_open(c->plan, NULL, &c->session);
@@ -122,6 +130,7 @@ static void close_all(chat *c)
 {
   koine_session_close(c->session);
   koine_plan_free(c->plan);
+  koine_chat_close(c->encoding);
   koine_tokenizer_close(c->tokenizer);
   koine_model_close(c->model);
   koine_runtime_close(c->runtime);
@@ -141,7 +150,7 @@ int main(int argc, char **argv)
     interrupted = 0;
     s = take_turn(&c, argv[i]);
   }
-  koine_session_stats stats;
+  koine_session_stats stats = KOINE_SESSION_STATS_INIT;
   if (!s) s = koine_session_get_stats(c.session, &stats);
   if (s) fprintf(stderr, "chat: %s\n", koine_last_error());
   else fprintf(stderr, "[tokens evaluated in all: %llu]\n", (unsigned long long)stats.n_evaluated);

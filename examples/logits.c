@@ -52,8 +52,8 @@ static void print_top(float *logits /* [n], spoiled */, uint32_t n)
 static koine_status evaluate(const koine_runtime *runtime, koine_model *model, koine_plan *plan, koine_session **session,
                              const int32_t *ids, size_t n_ids)
 {
-  koine_model_info info;
-  koine_device_info device;
+  koine_model_info info = KOINE_MODEL_INFO_INIT;
+  koine_device_info device = KOINE_DEVICE_INFO_INIT;
   int shown = -1;
   koine_status s = koine_model_get_info(model, &info);
   if (!s) s = koine_runtime_device(runtime, 0, &device);

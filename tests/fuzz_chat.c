@@ -27,9 +27,10 @@ typedef struct gathered {
   size_t n[2];
 } gathered;
 
-static bool gather(void *user, koi_chat_part part, const char *text, size_t n)
+static bool gather(void *user, koine_chat_part part, const char *text, size_t n)
 {
   gathered *g = user;
+  if (part != KOINE_CHAT_REASONING && part != KOINE_CHAT_CONTENT) return true;
   memcpy(g->part[part] + g->n[part], text, n);
   g->n[part] += n;
   return true;
@@ -39,15 +40,15 @@ static void answer(const char *text, size_t n, koine_thinking thinking)
 {
   koi_chat_answer a, b;
   koi_chat_stream *s;
-  gathered g = {{malloc(n + 1), malloc(n + 1)}, {0, 0}};
+  gathered g = {{malloc(3 * n + 9), malloc(3 * n + 9)}, {0, 0}}; /* U+FFFD has three bytes, and a blank line may come between */
   char *json;
   if (koi_chat_parse(text, n, thinking, &a) || koi_chat_answer_json(&a, &json)) abort();
-  if (koi_chat_stream_open(thinking, gather, &g, &s)) abort();
+  if (koi_chat_stream_open(NULL, thinking, gather, &g, &s)) abort();
   for (size_t i = 0, size = n % 7 + 1; i < n; i += size)
     if (koi_chat_stream_feed(s, text + i, n - i < size ? n - i : size)) abort();
-  if (koi_chat_stream_end(s, &b) || a.n_calls != b.n_calls || a.defect != b.defect) abort();
-  if (g.n[KOI_CHAT_REASONING] != a.n_reasoning || memcmp(g.part[KOI_CHAT_REASONING], a.reasoning, a.n_reasoning)) abort();
-  if (g.n[KOI_CHAT_CONTENT] != a.n_content || memcmp(g.part[KOI_CHAT_CONTENT], a.content, a.n_content)) abort();
+  if (koi_chat_stream_end(s, &b) || a.n_calls != b.n_calls || a.n_defects != b.n_defects) abort();
+  if (g.n[KOINE_CHAT_REASONING] != a.n_reasoning || memcmp(g.part[KOINE_CHAT_REASONING], a.reasoning, a.n_reasoning)) abort();
+  if (g.n[KOINE_CHAT_CONTENT] != a.n_content || memcmp(g.part[KOINE_CHAT_CONTENT], a.content, a.n_content)) abort();
   koi_chat_stream_close(s);
   koi_chat_answer_clear(&a);
   koi_chat_answer_clear(&b);

@@ -165,6 +165,33 @@ static void editing(void)
   check(wait_prompt(), "a prompt after /help");
 }
 
+/* Lines that are pasted, marked or at once, and lines that end in a backslash, are one message each. */
+static void several_lines(const char *folder)
+{
+  char path[300], line[400], text[20000];
+  snprintf(path, sizeof path, "%s/lines.json", folder);
+  snprintf(line, sizeof line, "/save %s\r", path);
+  mark();
+  type("\033[200~one\rtwo\tx\001\rthree\033[201~");
+  check(wait_for("three") && !strstr(seen, "; answer: "), "a paste is not sent by itself");
+  expect(" and\r", "; answer: ");
+  check(wait_prompt(), "a prompt after a paste");
+  expect("first\nsecond\n", "; answer: ");
+  check(wait_prompt(), "a prompt after lines at once");
+  expect("up\\\r", "> ");
+  check(wait_prompt() && !strstr(seen, "; answer: "), "a prompt for the next line");
+  expect("down\r", "; answer: ");
+  check(wait_prompt(), "a prompt after two lines");
+  expect("\033[200~/no command\033[201~\r", "no command /no");
+  check(wait_prompt(), "a prompt after a pasted command");
+  expect(line, "saved: 6 messages");
+  check(slurp(path, text, sizeof text) && strstr(text, "\"one\\ntwo x\\nthree and\"") && strstr(text, "\"first\\nsecond\"") && strstr(text, "\"up\\ndown\""),
+        "each is one message with newlines");
+  check(wait_prompt(), "a prompt after /save");
+  expect("/reset\r", "a new conversation");
+  check(wait_prompt(), "a prompt after /reset");
+}
+
 static void turns(const char *folder)
 {
   char path[300], line[400], text[20000];
@@ -232,6 +259,7 @@ int main(void)
   start(koine, model, (const char *const[]){"-n", "24", "--temp", "0", NULL});
   check(wait_for("/help lists the commands") && wait_prompt(), "a first line and a prompt");
   editing();
+  several_lines(folder);
   turns(folder);
   type("\004");
   check(finish() == 0, "Ctrl-D ends with status 0");

@@ -183,15 +183,48 @@ static void test_threads(void **state)
 static void test_sleep(void **state)
 {
   (void)state;
-  koine_session *s = NULL;
-  koine_plan_usage u;
+  koine_session *s = open_session(64, 4);
+  koine_plan_usage u = KOINE_PLAN_USAGE_INIT;
+  assert_int_equal(koine_plan_sleep(plan), KOINE_ERR_STATE); /* a session is open */
+  assert_non_null(strstr(koine_last_error(), "1 open session"));
+  assert_int_equal(koine_session_eval(s, tokens, 8, &(koine_eval_options){.size = sizeof(koine_eval_options)}, NULL), KOINE_OK);
+  koine_session_close(s);
+  s = NULL;
   assert_int_equal(koine_plan_get_usage(plan, &u), KOINE_OK);
   assert_true(u.weight_bytes > 0 && u.weight_bytes_per_token > 0 && u.weight_bytes_per_token <= u.weight_bytes);
-  koine_plan_sleep(plan);
-  assert_int_equal(koine_session_open(plan, NULL, &s), KOINE_ERR_ARG);
+  assert_true(u.cache_bytes > 0 && u.scratch_bytes > 0);
+  assert_int_equal(koine_plan_sleep(plan), KOINE_OK);
+  assert_int_equal(koine_session_open(plan, NULL, &s), KOINE_ERR_STATE);
   assert_int_equal(koine_plan_wake(plan, NULL, NULL), KOINE_OK);
   assert_int_equal(koine_session_open(plan, NULL, &s), KOINE_OK);
   koine_session_close(s);
+}
+
+/* Another continuation after a cut, and in a fork, gives what a fresh session gives. */
+static void test_truncate(void **state)
+{
+  (void)state;
+  koine_session *s = open_session(64, 4), *fork = NULL, *fresh = open_session(64, 4);
+  int32_t other[N];
+  float *x = room(1), *y = room(1);
+  memcpy(other, tokens, sizeof other);
+  other[30] ^= 1;
+  assert_int_equal(koine_session_eval(s, tokens, N, NULL, x), KOINE_OK);
+  assert_int_equal(koine_session_truncate(s, N + 1), KOINE_ERR_ARG);
+  assert_int_equal(koine_session_truncate(s, N), KOINE_OK);
+  assert_int_equal(koine_session_n_held(s), N);
+  assert_int_equal(koine_session_fork(s, &fork), KOINE_OK);
+  assert_int_equal(koine_session_truncate(s, 30), KOINE_OK);
+  assert_true(koine_session_n_held(s) <= 30);
+  assert_int_equal(koine_session_eval(fresh, other, N, NULL, y), KOINE_OK);
+  assert_int_equal(koine_session_eval(s, other, N, NULL, x), KOINE_OK);
+  assert_memory_equal(x, y, info.n_vocab * sizeof *x);
+  assert_int_equal(koine_session_eval(fork, other, N, NULL, x), KOINE_OK);
+  assert_memory_equal(x, y, info.n_vocab * sizeof *x);
+  assert_int_equal(koine_session_truncate(NULL, 0), KOINE_ERR_ARG);
+  assert_int_equal(koine_session_fork(s, NULL), KOINE_ERR_ARG);
+  koine_session_close(s), koine_session_close(fork), koine_session_close(fresh);
+  free(x), free(y);
 }
 
 int main(int argc, char **argv)
@@ -199,6 +232,6 @@ int main(int argc, char **argv)
   folder = argc > 1 ? argv[1] : "tests/data/tiny-quant";
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_prefix), cmocka_unit_test(test_all_positions), cmocka_unit_test(test_cancel), cmocka_unit_test(test_bad_arguments),
-    cmocka_unit_test(test_threads), cmocka_unit_test(test_sleep)};
+    cmocka_unit_test(test_threads), cmocka_unit_test(test_truncate), cmocka_unit_test(test_sleep)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

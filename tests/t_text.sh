@@ -83,6 +83,16 @@ with /dev/null chat-encode "${m[@]}" -f "$tmp/messages" --ids
 is "what is left without control tokens" 'Be brief. <｜Assistant｜>Hello </think><｜end▁of▁sentence｜>' "$("$koine" detokenize "${m[@]}" -f "$tmp/out" | sed 's/<\/think>$//')"
 with /dev/null chat-encode "${m[@]}" -f "$tmp/messages" --think high
 has "reasoning" '<think>$' "$tmp/out"
+# One beginning token, whoever puts it there; a zero character is data; what cannot be followed is named.
+echo '[{"role": "user", "content": "Hello"}]' >"$tmp/hello"
+tokens=$("$koine" chat-encode "${m[@]}" -f "$tmp/hello" --ids | wc -w)
+"$koine" chat-encode "${m[@]}" -f "$tmp/hello" >"$tmp/prompt"
+with "$tmp/prompt" run --special "${e[@]}" -n 1 -f -
+has "chat-encode | run --special" "^prompt: $tokens tokens," "$tmp/err"
+echo '[{"role": "user", "content": "a\u0000b"}]' >"$tmp/zero"
+is "a zero character" "a.b" "$("$koine" chat-encode "${m[@]}" -f "$tmp/zero" | tr '\0' . | grep -o 'a.b')"
+echo '{"messages": [{"role": "user", "content": "a"}], "tool_choice": "required"}' >"$tmp/wrong"
+refuse 3 'wrong: request: tool_choice: .*auto and none' chat-encode "${m[@]}" -f "$tmp/wrong"
 for wrong in '' '[' '[]' '{}' '3' '[{"role": "user", "content": 5}]' '[{"role": "nobody", "content": ""}]' '[{"role": "user", "content": "a"}] x'; do
   printf %s "$wrong" >"$tmp/wrong"
   refuse 3 'wrong: .' chat-encode "${m[@]}" -f "$tmp/wrong"
@@ -94,7 +104,7 @@ is "run" 0 "$status"
 cp "$tmp/out" "$tmp/first"
 is "the text ends its line" 1 "$(tail -c 1 "$tmp/out" | wc -l)"
 has "figures" '^load: [0-9.]+ s; device memory: [0-9.]+ MB' "$tmp/err"
-has "figures" '^prompt: [0-9]+ tokens, 0 reused, [0-9]+ evaluated(, [0-9.]+ tokens/s)?; answer: 12 tokens, [0-9.]+ tokens/s; seed [0-9]+$' "$tmp/err"
+has "figures" '^prompt: [0-9]+ tokens, 0 reused, [0-9]+ evaluated(, [0-9.]+ tokens/s)?; answer: 12 tokens, [0-9.]+ tokens/s; ended by -n 12; seed [0-9]+$' "$tmp/err"
 is "lines on standard error" 2 "$(wc -l <"$tmp/err")"
 ! grep -q $'\033' "$tmp/err" "$tmp/out" || fail "control sequences without a terminal"
 printf 'It is a truth' >"$tmp/text"
@@ -118,7 +128,11 @@ whole=$(cat "$tmp/first")
 is "before the stop text" "${whole%%"$stop"*}" "$(cat "$tmp/out")"
 with /dev/null run "${e[@]}" -n 0 hello
 is "run -n 0" "0:0" "$status:$(stat -c %s "$tmp/out")"
-refuse 2 'prompt has .* tokens, .*context is 4' run "${e[@]}" -c 4 "one two three four five"
+with /dev/null run "${e[@]}" -c 8 --temp 0 "It is"
+has "a full context" '; ended by the context of 8 tokens, -c N gives more; seed' "$tmp/err"
+with /dev/null run "${e[@]}" -n 12 --temp 0 --stop "$stop" "It is a truth"
+has "a stop text" '; ended by a stop text; seed' "$tmp/err"
+refuse 2 'prompt has .* tokens, .*context is 4: .* -c N' run "${e[@]}" -c 4 "one two three four five"
 refuse 2 'expected one input, found two' run "${e[@]}" -p one two
 refuse 2 'empty stop' run "${e[@]}" --stop '' two
 refuse 3 'No such file' run -m "$tmp/none" --device host one
@@ -131,7 +145,7 @@ kill -INT $pid
 wait $pid
 is "run after Ctrl-C" 130 $?
 is "the text ends its line after Ctrl-C" 1 "$(tail -c 1 "$tmp/out" | wc -l)"
-has "figures after Ctrl-C" '; answer: [0-9]+ tokens' "$tmp/err"
+has "figures after Ctrl-C" '; answer: [0-9]+ tokens.*; ended by an interruption; seed' "$tmp/err"
 "$koine" run "${e[@]}" -n 8 one >/dev/full 2>"$tmp/err" </dev/null
 is "run to a full disk" 3 $?
 
@@ -170,6 +184,13 @@ is "after /reset" 1 "$(grep -c '"role"' "$tmp/none.json")"
 printf 'One.\n/think high\nTwo.\n' >"$tmp/all"
 with "$tmp/all" chat "${e[@]}" -n 6
 has "chat with reasoning" '; answer: 6 tokens' "$tmp/err"
+# Without a seed each try is another, also when the conversation is as long as before; with one it is the same.
+printf 'Hello there\n/reset\nHello there\n/reset\nHello there\n' >"$tmp/all"
+with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0
+is "seeds" 3 "$(sed -n 's/.*; seed //p' "$tmp/err" | sort -u | wc -l)"
+is "answers" 3 "$(sort -u "$tmp/out" | wc -l)"
+with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0 -s 4
+is "answers of one seed" 1 "$(sort -u "$tmp/out" | wc -l)"
 with /dev/null chat "${e[@]}"
 is "chat of nothing" "0:0" "$status:$(stat -c %s "$tmp/out")"
 # told STATUS PATTERN LINE: a line that ends chat in a pipe
@@ -189,6 +210,8 @@ told 3 'No such file' "/load $tmp/no"
 told 3 'writing failed' "/save $tmp/no/folder"
 told 3 'Is a directory' "/load $tmp"
 told 3 'expected UTF-8' $'\xff'
+echo '{"messages": [{"role": "user", "content": "a"}], "reasoning_effort": "high"}' >"$tmp/wrong"
+told 3 'wrong: request: reasoning_effort' "/load $tmp/wrong"
 for wrong in '' '[' '3' '{}' '[1]' '[{"role": "nobody", "content": ""}]' '[{"role": "user", "content": "a"}] x'; do
   printf %s "$wrong" >"$tmp/wrong"
   told 3 'wrong: .' "/load $tmp/wrong"

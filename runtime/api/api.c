@@ -1,5 +1,6 @@
 /* The public functions for models, plans and sessions: check arguments, call. Those of the machine are in device/machine.c, those of
- * text in api_text.c, checks and measurements in known_answer.c and bench.c. */
+ * text in api_text.c, api_chat.c and api_generate.c, checks and measurements in known_answer.c and bench.c. */
+#include "base/record.h"
 #include "plan/plan.h"
 #include "device/machine.h"
 #include "engine/session.h"
@@ -9,15 +10,24 @@ const char *koine_version(void) { return PACKAGE_VERSION; }
 const char *koine_last_error(void) { return koi_error_text(); }
 void koine_text_free(char *text) { koi_free(text); }
 void koine_ids_free(int32_t *ids) { koi_free(ids); }
+int koine_version_number(void) { return KOINE_VERSION_NUMBER; }
 void koine_log_set(koine_log_fn *fn, void *user) { koi_log_set(fn, user); }
+void koine_log_set_areas(unsigned areas, koine_log_level least) { koi_log_level(areas, least); }
+koine_log_area koine_log_area_now(void) { return koi_log_area(); }
 
 static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
-/* Option structs begin with their size: a caller built against a shorter one is refused rather than read past its end. */
-static koine_status check_size(const size_t *size, size_t wanted, const char *what)
+static koine_status asleep(void) { return koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first"); }
+
+const char *koine_status_text(koine_status status)
 {
-  if (!size || *size == wanted) return KOINE_OK;
-  return koi_error(KOINE_ERR_ARG, "%s: size %zu, expected %zu (set .size to sizeof the struct)", what, *size, wanted);
+  static const char *const texts[] = {
+    [-KOINE_OK] = "no error", [-KOINE_ERR_ARG] = "wrong argument", [-KOINE_ERR_FILE] = "bad file", [-KOINE_ERR_NO_DEVICE] = "no such device",
+    [-KOINE_ERR_MEMORY] = "out of memory", [-KOINE_ERR_DEVICE] = "device failure", [-KOINE_ERR_CANCELLED] = "cancelled",
+    [-KOINE_ERR_CHECK] = "check failed", [-KOINE_ERR_NUMERIC] = "not a number", [-KOINE_ERR_STATE] = "wrong state",
+    [-KOINE_ERR_UNSUPPORTED] = "not supported",
+  };
+  return status <= 0 && status > -(int)KOI_COUNT(texts) ? texts[-status] : "unknown status";
 }
 
 /* ---- model ---- */
@@ -29,15 +39,20 @@ koine_status koine_model_open(const char *path, koine_model **out)
 koine_status koine_model_synthetic(const koine_shape *shape, koine_model **out)
 {
   if (!shape || !out) return missing("koine_model_synthetic");
-  koine_status s = check_size(&shape->size, sizeof *shape, "koine_shape");
-  return s ? s : koi_model_synthetic(shape, out);
+  koine_shape own;
+  koine_status s = KOI_TAKE(koine_shape, shape, &own);
+  return s ? s : koi_model_synthetic(&own, out);
 }
 
 void koine_model_close(koine_model *model) { koi_model_close(model); }
 
 koine_status koine_model_get_info(const koine_model *model, koine_model_info *out)
 {
-  return model && out ? koi_model_get_info(model, out) : missing("koine_model_get_info");
+  if (!model || !out) return missing("koine_model_get_info");
+  koine_model_info own;
+  koine_status s = koi_model_get_info(model, &own);
+  if (!s) KOI_GIVE(koine_model_info, &own, out);
+  return s;
 }
 
 koine_status koine_model_describe(const koine_model *model, const uint64_t *contexts, size_t n_contexts, bool json, char **out)
@@ -51,9 +66,10 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
 {
   if (!runtime || !model || !out) return missing("koine_plan_make");
   size_t i;
-  koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_plan_options");
-  if (!s) s = koi_runtime_find(runtime, options ? options->device : NULL, &i);
-  koi_plan_wish wish = {.chunk = options ? options->chunk : 0};
+  koine_plan_options own;
+  koine_status s = KOI_TAKE(koine_plan_options, options, &own);
+  if (!s) s = koi_runtime_find(runtime, own.device, &i);
+  koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes};
   return s ? s : koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
 }
 
@@ -65,26 +81,32 @@ koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void
   return plan->awake ? KOINE_OK : koi_engine_wake(plan, progress, user);
 }
 
-void koine_plan_sleep(koine_plan *plan)
+koine_status koine_plan_sleep(koine_plan *plan)
 {
-  if (plan) koi_engine_sleep(plan);
+  if (!plan || !plan->awake) return KOINE_OK;
+  unsigned n = atomic_load(&plan->awake->n_sessions);
+  if (n) return koi_error(KOINE_ERR_STATE, "the plan has %u open session%s: close %s first", n, n > 1 ? "s" : "", n > 1 ? "them" : "it");
+  koi_engine_sleep(plan);
+  return KOINE_OK;
 }
 
 void koine_plan_free(koine_plan *plan)
 {
-  koine_plan_sleep(plan);
-  koi_plan_free(plan);
+  if (koine_plan_sleep(plan)) koi_log(KOINE_LOG_WARNING, "koine_plan_free: %s; nothing is freed", koi_error_text());
+  else koi_plan_free(plan);
 }
 
 koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
 {
   if (!plan || !out) return missing("koine_plan_get_usage");
-  const koi_plan_stage *s = &plan->stages[0];
-  *out = (koine_plan_usage){.weight_bytes = s->bytes.weights, .scratch_bytes = s->bytes.scratch, .wake_ns = plan->wake_ns};
-  if (!plan->awake) return KOINE_OK;
-  const koi_stage *st = koi_engine_stage(plan);
-  out->weight_bytes = st->at.laid->bytes, out->weight_bytes_per_token = st->at.laid->bytes_per_token;
-  out->scratch_bytes = st->scratch_bytes + st->dev->gemm_bytes;
+  const koi_stage_bytes *b = &plan->stages[0].bytes;
+  koine_plan_usage own = {.weight_bytes = b->weights, .scratch_bytes = b->scratch, .cache_bytes = b->caches, .mark_bytes = b->marks, .program_bytes = b->programs,
+                          .limit_bytes = plan->stages[0].memory_bytes, .weight_bytes_per_token = plan->stages[0].laid->bytes_per_token, .wake_ns = plan->wake_ns};
+  if (plan->awake) {
+    const koi_stage *st = koi_engine_stage(plan);
+    own.weight_bytes = st->at.laid->bytes, own.scratch_bytes = st->scratch_bytes + st->dev->gemm_bytes;
+  }
+  KOI_GIVE(koine_plan_usage, &own, out);
   return KOINE_OK;
 }
 
@@ -92,9 +114,10 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
 koine_status koine_session_open(koine_plan *plan, const koine_session_options *options, koine_session **out)
 {
   if (!plan || !out) return missing("koine_session_open");
-  koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_session_options");
+  koine_session_options own;
+  koine_status s = KOI_TAKE(koine_session_options, options, &own);
   if (s) return s;
-  return plan->awake ? koi_session_open(plan, options, out) : koi_error(KOINE_ERR_ARG, "the plan is asleep: call koine_plan_wake first");
+  return plan->awake ? koi_session_open(plan, &own, out) : asleep();
 }
 
 void koine_session_close(koine_session *session) { koi_session_close(session); }
@@ -110,11 +133,12 @@ static koine_status check_logits(koine_session *session, const float *logits, si
 koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens, const koine_eval_options *options, float *logits)
 {
   if (!session || (n_tokens && !tokens)) return missing("koine_session_eval");
-  koine_status s = check_size(options ? &options->size : NULL, sizeof *options, "koine_eval_options");
+  koine_eval_options own;
+  koine_status s = KOI_TAKE(koine_eval_options, options, &own);
   if (s) return s;
   atomic_store(&session->cancelled, false);
-  s = koi_session_eval(session, tokens, n_tokens, options, logits);
-  return s ? s : check_logits(session, logits, options ? options->n_logits : 1);
+  s = koi_session_eval(session, tokens, n_tokens, options ? &own : NULL, logits);
+  return s ? s : check_logits(session, logits, options ? own.n_logits : 1);
 }
 
 void koine_session_cancel(koine_session *session)
@@ -122,11 +146,23 @@ void koine_session_cancel(koine_session *session)
   if (session) atomic_store(&session->cancelled, true);
 }
 
+koine_status koine_session_truncate(koine_session *session, size_t n_tokens)
+{
+  return session ? koi_session_truncate(session, n_tokens) : missing("koine_session_truncate");
+}
+
+koine_status koine_session_fork(koine_session *session, koine_session **out)
+{
+  return session && out ? koi_session_fork(session, out) : missing("koine_session_fork");
+}
+
 size_t koine_session_n_held(const koine_session *session) { return session ? session->n_held : 0; }
 
 koine_status koine_session_get_stats(const koine_session *session, koine_session_stats *out)
 {
   if (!session || !out) return missing("koine_session_get_stats");
-  koi_session_get_stats(session, out);
+  koine_session_stats own;
+  koi_session_get_stats(session, &own);
+  KOI_GIVE(koine_session_stats, &own, out);
   return KOINE_OK;
 }

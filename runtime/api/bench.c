@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/record.h"
 #include "engine/gemm.h"
 #include "plan/plan.h"
 #include "engine/session.h"
@@ -115,7 +116,7 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
   koi_stage *x = koi_engine_stage(b->plan);
   uint32_t reps = b->o->repetitions ? b->o->repetitions : 3, n_vocab = x->model->config.n_vocab;
   result *r = &b->r[b->n];
-  snprintf(r->test, sizeof r->test, depth ? "%s%u@d%zu" : "%s%u", decode ? "tg" : "pp", n, depth);
+  koi_print(r->test, sizeof r->test, depth ? "%s%u@d%zu" : "%s%u", decode ? "tg" : "pp", n, depth);
   r->decode = decode, r->n_tokens = n, r->n = reps, r->probe = NAN;
   koine_session_options so = {.size = sizeof so, .cache = b->o->cache, .context = depth + n};
   koine_session *s = NULL;
@@ -225,7 +226,7 @@ static void put_rows(koi_text *t, const bench *b, bool csv)
   for (size_t i = 0; i < b->n; i++) {
     const result *r = &b->r[i];
     char weights[32] = "";
-    if (r->decode) snprintf(weights, sizeof weights, "%.2f", median(r) * (double)koi_engine_stage(b->plan)->at.laid->bytes_per_token * 1e-9);
+    if (r->decode) koi_print(weights, sizeof weights, "%.2f", median(r) * (double)koi_engine_stage(b->plan)->at.laid->bytes_per_token * 1e-9);
     koi_text_add(t, line, r->test, b->plan->stages[0].endpoint->name, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
   }
 }
@@ -288,8 +289,12 @@ static koine_status measure(bench *b, koi_op_time (*times)[KOI_MAX_TIMES])
 
 koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, koine_progress_fn *progress, void *user, char **out)
 {
-  if (!plan || !options || !out || options->size != sizeof *options) return koi_error(KOINE_ERR_ARG, "koine_bench: an argument is missing or options.size is wrong");
-  if (!plan->awake) return koi_error(KOINE_ERR_ARG, "the plan is asleep: call koine_plan_wake first");
+  koine_bench_options own;
+  if (!plan || !options || !out) return koi_error(KOINE_ERR_ARG, "koine_bench: an argument is missing");
+  koine_status took = KOI_TAKE(koine_bench_options, options, &own);
+  if (took) return took;
+  options = &own;
+  if (!plan->awake) return koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first");
   if (options->repetitions > MAX_REPETITIONS) return koi_error(KOINE_ERR_ARG, "%u repetitions, expected at most %d", options->repetitions, MAX_REPETITIONS);
   size_t tests = (options->n_n_prompt + options->n_n_gen) * (options->n_depths ? options->n_depths : 1);
   bench b = {.plan = plan, .o = options, .progress = progress, .user = user, .total = tests * (options->repetitions ? options->repetitions : 3)};

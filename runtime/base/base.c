@@ -1,4 +1,5 @@
-/* See base.h. Invariant: a function that returns a status other than KOINE_OK has set the thread's message. */
+/* See base.h; messages and the log are in message.c, numbers as text in locale.c. Invariant: a function that returns a status other than
+ * KOINE_OK has set the thread's message. */
 #include "base.h"
 #include "kind.h"
 #include <errno.h>
@@ -9,47 +10,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- errors and log ---- */
-static _Thread_local char message[1024];
-static koine_log_fn *log_fn;
-static void *log_user;
-
-koine_status koi_error(koine_status s, const char *fmt, ...)
-{
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(message, sizeof message, fmt, ap);
-  va_end(ap);
-  return s;
-}
-
-koine_status koi_error_prefix(koine_status s, const char *fmt, ...)
-{
-  char old[sizeof message], head[256];
-  memcpy(old, message, sizeof old);
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(head, sizeof head, fmt, ap);
-  va_end(ap);
-  snprintf(message, sizeof message, "%s: %.*s", head, (int)(sizeof message - sizeof head - 4), old);
-  return s;
-}
-
-const char *koi_error_text(void) { return message; }
-
-void koi_log_set(koine_log_fn *fn, void *user) { log_fn = fn, log_user = user; }
-
-void koi_log(koine_log_level level, const char *fmt, ...)
-{
-  if (!log_fn) return;
-  char line[1024];
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(line, sizeof line, fmt, ap);
-  va_end(ap);
-  log_fn(log_user, level, line);
-}
 
 /* ---- arithmetic and memory ---- */
 static atomic_long fail_at;
@@ -110,12 +70,12 @@ char *koi_format(const char *fmt, ...)
 {
   va_list ap;
   va_start(ap, fmt);
-  int n = vsnprintf(NULL, 0, fmt, ap);
+  int n = koi_vprint(NULL, 0, fmt, ap);
   va_end(ap);
   char *r = n < 0 ? NULL : koi_alloc((size_t)n + 1, 1);
   if (!r) return NULL;
   va_start(ap, fmt);
-  vsnprintf(r, (size_t)n + 1, fmt, ap);
+  koi_vprint(r, (size_t)n + 1, fmt, ap);
   va_end(ap);
   return r;
 }
@@ -162,11 +122,11 @@ void koi_text_add(koi_text *t, const char *fmt, ...)
 {
   va_list ap;
   va_start(ap, fmt);
-  int n = vsnprintf(NULL, 0, fmt, ap);
+  int n = koi_vprint(NULL, 0, fmt, ap);
   va_end(ap);
   if (n < 0 || !room(t, (size_t)n)) return;
   va_start(ap, fmt);
-  vsnprintf(t->s + t->len, (size_t)n + 1, fmt, ap);
+  koi_vprint(t->s + t->len, (size_t)n + 1, fmt, ap);
   va_end(ap);
   t->len += (size_t)n;
 }

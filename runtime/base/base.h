@@ -12,7 +12,7 @@
 #define KOI_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define KOI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* Sets the calling thread's error message and returns `s`, so that `return koi_error(...)` reads well. */
+/* Sets the calling thread's error message and returns `s`, so that `return koi_error(...)` reads well. Control characters are spelled. */
 koine_status koi_error(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
 /* Puts "prefix: " before the message of the error `s` already set; returns `s`. */
 koine_status koi_error_prefix(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
@@ -35,7 +35,20 @@ uint64_t koi_now_ns(void); /* monotonic */
 uint64_t koi_hash(const void *data, size_t bytes, uint64_t seed); /* FNV-1a, 64 bits */
 
 void koi_log_set(koine_log_fn *fn, void *user);
-void koi_log(koine_log_level level, const char *fmt, ...) KOI_PRINTF(2, 3);
+/* Areas (koine_log_area, or-ed) say nothing below `level`. */
+void koi_log_level(unsigned areas, koine_log_level level);
+koine_log_area koi_log_area(void); /* of the line that the calling thread is being told */
+/* The area of a line is the folder of the file that says it. */
+#define koi_log(level, ...) koi_log_from(__FILE__, level, __VA_ARGS__)
+void koi_log_from(const char *file, koine_log_level level, const char *fmt, ...) KOI_PRINTF(3, 4);
+
+/* snprintf and strtod as in the C locale, whatever the process has chosen; all texts made here go through them. */
+int koi_vprint(char *to, size_t size, const char *fmt, va_list ap) KOI_PRINTF(3, 0);
+int koi_print(char *to, size_t size, const char *fmt, ...) KOI_PRINTF(3, 4);
+double koi_number(const char *s, char **end);
+/* Of ASCII alone, in any locale; other numbers are neither. */
+static inline bool koi_is_digit(int c) { return c >= '0' && c <= '9'; }
+static inline bool koi_is_letter(int c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 /* Growing text; on exhaustion `failed` is set and later calls do nothing. */
 typedef struct koi_text {

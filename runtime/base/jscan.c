@@ -1,6 +1,5 @@
 /* See jscan.h. Owns: nothing. Invariant: never reads at or beyond s[n]; `at` never passes n. */
 #include "jscan.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,7 +82,7 @@ static bool escape(koi_jscan *j, char *to, size_t *len)
     if (low < 0xdc00 || low > 0xdfff) return fail(j, "half of a surrogate pair in a string");
     u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
   }
-  if (!u) return fail(j, "a zero character in a string");
+  if (!u && !j->zeros) return fail(j, "a zero character in a string");
   *len = utf8(u, to);
   return true;
 }
@@ -213,9 +212,9 @@ koine_status koi_jscan_error(const koi_jscan *j, const char *where)
   char found[16] = "the end";
   if (j->memory) return KOINE_ERR_MEMORY; /* the message is set */
   unsigned char c = j->at < j->n ? (unsigned char)j->s[j->at] : 0;
-  if (c > 0x20 && c < 0x7f) snprintf(found, sizeof found, "'%c'", c);
-  else if (j->at < j->n) snprintf(found, sizeof found, "byte 0x%02x", c);
-  return koi_error(KOINE_ERR_FILE, "%s: JSON byte %zu: %s, found %s", where, j->at, j->wrong, found);
+  if (c > 0x20 && c < 0x7f) koi_print(found, sizeof found, "'%c'", c);
+  else if (j->at < j->n) koi_print(found, sizeof found, "byte 0x%02x", c);
+  return koi_error(j->status ? j->status : KOINE_ERR_FILE, "%s: JSON byte %zu: %s, found %s", where, j->at, j->wrong, found);
 }
 
 /* ---- keys given twice ---- */

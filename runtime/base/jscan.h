@@ -12,6 +12,8 @@ typedef struct koi_jscan {
   size_t n, at;      /* bytes in s, the next one to read */
   const char *wrong; /* what is wrong at `at`; NULL while all is well */
   bool memory;       /* wrong because memory is short */
+  bool zeros;        /* \u0000 in a string is data; otherwise it is wrong, so that texts end at their zero byte */
+  koine_status status; /* of koi_jscan_error; 0: KOINE_ERR_FILE */
 } koi_jscan;
 
 /* The first character of the next value, or 0 at the end. */
@@ -30,7 +32,7 @@ bool koi_jscan_u64(koi_jscan *j, uint64_t *out);
 bool koi_jscan_skip(koi_jscan *j);
 /* Nothing but white space may follow. */
 bool koi_jscan_end(koi_jscan *j);
-/* The error for what is wrong, KOINE_ERR_FILE (KOINE_ERR_MEMORY when memory was short): "where: byte 12: expected ',', found 'x'". */
+/* The error for what is wrong, KOINE_ERR_FILE or j->status (KOINE_ERR_MEMORY when memory was short): "where: byte 12: expected ',', found 'x'". */
 koine_status koi_jscan_error(const koi_jscan *j, const char *where);
 /* Whether the whole text is one JSON value in which no object has a key twice. KOINE_ERR_FILE names `where`, offset and key. */
 koine_status koi_jscan_check(const char *s, size_t n, const char *where);

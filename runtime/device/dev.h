@@ -29,6 +29,7 @@ typedef struct koi_endpoint {
   bool keeps_programs;       /* the driver keeps compiled programs on disk itself */
   bool usable;               /* can run kernels */
   char why[256];             /* why not, or what is done on the host instead; "" */
+  const char *cache_dir;     /* the runtime's; NULL: nothing is written */
 } koi_endpoint;
 
 /* A platform or device that was found and skipped, with the reason. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/paths.h"
+#include "base/record.h"
 #include "limits.h"
 
 enum { USUAL_MHZ = 1000 /* of a device that does not say */, HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
@@ -360,25 +361,34 @@ koine_status koi_runtime_make(koi_topo *topo, koi_probe *p, koine_runtime **out)
   return s;
 }
 
-koine_status koine_runtime_open(const koine_runtime_options *options, koine_runtime **out)
+static koine_status make(const koine_runtime_options *o, koi_topo *topo, koi_probe *p, koine_runtime **out)
 {
-  if (!out) return koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
-  if (options && options->size < sizeof *options)
-    return koi_error(KOINE_ERR_ARG, "koine_runtime_open: options->size is %zu, expected %zu", options->size, sizeof *options);
-  const char *xml = options ? options->topology_xml : NULL, *fault = koi_fp_fault();
-  if (fault && !xml) koi_log(KOINE_LOG_WARNING, "results will differ from the checkpoint's: in this process %s", fault);
-  koi_topo *topo = NULL;
-  koi_probe p = {0};
-  koine_status s = koi_topo_open(xml, &topo);
-  if (s) return s;
-  if (!xml) s = probe_all(&p);
-  if (!s) {
-    koine_runtime *rt;
-    s = koi_runtime_make(topo, &p, &rt);
-    if (!s && (s = koi_runtime_set_cache(rt, NULL))) koine_runtime_close(rt);
-    if (!s) *out = rt;
+  koine_runtime *rt = NULL;
+  koine_status s = koi_runtime_make(topo, p, &rt);
+  if (!s) s = koi_runtime_set_cache(rt, o->cache_dir);
+  if (s) {
+    koine_runtime_close(rt);
     return s;
   }
+  rt->n_threads = o->n_threads;
+  *out = rt;
+  return KOINE_OK;
+}
+
+koine_status koine_runtime_open(const koine_runtime_options *options, koine_runtime **out)
+{
+  koine_runtime_options o;
+  koi_topo *topo = NULL;
+  koi_probe p = {0};
+  koine_status s = KOI_TAKE(koine_runtime_options, options, &o);
+  if (!s && !out) s = koi_error(KOINE_ERR_ARG, "koine_runtime_open: out is NULL");
+  if (!s && o.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_runtime_options: reserved is %u, expected 0", o.reserved);
+  if (!s) s = koi_topo_open(o.topology_xml, &topo);
+  if (s) return s;
+  const char *fault = koi_fp_fault();
+  if (fault && !o.topology_xml) koi_log(KOINE_LOG_WARNING, "results will differ from the checkpoint's: in this process %s", fault);
+  if (!o.topology_xml) s = probe_all(&p);
+  if (!s) return make(&o, topo, &p, out);
   for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
   koi_probe_free(&p);
   koi_topo_close(topo);
@@ -407,9 +417,10 @@ koine_status koine_runtime_device(const koine_runtime *rt, size_t i, koine_devic
   if (i >= rt->n_endpoints) return koi_error(KOINE_ERR_ARG, "koine_runtime_device: device %zu of %zu", i, rt->n_endpoints);
   const koi_endpoint *e = &rt->endpoints[i];
   const koi_card *card = koi_runtime_card(rt, i);
-  *out = (koine_device_info){.id = e->id, .name = e->name, .vendor = e->vendor, .backend = e->backend->name, .platform = e->platform,
-                             .driver = e->driver, .type = e->type, .memory_bytes = card->memory_bytes,
-                             .max_buffer_bytes = e->max_buffer_bytes, .n_units = e->n_units};
+  koine_device_info own = {.id = e->id, .name = e->name, .vendor = e->vendor, .backend = e->backend->name, .platform = e->platform,
+                           .driver = e->driver, .type = e->type, .memory_bytes = card->memory_bytes,
+                           .max_buffer_bytes = e->max_buffer_bytes, .n_units = e->n_units};
+  KOI_GIVE(koine_device_info, &own, out);
   return KOINE_OK;
 }
 

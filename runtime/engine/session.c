@@ -33,6 +33,7 @@ static koine_session *new_session(koine_plan *p)
     return NULL;
   }
   s->plan = p, s->st = koi_engine_stage(p), s->last = last;
+  atomic_fetch_add(&p->awake->n_sessions, 1);
   return s;
 }
 
@@ -56,6 +57,7 @@ void koi_session_close(koine_session *s)
   s->st->dev->backend->finish(s->st->dev);
   koi_history_close(&s->h);
   unlock(s);
+  atomic_fetch_sub(&s->plan->awake->n_sessions, 1);
   koi_free(s->held);
   koi_free(s->last);
   koi_free(s);
@@ -248,5 +250,5 @@ koine_status koi_session_fill(koine_session *s, size_t n_tokens)
 void koi_session_get_stats(const koine_session *s, koine_session_stats *out)
 {
   *out = s->stats;
-  out->cache_bytes = koi_history_bytes(&s->h);
+  out->context = s->context, out->cache_bytes = koi_history_bytes(&s->h);
 }

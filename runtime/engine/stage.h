@@ -2,6 +2,7 @@
  * Locking: dev->lock serialises all that touches the device; a session holds it for one chunk at a time. */
 #ifndef KOI_STAGE_H
 #define KOI_STAGE_H
+#include <stdatomic.h>
 #include "device/kern.h"
 #include "kernels/choose.h"
 #include "plan/plan.h"
@@ -30,7 +31,7 @@ typedef struct koi_stage {
   uint64_t scratch_bytes;
 } koi_stage;
 
-typedef struct koi_engine { koi_stage *stages; size_t n_stages; } koi_engine; /* a plan awake */
+typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; } koi_engine; /* a plan awake */
 
 /* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
 koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);

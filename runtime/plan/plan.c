@@ -122,6 +122,7 @@ static koine_status make_stage(koine_plan *p, koi_plan_stage *st, uint64_t memor
   b->weights = st->laid->bytes, b->programs = PROGRAM_BYTES;
   b->total = add(add(add(b->weights, b->scratch), add(b->caches, b->marks)), b->programs);
   uint64_t memory = memory_limit && (!e->memory_bytes || memory_limit < e->memory_bytes) ? memory_limit : e->memory_bytes;
+  st->memory_bytes = memory;
   return memory && b->total > memory ? refuse(p, st, memory) : KOINE_OK;
 }
 

@@ -22,6 +22,7 @@ typedef struct koi_plan_stage {
   koi_laid_model *laid;
   koi_tunables tunables;
   koi_stage_bytes bytes;
+  uint64_t memory_bytes;       /* that may be used; 0: unknown */
 } koi_plan_stage;
 
 struct koine_plan {

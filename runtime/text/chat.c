@@ -1,7 +1,6 @@
 /* Owns: rendering messages into a prompt of control and data segments, and the prompt's tokens.
  * Does not: read requests (chat_request.c), prose (chat_wording.c) or answers (chat_parse.c).
  * Invariant: what came from a request is only ever put as data. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "chat_impl.h"
@@ -193,7 +192,7 @@ static void unite(argument_list *a)
 /* The members of the object; false when the text is none. */
 static bool read_arguments(argument_list *a, const char *s, size_t n, char *buffer)
 {
-  koi_jscan j = {.s = s, .n = n};
+  koi_jscan j = {.s = s, .n = n, .zeros = true};
   size_t len;
   if (!koi_jscan_open(&j, '{')) return false;
   for (size_t i = 0; koi_jscan_more(&j, '}', &i);) {
@@ -380,7 +379,7 @@ koine_status koi_chat_prompt_ids(const koi_chat_prompt *prompt, const koi_tok *t
       s = koi_tok_append(tok, text, len, 0, &made);
       continue;
     }
-    snprintf(name, sizeof name, "%.*s", (int)len, text);
+    koi_print(name, sizeof name, "%.*s", (int)len, text);
     int32_t id = koi_tok_id(tok, name);
     s = id < 0 ? koi_error(KOINE_ERR_FILE, "the tokenizer has no token %s, which the chat encoding needs", name) : koi_tok_push(&made, id);
   }

@@ -6,13 +6,12 @@
  * Prose that a prompt contains (how tools are called, effort, response format) belongs to the checkpoint: it is read, as data, from the
  * string constants of encoding/encoding_dsv4.py. A folder without that file gets wording of our own.
  *
- * A request is JSON: an array of messages, or an object with `messages` and, if wanted, `tools`. A message has role (system, user,
- * assistant, tool, developer, latest_reminder), content (text, null, or an array of parts of which those of type "text" count),
- * reasoning_content (or reasoning), tool_calls, tool_call_id, tools, response_format, task, and for an assistant's message that is to
- * be continued wo_eos or prefix. Unknown members are passed over; a known one of the wrong kind is an error.
+ * A request is JSON: an array of messages, or an object with `messages`; koine.h says what a message has. Members that would change the
+ * prompt and cannot be followed are refused by name (KOINE_ERR_UNSUPPORTED), others that are not known are passed over; a known one of the
+ * wrong kind is an error.
  *
- * Threads: a koi_chat is const after koi_chat_load. Errors: KOINE_ERR_FILE for what a file or a request says, with the message's
- * number; KOINE_ERR_MEMORY. On failure out-parameters are untouched. */
+ * Threads: a koi_chat is const after koi_chat_load. Errors: KOINE_ERR_FILE for what a file says, KOINE_ERR_ARG and
+ * KOINE_ERR_UNSUPPORTED for a request, with the message's number; KOINE_ERR_MEMORY. On failure out-parameters are untouched. */
 #ifndef KOI_CHAT_H
 #define KOI_CHAT_H
 #include "tok.h"
@@ -50,41 +49,47 @@ koine_status koi_chat_prompt_ids(const koi_chat_prompt *prompt, const koi_tok *t
 
 /* ---- answers ---- */
 typedef struct koi_chat_call {
-  char *name;
+  char *name; /* [n_name] */
+  size_t n_name;
   char *arguments; /* a JSON object */
 } koi_chat_call;
 
-/* All texts end in a zero byte. */
+enum { KOI_CHAT_DEFECTS = 16 };
+
+/* All texts are valid UTF-8 and end in a zero byte. */
 typedef struct koi_chat_answer {
   char *reasoning;
   size_t n_reasoning;
   char *content;
   size_t n_content;
-  koi_chat_call *call; /* [n_calls] whole calls only: one that breaks off is left out */
+  koi_chat_call *call; /* [n_calls] whole calls only: what is left of others stays in the text */
   size_t n_calls;
-  bool ended;         /* the end token was there */
-  const char *defect; /* NULL, or what is wrong with the answer, in words: a constant text. The rest is then the best reading */
+  bool ended; /* the end token was there */
+  const char *defect[KOI_CHAT_DEFECTS]; /* [n_defects] what is wrong with the answer, in words: constant texts */
+  size_t n_defects;
 } koi_chat_answer;
 
 /* Reads an answer: what follows the prompt, with or without the end token. thinking as the prompt was encoded. The text must hold the
- * control tokens as text. Fails only for want of memory; malformed answers have a `defect`. */
+ * control tokens as text. Fails only for want of memory; malformed answers have defects. */
 koine_status koi_chat_parse(const char *text, size_t n_bytes, koine_thinking thinking, koi_chat_answer *out);
 /* The same from tokens: here only control tokens count as such, and never text that looks like one. */
 koine_status koi_chat_parse_ids(const koi_tok *tok, const int32_t *ids, size_t n, koine_thinking thinking, koi_chat_answer *out);
 void koi_chat_answer_clear(koi_chat_answer *answer);
-/* As a message for the next request: {"role": "assistant", "reasoning_content": ..., "content": ..., "tool_calls": [...]}. */
+/* As a message for the next request: {"role": "assistant", "reasoning_content": ..., "content": ..., "tool_calls": [...]}, and "defects"
+ * where there are any. */
 koine_status koi_chat_answer_json(const koi_chat_answer *answer, char **json);
 
 /* ---- an answer as it comes ---- */
-typedef enum koi_chat_part { KOI_CHAT_REASONING, KOI_CHAT_CONTENT } koi_chat_part;
-/* A piece of text of one part; false stops the stream (koi_chat_stream_feed then returns KOINE_ERR_CANCELLED). */
-typedef bool koi_chat_part_fn(void *user, koi_chat_part part, const char *text, size_t n);
-
 typedef struct koi_chat_stream koi_chat_stream;
-koine_status koi_chat_stream_open(koine_thinking thinking, koi_chat_part_fn *fn, void *user, koi_chat_stream **out);
-/* The next bytes of the answer, cut anywhere. Calls fn with what has become certain; markup and tool calls are never handed out. */
+/* tok: for ids, else NULL. fn may be NULL; once it returned false it is not called again, and what was fed gives KOINE_ERR_CANCELLED. */
+koine_status koi_chat_stream_open(const koi_tok *tok, koine_thinking thinking, koine_chat_part_fn *fn, void *user, koi_chat_stream **out);
+/* The next bytes or ids of the answer, cut anywhere; KOINE_ERR_STATE for the other kind than before. Calls fn with what is certain. */
 koine_status koi_chat_stream_feed(koi_chat_stream *stream, const char *text, size_t n);
-/* The end: hands out what was held back and gives the whole answer, as koi_chat_parse of all that was fed. */
+koine_status koi_chat_stream_feed_ids(koi_chat_stream *stream, const int32_t *ids, size_t n);
+/* As ids, but from their text: bit 0 of begins[i] says that a control token begins at text[i]. */
+koine_status koi_chat_stream_push(koi_chat_stream *stream, const char *text, const char *begins, size_t n);
+void koi_chat_stream_ended(koi_chat_stream *stream); /* the end token came, though not its text */
+/* The end: hands out what was held back and gives the whole answer. KOINE_ERR_CANCELLED gives it too. */
 koine_status koi_chat_stream_end(koi_chat_stream *stream, koi_chat_answer *out);
 void koi_chat_stream_close(koi_chat_stream *stream);
 #endif

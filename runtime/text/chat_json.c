@@ -1,9 +1,7 @@
 /* Owns: writing JSON as Python's json.dumps(value, ensure_ascii=False) does: that text is part of prompts.
  * Does not: keep a tree; a value is written while it is read.
  * Invariant: members keep their order; integers keep their digits; fractions get the shortest text that reads back as the same number. */
-#include <ctype.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "chat_impl.h"
@@ -27,7 +25,7 @@ void koi_chat_json_string(koi_text *out, const char *s, size_t n)
 /* ---- numbers ---- */
 #define DIGITS 800 /* no decision about rounding needs more */
 
-/* A number's digits without a point, and its exponent: no decimal point, so no locale matters. */
+/* A number's digits without a point, and its exponent. */
 static double number_value(const char *s, size_t n)
 {
   char text[DIGITS + 32];
@@ -35,7 +33,7 @@ static double number_value(const char *s, size_t n)
   long exponent = 0, given = 0;
   bool point = false, negative = false;
   for (size_t i = 0; i < n; i++) {
-    if (isdigit((unsigned char)s[i])) {
+    if (koi_is_digit(s[i])) {
       if (k < DIGITS) text[k++] = s[i], exponent -= point;
       else exponent += !point;
     } else if (s[i] == '.') {
@@ -44,14 +42,14 @@ static double number_value(const char *s, size_t n)
       negative = true;
     } else { /* e: any exponent beyond this is zero or infinity */
       for (i++; i < n; i++)
-        if (isdigit((unsigned char)s[i])) given = given < 100000 ? given * 10 + (s[i] - '0') : given;
+        if (koi_is_digit(s[i])) given = given < 100000 ? given * 10 + (s[i] - '0') : given;
       const char *e = memchr(s, 'e', n);
       if (!e) e = memchr(s, 'E', n);
       if (e[1] == '-') given = -given;
     }
   }
-  snprintf(text + k, sizeof text - k, "e%ld", exponent + given);
-  double v = strtod(text, NULL);
+  koi_print(text + k, sizeof text - k, "e%ld", exponent + given);
+  double v = koi_number(text, NULL);
   return negative ? -v : v;
 }
 
@@ -65,15 +63,15 @@ static void put_fraction(koi_text *out, double v)
     return;
   }
   for (int precision = 0; precision < 17; precision++) {
-    snprintf(text, sizeof text, "%.*e", precision, fabs(v));
+    koi_print(text, sizeof text, "%.*e", precision, fabs(v));
     const char *e = strchr(text, 'e');
     n = 0;
     for (const char *p = text; p < e; p++)
-      if (isdigit((unsigned char)*p)) digits[n++] = *p;
+      if (koi_is_digit(*p)) digits[n++] = *p;
     exponent = atoi(e + 1);
     digits[n] = 0;
-    snprintf(text, sizeof text, "%se%d", digits, exponent - (n - 1));
-    if (strtod(text, NULL) == fabs(v)) break;
+    koi_print(text, sizeof text, "%se%d", digits, exponent - (n - 1));
+    if (koi_number(text, NULL) == fabs(v)) break;
   }
   if (signbit(v)) koi_text_add(out, "-");
   if (exponent < -4 || exponent >= 16) koi_text_add(out, "%.1s%s%se%c%02d", digits, n > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+', abs(exponent));
@@ -102,7 +100,7 @@ static bool value(koi_jscan *j, koi_text *out, char *buffer, size_t n_buffer, in
   }
   if ((c != '{' && c != '[') || depth == KOI_JSCAN_DEPTH) { /* too deep: skip says so */
     if (!koi_jscan_skip(j)) return false;
-    if (c == '-' || isdigit((unsigned char)c)) put_number(out, j->s + from, j->at - from);
+    if (c == '-' || koi_is_digit(c)) put_number(out, j->s + from, j->at - from);
     else koi_text_bytes(out, j->s + from, j->at - from);
     return true;
   }

@@ -2,7 +2,6 @@
  * Does not: run Python. Only constants made of string literals, other constants, + and { "key": text } tables are understood; every
  * other line is passed over.
  * Invariant: a template has only placeholders that the encoder fills in. */
-#include <ctype.h>
 #include <string.h>
 #include <unistd.h>
 #include "chat_impl.h"
@@ -49,7 +48,7 @@ typedef struct reader {
 } reader;
 
 static int peek(const reader *r, size_t ahead) { return r->i + ahead < r->n ? (unsigned char)r->s[r->i + ahead] : -1; }
-static bool in_name(int c) { return c == '_' || (c >= 0 && c < 128 && isalnum(c)); }
+static bool in_name(int c) { return c == '_' || koi_is_letter(c) || koi_is_digit(c); }
 
 static void blanks(reader *r, bool lines)
 {
@@ -76,8 +75,8 @@ static uint32_t number(reader *r, size_t least, size_t most, uint32_t base)
 {
   uint32_t v = 0;
   size_t n = 0;
-  for (int c; n < most && (c = peek(r, 0)) >= 0 && c < 128 && isxdigit(c); n++, r->i++) {
-    uint32_t d = isdigit(c) ? (uint32_t)(c - '0') : (uint32_t)((c | 32) - 'a' + 10);
+  for (int c; n < most && (koi_is_digit(c = peek(r, 0)) || (koi_is_letter(c) && (c | 32) <= 'f')); n++, r->i++) {
+    uint32_t d = koi_is_digit(c) ? (uint32_t)(c - '0') : (uint32_t)((c | 32) - 'a' + 10);
     if (d >= base) break;
     v = v * base + d;
   }
@@ -325,7 +324,7 @@ static char *effort_of(const reader *r, const char *word)
   size_t n = sizeof stem - 1;
   memcpy(upper, stem, n);
   upper[n++] = '_';
-  for (size_t i = 0; word[i] && n + 1 < sizeof upper; i++) upper[n++] = (char)toupper((unsigned char)word[i]);
+  for (size_t i = 0; word[i] && n + 1 < sizeof upper; i++) upper[n++] = (char)(word[i] - 'a' + 'A') /* words are small letters */;
   upper[n] = 0;
   for (size_t i = 0; !text && i < r->n_constants; i++) {
     const constant *c = &r->constant[i];

@@ -1,4 +1,4 @@
-/* Owns: the sampler, and the gate between tokens and the reader of their text.
+/* Owns: the sampler.
  * Does not: run the model, know the tokenizer.
  * Invariant: the order of candidates is total (logit, then lower id), and sums run in that order or in the order of ids, so nothing
  * but the inputs and the seed decides. */
@@ -22,6 +22,7 @@ struct koi_sampler {
   double *weight;       /* [n_vocab] */
   bool *in_prompt;      /* [n_vocab] */
   uint32_t *count;      /* [n_vocab] in the answer */
+  bool *exempt;         /* [n_vocab] no penalty */
   bool penalties;
 };
 
@@ -80,7 +81,8 @@ koine_status koi_sample_open(const koi_sample_params *params, size_t n_vocab, ko
   made->weight = koi_alloc(n_vocab, sizeof *made->weight);
   made->in_prompt = koi_alloc(n_vocab, sizeof *made->in_prompt);
   made->count = koi_alloc(n_vocab, sizeof *made->count);
-  if (!made->candidate || !made->weight || !made->in_prompt || !made->count) {
+  made->exempt = koi_alloc(n_vocab, sizeof *made->exempt);
+  if (!made->candidate || !made->weight || !made->in_prompt || !made->count || !made->exempt) {
     koi_sample_close(made);
     return KOINE_ERR_MEMORY;
   }
@@ -97,13 +99,19 @@ void koi_sample_close(koi_sampler *s)
   koi_free(s->weight);
   koi_free(s->in_prompt);
   koi_free(s->count);
+  koi_free(s->exempt);
   koi_free(s);
+}
+
+void koi_sample_forget(koi_sampler *s)
+{
+  memset(s->in_prompt, 0, s->n_vocab * sizeof *s->in_prompt);
+  memset(s->count, 0, s->n_vocab * sizeof *s->count);
 }
 
 void koi_sample_reset(koi_sampler *s)
 {
-  memset(s->in_prompt, 0, s->n_vocab * sizeof *s->in_prompt);
-  memset(s->count, 0, s->n_vocab * sizeof *s->count);
+  koi_sample_forget(s);
   seed(s->random, s->p.seed);
 }
 
@@ -118,6 +126,11 @@ void koi_sample_see_prompt(koi_sampler *s, const int32_t *ids, size_t n)
 void koi_sample_see(koi_sampler *s, int32_t id)
 {
   if (inside(s, id) && s->count[id] < UINT32_MAX) s->count[id]++;
+}
+
+void koi_sample_exempt(koi_sampler *s, int32_t id)
+{
+  if (inside(s, id)) s->exempt[id] = true;
 }
 
 koine_status koi_sample_check(const float *logits, size_t n, const char *op)
@@ -135,6 +148,7 @@ static float penalised(const koi_sampler *s, size_t id, float logit)
 {
   const koi_sample_params *p = &s->p;
   uint32_t count = s->count[id];
+  if (s->exempt[id]) return logit;
   if (count || s->in_prompt[id]) logit = logit > 0 ? logit / p->repetition_penalty : logit * p->repetition_penalty;
   if (count) logit -= p->presence_penalty + p->frequency_penalty * (float)count;
   return isnan(logit) ? -INFINITY : logit > FLT_MAX ? FLT_MAX : logit; /* an extreme penalty is no error of the logits */
@@ -230,151 +244,4 @@ koine_status koi_sample_next(koi_sampler *s, const float *logits, const char *op
   if (s->p.top_k > 0 || s->p.top_p < 1) n = keep_top(s, n, best);
   *id = draw(s, n, best);
   return KOINE_OK;
-}
-
-/* ---- the gate ---- */
-typedef struct stop {
-  char *s;
-  size_t n;
-  size_t *back;  /* [n] length of the longest proper prefix of s[0..i] that ends it (Knuth, Morris, Pratt) */
-  size_t n_seen; /* how much of s the text ends with */
-} stop;
-
-struct koi_sample_gate {
-  stop *stop; /* [n_stops] */
-  size_t n_stops;
-  int which;       /* the stop text that ended the answer; -1 */
-  char part[4];    /* the beginning of a character */
-  size_t n_part;
-  koi_text held;   /* text that is not given out yet */
-  koi_text out;    /* what the last call gave out */
-};
-
-static koine_status stop_init(stop *t, const char *s)
-{
-  t->n = strlen(s);
-  if (t->n == 0) return koi_error(KOINE_ERR_ARG, "an empty stop text");
-  if (((unsigned char)s[0] & 0xC0) == 0x80) return koi_error(KOINE_ERR_ARG, "a stop text that begins inside a character");
-  t->s = koi_strdup(s);
-  t->back = koi_alloc(t->n, sizeof *t->back);
-  if (!t->s || !t->back) return KOINE_ERR_MEMORY;
-  for (size_t i = 1, k = 0; i < t->n; i++) {
-    while (k > 0 && s[i] != s[k]) k = t->back[k - 1];
-    t->back[i] = k += s[i] == s[k];
-  }
-  return KOINE_OK;
-}
-
-koine_status koi_sample_gate_open(const char *const *stops, size_t n_stops, koi_sample_gate **out)
-{
-  koi_sample_gate *g = koi_alloc(1, sizeof *g);
-  if (!g) return KOINE_ERR_MEMORY;
-  g->which = -1;
-  g->stop = koi_alloc(n_stops ? n_stops : 1, sizeof *g->stop);
-  koine_status s = g->stop ? KOINE_OK : KOINE_ERR_MEMORY;
-  for (; s == KOINE_OK && g->n_stops < n_stops; g->n_stops++) s = stop_init(&g->stop[g->n_stops], stops[g->n_stops]);
-  if (s == KOINE_OK) *out = g;
-  else koi_sample_gate_close(g);
-  return s;
-}
-
-void koi_sample_gate_close(koi_sample_gate *g)
-{
-  if (!g) return;
-  for (size_t i = 0; g->stop && i < g->n_stops; i++) {
-    koi_free(g->stop[i].s);
-    koi_free(g->stop[i].back);
-  }
-  koi_free(g->stop);
-  koi_free(g->held.s);
-  koi_free(g->out.s);
-  koi_free(g);
-}
-
-int koi_sample_gate_stop(const koi_sample_gate *g) { return g->which; }
-
-/* One more byte of text. */
-static void put_byte(koi_sample_gate *g, char c)
-{
-  size_t longest = 0;
-  koi_text_bytes(&g->held, &c, 1);
-  for (size_t i = 0; i < g->n_stops; i++) {
-    stop *t = &g->stop[i];
-    size_t k = t->n_seen;
-    while (k > 0 && (k == t->n || t->s[k] != c)) k = t->back[k - 1];
-    t->n_seen = k += t->s[k] == c;
-    if (k == t->n && k > longest) longest = k, g->which = (int)i;
-  }
-  if (longest) g->held.len -= longest;
-}
-
-static void put_bytes(koi_sample_gate *g, const char *s, size_t n)
-{
-  for (size_t i = 0; i < n && g->which < 0 && !g->held.failed; i++) put_byte(g, s[i]);
-}
-
-/* What a lead byte asks for: the length of its character and the range of its second byte. 0: it leads nothing. */
-static size_t lead(unsigned char c, unsigned char *least, unsigned char *most)
-{
-  *least = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
-  *most = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-  return c < 0x80 ? 1 : c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
-}
-
-/* Whether c goes on with the character begun in g->part. */
-static bool goes_on(const koi_sample_gate *g, unsigned char c)
-{
-  unsigned char least, most;
-  lead((unsigned char)g->part[0], &least, &most);
-  return g->n_part > 1 ? (c & 0xC0) == 0x80 : c >= least && c <= most;
-}
-
-static void take_byte(koi_sample_gate *g, char c)
-{
-  static const char unknown[] = "\xEF\xBF\xBD"; /* U+FFFD */
-  unsigned char least, most;
-  if (g->n_part && !goes_on(g, (unsigned char)c)) {
-    put_bytes(g, unknown, 3);
-    g->n_part = 0;
-  }
-  g->part[g->n_part++] = c;
-  size_t need = lead((unsigned char)g->part[0], &least, &most);
-  if (need == g->n_part) put_bytes(g, g->part, need);
-  else if (need == 0) put_bytes(g, unknown, 3);
-  if (need <= g->n_part) g->n_part = 0;
-}
-
-/* Gives out what is certain: all, but for the longest end that may begin a stop text, and that from the start of its character. */
-static koine_status give(koi_sample_gate *g, bool all, const char **text, size_t *n)
-{
-  size_t hold = 0;
-  if (g->held.failed) return koi_error(KOINE_ERR_MEMORY, "out of host memory for the answer's text");
-  for (size_t i = 0; !all && g->which < 0 && i < g->n_stops; i++)
-    if (g->stop[i].n_seen > hold) hold = g->stop[i].n_seen;
-  g->out.len = 0;
-  size_t end = g->held.len - hold;
-  while (end > 0 && end < g->held.len && ((unsigned char)g->held.s[end] & 0xC0) == 0x80) end--;
-  koi_text_bytes(&g->out, g->held.s, end);
-  if (g->out.failed) return koi_error(KOINE_ERR_MEMORY, "out of host memory for the answer's text");
-  memmove(g->held.s, g->held.s + end, g->held.len - end);
-  g->held.len -= end;
-  *text = g->out.s, *n = end;
-  return KOINE_OK;
-}
-
-koine_status koi_sample_gate_feed(koi_sample_gate *g, const char *bytes, size_t n, const char **text, size_t *n_text, bool *stopped)
-{
-  koi_text_bytes(&g->held, "", 0);
-  for (size_t i = 0; i < n && g->which < 0; i++) take_byte(g, bytes[i]);
-  koine_status s = give(g, false, text, n_text);
-  if (s == KOINE_OK) *stopped = g->which >= 0;
-  return s;
-}
-
-koine_status koi_sample_gate_end(koi_sample_gate *g, const char **text, size_t *n_text)
-{
-  koi_text_bytes(&g->held, "", 0);
-  if (g->n_part && g->which < 0) put_bytes(g, "\xEF\xBF\xBD", 3);
-  g->n_part = 0;
-  return give(g, true, text, n_text);
 }

@@ -33,6 +33,10 @@ koine_status koi_sample_open(const koi_sample_params *params, size_t n_vocab, ko
 void koi_sample_close(koi_sampler *sampler);
 /* As just opened: no token seen, the seed anew. */
 void koi_sample_reset(koi_sampler *sampler);
+/* No token seen, but the random numbers go on. */
+void koi_sample_forget(koi_sampler *sampler);
+/* A token that penalties leave alone. */
+void koi_sample_exempt(koi_sampler *sampler, int32_t id);
 /* Tokens that the penalties are to know of. Ids outside the vocabulary are passed over. */
 void koi_sample_see_prompt(koi_sampler *sampler, const int32_t *ids, size_t n);
 void koi_sample_see(koi_sampler *sampler, int32_t id); /* a token of the answer; koi_sample_next does not do it itself */
@@ -52,6 +56,13 @@ void koi_sample_gate_close(koi_sample_gate *gate);
  * is complete; the text then ends before it, and later bytes give nothing. Of several stop texts the one that is complete first
  * counts; of those complete at the same byte the longest. */
 koine_status koi_sample_gate_feed(koi_sample_gate *gate, const char *bytes, size_t n, const char **text, size_t *n_text, bool *stopped);
+/* The same for bytes that are a token of their own: no character goes over its edges, and its bytes are marked. BEGIN marks the first one
+ * alone, HIDDEN all. */
+enum { KOI_GATE_BEGIN = 1, KOI_GATE_HIDDEN = 2 };
+koine_status koi_sample_gate_feed_marked(koi_sample_gate *gate, const char *bytes, size_t n, char mark, const char **text, size_t *n_text,
+                                         bool *stopped);
+/* The marks of the text that was given out last, a byte for each of its bytes. */
+const char *koi_sample_gate_marks(const koi_sample_gate *gate);
 /* The end of the answer: gives out what was held back. */
 koine_status koi_sample_gate_end(koi_sample_gate *gate, const char **text, size_t *n_text);
 /* Which stop text ended the answer, as an index; -1: none. */

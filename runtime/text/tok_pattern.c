@@ -1,7 +1,6 @@
 /* Owns: patterns: from the file's syntax (Oniguruma's, Ruby flavour) to PCRE2's, compiling, finding matches.
  * Does not: decide what happens to a match.
  * Invariant: a construct is passed on only where both libraries mean the same by it; every other one is refused by name. */
-#include <ctype.h>
 #include <string.h>
 #include "tok_impl.h"
 
@@ -56,7 +55,7 @@ static void property(reader *r)
   }
   if (peek(r, i) == '^') negative = !negative, i++;
   for (int c; (c = peek(r, i)) != '}'; i++) {
-    if (n + 2 >= sizeof name || c < 0 || !(isalnum(c) || c == '_')) {
+    if (n + 2 >= sizeof name || c < 0 || !(koi_is_letter(c) || koi_is_digit(c) || c == '_')) {
       refuse(r, "this property name");
       return;
     }
@@ -74,7 +73,7 @@ static void code_point(reader *r)
   bool wide = peek(r, 1) == 'u', braces = !wide && peek(r, 2) == '{';
   uint32_t code = 0;
   size_t i = braces ? 3 : 2, most = wide ? 4 : braces ? 8 : 2, n = 0;
-  for (int c; n < most && (c = peek(r, i)) >= 0 && isxdigit(c); i++, n++) code = code << 4 | (uint32_t)(isdigit(c) ? c - '0' : (c | 32) - 'a' + 10);
+  for (int c; n < most && (koi_is_digit(c = peek(r, i)) || (koi_is_letter(c) && (c | 32) <= 'f')); i++, n++) code = code << 4 | (uint32_t)(koi_is_digit(c) ? c - '0' : (c | 32) - 'a' + 10);
   bool closed = !braces || peek(r, i++) == '}';
   if (!closed || n == 0 || (wide && n != 4) || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000) || (!wide && !braces && code > 0x7F)) {
     refuse(r, "this code point");
@@ -116,7 +115,7 @@ static void escaped(reader *r, bool in_class)
       else refuse(r, "this escape in a class");
       return;
     }
-  if (c < 0 || isalnum(c)) refuse(r, "this escape");
+  if (c < 0 || koi_is_letter(c) || koi_is_digit(c)) refuse(r, "this escape");
   else if (c < 0x80) copy(r, 2);
   else r->i++; /* a backslash before a character beyond ASCII means the character */
 }
@@ -163,10 +162,10 @@ static void group(reader *r)
 static void braces(reader *r)
 {
   size_t i = 1, low = 0, high = 0;
-  while (peek(r, i) >= 0 && isdigit(peek(r, i))) i++, low++;
+  while (koi_is_digit(peek(r, i))) i++, low++;
   bool comma = peek(r, i) == ',';
   if (comma) i++;
-  while (comma && peek(r, i) >= 0 && isdigit(peek(r, i))) i++, high++;
+  while (comma && koi_is_digit(peek(r, i))) i++, high++;
   if (peek(r, i) != '}' || !(low || high)) {
     put(r, "\\{", 1);
     return;
