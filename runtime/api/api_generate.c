@@ -120,7 +120,7 @@ static koine_status choose(generation *g, int32_t *id)
 {
   koine_status s = koi_sample_next(g->sampler, g->logits, "head", id);
   if (s != KOINE_ERR_NUMERIC) return s;
-  for (size_t i = 0; i < g->session->x->model->config.n_vocab; i++)
+  for (size_t i = 0; i < g->session->plan->model->config.n_vocab; i++)
     if (g->logits[i] != g->logits[i]) return koi_session_explain_nan(g->session);
   return s; /* infinite, not NaN: the sampler's message stands */
 }
@@ -185,7 +185,7 @@ static koine_status hand_over(const generation *g, int32_t **out, size_t *n_out)
 
 static koine_status start(generation *g, const int32_t *prompt)
 {
-  size_t n_vocab = g->session->x->model->config.n_vocab;
+  size_t n_vocab = g->session->plan->model->config.n_vocab;
   koine_status s = koi_api_sampler(&g->o->sampling, g->tok, n_vocab, &g->sampler);
   if (!s) s = koi_sample_gate_open(g->o->stops, g->o->n_stops, &g->gate);
   if (!s && !(g->logits = koi_alloc(n_vocab, sizeof(float)))) s = KOINE_ERR_MEMORY;

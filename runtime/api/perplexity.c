@@ -19,12 +19,12 @@ static double surprise(const float *logits, size_t n, int32_t id)
 /* ids [n]: the piece, with the beginning-of-text token first. */
 static koine_status piece(koine_session *session, const int32_t *ids, size_t n, float *logits, double *nats)
 {
-  size_t n_vocab = session->x->model->config.n_vocab;
+  size_t n_vocab = session->plan->model->config.n_vocab;
   koine_eval_options e = {.size = sizeof e, .n_logits = n - 1};
-  session->n_held = 0; /* each piece stands alone */
+  koi_session_clear(session); /* each piece stands alone */
   koine_status s = koi_session_eval(session, ids, n - 1, &e, logits);
   for (size_t i = 1; i < n && !s; i++) *nats += surprise(logits + (i - 1) * n_vocab, n_vocab, ids[i]);
-  return s;
+  return !s && isnan(*nats) ? koi_session_explain_nan(session) : s;
 }
 
 koine_status koine_perplexity(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment,
@@ -38,7 +38,7 @@ koine_status koine_perplexity(koine_session *session, const koine_tokenizer *tok
   size_t n = 0;
   double nats = 0;
   koine_status s = koi_tok_encode(tokenizer->tok, text, n_bytes, 0, &ids, &n);
-  float *logits = s ? NULL : koi_alloc((size_t)segment * session->x->model->config.n_vocab, sizeof *logits);
+  float *logits = s ? NULL : koi_alloc((size_t)segment * session->plan->model->config.n_vocab, sizeof *logits);
   if (!s && (!logits || !(part = koi_alloc((size_t)segment + 1, sizeof *part)))) s = KOINE_ERR_MEMORY;
   if (!s && !n) s = koi_error(KOINE_ERR_ARG, "the text is empty");
   for (size_t at = 0; at < n && !s; at += segment) {
