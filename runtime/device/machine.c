@@ -7,7 +7,7 @@
 #include <string.h>
 #include "limits.h"
 
-enum { USUAL_MHZ = 1000 /* of a device that does not say */, HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
+enum { USUAL_MHZ = 1000 /* of a device that does not say */, OWN_BYTES = 128 << 20, HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
 
 /* ---- words in any case, whatever the locale ---------------------------------------------------------------------------- */
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
@@ -120,12 +120,20 @@ static const koi_topo_card *place_of(const koi_topo *t, const koi_endpoint *e)
 
 static uint64_t at_most(uint64_t bytes, uint64_t limit) { return limit && limit < bytes ? limit : bytes; }
 
+/* What a device may hold of a control group's limit: the process and the driver's compiler live under it too, and beyond it the system ends
+ * the process without a word. */
+static uint64_t for_devices(uint64_t limit)
+{
+  uint64_t rest = limit / 8 + OWN_BYTES;
+  return limit / 2 > rest ? limit - rest : limit / 2;
+}
+
 /* Memory on the host is the process's: a container has less of it than the machine. */
 static void limit_memory(const koi_topo *t, koi_endpoint *e)
 {
   if (!on_host(e)) return;
-  e->memory_bytes = at_most(e->memory_bytes, t->limit_bytes);
-  e->max_buffer_bytes = at_most(e->max_buffer_bytes, t->limit_bytes);
+  e->memory_bytes = at_most(e->memory_bytes, for_devices(t->limit_bytes));
+  e->max_buffer_bytes = at_most(e->max_buffer_bytes, for_devices(t->limit_bytes));
 }
 
 static void copy_name(char *out, const char *first, const char *second) { koi_dev_text(out, KOI_NAME, first[0] ? first : second); }
