@@ -231,6 +231,15 @@ static void test_told(void)
     koi_free(text);
     koine_runtime_close(rt);
   }
+  koi_probe p = {0}; /* a processor in place of cards that no driver reaches */
+  add(&p, "cl0", "A processor", "", KOINE_DEVICE_CPU, 8, -1);
+  koine_runtime *cpu = NULL;
+  koi_topo *t = open_topo("two_sockets.xml");
+  size_t first = 9;
+  t->recorded = false;
+  CHECK(!koi_runtime_make(t, &p, &cpu) && !koi_runtime_find(cpu, NULL, &first) && !first && last_level == KOINE_LOG_WARNING);
+  CHECK(strstr(last_line, "RX 7900 XTX: no driver reached it") && !strstr(last_line, "ASPEED"));
+  koine_runtime_close(cpu);
   setenv("KOINE_BACKENDS", "host", 1); /* then nothing else was to be asked */
   koine_runtime *rt = with_host(false, "KOINE_BACKENDS");
   size_t found;
