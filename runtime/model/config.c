@@ -55,15 +55,17 @@ static koine_status read_u32(const reader *r, const char *key, uint32_t min, uin
 /* above < value <= max */
 static koine_status read_number(const reader *r, const char *key, double above, double max, double *out)
 {
-  char expected[64];
   json_object *v = get(r, key);
-  snprintf(expected, sizeof expected, "a number above %g, up to %g", above, max);
-  if (!v) return absent(r, key, expected);
-  double x = json_object_get_double(v);
-  if (!json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double)) return bad(r, key, expected, v);
-  if (!isfinite(x) || !(x > above) || x > max) return bad(r, key, expected, v);
-  *out = x;
-  return KOINE_OK;
+  bool number = json_object_is_type(v, json_type_int) || json_object_is_type(v, json_type_double);
+  double x = number ? json_object_get_double(v) : NAN;
+  if (isfinite(x) && x > above && x <= max) {
+    *out = x;
+    return KOINE_OK;
+  }
+  char *expected = koi_format("a number above %g, up to %g", above, max);
+  koine_status s = !expected ? KOINE_ERR_MEMORY : v ? bad(r, key, expected, v) : absent(r, key, expected);
+  koi_free(expected);
+  return s;
 }
 
 static koine_status read_bool(const reader *r, const char *key, bool *out)
