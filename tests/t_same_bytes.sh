@@ -21,14 +21,14 @@ TOOLS_TEMPLATE = "Tools:\n{tool_schemas}"
 response_format_template = "Format: {schema}"
 PY
 read -ra cc <<<"${CC:-cc} ${KOINE_CFLAGS-}"
-"${cc[@]}" -std=c11 -Wall -Wextra -Werror -I"$top/include" "$top/tests/locale.c" "$PWD/.libs/libkoine.so" -Wl,-rpath,"$PWD/.libs" -o "$tmp/locale" || fail "locale.c does not compile"
+"${cc[@]}" -std=c11 -Wall -Wextra -Werror -I"$top/include" "$top/tests/same_bytes.c" "$PWD/.libs/libkoine.so" -Wl,-rpath,"$PWD/.libs" -o "$tmp/same_bytes" || fail "same_bytes.c does not compile"
 export KOINE_BACKENDS=host LOCPATH=$tmp
-"$tmp/locale" "$tmp/model" C >"$tmp/C" 2>&1 || fail "in the C locale: $(tail -1 "$tmp/C")"
+"$tmp/same_bytes" "$tmp/model" C >"$tmp/C" 2>&1 || fail "in the C locale: $(tail -1 "$tmp/C")"
 for word in 'Think high' 'Think at most' '"minimum": 1.5' '12345678.0' 'tg9,' 'temperature is -1.5'; do
   grep -qF -- "$word" "$tmp/C" || fail "expected '$word' among what is said"
 done
 for l in tr_TR.UTF-8 de_DE.UTF-8 tr_TR.ISO-8859-9; do
-  "$tmp/locale" "$tmp/model" $l >"$tmp/$l.out" 2>&1 || fail "$l: $(tail -1 "$tmp/$l.out")"
+  "$tmp/same_bytes" "$tmp/model" $l >"$tmp/$l.out" 2>&1 || fail "$l: $(tail -1 "$tmp/$l.out")"
   cmp "$tmp/C" "$tmp/$l.out" || fail "$l: $(diff "$tmp/C" "$tmp/$l.out" | head -5)"
 done
 [ "$bad" = 0 ]
