@@ -31,6 +31,7 @@ struct koine_plan {
   uint32_t chunk;
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
+  bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
   koi_plan_stage *stages; size_t n_stages;
   struct koi_engine *awake;       /* NULL while asleep; the engine's */
   uint64_t wake_ns;
