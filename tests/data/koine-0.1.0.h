@@ -250,7 +250,8 @@ typedef struct koine_eval_options {
 /* Evaluates the conversation tokens[0..n_tokens). The session compares it with what it holds: when that is a prefix of `tokens`, only
  * the rest is evaluated; otherwise it starts anew. When logits of positions that are already held are wanted, it starts anew too.
  * logits: room for [n_logits][n_vocab] floats, or NULL when n_logits is 0. options NULL: logits of the last position.
- * KOINE_ERR_ARG: no token, a token outside the vocabulary, more tokens than the context. KOINE_ERR_CANCELLED: the session holds the
+ * KOINE_ERR_NUMERIC: a logit is NaN; the message names the op that wrote the first one. KOINE_ERR_ARG: no token, a token outside the
+ * vocabulary, more tokens than the context. KOINE_ERR_CANCELLED: the session holds the
  * tokens of the finished chunks (koine_session_n_held) and goes on from there. KOINE_ERR_DEVICE, KOINE_ERR_MEMORY: the session
  * holds nothing any more and may be used again. */
 KOINE_API koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens,
