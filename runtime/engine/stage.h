@@ -13,6 +13,7 @@ typedef struct koi_op_time { const koi_op *op; uint64_t ns, calls; double flops,
 enum { KOI_MAX_TIMES = 64, KOI_MAX_LISTS = 12 };
 
 struct koi_list;
+struct koi_history;
 
 typedef struct koi_stage {
   const koine_plan *plan;
@@ -27,6 +28,7 @@ typedef struct koi_stage {
   uint8_t *tables_used;        /* [KOI_TABLE_INTS / KOI_TABLE_UNIT] */
   koi_caches *caches[2];       /* packed, exact */
   koi_pool *pools[2];          /* [n_kinds] each */
+  struct koi_history *histories[2]; /* open ones of either cache mode, linked */
   struct koi_list *lists[KOI_MAX_LISTS]; /* most recently used first */
   uint64_t scratch_bytes;
 } koi_stage;
