@@ -48,4 +48,6 @@ typedef struct koi_splits { int32_t max_splits, min_rows; } koi_splits; /* of at
 
 /* image: [bytes]; syms: [n_syms]. lds: rows that a round of the indexer scores. */
 void koi_feed_fill(const koi_feed *f, const koi_place *p, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms);
+/* The greatest number that each symbol can have, for what must be known beforehand; tables begin at 0. context: of conversations. */
+void koi_feed_most(const koi_feed *f, const koi_splits *s, int32_t lds, uint64_t context, int32_t *syms);
 #endif
