@@ -113,8 +113,10 @@ static koine_status launch_call(koi_stage *st, launched *l, const koi_call *c, b
   koi_run_args(st, exact, c, NULL, &a);
   koine_status s = koi_kern_get(st->dev, c->op, c->c, koi_op_bucket(c->op, a.i, c->c), &k);
   if (!s && k) s = launch_once(st, l, k, &a);
-  koi_run_args(st, exact, c, most, &a);
-  if (!s && k) s = launch_once(st, l, k, &a);
+  if (!s && k && koi_call_changes(c)) {
+    koi_run_args(st, exact, c, most, &a);
+    s = launch_once(st, l, k, &a);
+  }
   return s ? koi_error_prefix(s, "op %s", c->op->name) : KOINE_OK;
 }
 
@@ -122,7 +124,7 @@ static koine_status most_of(const koi_stage *st, const koi_feed *f, int32_t **ou
 {
   const koi_graph g = koi_plan_graph(st->plan, &st->at);
   uint32_t n = f->shape.n_tokens;
-  koi_splits splits = {koi_scratch_splits(&st->at.tunables, n), st->at.tunables.min_split_rows};
+  koi_splits splits = {koi_step_splits(&st->at.tunables, (int32_t)n), st->at.tunables.min_split_rows};
   *out = koi_alloc(f->n_syms, sizeof **out);
   if (!*out) return KOINE_ERR_MEMORY;
   koi_feed_most(f, &splits, koi_graph_round_rows(&g, n), st->model->config.max_context, *out);

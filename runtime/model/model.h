@@ -113,11 +113,11 @@ enum { KOI_ROLE_NAME = 64 };
 const char *koi_role_name(const koi_role *r, int layer, char out[KOI_ROLE_NAME]);
 /* Bytes of all weights as stored. */
 uint64_t koi_model_weight_bytes(const koine_model *m);
-/* Cache bytes on a device for `context` tokens, with chunks of up to 512. UINT64_MAX when they exceed it. */
-uint64_t koi_model_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode);
 
 koine_status koi_model_get_info(const koine_model *m, koine_model_info *out);
+/* Cache bytes on a device for `context` tokens; UINT64_MAX when they exceed it. */
+typedef uint64_t koi_cache_bytes_fn(const koine_model *m, uint64_t context, koine_cache mode);
 /* See koine_model_describe; scratch_bytes: of 512-token chunks, 0 unknown. */
-koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts /* [n] */, size_t n, uint64_t scratch_bytes, bool json,
-                                char **out);
+koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts /* [n] */, size_t n, uint64_t scratch_bytes, koi_cache_bytes_fn *cache_bytes,
+                                bool json, char **out);
 #endif
