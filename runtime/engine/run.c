@@ -48,13 +48,6 @@ static koine_status bind_call(koi_stage *st, koi_list *l, size_t n)
   return KOINE_OK;
 }
 
-static bool changes(const koi_call *c)
-{
-  for (size_t i = 0; i < KOI_MAX_INTS; i++)
-    if (c->sym[i]) return true;
-  return false;
-}
-
 static void free_list(koi_stage *st, koi_list *l)
 {
   if (!l) return;
@@ -84,7 +77,7 @@ static koine_status make_calls(koi_stage *st, const koi_shape *shape, koi_list *
   l->changing = koi_alloc(l->calls.n, sizeof *l->changing);
   if (!l->syms || !l->fresh || !l->image || !l->v || !l->changing) return KOINE_ERR_MEMORY;
   for (size_t i = 0; i < l->calls.n; i++)
-    if (changes(&l->calls.v[i])) l->changing[l->n_changing++] = (uint32_t)i;
+    if (koi_call_changes(&l->calls.v[i])) l->changing[l->n_changing++] = (uint32_t)i;
   for (size_t i = 1; i < l->feed.n_syms; i++) l->syms[i] = 1; /* what a first step patches; a rule for ranges never sees 0 splits */
   return KOINE_OK;
 }

@@ -64,6 +64,8 @@ typedef struct koi_calls { koi_call *v; size_t n, cap; } koi_calls;
 /* A zeroed call at the end of the list, or NULL. */
 koi_call *koi_calls_add(koi_calls *l);
 void koi_calls_free(koi_calls *l);
+/* Whether any number of the call is a symbol. */
+bool koi_call_changes(const koi_call *c);
 /* The call's arguments with symbols' values, buffers left NULL: what launch rules, flops and bytes read. syms may be NULL: all 1. */
 void koi_call_args(const koi_call *c, const int32_t *syms, koi_args *out);
 /* Flops and least bytes moved by a list, without those calls that `syms` leave out. */
