@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <histedit.h>
+#include <limits.h>
 #include <locale.h>
 #include <poll.h>
 #include <stdio.h>
@@ -16,10 +17,9 @@
 
 enum { N_HISTORY = 1000 };
 
-/* What is pasted comes between marks, so that its ends of lines are not taken for Enter. In the editor's one line they are shown as this
- * character, and become newlines again when the line is read. */
-#define NEWLINE L'\u2424'
-#define NEWLINE_UTF8 "\xe2\x90\xa4"
+/* What is pasted comes between marks, so that its ends of lines are not taken for Enter. In the editor's one line they are shown as the
+ * first of these characters that the terminal's charset has, and become newlines again when the line is read. */
+static const wchar_t newlines[] = {L'\u2424', L'\u00b6'};
 static const char paste_on[] = "\033[?2004h", paste_off[] = "\033[?2004l", paste_begin[] = "\033[200~", paste_end[] = "\033[201~";
 
 struct chat_line {
@@ -28,6 +28,8 @@ struct chat_line {
   char *history_path; /* NULL: there is nowhere to keep it */
   char *text;         /* of getline, or the message */
   size_t cap;
+  wchar_t newline;    /* as the editor shows it, and its bytes; "" when the charset has none */
+  char newline_bytes[MB_LEN_MAX + 1];
   bool pasting;
   char ahead[8];      /* [n_ahead] bytes that were read and are no mark */
   size_t n_ahead;
@@ -122,7 +124,7 @@ static int next_character(EditLine *editor, wchar_t *out)
       l->pasting = !l->pasting;
       continue;
     }
-    if ((c == '\r' || c == '\n') && (l->pasting || more_at_once(l))) return *out = NEWLINE, 1;
+    if ((c == '\r' || c == '\n') && (l->pasting || more_at_once(l))) return *out = l->newline, 1;
     if (l->pasting && c != '\t' && (c < 0x20 || c == 0x7f)) continue; /* no key was pressed */
     if (l->pasting && c == '\t') c = ' ';
     char byte = (char)c;
@@ -133,11 +135,26 @@ static int next_character(EditLine *editor, wchar_t *out)
   }
 }
 
+static void choose_newline(chat_line *l)
+{
+  l->newline = L' ';
+  for (size_t i = sizeof newlines / sizeof *newlines; i-- > 0;) {
+    mbstate_t state = {0};
+    char bytes[MB_LEN_MAX];
+    size_t n = wcrtomb(bytes, newlines[i], &state);
+    if (n > sizeof bytes) continue;
+    l->newline = newlines[i];
+    memcpy(l->newline_bytes, bytes, n);
+    l->newline_bytes[n] = 0;
+  }
+}
+
 static int open_editor(chat_line *l)
 {
   HistEvent event;
   int status = cli_term_open();
   if (status) return status;
+  choose_newline(l);
   l->editor = el_init("koine", stdin, stdout, stderr);
   l->history = history_init();
   if (!l->editor || !l->history) return cli_fail_with(EXIT_DEVICE, "the line editor did not start");
@@ -194,10 +211,10 @@ static size_t without_end(const char *text, size_t n)
 static chat_input edit_line(chat_line *l, size_t *n)
 {
   int got = 0;
-  fputs(paste_on, stdout);
+  if (cli_moves(STDOUT_FILENO)) fputs(paste_on, stdout);
   fflush(stdout);
   const char *line = el_gets(l->editor, &got);
-  fputs(paste_off, stdout);
+  if (cli_moves(STDOUT_FILENO)) fputs(paste_off, stdout);
   fflush(stdout);
   l->pasting = false;
   if (cli_interrupted()) { /* the message is given up, as in a shell */
@@ -208,10 +225,10 @@ static chat_input edit_line(chat_line *l, size_t *n)
   }
   if (!line || got <= 0) return CHAT_INPUT_END;
   size_t length = without_end(line, (size_t)got);
-  if (*n + length + sizeof NEWLINE_UTF8 > l->cap) {
-    char *more = realloc(l->text, 2 * (*n + length + sizeof NEWLINE_UTF8));
+  if (*n + length + sizeof l->newline_bytes > l->cap) {
+    char *more = realloc(l->text, 2 * (*n + length + sizeof l->newline_bytes));
     if (!more) return CHAT_INPUT_END;
-    l->text = more, l->cap = 2 * (*n + length + sizeof NEWLINE_UTF8);
+    l->text = more, l->cap = 2 * (*n + length + sizeof l->newline_bytes);
   }
   memcpy(l->text + *n, line, length);
   l->text[*n += length] = 0;
@@ -222,16 +239,17 @@ static chat_input edit_line(chat_line *l, size_t *n)
 static bool continues(chat_line *l, size_t *n)
 {
   if (!*n || l->text[*n - 1] != '\\') return false;
-  memcpy(l->text + *n - 1, NEWLINE_UTF8, sizeof NEWLINE_UTF8);
-  *n += sizeof NEWLINE_UTF8 - 2;
+  const char *newline = *l->newline_bytes ? l->newline_bytes : "\n";
+  strcpy(l->text + *n - 1, newline);
+  *n += strlen(newline) - 1;
   return true;
 }
 
-static size_t spell_newlines(char *text, size_t n)
+static size_t spell_newlines(const chat_line *l, char *text, size_t n)
 {
-  size_t k = 0, mark = sizeof NEWLINE_UTF8 - 1;
+  size_t k = 0, mark = strlen(l->newline_bytes);
   for (size_t i = 0; i < n; i++) {
-    bool newline = n - i >= mark && !memcmp(text + i, NEWLINE_UTF8, mark);
+    bool newline = mark && n - i >= mark && !memcmp(text + i, l->newline_bytes, mark);
     text[k++] = newline ? '\n' : text[i];
     if (newline) i += mark - 1;
   }
@@ -269,6 +287,6 @@ chat_input chat_line_read(chat_line *l, const char **text, size_t *n_bytes)
   if (got != CHAT_INPUT_LINE) return got;
   if (n) history(l->history, &event, H_ENTER, l->text);
   *text = l->text;
-  *n_bytes = spell_newlines(l->text, n);
+  *n_bytes = spell_newlines(l, l->text, n);
   return in_utf8(l, text, n_bytes) ? CHAT_INPUT_LINE : CHAT_INPUT_CLEARED;
 }

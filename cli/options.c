@@ -33,6 +33,7 @@ const cli_command cli_commands[N_COMMANDS] = {
                "standard output, progress and statistics to standard error. Ctrl-C ends the text and the program, with status 130."},
   [CMD_CHAT] = {"chat", "", 0, "talk to the model",
                 "A conversation as the checkpoint's encoding prescribes. Lines that begin with / are commands: /help lists them. Ctrl-C stops the answer. "
+                "What is pasted stays one message, and a line that ends in \\ goes on in the next. "
                 "Without a terminal each line of standard input is a message, answers alone go to standard output, and the first failure ends the program. "
                 "What was typed on a terminal is kept in $XDG_STATE_HOME/koine/history."},
   [CMD_TOKENIZE] = {"tokenize", "[TEXT]", 1, "text to token ids", "Prints the ids of TEXT, of the file of -f, or of standard input."},

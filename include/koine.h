@@ -367,7 +367,8 @@ KOINE_API void koine_chat_stream_close(koine_chat_stream *stream);
 /* What comes next, cut anywhere. A stream takes ids or bytes, KOINE_ERR_STATE for the other or after the end. */
 KOINE_API koine_status koine_chat_stream_feed_ids(koine_chat_stream *stream, const int32_t *ids, size_t n_ids);
 KOINE_API koine_status koine_chat_stream_feed(koine_chat_stream *stream, const char *text, size_t n_bytes);
-/* The end: hands out what was held back. *json (may be NULL) is the message as koine_chat_parse_ids gives it. */
+/* The end: hands out what was held back. *json (may be NULL) is the message as koine_chat_parse_ids gives it, with KOINE_ERR_CANCELLED
+ * too, which says that the receiver had stopped the stream. */
 KOINE_API koine_status koine_chat_stream_end(koine_chat_stream *stream, char **json);
 
 /* ---- choosing tokens ------------------------------------------------------------------------------------------------------ */

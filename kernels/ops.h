@@ -178,8 +178,8 @@ enum { ATTN_MERGE_PO, ATTN_MERGE_ML, ATTN_MERGE_SINK, ATTN_MERGE_ROPE, ATTN_MERG
 enum { ATTN_MERGE_T, ATTN_MERGE_N_SPLITS };                                             /* ints */
 enum { ATTN_MERGE_DH, ATTN_MERGE_RD, ATTN_MERGE_NH, ATTN_MERGE_ST };                    /* consts; ST: type of sink */
 
-/* route: experts and weights of each token (section 2.5) from the gate's logits. A NaN in the score or bias of any expert (HASH 0) makes all of
- * the token's weights NaN: it would otherwise vanish in the choice.
+/* route: experts and weights of each token (section 2.5) from the gate's logits. A logit or bias of any expert that is NaN or infinite (HASH 0)
+ * makes all of the token's weights NaN: it would otherwise vanish in the choice.
  * consts SCORE (0 sqrtsoftplus, 1 softmax, 2 sigmoid), HASH, BT (type of bias)
  * bufs 0 logits [T][ld]  1 bias [n_experts] (HASH 0)  2 tokens i32[T]  3 tid2eid i32[n_vocab][n_used] (HASH 1)  4 ids out i32[T][n_used]  5 w out [T][n_used]
  * ints T, n_experts, n_used, ld.  floats route_scale */

@@ -221,7 +221,11 @@ static void test_stops(void **state)
   o.text = NULL;
   OK(koine_chat_stream_open(tokenizer, KOINE_THINK_OFF, refuse_part, NULL, &o.stream));
   assert_int_equal(run(&o, &n), KOINE_STOP_CALLER);
-  assert_int_equal(koine_chat_stream_end(o.stream, NULL), KOINE_ERR_CANCELLED);
+  char *json = NULL;
+  assert_int_equal(koine_chat_stream_end(o.stream, &json), KOINE_ERR_CANCELLED);
+  assert_non_null(json);
+  assert_int_equal(koine_chat_stream_end(o.stream, NULL), KOINE_ERR_STATE);
+  koine_text_free(json);
   koine_chat_stream_close(o.stream);
   for (int stop = KOINE_STOP_EOS; stop <= KOINE_STOP_CONTEXT; stop++) assert_null(strstr(koine_stop_text((koine_stop)stop), "unknown"));
   assert_non_null(strstr(koine_stop_text((koine_stop)5), "unknown"));

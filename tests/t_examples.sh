@@ -52,7 +52,15 @@ evaluated=$(sed -n 's/^\[tokens evaluated in all: \([0-9]*\)\]$/\1/p' "$tmp/err"
 [ "${evaluated:-999}" -le 140 ] || fail "chat: expected two short prompts and two answers of 40 tokens, found $evaluated tokens evaluated"
 
 # ---- the header ----
-printf '#include <koine.h>\n#include <koine.h>\nint main(void) { return koine_version()[0] == 0; }\n' >"$tmp/header.c"
+{
+  printf '#include <koine.h>\n#include <koine.h>\nint main(void)\n{\n  int bad = koine_version()[0] == 0;\n'
+  for init in $(grep -oE '^#define KOINE_[A-Z_]+_INIT' "$top/include/koine.h" | cut -d' ' -f2); do # each initialises every member of its record
+    record=$(tr '[:upper:]' '[:lower:]' <<<"${init%_INIT}")
+    printf '  %s %s_made = %s;\n  bad |= %s_made.size != sizeof(%s);\n' "$record" "$record" "$init" "$record" "$record"
+  done
+  printf '  return bad;\n}\n'
+} >"$tmp/header.c"
+[ "$(grep -c _made "$tmp/header.c")" -ge 28 ] || fail "koine.h has fewer initialisers than records"
 cp "$tmp/header.c" "$tmp/header.cc"
 "${cc[@]}" -std=c99 -Wall -Wextra -Wpedantic -Werror -I"$tmp/include" "$tmp/header.c" "$lib/libkoine.so" -Wl,-rpath,"$lib" -o "$tmp/header" &&
   "$tmp/header" || fail "koine.h as C"

@@ -83,6 +83,9 @@ static void test_tokenizer(void)
     CHECK(koine_tokenizer_open(path, &t) == KOINE_ERR_FILE && strstr(koine_last_error(), wrong[i].said));
   }
   koi_free(path);
+  path = path_of("model.safetensors");
+  CHECK(koine_tokenizer_open(path, &t) == KOINE_ERR_FILE && strstr(koine_last_error(), "safetensors file: give the folder"));
+  koi_free(path);
 }
 
 static void test_for_folder(void)

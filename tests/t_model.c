@@ -1,5 +1,6 @@
 /* Config and roles: what opens, and that every lie in config, index or tensors is refused with a line that names it. */
 #include "remake.h"
+#include "plan/plan.h"
 #include <json-c/json.h>
 #include <math.h>
 #include <setjmp.h>
@@ -749,9 +750,9 @@ static void test_synthetic(void **state)
   koi_model_get_info(m, &info);
   assert_true(info.n_params / 1000000000 == 284 && info.n_params_active / 1000000000 == 13);
   assert_true(m->synthetic && m->runnable && info.n_layers == 43);
-  assert_true(koi_model_cache_bytes(m, 1 << 20, KOINE_CACHE_PACKED) <= 3800000000u);
-  assert_true(koi_model_cache_bytes(m, 1 << 20, KOINE_CACHE_PACKED) >= 3600000000u);
-  assert_true(koi_model_cache_bytes(m, UINT64_MAX, KOINE_CACHE_EXACT) == UINT64_MAX);
+  assert_true(koi_plan_cache_bytes(m, 1 << 20, KOINE_CACHE_PACKED) <= 3800000000u);
+  assert_true(koi_plan_cache_bytes(m, 1 << 20, KOINE_CACHE_PACKED) >= 3600000000u);
+  assert_true(koi_plan_cache_bytes(m, UINT64_MAX, KOINE_CACHE_EXACT) == UINT64_MAX);
   assert_true(info.weight_bytes > 155e9 && info.weight_bytes < 157e9);
   koi_model_close(m);
   s.name = "v4-pro";
@@ -800,8 +801,8 @@ static void test_describe(void **state)
   char *text, *json;
   const uint64_t contexts[] = {1000, 1 << 20};
   assert_int_equal(koi_model_open(remake_data("tiny-quant"), &m), KOINE_OK);
-  assert_int_equal(koi_model_describe(m, contexts, 2, 12345, false, &text), KOINE_OK);
-  assert_int_equal(koi_model_describe(m, contexts, 2, 12345, true, &json), KOINE_OK);
+  assert_int_equal(koi_model_describe(m, contexts, 2, 12345, koi_plan_cache_bytes, false, &text), KOINE_OK);
+  assert_int_equal(koi_model_describe(m, contexts, 2, 12345, koi_plan_cache_bytes, true, &json), KOINE_OK);
   assert_non_null(strstr(text, "deepseek_v4, 4 layers: 1 sliding window, 2 CSA, 1 HCA"));
   assert_non_null(strstr(text, "12345 bytes for chunks of 512"));
   json_object *o = json_tokener_parse(json), *caches = json_object_object_get(o, "caches");
@@ -812,7 +813,7 @@ static void test_describe(void **state)
   assert_int_equal(sum(o, "by_role"), stored);
   assert_int_equal(json_object_array_length(caches), 2);
   assert_int_equal(json_object_get_uint64(json_object_object_get(json_object_array_get_idx(caches, 1), "packed_bytes")),
-                   koi_model_cache_bytes(m, 1 << 20, KOINE_CACHE_PACKED));
+                   koi_plan_cache_bytes(m, 1 << 20, KOINE_CACHE_PACKED));
   json_object_put(o);
   koi_free(text), koi_free(json);
   koi_model_close(m);

@@ -1,4 +1,4 @@
-/* A NaN in a weight is told, whichever weight it is and whatever is asked for: by evaluation, by an answer and by the measure of a text. A choice
+/* A NaN in a weight, or an infinity in a router's, is told, whichever weight it is and whatever is asked for: by evaluation, by an answer and by the measure of a text. A choice
  * (the router's) does not swallow it. On the host, and on the first OpenCL device where there is one. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 static int n_checks, n_failed;
 
 /* What is spoiled: the whole tensor, or one value of it; and the op that must be named, "" any. */
-static const struct { const char *tensor; bool whole; const char *op; } spoiled[] = {
-  {"layers.1.ffn.gate.bias", true, "op route"}, {"layers.1.ffn.gate.bias", false, "op route"}, {"layers.1.ffn.gate.weight", false, ""}, {"layers.0.attn_norm.weight", false, ""},
-  {"head.weight", false, ""},
+static const struct { const char *tensor; bool whole; const char *op; bool infinite; } spoiled[] = {
+  {"layers.1.ffn.gate.bias", true, "op route", false}, {"layers.1.ffn.gate.bias", false, "op route", false}, {"layers.1.ffn.gate.weight", false, "", false}, {"layers.0.attn_norm.weight", false, "", false},
+  {"head.weight", false, "", false}, {"layers.1.ffn.gate.bias", false, "op route", true},
 };
 
 static char folder[] = "/tmp/koine_t_nan_XXXXXX";
@@ -39,9 +39,9 @@ static void copy(const char *name)
 }
 
 /* The shard with NaN in the tensor; false: it has none of that name. */
-static bool spoil(const char *name, bool whole)
+static bool spoil(const char *name, bool whole, bool infinite)
 {
-  static const uint8_t f32[4] = {0, 0, 0xc0, 0x7f}, bf16[2] = {0xc0, 0x7f};
+  const uint8_t f32[4] = {0, 0, infinite ? 0x80 : 0xc0, 0x7f}, *bf16 = f32 + 2;
   char *dir = austen(""), *from = austen("model.safetensors"), *text;
   koi_weights *w = NULL;
   size_t n = 0;
@@ -118,7 +118,7 @@ int main(void)
   if (!mkdtemp(folder) || koine_runtime_open(NULL, &rt) || koine_runtime_device(rt, 0, &d)) return printf("FAIL %s\n", koine_last_error()), 1;
   for (size_t i = 0; i < KOI_COUNT(files); i++) copy(files[i]);
   for (size_t i = 0; i < KOI_COUNT(spoiled); i++) {
-    if (!spoil(spoiled[i].tensor, spoiled[i].whole)) n_failed++, printf("FAIL no floats in %s\n", spoiled[i].tensor);
+    if (!spoil(spoiled[i].tensor, spoiled[i].whole, spoiled[i].infinite)) n_failed++, printf("FAIL no floats in %s\n", spoiled[i].tensor);
     try_on(rt, "host", i);
     if (d.type != KOINE_DEVICE_HOST && spoiled[i].op[0]) try_on(rt, d.id, i); /* the choice is a kernel of its own */
   }

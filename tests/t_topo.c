@@ -203,10 +203,13 @@ static koine_runtime *with_host(bool usable, const char *skipped)
   p.endpoints[p.n_endpoints - 1].backend = &koi_backend_host;
   koine_runtime *rt = NULL;
   koi_topo *t = open_topo("no_card.xml");
-  t->recorded = false, t->limit_bytes = 3 << 20;
+  t->recorded = false, t->limit_bytes = 4ULL << 30;
   CHECK(!koi_runtime_make(t, &p, &rt));
   return rt;
 }
+
+/* Of a limit of 4 GiB: an eighth and 128 MiB stay for the process. */
+#define LEFT (3456ULL << 20)
 
 static void test_told(void)
 {
@@ -221,13 +224,22 @@ static void test_told(void)
     CHECK(found < rt->n_endpoints && !strcmp(rt->endpoints[found].id, cases[i].taken) && strstr(last_line, cases[i].taken));
     CHECK(koi_runtime_find(rt, "cl7", &found) == KOINE_ERR_NO_DEVICE && strstr(koi_error_text(), cases[i].said));
     const koi_endpoint *host = &rt->endpoints[rt->n_endpoints - 1];
-    CHECK(host->memory_bytes == 3 << 20 && host->max_buffer_bytes <= 3 << 20 && koi_runtime_card(rt, rt->n_endpoints - 1)->memory_bytes == 3 << 20);
+    CHECK(host->memory_bytes == LEFT && host->max_buffer_bytes <= LEFT && koi_runtime_card(rt, rt->n_endpoints - 1)->memory_bytes == 4ULL << 30);
     CHECK(cases[i].skipped || rt->endpoints[0].memory_bytes == 8ULL << 30); /* a card's own */
     char *text;
-    CHECK(!koine_runtime_describe(rt, false, &text) && strstr(text, "of which this process may have 3.0 MiB"));
+    CHECK(!koine_runtime_describe(rt, false, &text) && strstr(text, "of which this process may have 4.0 GiB"));
     koi_free(text);
     koine_runtime_close(rt);
   }
+  koi_probe p = {0}; /* a processor in place of cards that no driver reaches */
+  add(&p, "cl0", "A processor", "", KOINE_DEVICE_CPU, 8, -1);
+  koine_runtime *cpu = NULL;
+  koi_topo *t = open_topo("two_sockets.xml");
+  size_t first = 9;
+  t->recorded = false;
+  CHECK(!koi_runtime_make(t, &p, &cpu) && !koi_runtime_find(cpu, NULL, &first) && !first && last_level == KOINE_LOG_WARNING);
+  CHECK(strstr(last_line, "RX 7900 XTX: no driver reached it") && !strstr(last_line, "ASPEED"));
+  koine_runtime_close(cpu);
   setenv("KOINE_BACKENDS", "host", 1); /* then nothing else was to be asked */
   koine_runtime *rt = with_host(false, "KOINE_BACKENDS");
   size_t found;

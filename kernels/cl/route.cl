@@ -1,7 +1,7 @@
 /* route: each token's experts and their weights. The contract is in kernels/ops.h.
  * A work-group is a token. The ranking keys (score + bias) of the first MAXE experts lie in local memory, later ones are worked out
  * again for each choice; a chosen key becomes -INFINITY. A NaN ranks like the lowest finite key, so that every choice finds an expert
- * whatever the logits are; it shows in all of the token's weights, also when none of the chosen has it. */
+ * whatever the logits are; it shows in all of the token's weights, also when none of the chosen has it, and so does an infinity. */
 #define ET BT
 #include "elem.clh"
 #include "lanes.clh"
@@ -89,12 +89,12 @@ FN void best_of_stripes(LOCAL_PTR const float *key, int n, int lane, float *best
   }
 }
 
-/* 1 where one of the first n keys is NaN, else what was found before. */
+/* 1 where one of the first n keys is no finite number, else what was found before. */
 FN float spoiled(F key, int n, float before)
 {
   float a[VW];
   VSTORE(key, a);
-  UNROLL for (int k = 0; k < VW; k++) before = k < n && a[k] != a[k] ? 1.0f : before;
+  UNROLL for (int k = 0; k < VW; k++) before = k < n && a[k] - a[k] != 0.0f ? 1.0f : before;
   return before;
 }
 
@@ -139,8 +139,8 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
   int kept = n_experts < MAXE ? n_experts : MAXE, last = -1;
   float last_key = INFINITY;
   for (int i = lane * VW; i < kept; i += L * VW) {
-    F k = score(logits_at(z, i, n_experts, 0.0f), top, inv) + bias_at(bias, i, n_experts);
-    bad = spoiled(k, kept - i, bad);
+    F v = logits_at(z, i, n_experts, 0.0f), k = score(v, top, inv) + bias_at(bias, i, n_experts);
+    bad = spoiled(k + (v - v), kept - i, bad);
     VSTORE(VMAX(k, SPLAT(LOWEST)), key + i);
     for (int j = kept - i; j < VW; j++) key[i + j] = -INFINITY;
   }
@@ -150,7 +150,7 @@ KERNEL void route(GLOBAL const float *logits, GLOBAL const E *bias, GLOBAL const
     best_of_stripes(key, kept, lane, &best, &index);
     for (int e = MAXE + lane; e < n_experts; e += L) {
       float k = score_one(z[e], top, inv) + elem(bias, e);
-      bad = k != k ? 1.0f : bad;
+      bad = k - k != 0.0f || z[e] - z[e] != 0.0f ? 1.0f : bad;
       k = FMAX(k, LOWEST);
       int open = k < last_key || (k == last_key && e > last);
       if (open && better(k, e, best, index)) {

@@ -58,7 +58,7 @@ koine_status koine_model_get_info(const koine_model *model, koine_model_info *ou
 koine_status koine_model_describe(const koine_model *model, const uint64_t *contexts, size_t n_contexts, bool json, char **out)
 {
   if (!model || !out || (n_contexts && !contexts)) return missing("koine_model_describe");
-  return koi_model_describe(model, contexts, n_contexts, koi_plan_usual_scratch(model, KOI_DEFAULT_CHUNK), json, out);
+  return koi_model_describe(model, contexts, n_contexts, koi_plan_usual_scratch(model, KOI_DEFAULT_CHUNK), koi_plan_cache_bytes, json, out);
 }
 
 /* ---- plan ---- */

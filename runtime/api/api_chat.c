@@ -53,11 +53,12 @@ koine_status koine_chat_encode(const koine_tokenizer *tokenizer, const char *pat
 }
 
 /* ---- answers ---- */
+/* An answer whose receiver stopped it is there all the same. */
 static koine_status as_json(koine_status s, koi_chat_answer *a, char **json)
 {
-  if (!s && json) s = koi_chat_answer_json(a, json);
+  koine_status made = (!s || s == KOINE_ERR_CANCELLED) && json ? koi_chat_answer_json(a, json) : KOINE_OK;
   koi_chat_answer_clear(a);
-  return s;
+  return made ? made : s;
 }
 
 koine_status koine_chat_parse(const char *answer, size_t n_bytes, koine_thinking thinking, char **json)

@@ -253,7 +253,7 @@ static void put_gemm(koi_text *t, const bench *b, bool csv)
   bool any = false;
   for (int wt = 0; wt < KOI_N_FORMATS; wt++) any |= b->gemm[wt].own_ms > 0;
   if (!any) return;
-  koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,library_ms,taken\n" : "\n| dense weights | tokens | own ms | CLBlast ms | taken |\n|---|---:|---:|---:|---|\n");
+  koi_text_add(t, csv ? "\ndense_weights,tokens,own_ms,library_ms,taken\n" : "\n| dense weights | tokens | own ms | library ms | taken |\n|---|---:|---:|---:|---|\n");
   for (int wt = 0; wt < KOI_N_FORMATS; wt++)
     if (b->gemm[wt].own_ms)
       koi_text_add(t, line, koi_formats[wt].name, b->plan->chunk, b->gemm[wt].own_ms, b->gemm[wt].library_ms, entry_of(b, wt, b->plan->chunk));

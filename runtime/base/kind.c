@@ -77,7 +77,7 @@ koine_status koi_kind_check(const char *path)
   return kind ? koi_error(KOINE_ERR_FILE, "%s: found %s", path, kind) : check_link(path);
 }
 
-koine_status koi_kind_check_folder(const char *path)
+koine_status koi_kind_check_folder(const char *path, bool json)
 {
   char head[KOI_KIND_BYTES];
   struct stat st;
@@ -85,7 +85,8 @@ koine_status koi_kind_check_folder(const char *path)
   size_t n = read_head(path, head);
   const char *kind = koi_kind_of(head, n), *slash = strrchr(path, '/');
   if (kind) return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found %s", path, kind);
-  bool tensors = n > 9 && head[8] == '{' && !head[7], json = n && head[0] == '{';
+  bool tensors = n > 9 && head[8] == '{' && !head[7], is_json = n && head[0] == '{';
+  if (json && !tensors) return KOINE_OK; /* what is wrong with it shows when it is read */
   return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found a %sfile: give the folder that it lies in (%.*s)", path,
-                   tensors ? "safetensors " : json ? "JSON " : "", slash && slash > path ? (int)(slash - path) : 1, slash ? path : ".");
+                   tensors ? "safetensors " : is_json ? "JSON " : "", slash && slash > path ? (int)(slash - path) : 1, slash ? path : ".");
 }

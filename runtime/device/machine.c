@@ -1,4 +1,4 @@
-/* Asks every backend for endpoints, merges those of one card, orders them and chooses among them.
+/* Asks every backend for endpoints, merges those of one card, and orders them; machine_find.c chooses.
  * Owns the topology, the endpoints with their handles, and the cards; opens no device.
  * Invariants: a card's endpoints are consecutive; a card's memory is counted once; every endpoint belongs to exactly one card. */
 #include "machine.h"
@@ -9,38 +9,17 @@
 #include "base/record.h"
 #include "limits.h"
 
-enum { USUAL_MHZ = 1000 /* of a device that does not say */, HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
-
-/* ---- words in any case, whatever the locale ---------------------------------------------------------------------------- */
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
-
-static bool begins(const char *text, const char *part)
-{
-  while (*part && lower(*text) == lower(*part)) text++, part++;
-  return !*part;
-}
-
-static bool same(const char *a, const char *b) { return strlen(a) == strlen(b) && begins(a, b); }
+enum { HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
+enum { USUAL_MHZ = 1000 }; /* of a device that does not say */
+enum { OWN_BYTES = 128 << 20 }; /* of a control group's limit, kept for the process itself */
 
 /* ---- asking the backends ----------------------------------------------------------------------------------------------- */
-static bool wanted(const char *name)
-{
-  const char *list = getenv("KOINE_BACKENDS");
-  if (!list || !list[0]) return true;
-  for (size_t n = strlen(name); list; list = strchr(list, ',')) {
-    list += *list == ',';
-    if (begins(list, name) && (!list[n] || list[n] == ',')) return true;
-    if (!*list) break;
-  }
-  return false;
-}
-
 static koine_status probe_all(koi_probe *p)
 {
   koine_status s = KOINE_OK;
   for (size_t i = 0; koi_backends[i] && !s; i++)
-    s = wanted(koi_backends[i]->name) ? koi_backends[i]->probe(p)
-                                      : koi_probe_skip(p, koi_backends[i]->name, "the environment variable KOINE_BACKENDS leaves it out");
+    s = koi_runtime_wants(koi_backends[i]->name) ? koi_backends[i]->probe(p)
+                                                  : koi_probe_skip(p, koi_backends[i]->name, "the environment variable KOINE_BACKENDS leaves it out");
   return s;
 }
 
@@ -122,12 +101,20 @@ static const koi_topo_card *place_of(const koi_topo *t, const koi_endpoint *e)
 
 static uint64_t at_most(uint64_t bytes, uint64_t limit) { return limit && limit < bytes ? limit : bytes; }
 
+/* What a device may hold of a control group's limit: the process and the driver's compiler live under it too, and beyond it the system ends
+ * the process without a word. */
+static uint64_t for_devices(uint64_t limit)
+{
+  uint64_t rest = limit / 8 + OWN_BYTES;
+  return limit / 2 > rest ? limit - rest : limit / 2;
+}
+
 /* Memory on the host is the process's: a container has less of it than the machine. */
 static void limit_memory(const koi_topo *t, koi_endpoint *e)
 {
   if (!on_host(e)) return;
-  e->memory_bytes = at_most(e->memory_bytes, t->limit_bytes);
-  e->max_buffer_bytes = at_most(e->max_buffer_bytes, t->limit_bytes);
+  e->memory_bytes = at_most(e->memory_bytes, for_devices(t->limit_bytes));
+  e->max_buffer_bytes = at_most(e->max_buffer_bytes, for_devices(t->limit_bytes));
 }
 
 static void copy_name(char *out, const char *first, const char *second) { koi_dev_text(out, KOI_NAME, first[0] ? first : second); }
@@ -197,95 +184,7 @@ static koine_status make_cards(koine_runtime *rt, koi_probe *p)
   return KOINE_OK;
 }
 
-/* ---- choosing ---------------------------------------------------------------------------------------------------------- */
-const char *koi_runtime_type_name(koine_device_type type)
-{
-  static const char *const names[] = {[KOINE_DEVICE_HOST] = "host", [KOINE_DEVICE_CPU] = "CPU", [KOINE_DEVICE_GPU] = "GPU",
-                                      [KOINE_DEVICE_ACCELERATOR] = "accelerator"};
-  return names[type];
-}
-
-static bool has_part(const char *text, const char *part)
-{
-  for (; *text; text++)
-    if (begins(text, part)) return true;
-  return false;
-}
-
-static bool matches(const koi_endpoint *e, const char *part)
-{
-  const char *const texts[] = {e->id, e->name, e->arch, e->vendor, e->platform, e->version, koi_runtime_type_name(e->type)};
-  for (size_t i = 0; i < KOI_COUNT(texts); i++)
-    if (has_part(texts[i], part)) return true;
-  return false;
-}
-
-/* What keeps better devices from being used: "what: why; ...". */
-static void add_reasons(const koine_runtime *rt, koi_text *t)
-{
-  size_t n = 0;
-  for (size_t i = 0; i < rt->n_endpoints; i++)
-    if (!rt->endpoints[i].usable) koi_text_add(t, "%s%s (%s): %s", n++ ? "; " : "", rt->endpoints[i].id, rt->endpoints[i].name, rt->endpoints[i].why);
-  for (size_t i = 0; i < rt->n_skipped; i++) koi_text_add(t, "%s%s: %s", n++ ? "; " : "", rt->skipped[i].what, rt->skipped[i].why);
-}
-
-static koine_status none_found(const koine_runtime *rt, const char *text)
-{
-  if (rt->topo->recorded) return koi_error(KOINE_ERR_NO_DEVICE, "device %s: this is a recorded machine, it can only be looked at", text);
-  koi_text list = {0}, reasons = {0};
-  for (size_t i = 0; i < rt->n_endpoints; i++) koi_text_add(&list, "%s%s (%s)", i ? ", " : "", rt->endpoints[i].id, rt->endpoints[i].name);
-  add_reasons(rt, &reasons);
-  koine_status s = koi_error(KOINE_ERR_NO_DEVICE, "no device is called %.100s; there are: %.300s%s%.450s", text, list.len ? list.s : "none",
-                             reasons.len ? "; skipped: " : "", reasons.len ? reasons.s : "");
-  koi_free(list.s);
-  koi_free(reasons.s);
-  return s;
-}
-
-/* One line: which device is taken when none was named, and why no other. Plain C in place of a device is never taken in silence, unless
- * nothing else was to be asked. */
-static void tell_choice(const koine_runtime *rt, size_t chosen)
-{
-  const koi_endpoint *e = &rt->endpoints[chosen];
-  koi_text t = {0};
-  bool asked = false;
-  for (size_t i = 0; koi_backends[i]; i++) asked |= strcmp(koi_backends[i]->name, e->backend->name) && wanted(koi_backends[i]->name);
-  bool fallen = e->type == KOINE_DEVICE_HOST && asked;
-  add_reasons(rt, &t);
-  const char *why = t.len ? t.s : fallen ? "no driver has another" : "";
-  if (fallen) koi_log(KOINE_LOG_WARNING, "device %s (%s) is used, plain C, which is slow, as there is no other: %.800s", e->id, e->name, why);
-  else koi_log(KOINE_LOG_NOTE, "device %s (%s) is used, the best of %zu%s%.800s", e->id, e->name, rt->n_endpoints, *why ? "; skipped: " : "", why);
-  koi_free(t.s);
-}
-
-/* The best that can run kernels; n_endpoints: there is none. */
-static size_t best(const koine_runtime *rt)
-{
-  size_t i = 0;
-  while (i < rt->n_endpoints && !rt->endpoints[i].usable) i++;
-  if (i < rt->n_endpoints) tell_choice(rt, i);
-  return i;
-}
-
-koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out)
-{
-  size_t found = rt->n_endpoints, n_found = 0;
-  if (!text) text = "";
-  for (size_t i = 0; i < rt->n_endpoints; i++)
-    if (same(rt->endpoints[i].id, text)) {
-      *out = i;
-      return KOINE_OK;
-    }
-  for (size_t i = rt->n_endpoints; i-- > 0 && text[0];)
-    if (matches(&rt->endpoints[i], text)) found = i, n_found++;
-  if (!text[0]) found = best(rt);
-  if (found == rt->n_endpoints) return none_found(rt, text[0] ? text : "any");
-  if (n_found > 1)
-    koi_log(KOINE_LOG_WARNING, "%zu devices match %s: %s (%s) is taken", n_found, text, rt->endpoints[found].id, rt->endpoints[found].name);
-  *out = found;
-  return KOINE_OK;
-}
-
+/* ---- of an endpoint ---------------------------------------------------------------------------------------------------- */
 const koi_card *koi_runtime_card(const koine_runtime *rt, size_t i)
 {
   size_t c = 0;

@@ -32,13 +32,17 @@ struct koine_runtime {
 
 /* A runtime from a topology and what was probed: takes over both, whatever it returns. */
 koine_status koi_runtime_make(koi_topo *topo, koi_probe *probe, koine_runtime **out);
-/* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best that is usable, and the log
- * says which, and why no other. Several matches: the first, with a warning. KOINE_ERR_NO_DEVICE lists what there is, and what was skipped. */
-koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);
 /* The card of endpoint i. */
 const koi_card *koi_runtime_card(const koine_runtime *rt, size_t i);
 /* Adds an op to what the endpoint's `why` says is done on the host; once each. */
 void koi_runtime_note_host_op(koine_runtime *rt, size_t i, const char *op);
+
+/* ---- machine_find.c ---- */
+/* Whether KOINE_BACKENDS lets this backend be asked. */
+bool koi_runtime_wants(const char *backend);
+/* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best that is usable, and the log
+ * says which, and why no other. Several matches: the first, with a warning. KOINE_ERR_NO_DEVICE lists what there is, and what was skipped. */
+koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);
 const char *koi_runtime_type_name(koine_device_type type);
 /* What devices may keep on disk: dir NULL: the user's cache folder; "": nothing; else a folder, made when it is needed. */
 koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);

@@ -101,9 +101,14 @@ static koine_status check_no_shards(const char *folder)
   koine_status s = KOINE_OK;
   DIR *d = opendir(folder);
   for (struct dirent *e; d && !s && (e = readdir(d));) {
-    if (!like_shard(e->d_name)) tell_others(folder, e->d_name);
-    else
-      s = koi_error(KOINE_ERR_FILE, "%s: expected model.safetensors.index.json or model.safetensors beside %s, found neither", folder, e->d_name);
+    if (!like_shard(e->d_name)) {
+      tell_others(folder, e->d_name);
+      continue;
+    }
+    char *path = koi_format("%s/%s", folder, e->d_name);
+    s = path ? koi_kind_check(path) : KOINE_ERR_MEMORY; /* a pointer in place of the shard: the index is not all that is missing */
+    koi_free(path);
+    if (!s) s = koi_error(KOINE_ERR_FILE, "%s: expected model.safetensors.index.json or model.safetensors beside %s, found neither", folder, e->d_name);
   }
   if (d) closedir(d);
   return s;

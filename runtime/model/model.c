@@ -254,7 +254,7 @@ static koine_status read_config(koine_model *m, uint32_t **ratios)
   char *file = koi_format("%s/config.json", m->path), *text = NULL;
   size_t n;
   koine_status s = file ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s) s = koi_kind_check_folder(m->path);
+  if (!s) s = koi_kind_check_folder(m->path, false);
   if (!s && stat(m->path, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder: %s", m->path, strerror(errno));
   else if (!s && stat(file, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected the model's config: %s", file, strerror(errno));
   else if (!s && !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", file);

@@ -110,11 +110,11 @@ typedef void koi_visit_fn(void *user, int layer, const koi_role *role, const koi
 void koi_model_visit(const koine_model *m, koi_visit_fn *fn, void *user);
 /* Bytes of all weights as stored. */
 uint64_t koi_model_weight_bytes(const koine_model *m);
-/* Cache bytes on a device for `context` tokens, with chunks of up to 512. UINT64_MAX when they exceed it. */
-uint64_t koi_model_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode);
 
 koine_status koi_model_get_info(const koine_model *m, koine_model_info *out);
+/* Cache bytes on a device for `context` tokens; UINT64_MAX when they exceed it. */
+typedef uint64_t koi_cache_bytes_fn(const koine_model *m, uint64_t context, koine_cache mode);
 /* See koine_model_describe; scratch_bytes: of 512-token chunks, 0 unknown. */
-koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts /* [n] */, size_t n, uint64_t scratch_bytes, bool json,
-                                char **out);
+koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts /* [n] */, size_t n, uint64_t scratch_bytes, koi_cache_bytes_fn *cache_bytes,
+                                bool json, char **out);
 #endif

@@ -1,5 +1,5 @@
-/* What a model's weights and caches come to: formats, values, bytes, and the visit of every weight. Owns nothing, reads no file.
- * Invariant: a head that is the embedding counts once; what exceeds 64 bits is UINT64_MAX. */
+/* What a model's weights come to: formats, values, bytes, and the visit of every weight. Owns nothing, reads no file.
+ * Invariant: a head that is the embedding counts once. */
 #include "model.h"
 
 /* ---- formats ---- */
@@ -47,34 +47,4 @@ uint64_t koi_model_weight_bytes(const koine_model *m)
   uint64_t bytes = 0;
   koi_model_visit(m, add_bytes, &bytes);
   return bytes;
-}
-
-/* Rows of row_bytes, stored in steps of 16; saturates. */
-static uint64_t rows_bytes(uint64_t rows, uint64_t row_bytes)
-{
-  uint64_t bytes;
-  if (rows > UINT64_MAX - 15 || __builtin_mul_overflow((rows + 15) / 16 * 16, row_bytes, &bytes)) return UINT64_MAX;
-  return bytes;
-}
-
-/* n / size rounded up; n may be near the end of the type. */
-static uint64_t blocks(uint64_t n, uint64_t size) { return n / size + (n % size != 0); }
-
-uint64_t koi_model_cache_bytes(const koine_model *m, uint64_t context, koine_cache mode)
-{
-  const koi_config *c = &m->config;
-  bool packed = mode == KOINE_CACHE_PACKED;
-  uint64_t plain = c->head_dim - c->rope_dim, total = 0;
-  uint64_t row = packed ? plain + blocks(plain, 64) + 2 * c->rope_dim : 4ull * c->head_dim;
-  uint64_t index_row = packed ? blocks(c->index_dim, 2) + blocks(c->index_dim, 32) : 4ull * c->index_dim;
-  for (uint32_t n = 0; n < c->n_layers; n++) {
-    const koi_cache_spec *k = &m->layers[n].cache;
-    uint64_t parts[4] = {rows_bytes(c->window + 512ull, row)};
-    if (k->ratio) parts[1] = rows_bytes(blocks(context, k->ratio), row);
-    parts[2] = 2ull * 4 * k->state_rows * (k->state_width + (uint64_t)k->index_state_width);
-    if (k->index_row_width) parts[3] = rows_bytes(blocks(context, k->ratio), index_row);
-    for (size_t i = 0; i < KOI_COUNT(parts); i++)
-      if (__builtin_add_overflow(total, parts[i], &total)) return UINT64_MAX;
-  }
-  return total;
 }

@@ -155,12 +155,12 @@ static void weights_text(koi_text *o, const koine_model *m, const totals *t)
                  m->index.n_files, m->index.n_mtp, (uintmax_t)m->index.total_bytes);
 }
 
-static void caches_text(koi_text *o, const koine_model *m, const uint64_t *contexts, size_t n)
+static void caches_text(koi_text *o, const koine_model *m, const uint64_t *contexts, size_t n, koi_cache_bytes_fn *bytes)
 {
   koi_text_add(o, "caches        tokens        packed bytes          exact bytes\n");
   for (size_t i = 0; i < n; i++)
-    koi_text_add(o, "        %12ju  %18ju  %19ju\n", (uintmax_t)contexts[i], (uintmax_t)koi_model_cache_bytes(m, contexts[i], KOINE_CACHE_PACKED),
-                 (uintmax_t)koi_model_cache_bytes(m, contexts[i], KOINE_CACHE_EXACT));
+    koi_text_add(o, "        %12ju  %18ju  %19ju\n", (uintmax_t)contexts[i], (uintmax_t)bytes(m, contexts[i], KOINE_CACHE_PACKED),
+                 (uintmax_t)bytes(m, contexts[i], KOINE_CACHE_EXACT));
 }
 
 /* ---- JSON ---- */
@@ -214,16 +214,17 @@ static void weights_json(koi_text *o, const koine_model *m, const totals *t)
                (uintmax_t)m->index.total_bytes);
 }
 
-static void caches_json(koi_text *o, const koine_model *m, const uint64_t *contexts, size_t n)
+static void caches_json(koi_text *o, const koine_model *m, const uint64_t *contexts, size_t n, koi_cache_bytes_fn *bytes)
 {
   koi_text_add(o, "  \"caches\": [");
   for (size_t i = 0; i < n; i++)
     koi_text_add(o, "%s{\"context\": %ju, \"packed_bytes\": %ju, \"exact_bytes\": %ju}", i ? ", " : "", (uintmax_t)contexts[i],
-                 (uintmax_t)koi_model_cache_bytes(m, contexts[i], KOINE_CACHE_PACKED), (uintmax_t)koi_model_cache_bytes(m, contexts[i], KOINE_CACHE_EXACT));
+                 (uintmax_t)bytes(m, contexts[i], KOINE_CACHE_PACKED), (uintmax_t)bytes(m, contexts[i], KOINE_CACHE_EXACT));
   koi_text_add(o, "]\n}\n");
 }
 
-koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts, size_t n, uint64_t scratch_bytes, bool json, char **out)
+koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts, size_t n, uint64_t scratch_bytes, koi_cache_bytes_fn *cache_bytes,
+                                bool json, char **out)
 {
   const uint64_t usual[] = {4096, 65536, m->config.max_context};
   koi_text o = {0};
@@ -233,12 +234,12 @@ koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts, 
     head_json(&o, m);
     weights_json(&o, m, &t);
     koi_text_add(&o, "  \"scratch_bytes\": %ju,\n", (uintmax_t)scratch_bytes);
-    caches_json(&o, m, contexts, n);
+    caches_json(&o, m, contexts, n, cache_bytes);
   } else {
     head_text(&o, m);
     weights_text(&o, m, &t);
     koi_text_add(&o, "scratch       %ju bytes for chunks of 512 tokens\n", (uintmax_t)scratch_bytes);
-    caches_text(&o, m, contexts, n);
+    caches_text(&o, m, contexts, n, cache_bytes);
   }
   return koi_text_take(&o, out);
 }

@@ -43,7 +43,7 @@ koine_status koi_reader_number(const koi_reader *r, const char *key, double abov
 {
   char expected[64];
   json_object *v = koi_reader_get(r, key);
-  snprintf(expected, sizeof expected, "a number above %g, up to %g", above, max);
+  koi_print(expected, sizeof expected, "a number above %g, up to %g", above, max);
   if (!v) return koi_reader_absent(r, key, expected);
   double x = json_object_get_double(v);
   if (!json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double)) return koi_reader_bad(r, key, expected, v);

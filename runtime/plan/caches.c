@@ -103,6 +103,7 @@ uint64_t koi_caches_pages(const koi_caches *c, size_t kind, uint64_t context, ui
 uint64_t koi_caches_bytes(const koi_caches *c, uint64_t context, uint32_t chunk)
 {
   uint64_t total = 0, bytes;
+  if (context > UINT64_MAX / 2) return UINT64_MAX; /* rounding up to pages would wrap */
   for (size_t k = 0; k < c->n_kinds; k++)
     if (__builtin_mul_overflow(koi_caches_pages(c, k, context, chunk), c->kinds[k].page_bytes, &bytes) || __builtin_add_overflow(total, bytes, &total)) return UINT64_MAX;
   return total;

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "base/kind.h"
 #include "tok_impl.h"
 
 /* ---- loading ---- */
@@ -37,7 +38,8 @@ koine_status koi_tok_load(const char *path, koi_tok **out)
   char *file = folder ? koi_format("%s/tokenizer.json", path) : koi_strdup(path), *text = NULL;
   size_t n;
   koi_tok *tok = NULL;
-  koine_status s = where && file ? koi_file_read(file, KOI_TOK_MAX_FILE, &text, &n) : KOINE_ERR_MEMORY;
+  koine_status s = koi_kind_check_folder(path, true);
+  if (s == KOINE_OK) s = where && file ? koi_file_read(file, KOI_TOK_MAX_FILE, &text, &n) : KOINE_ERR_MEMORY;
   if (s == KOINE_OK) s = koi_tok_load_text(file, text, n, &tok);
   koi_free(text);
   if (s == KOINE_OK) s = koi_tok_file_configs(tok, where);
