@@ -7,7 +7,8 @@
 static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *user)
 {
   st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
-  return st->put ? koi_upload(st->dev, st->at.laid, st->put, progress, user) : KOINE_ERR_MEMORY;
+  if (!st->put) return KOINE_ERR_MEMORY;
+  return st->plan->bare ? koi_upload_room(st->dev, st->at.laid, st->put) : koi_upload(st->dev, st->at.laid, st->put, progress, user);
 }
 
 /* Under the device's lock. */

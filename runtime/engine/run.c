@@ -189,7 +189,7 @@ static koine_status start(koi_stage *st, const koi_list *l, const koi_bound_call
 koine_status koi_run_step(koi_stage *st, koi_list *l, const koi_place *p, float *logits, const koi_watch *watch)
 {
   koi_graph g = koi_plan_graph(st->plan, &st->at);
-  koi_splits splits = {koi_scratch_splits(&st->at.tunables, l->shape.n_tokens), st->at.tunables.min_split_rows};
+  koi_splits splits = {koi_step_splits(&st->at.tunables, (int32_t)l->shape.n_tokens), st->at.tunables.min_split_rows};
   koi_feed_fill(&l->feed, p, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
   koine_status s = patch(st, l);
   for (size_t i = 0; i < l->calls.n && !s; i++) {

@@ -66,10 +66,12 @@ void koi_session_close(koine_session *s)
 /* ---- what is held ---- */
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Tokens that `tokens` and what is held begin with alike. */
+/* Tokens that `tokens` and what is held begin with alike: whole blocks at the speed of memory, since every step of a long conversation comes here. */
 static size_t common(const koine_session *s, const int32_t *tokens, size_t n)
 {
+  enum { BLOCK = 1024 };
   size_t most = smaller(n, s->n_held), same = 0;
+  while (most - same >= BLOCK && !memcmp(s->held + same, tokens + same, BLOCK * sizeof *tokens)) same += BLOCK;
   while (same < most && s->held[same] == tokens[same]) same++;
   return same;
 }

@@ -9,10 +9,11 @@ enum { PIECE_BYTES = 16 << 20 };
 
 typedef struct upload {
   koi_device *dev;
-  const koi_laid_model *l;
+  koi_laid_model *l;
   koi_put *put;
   koine_progress_fn *progress;
   void *user;
+  bool bare; /* room alone */
   uint64_t done, allocated;
   uint8_t *stage[KOI_MAX_STREAMS]; /* what goes to the device next */
 } upload;
@@ -136,7 +137,8 @@ static koine_status put_part(upload *u, const job *j, const koi_part *p, koi_put
     uint64_t bytes = koi_lay_part_bytes(j->role, j->to, p, i);
     if (bytes && !(s = koi_device_alloc(u->dev, bytes, &put->stream[i]))) u->allocated += bytes;
   }
-  if (!koi_role_is_product(j->role)) return s ? s : put_rows(u, j, p, put);
+  if (s || u->bare) return s;
+  if (!koi_role_is_product(j->role)) return put_rows(u, j, p, put);
   for (int32_t unit = p->unit0; unit < p->unit1 && !s; unit++) s = put_unit(u, j, p, put, (uint32_t)unit);
   return s;
 }
@@ -173,19 +175,31 @@ static koine_status make_stage(upload *u)
   return KOINE_OK;
 }
 
+static koine_status put_all(upload *u)
+{
+  const koine_model *m = u->l->model;
+  koi_laid_model *l = u->l;
+  koine_status s = u->bare ? KOINE_OK : make_stage(u);
+  for (int r = 0; r < KOI_N_TOP_ROLES && !s; r++) s = put_weight(u, &koi_top_roles[r], -1, &m->top[r], &l->top[r]);
+  for (uint32_t n = 0; n < m->config.n_layers; n++)
+    for (int r = 0; r < KOI_N_LAYER_ROLES && !s; r++) s = put_weight(u, &koi_layer_roles[r], (int)n, &m->layers[n].w[r], &l->layers[n][r]);
+  if (!s) s = u->dev->backend->finish(u->dev);
+  for (int i = 0; i < KOI_MAX_STREAMS; i++) koi_free(u->stage[i]);
+  if (!s && u->allocated != l->bytes)
+    s = koi_error(KOINE_ERR_DEVICE, "weights: %llu bytes were allocated, but %llu were laid out", (unsigned long long)u->allocated, (unsigned long long)l->bytes);
+  return s;
+}
+
 koine_status koi_upload(koi_device *dev, koi_laid_model *l, koi_put *put, koine_progress_fn *progress, void *user)
 {
-  const koine_model *m = l->model;
   upload u = {.dev = dev, .l = l, .put = put, .progress = progress, .user = user};
-  koine_status s = make_stage(&u);
-  for (int r = 0; r < KOI_N_TOP_ROLES && !s; r++) s = put_weight(&u, &koi_top_roles[r], -1, &m->top[r], &l->top[r]);
-  for (uint32_t n = 0; n < m->config.n_layers; n++)
-    for (int r = 0; r < KOI_N_LAYER_ROLES && !s; r++) s = put_weight(&u, &koi_layer_roles[r], (int)n, &m->layers[n].w[r], &l->layers[n][r]);
-  if (!s) s = dev->backend->finish(dev);
-  for (int i = 0; i < KOI_MAX_STREAMS; i++) koi_free(u.stage[i]);
-  if (!s && u.allocated != l->bytes)
-    s = koi_error(KOINE_ERR_DEVICE, "weights: %llu bytes were allocated, but %llu were laid out", (unsigned long long)u.allocated, (unsigned long long)l->bytes);
-  return s;
+  return put_all(&u);
+}
+
+koine_status koi_upload_room(koi_device *dev, koi_laid_model *l, koi_put *put)
+{
+  upload u = {.dev = dev, .l = l, .put = put, .bare = true};
+  return put_all(&u);
 }
 
 void koi_upload_free(koi_device *dev, koi_put *put, uint32_t n_parts)

@@ -12,5 +12,7 @@ typedef union koi_put { /* the buffers of one part */
 /* Fills put [l->n_parts], which is zeroed, and `care` of every laid weight. Needs no kernel, so that those are built afterwards. The caller
  * releases with koi_upload_free after a failure, too. */
 koine_status koi_upload(koi_device *dev, koi_laid_model *l, koi_put *put, koine_progress_fn *progress, void *user);
+/* The same buffers with nothing in them. */
+koine_status koi_upload_room(koi_device *dev, koi_laid_model *l, koi_put *put);
 void koi_upload_free(koi_device *dev, koi_put *put, uint32_t n_parts);
 #endif

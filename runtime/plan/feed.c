@@ -65,20 +65,19 @@ static void fill_tokens(const koi_feed *f, const koi_place *p, uint8_t *image)
   }
 }
 
-/* The windows that close in the chunk; how many. */
-static int32_t fill_windows(const koi_feed *f, const koi_place *p, size_t i, uint8_t *image)
+/* The n windows that close in the chunk. */
+static void fill_windows(const koi_feed *f, const koi_place *p, size_t i, int32_t n, uint8_t *image)
 {
   const koi_feed_ratio *at = &f->ratios[i];
   uint32_t ratio = f->caches->ratios[i].ratio, rd = f->caches->config->rope_dim;
-  uint64_t first = p->p0 / ratio, n = (p->p0 + f->shape.n_tokens) / ratio - first;
+  uint64_t first = p->p0 / ratio;
   int32_t *wins = (int32_t *)(void *)(image + at->wins), *rows = (int32_t *)(void *)(image + at->win_rows);
-  for (uint64_t w = 0; w < n; w++) {
-    const int32_t win[KOI_WIN_INTS] = {(int32_t)(first + w), 0, (int32_t)p->p0, p->slots[i], 0}, row[KOI_ROW_INTS] = {(int32_t)(first + w), p->tables};
+  for (int32_t w = 0; w < n; w++) {
+    const int32_t win[KOI_WIN_INTS] = {(int32_t)first + w, 0, (int32_t)p->p0, p->slots[i], 0}, row[KOI_ROW_INTS] = {(int32_t)first + w, p->tables};
     memcpy(wins + w * KOI_WIN_INTS, win, sizeof win);
     memcpy(rows + w * KOI_ROW_INTS, row, sizeof row);
-    koi_rope_row(p->freq_comp, rd, (first + w) * ratio, (float *)(void *)(image + at->win_rope) + w * rd);
+    koi_rope_row(p->freq_comp, rd, (first + (uint64_t)w) * ratio, (float *)(void *)(image + at->win_rope) + (size_t)w * rd);
   }
-  return (int32_t)n;
 }
 
 static void put_keep(int32_t *to, const koi_place *p, uint32_t n, int32_t from_slot, int32_t to_slot)
@@ -107,14 +106,14 @@ static void cut_rows(const koi_splits *s, int64_t visible, int32_t *n_splits, in
   *n_splits = (int32_t)koi_ceil_div((uint64_t)visible, (uint64_t)*rows);
 }
 
-static void ratio_syms(const koi_feed *f, const koi_place *p, const koi_splits *s, int32_t lds, size_t i, int32_t *syms)
+static void ratio_syms(const koi_feed *f, uint64_t p0, const koi_splits *s, int32_t lds, size_t i, int32_t *syms)
 {
   const koi_ratio *r = &f->caches->ratios[i];
   const koi_config *c = f->caches->config;
-  int64_t end = (int64_t)p->p0 + f->shape.n_tokens, rows = end / r->ratio, window = smaller(end, c->window);
+  int64_t end = (int64_t)p0 + f->shape.n_tokens, rows = end / r->ratio, window = smaller(end, c->window);
   bool chosen = r->index && rows > c->index_topk;
   int32_t *y = syms + koi_sym_ratio(i, 0);
-  y[KOI_SYM_C_TABLE] = p->table_at[r->comp], y[KOI_SYM_I_TABLE] = r->index ? p->table_at[r->index_kind] : 0;
+  y[KOI_SYM_WINDOWS] = (int32_t)(rows - (int64_t)(p0 / r->ratio));
   y[KOI_SYM_ALL] = !chosen, y[KOI_SYM_CHOSEN] = chosen;
   cut_rows(s, window + (chosen ? (int64_t)c->index_topk : rows), &y[KOI_SYM_C_SPLITS], &y[KOI_SYM_C_SPLIT_ROWS]);
   for (uint32_t k = 0; k < f->shape.n_rounds; k++) {
@@ -123,16 +122,23 @@ static void ratio_syms(const koi_feed *f, const koi_place *p, const koi_splits *
   }
 }
 
+void koi_feed_syms(const koi_feed *f, uint64_t p0, const koi_splits *s, int32_t lds, int32_t *syms)
+{
+  memset(syms, 0, f->n_syms * sizeof *syms);
+  cut_rows(s, smaller((int64_t)p0 + f->shape.n_tokens, f->caches->config->window), &syms[KOI_SYM_SPLITS], &syms[KOI_SYM_SPLIT_ROWS]);
+  for (size_t i = 0; i < f->caches->n_ratios; i++) ratio_syms(f, p0, s, lds, i, syms);
+}
+
 void koi_feed_fill(const koi_feed *f, const koi_place *p, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms)
 {
-  int64_t end = (int64_t)p->p0 + f->shape.n_tokens;
+  koi_feed_syms(f, p->p0, s, lds, syms);
   fill_tokens(f, p, image);
-  syms[KOI_SYM_NONE] = 0, syms[KOI_SYM_W_TABLE] = p->table_at[0];
-  cut_rows(s, smaller(end, f->caches->config->window), &syms[KOI_SYM_SPLITS], &syms[KOI_SYM_SPLIT_ROWS]);
+  syms[KOI_SYM_W_TABLE] = p->table_at[0];
   for (size_t i = 0; i < f->caches->n_ratios; i++) {
+    const koi_ratio *r = &f->caches->ratios[i];
     int32_t *y = syms + koi_sym_ratio(i, 0);
-    y[KOI_SYM_WINDOWS] = fill_windows(f, p, i, image);
+    fill_windows(f, p, i, y[KOI_SYM_WINDOWS], image);
     y[KOI_SYM_MARKS] = fill_keeps(f, p, i, image);
-    ratio_syms(f, p, s, lds, i, syms);
+    y[KOI_SYM_C_TABLE] = p->table_at[r->comp], y[KOI_SYM_I_TABLE] = r->index ? p->table_at[r->index_kind] : 0;
   }
 }

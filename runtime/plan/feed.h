@@ -46,6 +46,8 @@ typedef struct koi_place { /* of a chunk in its conversation */
 
 typedef struct koi_splits { int32_t max_splits, min_rows; } koi_splits; /* of attention, for the shape's tokens */
 
-/* image: [bytes]; syms: [n_syms]. lds: rows that a round of the indexer scores. */
+/* Values of the symbols that follow from a chunk's position alone, the others 0. syms: [n_syms]; lds: rows that a round of the indexer scores. */
+void koi_feed_syms(const koi_feed *f, uint64_t p0, const koi_splits *s, int32_t lds, int32_t *syms);
+/* All of them, and the image [bytes]. */
 void koi_feed_fill(const koi_feed *f, const koi_place *p, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms);
 #endif

@@ -10,28 +10,54 @@ koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s)
 }
 
 /* ---- scratch ---- */
-static koine_status list_for(const koi_graph *g, bool exact, uint32_t n_tokens, uint64_t align, koi_calls *out)
+/* A chunk's calls with what they hang on; released by unlist whatever it returns. */
+typedef struct listed { koi_caches *caches; koi_feed feed; koi_calls calls; } listed;
+
+static koine_status list_for(const koi_graph *g, bool exact, uint32_t n_tokens, uint64_t align, listed *out)
 {
-  koi_caches *caches = NULL;
-  koi_feed feed = {0};
   koi_shape shape = {.n_tokens = n_tokens, .n_logits = n_tokens < KOI_HEAD_ROWS ? n_tokens : KOI_HEAD_ROWS, .n_rounds = 1, .exact = exact};
-  koine_status s = koi_caches_make(g->model, exact, g->layer0, g->layer1, &caches);
-  if (!s) s = koi_feed_make(caches, &shape, align, &feed);
-  if (!s) s = koi_graph_calls(g, caches, &feed, out);
-  koi_feed_free(&feed);
-  koi_caches_free(caches);
-  return s;
+  *out = (listed){0};
+  koine_status s = koi_caches_make(g->model, exact, g->layer0, g->layer1, &out->caches);
+  if (!s) s = koi_feed_make(out->caches, &shape, align, &out->feed);
+  return s ? s : koi_graph_calls(g, out->caches, &out->feed, &out->calls);
+}
+
+static void unlist(listed *l)
+{
+  koi_calls_free(&l->calls);
+  koi_feed_free(&l->feed);
+  koi_caches_free(l->caches);
 }
 
 koine_status koi_plan_scratch(const koi_graph *g, uint64_t align, koi_scratch *out)
 {
-  koi_calls lists[4] = {0};
+  listed l[4] = {{0}};
+  koi_calls lists[KOI_COUNT(l)] = {{0}};
   koine_status s = KOINE_OK;
   koi_scratch_sizes(g->model, g->layer0, g->layer1, g->tunables, g->chunk, out);
-  for (size_t i = 0; i < KOI_COUNT(lists) && !s; i++) s = list_for(g, i & 1, i & 2 ? g->chunk : 1, align, &lists[i]);
-  if (!s) s = koi_scratch_place(lists, KOI_COUNT(lists), align, out);
-  for (size_t i = 0; i < KOI_COUNT(lists); i++) koi_calls_free(&lists[i]);
+  for (size_t i = 0; i < KOI_COUNT(l) && !s; i++) {
+    s = list_for(g, i & 1, i & 2 ? g->chunk : 1, align, &l[i]);
+    lists[i] = l[i].calls;
+  }
+  if (!s) s = koi_scratch_place(lists, KOI_COUNT(l), align, out);
+  for (size_t i = 0; i < KOI_COUNT(l); i++) unlist(&l[i]);
   return s;
+}
+
+koi_cost koi_plan_cost(const koine_plan *p, const koi_plan_stage *s, uint32_t n_tokens, uint64_t p0)
+{
+  koi_graph g = koi_plan_graph(p, s);
+  koi_cost cost = {0};
+  listed l;
+  int32_t *syms = NULL;
+  koi_splits splits = {koi_step_splits(&s->tunables, (int32_t)n_tokens), s->tunables.min_split_rows};
+  if (!list_for(&g, p->cache == KOINE_CACHE_EXACT, n_tokens, 128, &l) && (syms = koi_alloc(l.feed.n_syms, sizeof *syms))) {
+    koi_feed_syms(&l.feed, p0, &splits, koi_graph_round_rows(&g, n_tokens), syms);
+    cost = koi_calls_cost(&l.calls, syms);
+  }
+  unlist(&l);
+  koi_free(syms);
+  return cost;
 }
 
 static koine_status scratch_bytes(const koi_graph *g, uint64_t align, uint64_t *out)
@@ -165,6 +191,13 @@ void koi_plan_free(koine_plan *p)
   koi_free(p);
 }
 
+static void cost_line(koi_text *t, const koine_plan *p, const koi_plan_stage *s, uint32_t n_tokens)
+{
+  uint64_t at = p->context > n_tokens ? p->context - n_tokens : 0;
+  koi_cost c = koi_plan_cost(p, s, n_tokens, at);
+  koi_text_add(t, "step tokens=%u position=%llu launches=%zu flops=%.4g bytes=%.4g\n", n_tokens, (unsigned long long)at, c.launches, c.flops, c.bytes);
+}
+
 koine_status koi_plan_text(const koine_plan *p, char **out)
 {
   koi_text t = {0};
@@ -175,6 +208,8 @@ koine_status koi_plan_text(const koine_plan *p, char **out)
     koi_text_add(&t, "layers %u-%u device=%s name=\"%s\" weight_bytes=%llu scratch_bytes=%llu cache_bytes=%llu mark_bytes=%llu program_bytes=%llu\n", s->layer0,
                  s->layer1 - 1, s->endpoint->id, s->endpoint->name, (unsigned long long)b->weights, (unsigned long long)b->scratch,
                  (unsigned long long)b->caches, (unsigned long long)b->marks, (unsigned long long)b->programs);
+    cost_line(&t, p, s, 1);
+    if (p->chunk > 1) cost_line(&t, p, s, p->chunk);
   }
   return koi_text_take(&t, out);
 }

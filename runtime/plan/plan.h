@@ -31,6 +31,7 @@ struct koine_plan {
   uint32_t chunk;
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
+  bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
   koi_plan_stage *stages; size_t n_stages;
   struct koi_engine *awake;       /* NULL while asleep; the engine's */
   uint64_t wake_ns;
@@ -55,6 +56,8 @@ koine_status koi_plan_text(const koine_plan *p, char **out);
 koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s);
 /* Places the scratch memory of a stage; the lists of the smallest and the largest chunk, in both cache modes, say what lives together. */
 koine_status koi_plan_scratch(const koi_graph *g, uint64_t align, koi_scratch *out);
+/* What a stage computes, moves and starts at least for a chunk of n_tokens at position p0, by its descriptors; zeros when that cannot be told. */
+koi_cost koi_plan_cost(const koine_plan *p, const koi_plan_stage *s, uint32_t n_tokens, uint64_t p0);
 /* Scratch bytes for chunks of `chunk` tokens on a device like most; 0 when they cannot be told. */
 uint64_t koi_plan_usual_scratch(const koine_model *m, uint32_t chunk);
 /* Cache bytes on a device for `context` tokens, in chunks of KOI_DEFAULT_CHUNK. UINT64_MAX when they exceed it or cannot be told. */

@@ -23,11 +23,6 @@ const char *koi_scratch_name(uint32_t id)
   return names[id];
 }
 
-int32_t koi_scratch_splits(const koi_tunables *t, uint32_t n_tokens)
-{
-  return (int32_t)max64(min64((uint64_t)t->split_groups / n_tokens, (uint64_t)t->max_splits), 1);
-}
-
 uint64_t koi_scratch_panels(uint64_t n, uint64_t n_units, uint64_t nt) { return min64(koi_ceil_div(n, nt) + n_units, n); }
 
 uint64_t koi_scratch_score_floats(const koi_tunables *t, uint64_t chunk, uint64_t context)
@@ -63,7 +58,7 @@ void koi_scratch_sizes(const koine_model *m, uint32_t layer0, uint32_t layer1, c
   uint64_t inter = c->inter, experts = c->n_experts, e = t * c->n_used, panels = koi_scratch_panels(e, experts, (uint64_t)u->nt_group);
   uint64_t expert_columns = panels * (uint64_t)u->nt_group, group_columns = columns * groups, vocab = c->n_vocab;
   uint64_t hr = min64(t, KOI_HEAD_ROWS), head_columns = koi_ceil_div(hr, nt) * nt, part_rows = 0, wide = KOI_WIDE_BYTES / sizeof(float);
-  for (uint32_t n = 1; n <= chunk; n++) part_rows = max64(part_rows, (uint64_t)n * (uint64_t)koi_scratch_splits(u, n));
+  for (uint32_t n = 1; n <= chunk; n++) part_rows = max64(part_rows, (uint64_t)n * (uint64_t)koi_step_splits(u, (int32_t)n));
 #define X(name, kind, n) out->bytes[KOI_S_##name] = max64(n, 1) * 4;
   KOI_SCRATCH(X)
 #undef X

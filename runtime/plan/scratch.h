@@ -39,8 +39,6 @@ const char *koi_scratch_name(uint32_t id);
 void koi_scratch_sizes(const koine_model *m, uint32_t layer0, uint32_t layer1, const koi_tunables *t, uint32_t chunk, koi_scratch *out);
 /* Places what the lists [n] use, largest first; align: of each buffer's begin. KOINE_ERR_MEMORY. */
 koine_status koi_scratch_place(const koi_calls *lists, size_t n, uint64_t align, koi_scratch *s);
-/* Most splits of the visible rows for a chunk of n_tokens. */
-int32_t koi_scratch_splits(const koi_tunables *t, uint32_t n_tokens);
 /* Panels that always suffice for n entries over n_units units. */
 uint64_t koi_scratch_panels(uint64_t n, uint64_t n_units, uint64_t nt);
 /* Floats of the indexer's score buffer: bounded, whatever the context. */
