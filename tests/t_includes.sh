@@ -10,8 +10,9 @@ kernels 1 runtime/file 1 runtime/text 1
 kernels/ref 2 runtime/model 2 runtime/device 2
 runtime/check 3 runtime/plan 3
 runtime/engine 4
-runtime/api 5
-cli 6'
+runtime/tune 5
+runtime/api 6
+cli 7'
 arrows() {
   awk -v levels="$levels" '
     function folder(file) { return substr(file, 1, match(file, "/[^/]*$") - 1) }

@@ -11,7 +11,7 @@ echo renewed >>"$tmp/log"
 exit \$(cat "$tmp/status")
 END
 chmod +x "$tmp/ldconfig"
-hook() { : >"$tmp/log"; echo "$1" >"$tmp/status"; shift; make -s --no-print-directory install-exec-hook LDCONFIG="$tmp/ldconfig" "$@" >"$tmp/out" 2>&1 || fail "$*: $(cat "$tmp/out")"; }
+hook() { : >"$tmp/log"; echo "$1" >"$tmp/status"; shift; MAKEFLAGS= make -s --no-print-directory install-exec-hook LDCONFIG="$tmp/ldconfig" "$@" >"$tmp/out" 2>&1 || fail "$*: $(cat "$tmp/out")"; }
 hook 0 libdir=/known/lib
 [ -s "$tmp/log" ] || fail "the cache is not renewed for a folder that it has"
 [ ! -s "$tmp/out" ] || fail "said something: $(cat "$tmp/out")"

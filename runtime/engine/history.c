@@ -24,10 +24,9 @@ static koine_status make_records(koi_history *h)
   h->n_window = koi_ceil_div(c->config->window, KOI_PAGE);
   h->max_marks = (size_t)(h->st->plan->mark_bytes / (bytes ? bytes : 1));
   h->pages = koi_alloc(h->n_tables, sizeof *h->pages);
+  for (size_t i = 0; h->pages && i < h->n_tables; i++) h->pages[i] = KOI_NO_PAGE;
   h->marks = koi_alloc((size_t)((passed < h->max_marks ? passed : h->max_marks) + at_once), sizeof *h->marks);
-  if (!h->pages || !h->marks) return KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < h->n_tables; i++) h->pages[i] = KOI_NO_PAGE;
-  return KOINE_OK;
+  return h->pages && h->marks ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
 static koine_status take_slots(koi_history *h)

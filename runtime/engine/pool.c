@@ -47,7 +47,7 @@ static koine_status add_slab(koi_pool *p, size_t pages)
 static size_t next_slab(const koi_pool *p, size_t least, size_t usual, size_t most)
 {
   size_t wanted = p->n_pages > usual ? p->n_pages : usual, left = p->promised > p->n_pages ? p->promised - p->n_pages : 0;
-  if (p->n_promises < 2 ? wanted > left : wanted < left && p->n_slabs + 1 == KOI_SLABS) wanted = left;
+  if ((p->n_promises < 2 && wanted > left) || (p->n_slabs + 1 == KOI_SLABS && wanted < left)) wanted = left;
   if (wanted < least) wanted = least;
   return wanted < most ? wanted : most;
 }
