@@ -115,14 +115,14 @@ void koi_session_clear(koine_session *s)
   lock(s);
   koi_history_clear(&s->h);
   unlock(s);
-  s->n_held = 0, s->has_last = false;
+  s->n_held = s->redo = 0, s->has_last = false;
 }
 
 koine_status koi_session_truncate(koine_session *s, size_t n_tokens)
 {
   if (n_tokens > s->n_held) return koi_error(KOINE_ERR_ARG, "%zu tokens to keep, but %zu are held", n_tokens, s->n_held);
   if (n_tokens == s->n_held) return KOINE_OK;
-  s->n_held = n_tokens, s->has_last = false;
+  s->n_held = n_tokens, s->redo = 0, s->has_last = false;
   rewind_to(s, n_tokens);
   return KOINE_OK;
 }
@@ -164,7 +164,10 @@ static koine_status chunk(koine_session *s, const int32_t *tokens, uint32_t n, u
   lock(s);
   st = koi_history_step(&s->h, tokens, n, n_logits, logits, s->watch);
   unlock(s);
-  if (st) return st;
+  if (st) {
+    s->redo = s->n_held;
+    return st;
+  }
   if (s->h.n >= s->n_held) s->has_last = n_logits > 0;
   if (s->h.n > s->n_held) s->n_held = s->h.n;
   if (n_logits && s->h.n == s->n_held) memcpy(s->last, logits + (size_t)(n_logits - 1) * n_vocab, n_vocab * sizeof(float));
@@ -178,8 +181,7 @@ static koine_status cancelled(const koine_session *s, const koine_eval_options *
   return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", (size_t)s->h.n, n_tokens);
 }
 
-/* Evaluates from where the caches stand to n_tokens. What was held already and is only caught up with is chunked by itself, so that the rest is cut
- * as it would have been. */
+/* Evaluates from where the caches stand to n_tokens. */
 static koine_status evaluate(koine_session *s, const int32_t *tokens, size_t n_tokens, size_t n_logits, const koine_eval_options *o, float *logits)
 {
   size_t first = s->h.n, wanted_from = n_tokens - n_logits, n_vocab = s->plan->model->config.n_vocab;
@@ -187,7 +189,7 @@ static koine_status evaluate(koine_session *s, const int32_t *tokens, size_t n_t
     koine_status st = cancelled(s, o, first, n_tokens);
     if (st) return st;
     size_t at = s->h.n;
-    uint32_t n = (uint32_t)smaller((at < s->n_held ? s->n_held : n_tokens) - at, s->chunk);
+    uint32_t n = (uint32_t)smaller((at < s->redo ? s->redo : n_tokens) - at, s->chunk);
     size_t end = at + n;
     uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
     st = chunk(s, tokens + at, n, rows, rows ? logits + (end - rows - wanted_from) * n_vocab : NULL);
@@ -209,7 +211,7 @@ koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_
     s->stats.n_reused += n_tokens;
     return KOINE_OK;
   }
-  if (same < s->n_held) s->n_held = same, s->has_last = false;
+  if (same < s->n_held) s->n_held = same, s->redo = 0, s->has_last = false;
   rewind_to(s, smaller(same, n_tokens - n_logits));
   s->stats.n_reused += s->h.n;
   return evaluate(s, tokens, n_tokens, n_logits, o, logits);

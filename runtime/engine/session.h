@@ -13,6 +13,7 @@ struct koine_session {
   koi_history h;
   int32_t *held;            /* [n_held] the conversation's tokens; the caches stand for the first h.n of them */
   size_t n_held, cap_held;
+  size_t redo;              /* after a failure: what was finished is evaluated again up to here, in chunks of its own, so that the rest is cut as before */
   float *last;              /* [n_vocab] logits of the last held token */
   bool has_last;
   const koi_watch *watch;   /* of the steps to come; NULL: nothing */
