@@ -92,7 +92,7 @@ static int do_save(chat *c, const char *rest)
 {
   if (!*rest) return cli_fail_with(EXIT_USAGE, "/save: expected FILE, found nothing");
   int status = chat_talk_save(c->talk, rest);
-  if (!status) fprintf(stderr, "saved: %zu messages to %s\n", chat_talk_n_messages(c->talk), rest);
+  if (!status) cli_note("saved: %zu messages to %s", chat_talk_n_messages(c->talk), rest);
   return status;
 }
 
@@ -100,7 +100,7 @@ static int do_load(chat *c, const char *rest)
 {
   if (!*rest) return cli_fail_with(EXIT_USAGE, "/load: expected FILE, found nothing");
   int status = chat_talk_load(c->talk, rest);
-  if (!status) fprintf(stderr, "loaded: %zu messages from %s\n", chat_talk_n_messages(c->talk), rest);
+  if (!status) cli_note("loaded: %zu messages from %s", chat_talk_n_messages(c->talk), rest);
   return status;
 }
 
