@@ -51,6 +51,7 @@ static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
     status = cli_fail(s);
     chat_talk_drop_last(c->talk);
   }
+  if (cli_interrupted() && !status && !chat_line_is_edited(c->line)) status = EXIT_INTERRUPT; /* from a pipe nobody goes on */
   if (w.broken && !status) status = EXIT_FILE, c->over = true; /* main.c says that standard output is broken */
   cli_clear_interrupt();
   koine_ids_free(turn.ids);

@@ -32,17 +32,12 @@ static size_t control(const char *s)
 static void clean(char *to, size_t size, const char *s)
 {
   size_t n = 0;
-  for (size_t k; *s; s++) {
-    if (!(k = control(s))) {
-      if (n + 2 > size) break;
-      to[n++] = *s;
-      continue;
-    }
-    for (; k > 0; k--, s++) {
-      if (n + 5 > size) break;
-      n += (size_t)koi_print(to + n, size - n, "\\x%02x", (unsigned char)*s);
-    }
-    s--;
+  while (*s) {
+    size_t bad = control(s), k = bad ? bad : character((const unsigned char *)s);
+    if (n + (bad ? 4 * bad : k) + 1 > size) break;
+    for (; k > 0; k--, s++)
+      if (bad) n += (size_t)koi_print(to + n, size - n, "\\x%02x", (unsigned char)*s);
+      else to[n++] = *s;
   }
   to[n] = 0;
 }
