@@ -199,7 +199,7 @@ has "chat with reasoning" '; answer: 6 tokens' "$tmp/err"
 printf 'Hello there\n/reset\nHello there\n/reset\nHello there\n' >"$tmp/all"
 with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0
 is "seeds" 3 "$(sed -n 's/.*; seed //p' "$tmp/err" | sort -u | wc -l)"
-is "answers" 3 "$(sort -u "$tmp/out" | wc -l)"
+[ "$(sort -u "$tmp/out" | wc -l)" -ge 3 ] || fail "answers: expected three that differ, found $(cat "$tmp/out")" # an answer may have several lines
 with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0 -s 4
 is "answers of one seed" 1 "$(sort -u "$tmp/out" | wc -l)"
 with /dev/null chat "${e[@]}"
