@@ -1,6 +1,7 @@
 /* What the commands share: errors to exit status, progress, opening an engine from the options. Uses koine.h only. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
+#include <stdarg.h>
 #include "koine.h"
 #include "options.h"
 
@@ -20,6 +21,10 @@ int cmd_perplexity(const cli_args *a);
 /* One line on stderr, "koine: ...", with the library's last error for a koine_status; return the exit status. */
 int cli_fail(koine_status s);
 int cli_fail_with(int exit_status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Text on stderr as messages have it: without control characters, in UTF-8. cli_note: a line without a name before it. */
+void cli_say(const char *fmt, va_list args) __attribute__((format(printf, 1, 0)));
+void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Whether a chat request is at fault, as a file would be. */
 bool cli_is_request_error(koine_status s);

@@ -51,6 +51,7 @@ static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
     status = cli_fail(s);
     chat_talk_drop_last(c->talk);
   }
+  if (cli_interrupted() && !status && !chat_line_is_edited(c->line)) status = EXIT_INTERRUPT; /* from a pipe nobody goes on */
   if (w.broken && !status) status = EXIT_FILE, c->over = true; /* main.c says that standard output is broken */
   cli_clear_interrupt();
   koine_ids_free(turn.ids);
@@ -92,7 +93,7 @@ static int do_save(chat *c, const char *rest)
 {
   if (!*rest) return cli_fail_with(EXIT_USAGE, "/save: expected FILE, found nothing");
   int status = chat_talk_save(c->talk, rest);
-  if (!status) fprintf(stderr, "saved: %zu messages to %s\n", chat_talk_n_messages(c->talk), rest);
+  if (!status) cli_note("saved: %zu messages to %s", chat_talk_n_messages(c->talk), rest);
   return status;
 }
 
@@ -100,7 +101,7 @@ static int do_load(chat *c, const char *rest)
 {
   if (!*rest) return cli_fail_with(EXIT_USAGE, "/load: expected FILE, found nothing");
   int status = chat_talk_load(c->talk, rest);
-  if (!status) fprintf(stderr, "loaded: %zu messages from %s\n", chat_talk_n_messages(c->talk), rest);
+  if (!status) cli_note("loaded: %zu messages from %s", chat_talk_n_messages(c->talk), rest);
   return status;
 }
 

@@ -194,7 +194,7 @@ static void put_end(const cli_args *a, const cli_turn *turn, uint64_t context)
 {
   if (turn->stop == KOINE_STOP_LENGTH) fprintf(stderr, "; ended by -n %lld", (long long)a->v[OPT_N_PREDICT].i);
   else if (turn->stop == KOINE_STOP_CONTEXT) fprintf(stderr, "; ended by the context of %llu tokens, -c N gives more", (unsigned long long)context);
-  else fprintf(stderr, "; ended by %s", turn->stop == KOINE_STOP_CALLER ? "an interruption" : koine_stop_text(turn->stop));
+  else fprintf(stderr, "; ended by %s", turn->stop != KOINE_STOP_CALLER ? koine_stop_text(turn->stop) : ferror(stdout) ? "standard output, which takes no more" : "an interruption");
 }
 
 void cli_text_report_turn(const cli_args *a, const cli_text *t, size_t n_prompt, const cli_turn *turn)

@@ -22,8 +22,7 @@ static int unknown(const char *text)
   const char *names[N_COMMANDS];
   for (int c = 0; c < N_COMMANDS; c++) names[c] = cli_commands[c].name;
   const char *near = text[0] == '-' ? NULL : cli_nearest(text, names, N_COMMANDS);
-  fprintf(stderr, "koine: expected a command, found '%s'%s%s%s; see koine --help\n", text, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-  return EXIT_USAGE;
+  return cli_fail_with(EXIT_USAGE, "expected a command, found '%s'%s%s%s; see koine --help", text, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* What was printed may still fail to reach a full disk or a closed pipe. */

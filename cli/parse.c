@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "options.h"
+#include "cli.h"
 
 size_t cli_option_n_names(const cli_option *o)
 {
@@ -28,7 +28,7 @@ int cli_usage_error(cli_command_id command, const char *fmt, ...)
   va_list args;
   fprintf(stderr, "koine %s: ", name);
   va_start(args, fmt);
-  vfprintf(stderr, fmt, args);
+  cli_say(fmt, args);
   va_end(args);
   fprintf(stderr, "; see koine %s --help\n", name);
   return EXIT_USAGE;

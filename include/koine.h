@@ -381,7 +381,8 @@ typedef struct koine_sampling {
   float repetition_penalty;  /* 1: off */
   float presence_penalty, frequency_penalty; /* 0: off */
   uint64_t seed;
-  const koine_tokenizer *tokenizer; /* its control tokens take no part in penalties; NULL: all tokens do. koine_generate sets its own */
+  const koine_tokenizer *tokenizer; /* its control tokens take no part in penalties; NULL: ids 0 and 1 do not, which begin and end a text in
+                                       every published checkpoint. koine_generate sets its own */
 } koine_sampling;
 /* Greedy, nothing filtered, no penalty. */
 #define KOINE_SAMPLING_INIT {sizeof(koine_sampling), 0, 0, 1, 0, 1, 0, 0, 0, NULL}

@@ -158,13 +158,15 @@ enum { INDEX_SCORE_EXACT, INDEX_SCORE_IH, INDEX_SCORE_NH, INDEX_SCORE_PAGE };   
 
 /* topk: merges scores of rows row0 .. row0+n_rows-1 into the running choice of token t, which sees n = (pos+1)/R rows, pos = rows[t][0]: of the rows below
  * min(row0+n_rows, n) the K best by (score descending, row ascending); idx is kept in ascending order of rows. The count before the call is
- * min(K, row0, n), after it min(K, row0+n_rows, n). NaN ranks below everything. */
+ * min(K, row0, n), after it min(K, row0+n_rows, n). NaN ranks below everything; when a score was NaN, in this call or one before, idx[t][0]
+ * has its sign bit set, so that the choice does not swallow it. */
 enum { TOPK_S, TOPK_IDX, TOPK_VAL, TOPK_ROWS };                         /* bufs: S [T][lds], idx inout i32[T][K], val inout [T][K], rows i32[T][2] */
 enum { TOPK_T, TOPK_ROW0, TOPK_N_ROWS, TOPK_LDS, TOPK_K, TOPK_R };      /* ints */
 
 /* attn: partial attention of token t, at position p = rows[t][0], over split s of its visible rows: first the window rows of positions max(0,p-window+1)..p, in
  * the pages of the ring of w_pages entries, then the compressed rows: SEL 0: none; 1: rows 0 .. (p+1)/ratio - 1; 2: idx[t][0 .. min(K, (p+1)/ratio)).
  * Visible rows are numbered in this order; split s has those of [s*rows_per_split, (s+1)*rows_per_split). Scores are q.k * scale.
+ * Where idx[t][0] has its sign bit set (topk) the sums of token t are NaN; the bit is no part of the row.
  * ML[t][s][h] = (max, sum of exp(score - max)), PO[t][s][h][d] = sum exp(score - max) * k[d]; an empty split writes max -INFINITY, sum 0, PO 0. */
 enum { ATTN_Q, ATTN_ROWS, ATTN_TABLES, ATTN_IDX, ATTN_PO, ATTN_ML, ATTN_W0, ATTN_C0 = ATTN_W0 + KOI_SLABS }; /* bufs: Q [T][NH][DH], rows i32[T][2], tables, idx i32[T][K], PO out [T][S][NH][DH], ML out [T][S][NH][2], W0..W7 (window), C0..C7 */
 enum { ATTN_T, ATTN_WINDOW, ATTN_W_TABLE, ATTN_W_PAGES, ATTN_W_PAGE_BYTES, ATTN_W_AT, ATTN_RATIO, ATTN_C_TABLE, ATTN_C_PAGE_BYTES, ATTN_C_AT, ATTN_K,

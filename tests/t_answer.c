@@ -276,6 +276,11 @@ static void test_sampler(void **state)
   logits[eos] = 2.9f, logits[word] = 2.85f;
   OK(koine_sample(k, logits, &eos, 1, &id)); assert_int_equal(id, eos);    /* control tokens take no part */
   koine_sampler_close(k);
+  const int32_t ends[] = {0, word, 1, word};
+  logits[1] = 2.9f, logits[word] = 2.85f, logits[other] = -9, p.tokenizer = NULL; /* nor do the beginning and the end without a tokenizer */
+  OK(koine_sampler_open(&p, n_vocab, &k));
+  OK(koine_sample(k, logits, ends, 4, &id)); assert_int_equal(id, 1);
+  koine_sampler_close(k);
   p = (koine_sampling)KOINE_SAMPLING_INIT, p.temperature = 3, p.seed = 5;
   OK(koine_sampler_open(&p, n_vocab, &k));
   int32_t first[20], again[20];

@@ -74,13 +74,43 @@ static void test_damaged(void)
   expect("k", "f.so", __LINE__);
   remove_file("k/AB/CDE/f/1-1-1/f.so");
   expect("k", NULL, __LINE__);
+  char shell[100] = {0};
+  memcpy(shell, self, 7); /* the rest is zeros, as a crash leaves files */
+  write_file("k/AB/CDE/f/1-1-1/f.so", shell, sizeof shell);
+  expect("k", "f.so", __LINE__);
+  remove_file("k/AB/CDE/f/1-1-1/f.so");
+  static const char blocks[] = "BC\xc0\xde\x35\x14\0\0\1\0\0\0abcd\x0d\0\0\0\0\0\0\0";
+  for (size_t k = 1; k < sizeof blocks; k++) { /* whole only behind a block */
+    write_file("k/AB/CDE/program.bc", blocks, k);
+    expect("k", k == 4 || k == 16 || k == 24 ? NULL : "program.bc", __LINE__);
+  }
   write_file("k/AB/CDE/program.bc", "", 0);
   expect("k", "program.bc", __LINE__);
   CHECK(!koi_dev_cl_cache_fault("Another platform", why, sizeof why));
 }
 
+static void test_linker(void)
+{
+  char *path = koi_strdup(getenv("PATH") ? getenv("PATH") : "");
+  char *own = koi_format("%s/none:%s/bin", top, top);
+  setenv("PATH", own, 1);
+  setenv("POCL_CACHE_DIR", top, 1);
+  CHECK(koi_dev_cl_cache_fault(platform, why, sizeof why) && strstr(why, "binutils"));
+  write_file("bin/ld", "", 0);
+  char *ld = below("bin/ld");
+  CHECK(!chmod(ld, 0700) && !koi_dev_cl_cache_fault(platform, why, sizeof why));
+  setenv("PATH", path, 1);
+  koi_free(ld);
+  koi_free(own);
+  koi_free(path);
+}
+
 static void test_closed(void)
 {
+  setenv("POCL_CACHE_DIR", "", 1);
+  CHECK(koi_dev_cl_nameless_cache(why, sizeof why) && strstr(why, "POCL_CACHE_DIR is set to nothing"));
+  setenv("POCL_CACHE_DIR", top, 1);
+  CHECK(!koi_dev_cl_nameless_cache(why, sizeof why));
   write_file("plain", "x", 1);
   expect("plain/k", "cannot be written", __LINE__);
   CHECK(strstr(why, "POCL_CACHE_DIR") != NULL);
@@ -118,10 +148,13 @@ static void test_icds(void)
   write_file("icd/c.icd", "", 0);
   write_file("icd/readme", "/no", 3);
   setenv("OCL_ICD_VENDORS", folder, 1);
-  CHECK(!koi_dev_cl_icds(&p, &n) && n == 3 && p.n_skipped == 2);
+  CHECK(!koi_dev_cl_icds(&p, &n) && n == 3 && p.n_skipped == 3);
   bool found = false;
   for (size_t i = 0; i < p.n_skipped; i++)
     found |= strstr(p.skipped[i].what, "a.icd") && strstr(p.skipped[i].why, "libnothere.so: cannot open shared object");
+  CHECK(found);
+  found = false;
+  for (size_t i = 0; i < p.n_skipped; i++) found |= strstr(p.skipped[i].what, "b.icd") && strstr(p.skipped[i].why, "no OpenCL driver");
   CHECK(found);
   koi_probe_free(&p);
   p = (koi_probe){0};
@@ -138,6 +171,7 @@ int main(void)
   if (!mkdtemp(top)) return printf("FAIL no folder %s\n", top), 1;
   test_icds();
   test_full();
+  test_linker();
   test_damaged();
   test_closed();
   char *clean = koi_format("rm -rf %s", top);

@@ -114,12 +114,13 @@ static void test_prompts(void **state)
 static void test_json(void **state)
 {
   (void)state;
-  static const char *const numbers[][2] = { /* as Python's json module reads and writes them */
+  static const char *const numbers[][2] = { /* as Python's json module reads and writes them, but for infinity */
     {"0", "0"}, {"-0", "0"}, {"1.0", "1.0"}, {"-0.0", "-0.0"}, {"7.6", "7.6"}, {"1.50", "1.5"}, {"1e3", "1000.0"}, {"1E+3", "1000.0"}, {"1e16", "1e+16"}, {"1e15", "1000000000000000.0"},
     {"123456789012345678901234567890", "123456789012345678901234567890"}, {"0.0001", "0.0001"}, {"0.00001", "1e-05"}, {"1.5e-7", "1.5e-07"}, {"1e22", "1e+22"}, {"12345.678", "12345.678"},
-    {"0.1", "0.1"}, {"2e-1", "0.2"}, {"5e-324", "5e-324"}, {"1.7976931348623157e308", "1.7976931348623157e+308"}, {"1e400", "Infinity"}, {"-1e400", "-Infinity"}, {"1e-400", "0.0"},
-    {"9007199254740993.0", "9007199254740992.0"}, {"100e-2", "1.0"}, {"0.30000000000000004", "0.30000000000000004"}, {"1e99999999999999999999", "Infinity"}, {"123e-3", "0.123"}};
+    {"0.1", "0.1"}, {"2e-1", "0.2"}, {"5e-324", "5e-324"}, {"1.7976931348623157e308", "1.7976931348623157e+308"}, {"1e400", "1e400"}, {"-1e400", "-1e400"}, {"1e-400", "0.0"},
+    {"9007199254740993.0", "9007199254740992.0"}, {"100e-2", "1.0"}, {"0.30000000000000004", "0.30000000000000004"}, {"1e99999999999999999999", "1e99999999999999999999"}, {"123e-3", "0.123"}};
   static const char *const texts[][2] = {{"\"\\u0041\\/\\\"\\\\\"", "\"A/\\\"\\\\\""}, {"\"\\b\\f\\n\\r\\t\\u0001\\u007f\"", "\"\\b\\f\\n\\r\\t\\u0001\x7f\""}, {"\"\\ud83d\\ude00\\u00e9\"", "\"\xF0\x9F\x98\x80\xC3\xA9\""},
+    {"\"\\ud83d\"", "\"" UNKNOWN "\""}, {"\"\\ude00x\\ud83d\\u0041\"", "\"" UNKNOWN "x" UNKNOWN "A\""},
     {"{ \"b\" : [ ] , \"a\":{\"x\":[1 ,2]} }", "{\"b\": [], \"a\": {\"x\": [1, 2]}}"}, {"[true,false,null]", "[true, false, null]"}};
   koi_chat *chat = load(NULL);
   for (size_t i = 0; i < KOI_COUNT(numbers) + KOI_COUNT(texts); i++) {
@@ -318,7 +319,7 @@ static void test_requests(void **state)
     {"[{\"content\":\"x\"}]", "role"}, {"[{\"role\":\"user\",\"content\":7}]", "content"}, {"[{\"role\":\"user\",\"content\":[7]}]", "message 0"}, {"[" M("developer", "") "]", "developer"},
     {"[{\"role\":\"user\",\"content\":\"x\",\"task\":\"nap\"}]", "task"}, {"[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":\"{}\"}}]}]", "name"},
     {"[{\"role\":\"assistant\",\"tool_calls\":7}]", "array"}, {"[{\"role\":\"system\",\"tools\":[{\"type\":\"web_search\"}]}]", "function"}, {"[{\"ro\\u0000le\":\"user\"}]", "role"}, {"[" M("user\\u0000", "x") "]", "unknown role"},
-    {"[" M("user", "\xFF") "]", "UTF-8"}, {"[" M("user", "\\ud800") "]", "surrogate"}, {"[" M("user", "\n") "]", "control character"}, {"{\"messages\":7}", "messages"},
+    {"[" M("user", "\xFF") "]", "UTF-8"}, {"{\"messages\":[" M("user", "x") "],\"messages\":[" M("user", "y") "]}", "twice"}, {"[" M("user", "\n") "]", "control character"}, {"{\"messages\":7}", "messages"},
     {"[{\"role\":\"assistant\",\"wo_eos\":1}]", "true or false"}, {"[{\"role\":\"system\",\"tools\":[{\"function\":7}]}]", "function"}, {"{\"messages\":[" M("user", "x") "],\"tools\":{}}", "request"}};
   koi_chat *chat = load(NULL);
   koi_chat_prompt p;
@@ -359,6 +360,9 @@ static const struct { const char *json, *prompt; } used[] = {
   {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\"}}]"), BOS CALLS(CALL("f", "")) EOS},
   {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":null}}]"), BOS CALLS(CALL("f", "")) EOS},
   {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\" \\n\"}}]"), BOS CALLS(CALL("f", "")) EOS},
+  {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\" null\\n\"}}]"), BOS CALLS(CALL("f", "")) EOS},
+  {CALLED("\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud83d\\\"}\"}}]"), BOS CALLS(CALL("f", ARG("a", "true", UNKNOWN))) EOS},
+  {"[" M("user", "cut \\ud83d") "]", BOS USER "cut " UNKNOWN ASSISTANT END},
   {CALLED("\"refusal\":\"no\""), BOS "no" EOS},
   {CALLED("\"defects\":[\"x\"],\"name\":\"n\""), BOS EOS},
   {"[" M("user", "u") "," MADE(FN("f", "{}", "i")) ",{\"role\":\"function\",\"name\":\"f\",\"content\":\"r\"}]",
@@ -455,6 +459,8 @@ static const struct { koine_thinking thinking; const char *text, *reasoning, *co
   /* reasoning that is cut by calls goes on behind them; markup quoted in it does not swallow the answer */
   {KOINE_THINK_HIGH, "r" CALLS(CALL("f", "")) END "c" EOS, "r", "c", "f{};", "inside the reasoning"},
   {KOINE_THINK_HIGH, "a <" DSML "tool_calls> tag" END "c" EOS, "a <" DSML "tool_calls> tag", "c", "", "tool calls"},
+  {KOINE_THINK_OFF, CALLS("<" DSML "invoke name=\"\">\n</" DSML "invoke>"), "", CALLS("<" DSML "invoke name=\"\">\n</" DSML "invoke>"), "", "without a name"},
+  {KOINE_THINK_OFF, "a" USER "b" EOS, "", "a" USER "b", "", "control token"},
   /* what is no UTF-8 */
   {KOINE_THINK_HIGH, "\xFFr\xC3" END "\xE2\x82" "c\xF0\x9F" EOS, UNKNOWN "r" UNKNOWN, UNKNOWN "c" UNKNOWN, "", NULL},
   {KOINE_THINK_OFF, CALLS(CALL("f\xFF", ARG("\xC3", "true", "\xFF"))) EOS, "", "", "f" UNKNOWN "{\"" UNKNOWN "\": \"" UNKNOWN "\"};", NULL},

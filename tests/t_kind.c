@@ -22,6 +22,7 @@ static void check(bool ok, const char *what, int line)
 static const struct { const char *bytes; size_t n; const char *said; } wrong[] = {
   {FILE_OF("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 7169530\n"), "git lfs pull"},
   {FILE_OF("<!DOCTYPE html>\n<html lang=en>"), "web page"}, {FILE_OF("\n  <HTML><head>"), "web page"}, {FILE_OF("\xef\xbb\xbf<html>"), "web page"},
+  {FILE_OF("version https://hawser.github.com/spec/v1\n"), "git lfs pull"}, {FILE_OF("\377\376{\0\"\0"), "UTF-16"}, {FILE_OF("\357\273\277{}"), "byte order mark"},
   {FILE_OF("GGUF\3\0\0\0\1\0\0\0"), "GGUF"}, {FILE_OF("PK\3\4\24\0\0\0\0\0"), "ZIP"}, {FILE_OF("\200\2}q\0(X\5\0\0\0"), "pickle"},
   {FILE_OF("\37\213\b\0\0\0\0\0\0\3"), "gzip"}, {FILE_OF("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), "not finished"},
 };
@@ -39,16 +40,18 @@ static void write_file(const char *name, const char *bytes, size_t n)
   koi_free(path);
 }
 
-static void copy(const char *name)
+static void copy_to(const char *name, const char *to)
 {
   const char *dir = getenv("srcdir");
   char *from = koi_format("%s/tests/data/tiny-quant/%s", dir ? dir : ".", name), *text = NULL;
   size_t n = 0;
   CHECK(!koi_file_read(from, 64 << 20, &text, &n));
-  write_file(name, text, n);
+  write_file(to, text, n);
   koi_free(text);
   koi_free(from);
 }
+
+static void copy(const char *name) { copy_to(name, name); }
 
 /* Opens the model, which must fail and say this. */
 static void expect(const char *name, const char *said, int line)
@@ -96,6 +99,26 @@ static void test_for_folder(void)
   expect("model.safetensors", "safetensors file: give the folder", __LINE__);
 }
 
+/* A folder too high, as download caches have them, and no folder at all. */
+static void test_depth(void)
+{
+  static const char *const parts[] = {"hub", "hub/refs", "hub/snapshots", "hub/snapshots/b1", "hub/snapshots/a2", "empty"};
+  koine_tokenizer *t = NULL;
+  for (size_t i = 0; i < KOI_COUNT(parts); i++) {
+    char *path = path_of(parts[i]);
+    CHECK(!mkdir(path, 0700));
+    koi_free(path);
+  }
+  expect("empty", "config.json", __LINE__);
+  copy_to("config.json", "hub/snapshots/b1/config.json"), copy_to("config.json", "hub/snapshots/a2/config.json");
+  expect("hub", "hub/snapshots/a2", __LINE__);
+  expect("hub/snapshots", "hub/snapshots/a2", __LINE__);
+  char *path = path_of("hub");
+  CHECK(koine_tokenizer_open(path, &t) == KOINE_ERR_FILE && strstr(koine_last_error(), "give /tmp/koine_t_kind_"));
+  koi_free(path);
+  expect("deepseek-ai/DeepSeek-V4", "nothing is downloaded", __LINE__);
+}
+
 /* Shards without an index, however many digits their names have; links of a download cache that lead nowhere. */
 static void test_names(void)
 {
@@ -126,6 +149,7 @@ int main(void)
   test_tokenizer();
   test_for_folder();
   test_names();
+  test_depth();
   char *clean = koi_format("rm -rf %s", folder);
   CHECK(!system(clean));
   koi_free(clean);

@@ -66,7 +66,7 @@ refuse 3 "wrong: expected ids .*found '3.5' at position 2" detokenize "${m[@]}" 
 refuse 2 'expected one input, found two' tokenize "${m[@]}" -f "$tmp/text" text
 refuse 3 'No such file' tokenize "${m[@]}" -f "$tmp/none"
 refuse 3 'Is a directory' tokenize "${m[@]}" -f "$tmp"
-refuse 3 'No such file' tokenize -m "$tmp/none" text
+refuse 3 'no such folder' tokenize -m "$tmp/none" text
 refuse 3 'tokenizer.json.*No such file' tokenize -m "$tmp" text
 
 # ---- chat-encode: control tokens where the encoding puts them, and nowhere else ----
@@ -135,7 +135,7 @@ has "a stop text" '; ended by a stop text; seed' "$tmp/err"
 refuse 2 'prompt has .* tokens, .*context is 4: .* -c N' run "${e[@]}" -c 4 "one two three four five"
 refuse 2 'expected one input, found two' run "${e[@]}" -p one two
 refuse 2 'empty stop' run "${e[@]}" --stop '' two
-refuse 3 'No such file' run -m "$tmp/none" --device host one
+refuse 3 'no such folder' run -m "$tmp/none" --device host one
 refuse 3 'No such file' run "${e[@]}" -f "$tmp/none"
 refuse 4 'no device is called nothing' run "${m[@]}" --device nothing one
 "$koine" run "${e[@]}" -s 1 "It is" >"$tmp/out" 2>"$tmp/err" </dev/null &
@@ -144,6 +144,17 @@ for _ in {1..600}; do [ "$(stat -c %s "$tmp/out")" -gt 20 ] && break; sleep 0.1;
 kill -INT $pid
 wait $pid
 is "run after Ctrl-C" 130 $?
+mkfifo "$tmp/line"
+"$koine" chat -m "$model" --device host -n 5000 <"$tmp/line" >/dev/null 2>"$tmp/err" &
+pid=$!
+exec 9>"$tmp/line"
+echo hello >&9
+for _ in {1..300}; do grep -q load: "$tmp/err" && break; sleep 0.1; done
+sleep 0.5
+kill -INT $pid
+exec 9>&-
+wait $pid
+is "chat in a pipe after Ctrl-C" 130 $?
 is "the text ends its line after Ctrl-C" 1 "$(tail -c 1 "$tmp/out" | wc -l)"
 has "figures after Ctrl-C" '; answer: [0-9]+ tokens.*; ended by an interruption; seed' "$tmp/err"
 "$koine" run "${e[@]}" -n 8 one >/dev/full 2>"$tmp/err" </dev/null
@@ -188,7 +199,7 @@ has "chat with reasoning" '; answer: 6 tokens' "$tmp/err"
 printf 'Hello there\n/reset\nHello there\n/reset\nHello there\n' >"$tmp/all"
 with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0
 is "seeds" 3 "$(sed -n 's/.*; seed //p' "$tmp/err" | sort -u | wc -l)"
-is "answers" 3 "$(sort -u "$tmp/out" | wc -l)"
+[ "$(sort -u "$tmp/out" | wc -l)" -ge 3 ] || fail "answers: expected three that differ, found $(cat "$tmp/out")" # an answer may have several lines
 with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0 -s 4
 is "answers of one seed" 1 "$(sort -u "$tmp/out" | wc -l)"
 with /dev/null chat "${e[@]}"

@@ -43,7 +43,7 @@ FN_IN GLOBAL const uchar *place(const view *a, int v, int *r)
     return W_PAGE(a, entry);
   }
 #if SEL
-  int row = SEL == 2 ? a->idx[v - a->n_window] : v - a->n_window, entry = a->c_table[PAGE_OF(row)];
+  int row = SEL == 2 ? a->idx[v - a->n_window] & 0x7fffffff : v - a->n_window, entry = a->c_table[PAGE_OF(row)];
   *r = (int)IN_PAGE(row);
   return C_PAGE(a, entry);
 #else
@@ -342,5 +342,9 @@ KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int
   attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2);
 #else
   attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2, &p, LOCAL_ID(0));
+#endif
+#if SEL == 2 /* a choice among scores that are no numbers is none */
+  if (n > (seen < window ? seen : window) && a.idx[0] < 0)
+    for (int h = LOCAL_ID(0); h < n_heads; h += L) ML[(out + h) * 2 + 1] = INFINITY - INFINITY;
 #endif
 }

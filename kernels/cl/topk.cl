@@ -124,13 +124,14 @@ FN_IN int merge(GLOBAL int *idx, GLOBAL float *val, int held, SPACE const uint *
 }
 
 /* Gathers the rows [i, i + VW) of each work-item as far as they are below end and may be chosen: every key while the choice is not full
- * (open), else keys above `least`. Returns the new count of the buffer. */
-FN_IN int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, SPACE uint *tmp, int lane)
+ * (open), else keys above `least`. Returns the new count of the buffer; *nan: whether this work-item met one. */
+FN_IN int gather(GLOBAL const float *s, int i, int end, int row0, int open, uint least, SPACE uint *key, SPACE int *row, int n, uint *nan, SPACE uint *tmp, int lane)
 {
   uint k[VW], mine = 0, all;
   UNROLL for (int j = 0; j < VW; j++) {
     k[j] = i + j < end ? key_of(s[i + j - row0]) : 0u;
     mine += i + j < end && (open || k[j] > least) ? 1u : 0u;
+    *nan |= i + j < end && k[j] == 0u ? 1u : 0u;
   }
   int at = n + (int)scan(mine, tmp, lane, &all);
   if (mine)
@@ -150,18 +151,24 @@ KERNEL void topk(GLOBAL const float *S, GLOBAL int *idx, GLOBAL float *val, GLOB
 #endif
   int lane = LOCAL_ID(0), t = GROUP_ID(0), seen = (rows[2 * t] + 1) / R, end = row0 + n_rows < seen ? row0 + n_rows : seen;
   int held = row0 < seen ? row0 : seen;
-  uint least = 0;
+  uint least = 0, nan = 0, met;
   held = held < K ? held : K;
   GLOBAL const float *s = S + (size_t)t * lds;
   idx += (size_t)t * K;
   val += (size_t)t * K;
   end = K > 0 ? end : row0;
+  if (held > 0) nan = idx[0] < 0 ? 1u : 0u;
+  SYNC();
+  if (held > 0 && lane == 0) idx[0] &= 0x7fffffff;
+  SYNC();
   int skip = held == K; /* a full choice is first merged with nothing, for its least key */
   for (int next = row0; next < end; skip = 0) {
     int n = 0;
     for (; next < end && !skip && n + L * VW <= BUF; next += L * VW)
-      n = gather(s, next + lane * VW, end, row0, held < K, least, key, row, n, tmp, lane);
+      n = gather(s, next + lane * VW, end, row0, held < K, least, key, row, n, &nan, tmp, lane);
     SYNC();
     held = merge(idx, val, held, key, row, n, s, row0, K, &least, tmp, lane);
   }
+  scan(nan, tmp, lane, &met);
+  if (met && held > 0 && lane == 0) idx[0] |= (int)0x80000000u;
 }

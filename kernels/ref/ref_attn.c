@@ -56,9 +56,12 @@ static size_t worst_of(const float *val, size_t n)
 /* Rows come in ascending order, so a new one only ever displaces a strictly worse one and goes to the end. */
 static void choose(const float *s, size_t row0, size_t row1, size_t n, size_t k, int32_t *idx, float *val)
 {
+  bool nan = n && idx[0] < 0;
+  if (nan) idx[0] &= INT32_MAX;
   size_t worst = n == k ? worst_of(val, n) : 0;
   for (size_t row = row0; row < row1; row++) {
     float v = s[row - row0];
+    nan |= v != v;
     if (n == k) {
       if (!(v > val[worst] || (val[worst] != val[worst] && v == v))) continue;
       memmove(idx + worst, idx + worst + 1, (k - worst - 1) * sizeof *idx);
@@ -68,6 +71,7 @@ static void choose(const float *s, size_t row0, size_t row1, size_t n, size_t k,
     idx[n] = (int32_t)row, val[n++] = v;
     if (n == k) worst = worst_of(val, n);
   }
+  if (nan && n) idx[0] |= INT32_MIN;
 }
 
 void koi_ref_topk(const koi_ref_args *a)
@@ -119,7 +123,7 @@ static void load_visible(const view *v, size_t i, float *out)
     load_row(v, &v->window, q / v->page % v->ring, q % v->page, out);
     return;
   }
-  size_t row = v->idx ? (size_t)v->idx[i - v->n_window] : i - v->n_window;
+  size_t row = v->idx ? (size_t)(v->idx[i - v->n_window] & INT32_MAX) : i - v->n_window;
   load_row(v, &v->comp, row / v->page, row % v->page, out);
 }
 
@@ -177,8 +181,9 @@ void koi_ref_attn(const koi_ref_args *a)
     for (size_t s = 0; s < n_splits; s++)
       for (size_t h = 0; h < n_heads; h += HEADS) {
         size_t at = (t * n_splits + s) * n_heads + h;
-        attend(&v, min_size(s * per, v.n), min_size((s + 1) * per, v.n), q + (t * n_heads + h) * dh, min_size(HEADS, n_heads - h),
-               a->f[ATTN_SCALE], po + at * dh, ml + at * 2);
+        size_t some = min_size(HEADS, n_heads - h);
+        attend(&v, min_size(s * per, v.n), min_size((s + 1) * per, v.n), q + (t * n_heads + h) * dh, some, a->f[ATTN_SCALE], po + at * dh, ml + at * 2);
+        for (size_t i = 0; i < some && v.idx && v.n > v.n_window && v.idx[0] < 0; i++) ml[(at + i) * 2 + 1] = NAN;
       }
   }
 }

@@ -26,6 +26,7 @@ koine_status koi_api_sampler(const koine_sampling *s, const koi_tok *tok, size_t
 {
   const koi_sample_params p = {s->temperature, s->top_k, s->top_p, s->min_p, s->repetition_penalty, s->presence_penalty, s->frequency_penalty, s->seed};
   koine_status st = koi_sample_open(&p, n_vocab, out);
+  for (int32_t id = 0; !st && !tok && id < 2; id++) koi_sample_exempt(*out, id); /* the beginning and the end, as every published config says */
   for (size_t id = 0; !st && tok && id < koi_tok_n_vocab(tok); id++)
     if (koi_tok_is_added(tok, (int32_t)id)) koi_sample_exempt(*out, (int32_t)id);
   return st;

@@ -72,15 +72,17 @@ static bool escape(koi_jscan *j, char *to, size_t *len)
   j->at++;
   *len = 1;
   if (p) return to[0] = values[p - names], true;
-  uint32_t u, low;
+  uint32_t u, low = 0;
   if (c != 'u') return fail(j, "unknown escape in a string");
   if (!hex4(j, &u)) return false;
   if (u >= 0xd800 && u < 0xe000) {
-    if (u >= 0xdc00 || j->n - j->at < 2 || j->s[j->at] != '\\' || j->s[j->at + 1] != 'u') return fail(j, "half of a surrogate pair in a string");
-    j->at += 2;
-    if (!hex4(j, &low)) return false;
-    if (low < 0xdc00 || low > 0xdfff) return fail(j, "half of a surrogate pair in a string");
-    u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
+    size_t behind = j->at;
+    bool pair = u < 0xdc00 && j->n - j->at >= 2 && j->s[j->at] == '\\' && j->s[j->at + 1] == 'u';
+    if (pair && (j->at += 2, !hex4(j, &low))) return false;
+    pair = pair && low >= 0xdc00 && low <= 0xdfff;
+    if (!pair && !j->halves) return fail(j, "half of a surrogate pair in a string");
+    if (!pair) j->at = behind;
+    u = pair ? 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00) : 0xfffd;
   }
   if (!u && !j->zeros) return fail(j, "a zero character in a string");
   *len = utf8(u, to);

@@ -13,6 +13,7 @@ typedef struct koi_jscan {
   const char *wrong; /* what is wrong at `at`; NULL while all is well */
   bool memory;       /* wrong because memory is short */
   bool zeros;        /* \u0000 in a string is data; otherwise it is wrong, so that texts end at their zero byte */
+  bool halves;       /* half of a surrogate pair, as a text that was cut has it, is U+FFFD; otherwise it is wrong */
   koine_status status; /* of koi_jscan_error; 0: KOINE_ERR_FILE */
 } koi_jscan;
 

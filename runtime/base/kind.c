@@ -1,5 +1,6 @@
 /* See kind.h. Owns the table of beginnings. */
 #include "kind.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 static const struct { const char *head; size_t n; bool any_case; const char *kind; } kinds[] = {
 #define HEAD(text) text, sizeof text - 1
   {HEAD("version https://git-lfs"), false, "a Git LFS pointer in place of the file: run git lfs pull in its folder, or download the file itself"},
+  {HEAD("version https://hawser"), false, "a Git LFS pointer in place of the file: run git lfs pull in its folder, or download the file itself"},
   {HEAD("# xet version"), false, "a Xet pointer in place of the file: download the file itself"},
   {HEAD("<!doctype html"), true, "a web page in place of the file: the server sent a page, perhaps to log in; download the file again"},
   {HEAD("<html"), true, "a web page in place of the file: the server sent a page, perhaps to log in; download the file again"},
@@ -22,6 +24,9 @@ static const struct { const char *head; size_t n; bool any_case; const char *kin
   {HEAD("\3757zXZ"), false, "an xz archive: unpack it"},
   {HEAD("BZh9"), false, "a bzip2 archive: unpack it"},
   {HEAD("\211HDF"), false, "an HDF5 file, which is not read: take the checkpoint in safetensors"},
+  {HEAD("\357\273\277{"), false, "JSON with a byte order mark before it: save it without"},
+  {HEAD("\377\376"), false, "a text in UTF-16: save it as UTF-8"},
+  {HEAD("\376\377"), false, "a text in UTF-16: save it as UTF-8"},
   {HEAD("\223NUMPY"), false, "a NumPy file, which is not read: take the checkpoint in safetensors"},
 };
 
@@ -65,7 +70,7 @@ static koine_status check_link(const char *path)
   struct stat st;
   if (!stat(path, &st) || errno != ENOENT) return KOINE_OK;
   ssize_t n = readlink(path, to, sizeof to - 1);
-  if (n < 0) return KOINE_OK;
+  if (n < 0) return errno = ENOENT, KOINE_OK;
   to[n] = 0;
   return koi_error(KOINE_ERR_FILE, "%s: expected a file, found a link to %.300s, which is not there: copy the files with what their links lead to", path, to);
 }
@@ -77,11 +82,45 @@ koine_status koi_kind_check(const char *path)
   return kind ? koi_error(KOINE_ERR_FILE, "%s: found %s", path, kind) : check_link(path);
 }
 
+enum { MOST_PATH = 4096 };
+
+static bool has(const char *folder, const char *name)
+{
+  char path[MOST_PATH];
+  return koi_print(path, sizeof path, "%s/%s", folder, name) < MOST_PATH && !access(path, F_OK);
+}
+
+/* The first folder in `path`, by name, that has a config: into found; false when none has. */
+static bool folder_below(const char *path, char *found /* [MOST_PATH] */)
+{
+  char at[MOST_PATH];
+  DIR *d = opendir(path);
+  *found = 0;
+  for (struct dirent *e; d && (e = readdir(d));)
+    if (e->d_name[0] != '.' && koi_print(at, sizeof at, "%s/%s", path, e->d_name) < MOST_PATH && has(at, "config.json") && (!*found || strcmp(at, found) < 0))
+      memcpy(found, at, sizeof at);
+  if (d) closedir(d);
+  return *found;
+}
+
+/* A folder with a checkpoint in one of its own, as download caches and archives have them. */
+static koine_status check_depth(const char *path, bool json)
+{
+  char snapshots[MOST_PATH], found[MOST_PATH];
+  if (has(path, "config.json") || (json && has(path, "tokenizer.json"))) return KOINE_OK;
+  if (koi_print(snapshots, sizeof snapshots, "%s/snapshots", path) >= MOST_PATH || (!folder_below(path, found) && !folder_below(snapshots, found))) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found one that has it in a folder of its own: give %s", path, found);
+}
+
 koine_status koi_kind_check_folder(const char *path, bool json)
 {
   char head[KOI_KIND_BYTES];
   struct stat st;
-  if (stat(path, &st) || S_ISDIR(st.st_mode)) return check_link(path);
+  bool there = !stat(path, &st);
+  koine_status s = there ? KOINE_OK : check_link(path);
+  if (!there && !s && errno == ENOENT) return koi_error(KOINE_ERR_FILE, "%s: no such folder: expected one on this machine with a checkpoint in it; nothing is downloaded", path);
+  if (!there || s) return s;
+  if (S_ISDIR(st.st_mode)) return check_depth(path, json);
   size_t n = read_head(path, head);
   const char *kind = koi_kind_of(head, n), *slash = strrchr(path, '/');
   if (kind) return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found %s", path, kind);

@@ -10,28 +10,34 @@ static koine_log_fn *log_fn;
 static void *log_user;
 static _Thread_local koine_log_area log_area;
 
-/* Bytes of the control character that begins at s, 0 for none; C1 controls have two in UTF-8. */
+/* Bytes of the character at s, 0 when it is none: not UTF-8. */
+static size_t character(const unsigned char *p)
+{
+  size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+  for (size_t i = 1; i < n; i++)
+    if ((p[i] & 0xc0) != 0x80) return 0;
+  return n;
+}
+
+/* Bytes at s that must not reach a terminal, 0 for none: control characters, of which C1 have two in UTF-8 and one elsewhere, and what is no
+ * UTF-8. */
 static size_t control(const char *s)
 {
   const unsigned char *p = (const unsigned char *)s;
-  return p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0 ? 2 : (p[0] && p[0] < 0x20) || p[0] == 0x7f;
+  if (p[0] && !character(p)) return 1;
+  return p[0] == 0xc2 && p[1] < 0xa0 ? 2 : (p[0] && p[0] < 0x20) || p[0] == 0x7f;
 }
 
 /* Writes s to `to` with control characters spelled; what does not fit is left out. */
 static void clean(char *to, size_t size, const char *s)
 {
   size_t n = 0;
-  for (size_t k; *s; s++) {
-    if (!(k = control(s))) {
-      if (n + 2 > size) break;
-      to[n++] = *s;
-      continue;
-    }
-    for (; k > 0; k--, s++) {
-      if (n + 5 > size) break;
-      n += (size_t)koi_print(to + n, size - n, "\\x%02x", (unsigned char)*s);
-    }
-    s--;
+  while (*s) {
+    size_t bad = control(s), k = bad ? bad : character((const unsigned char *)s);
+    if (n + (bad ? 4 * bad : k) + 1 > size) break;
+    for (; k > 0; k--, s++)
+      if (bad) n += (size_t)koi_print(to + n, size - n, "\\x%02x", (unsigned char)*s);
+      else to[n++] = *s;
   }
   to[n] = 0;
 }

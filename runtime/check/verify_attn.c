@@ -80,6 +80,7 @@ static void make_chosen(koi_verify_job *j)
     for (size_t m = n; m < k; m++) idx[t * k + m] = 0x7fffffff; /* must not be followed */
     for (size_t r = 0; r < visible && left; r++)
       if ((size_t)koi_verify_below(j, (int32_t)(visible - r)) < left) idx[t * k + n - left--] = (int32_t)r;
+    if (n && koi_verify_below(j, 8) == 0) idx[t * k] |= INT32_MIN; /* a choice among scores with a NaN */
   }
 }
 

@@ -132,6 +132,7 @@ static void make_topk(koi_verify_job *j)
       idx[t * k + held - left] = (int32_t)r, val[t * k + held - left] = a_score(j, r);
       left--;
     }
+    if (held && (j->v->how & NANS) && koi_verify_below(j, 3) == 0) idx[t * k] |= INT32_MIN; /* one was met before */
   }
 }
 

@@ -10,7 +10,10 @@
 /* Adds what the loader's list of drivers (.icd files) has and cannot be loaded; *n: how many are listed. */
 koine_status koi_dev_cl_icds(koi_probe *out, size_t *n);
 const char *koi_dev_cl_icd_folder(void);
-/* Whether the folder where this platform's driver keeps compiled kernels is full, closed or damaged: then why, and what to do. */
+/* Whether a driver may end the process when the loader asks for platforms, for its folder of compiled kernels has no name: then what to do. */
+bool koi_dev_cl_nameless_cache(char *out, size_t room);
+/* Whether the folder where this platform's driver keeps compiled kernels is full, closed or damaged, or its linker is not there: then why, and
+ * what to do. */
 bool koi_dev_cl_cache_fault(const char *platform, char *out, size_t room);
 
 /* ---- clblast.c ---- */

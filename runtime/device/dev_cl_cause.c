@@ -30,8 +30,9 @@ static koine_status try_library(koi_probe *out, const char *told_by, const char 
   char why[2 * PATH_BYTES];
   void *handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL); /* the loader has it already, if it can be loaded */
   if (handle) {
+    bool driver = dlsym(handle, "clGetExtensionFunctionAddress") || dlsym(handle, "clIcdGetPlatformIDsKHR") || dlsym(handle, "clGetPlatformIDs");
     dlclose(handle);
-    return KOINE_OK;
+    return driver ? KOINE_OK : koi_probe_skip(out, told_by, "its library is no OpenCL driver");
   }
   const char *error = dlerror();
   snprintf(why, sizeof why, "its library cannot be loaded: %s", error ? error : library);
@@ -120,19 +121,35 @@ static void existing(const char *path, char *out /* [PATH_BYTES] */)
   for (char *slash; stat(out, &st) && errno == ENOENT && (slash = strrchr(out, '/')); ) slash[slash == out] = 0;
 }
 
-/* A file of an entry that the driver would take and fail on: empty, or a library that was cut off. */
+static bool whole_library(int fd, off_t bytes)
+{
+  Elf64_Ehdr h;
+  ssize_t got = pread(fd, &h, sizeof h, 0);
+  if (got < 0) return true;
+  if (got < (ssize_t)sizeof h || memcmp(h.e_ident, ELFMAG, SELFMAG)) return false;
+  return h.e_ident[EI_CLASS] != ELFCLASS64 || (h.e_shoff && h.e_shoff + (uint64_t)h.e_shnum * h.e_shentsize <= (uint64_t)bytes);
+}
+
+/* LLVM's bitcode is blocks that say how long they are, in words; the last ends where the file does. */
+static bool whole_bitcode(int fd, off_t bytes)
+{
+  uint32_t block[2] = {0};
+  off_t at = 4;
+  if (pread(fd, block, 4, 0) < 4 || memcmp(block, "BC\xc0\xde", 4)) return false;
+  while (at + 8 <= bytes && pread(fd, block, 8, at) == 8) at += 8 + 4 * (off_t)block[1];
+  return at == bytes;
+}
+
+/* A file of an entry that the driver would take and fail on: empty, or cut off. */
 static bool damaged(int folder, const char *name, off_t bytes)
 {
   bool library = ends_with(name, ".so");
   if (!library && strcmp(name, "program.bc")) return false;
-  if (!bytes || !library) return !bytes;
-  Elf64_Ehdr h;
-  int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
-  ssize_t got = fd < 0 ? -1 : pread(fd, &h, sizeof h, 0);
-  if (fd >= 0) close(fd);
-  if (got < 0) return false;
-  if (got < (ssize_t)sizeof h || memcmp(h.e_ident, ELFMAG, SELFMAG)) return true;
-  return h.e_ident[EI_CLASS] == ELFCLASS64 && h.e_shoff + (uint64_t)h.e_shnum * h.e_shentsize > (uint64_t)bytes;
+  int fd = bytes ? openat(folder, name, O_RDONLY | O_CLOEXEC) : -1;
+  if (fd < 0) return !bytes; /* one that cannot be read may be whole */
+  bool whole = library ? whole_library(fd, bytes) : whole_bitcode(fd, bytes);
+  close(fd);
+  return !whole;
 }
 
 /* The first damaged file below `path`, which becomes its name; false: none. */
@@ -152,6 +169,31 @@ static bool find_damaged(char *path /* [PATH_BYTES] */, int depth, int *left)
   }
   if (d) closedir(d);
   return found;
+}
+
+bool koi_dev_cl_nameless_cache(char *out, size_t room)
+{
+  for (size_t i = 0; i < KOI_COUNT(caches); i++) {
+    const char *set = caches[i].needs ? getenv(caches[i].variable) : NULL;
+    if (!set || *set) continue;
+    snprintf(out, room, "%s is set to nothing, with which a driver ends the process: set it to a folder, or unset it", caches[i].variable);
+    return true;
+  }
+  return false;
+}
+
+/* That it links kernels with the linker that PATH has, and ends the process without one. */
+static bool has_linker(void)
+{
+  static const char *const names[] = {"ld", "ld.lld"};
+  char path[PATH_BYTES];
+  const char *dirs = getenv("PATH");
+  for (size_t n; dirs && *dirs; dirs += n + (dirs[n] == ':')) {
+    n = strcspn(dirs, ":");
+    for (size_t i = 0; i < KOI_COUNT(names); i++)
+      if (snprintf(path, sizeof path, "%.*s/%s", (int)n, dirs, names[i]) < PATH_BYTES && !access(path, X_OK)) return true;
+  }
+  return false;
 }
 
 bool koi_dev_cl_cache_fault(const char *platform, char *out, size_t room)
@@ -177,7 +219,11 @@ bool koi_dev_cl_cache_fault(const char *platform, char *out, size_t room)
     return true;
   }
   memcpy(file, path, sizeof file);
-  if (!find_damaged(file, 0, &left)) return false;
-  snprintf(out, room, "the driver's compiled kernels are damaged (%.60s in %.130s): delete that folder", last_part(file), path);
+  if (find_damaged(file, 0, &left)) {
+    snprintf(out, room, "the driver's compiled kernels are damaged (%.60s in %.130s): delete that folder", last_part(file), path);
+    return true;
+  }
+  if (has_linker()) return false;
+  snprintf(out, room, "the driver links kernels with ld, which is in no folder of PATH: install binutils, or set PATH");
   return true;
 }

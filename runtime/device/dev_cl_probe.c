@@ -248,6 +248,8 @@ koine_status koi_dev_cl_probe(koi_probe *out)
 {
   cl_platform_id platforms[MAX_PLATFORMS];
   cl_uint n = 0;
+  char fatal[2 * KOI_NAME];
+  if (koi_dev_cl_nameless_cache(fatal, sizeof fatal)) return koi_probe_skip(out, "OpenCL", fatal);
   cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &n);
   size_t n_found = 0, n_listed = 0;
   koine_status s = koi_dev_cl_icds(out, &n_listed);

@@ -20,6 +20,7 @@ static koine_status map_shard(koi_shard *shard)
   if (fd < 0) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", shard->path, strerror(errno));
   struct stat st;
   if (fstat(fd, &st) || !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", shard->path);
+  else if (!st.st_size) s = koi_error(KOINE_ERR_FILE, "%s: expected at least 8 bytes, found an empty file: download it again", shard->path);
   else if (st.st_size < 8) s = koi_error(KOINE_ERR_FILE, "%s: expected at least 8 bytes, found %jd", shard->path, (intmax_t)st.st_size);
   else {
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -89,7 +90,7 @@ static bool like_shard(const char *name)
 /* Weights of other forms beside a config: the folder can be described, and it is said what was passed over. */
 static void tell_others(const char *folder, const char *name)
 {
-  static const char *const ends[] = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".safetensors.part", ".incomplete"};
+  static const char *const ends[] = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".part", ".partial", ".incomplete", ".crdownload", ".download", ".aria2", ".SAFETENSORS", ".GGUF"};
   for (size_t i = 0; i < KOI_COUNT(ends); i++)
     if (ends_with(name, ends[i]))
       koi_log(KOINE_LOG_WARNING, "%s: %s is not read: expected model.safetensors, or shards with model.safetensors.index.json", folder, name);

@@ -192,7 +192,7 @@ static void unite(argument_list *a)
 /* The members of the object; false when the text is none. */
 static bool read_arguments(argument_list *a, const char *s, size_t n, char *buffer)
 {
-  koi_jscan j = {.s = s, .n = n, .zeros = true};
+  koi_jscan j = {.s = s, .n = n, .zeros = true, .halves = true};
   size_t len;
   if (!koi_jscan_open(&j, '{')) return false;
   for (size_t i = 0; koi_jscan_more(&j, '}', &i);) {

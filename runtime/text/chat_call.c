@@ -148,6 +148,7 @@ static bool read_call(reader *r, size_t *name, size_t *n_name)
   while (end > from && strchr(" \t\r\n", t->s[end - 1])) end--;
   if (end - from < strlen(before) + 2 || !begins(r, from, end, before) || memcmp(t->s + end - 2, "\">", 2)) return wrong(r, "a tool call without a name");
   *name = from + strlen(before), *n_name = end - 2 - *name;
+  if (!*n_name) return wrong(r, "a tool call without a name");
   koi_text_add(&r->arguments, "{");
   while (koi_chat_is_at(t, r->at, parameter))
     if (!read_parameter(r)) return false;

@@ -1,6 +1,7 @@
 /* Owns: writing JSON as Python's json.dumps(value, ensure_ascii=False) does: that text is part of prompts.
  * Does not: keep a tree; a value is written while it is read.
- * Invariant: members keep their order; integers keep their digits; fractions get the shortest text that reads back as the same number. */
+ * Invariant: members keep their order; integers keep their digits; fractions get the shortest text that reads back as the same number,
+ * and those beyond every double, of which Python makes no JSON, stay as they are. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,10 +59,6 @@ static void put_fraction(koi_text *out, double v)
 {
   char text[40], digits[24];
   int n = 0, exponent = 0;
-  if (!isfinite(v)) {
-    koi_text_add(out, v < 0 ? "-Infinity" : "Infinity");
-    return;
-  }
   for (int precision = 0; precision < 17; precision++) {
     koi_print(text, sizeof text, "%.*e", precision, fabs(v));
     const char *e = strchr(text, 'e');
@@ -83,7 +80,8 @@ static void put_fraction(koi_text *out, double v)
 static void put_number(koi_text *out, const char *s, size_t n)
 {
   bool fraction = memchr(s, '.', n) || memchr(s, 'e', n) || memchr(s, 'E', n);
-  if (fraction) put_fraction(out, number_value(s, n));
+  double v = fraction ? number_value(s, n) : 0;
+  if (fraction && isfinite(v)) put_fraction(out, v);
   else if (n == 2 && !memcmp(s, "-0", 2)) koi_text_add(out, "0");
   else koi_text_bytes(out, s, n);
 }

@@ -150,18 +150,20 @@ bool koi_chat_read_tools(koi_chat_reader *r, koi_chat_span *out)
   return !r->j.wrong;
 }
 
-/* Arguments are JSON in a string; an object is taken for its text, nothing for an empty one. */
+/* Arguments are JSON in a string; an object is taken for its text, nothing for an empty one or a null, in a string too. */
 static bool arguments(koi_chat_reader *r, koi_chat_span *out)
 {
-  size_t from = r->j.at;
   if (koi_chat_read_null(r)) return true;
   if (koi_jscan_peek(&r->j) == '"') {
     if (!koi_chat_read_string(r)) return false;
-    if (strspn(r->buffer, " \t\r\n") < r->n) *out = koi_chat_read_put(r, r->buffer, r->n);
+    size_t from = strspn(r->buffer, " \t\r\n"), end = r->n;
+    while (end > from && strchr(" \t\r\n", r->buffer[end - 1]) && r->buffer[end - 1]) end--;
+    bool nothing = end == from || (end - from == 4 && !memcmp(r->buffer + from, "null", 4));
+    if (!nothing) *out = koi_chat_read_put(r, r->buffer, r->n);
     return true;
   }
   if (koi_jscan_peek(&r->j) != '{') return koi_chat_read_fail(r, "arguments: expected a string, an object or null");
-  from = r->j.at;
+  size_t from = r->j.at;
   if (!koi_jscan_skip(&r->j)) return false;
   *out = koi_chat_read_put(r, r->j.s + from, r->j.at - from);
   return true;

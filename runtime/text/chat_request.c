@@ -257,10 +257,11 @@ static koine_status request(koi_chat_reader *r)
   if (!koi_jscan_open(&r->j, '{')) return error(r, "request");
   for (size_t i = 0; koi_jscan_more(&r->j, '}', &i);) {
     if (!koi_chat_read_key(r)) return error(r, "request");
-    bool first = koi_chat_read_is(r, "messages") && !seen;
-    koine_status s = first ? messages(r) : member(r);
+    bool list = koi_chat_read_is(r, "messages");
+    if (list && seen) return koi_error(KOINE_ERR_ARG, "request: `messages` is given twice");
+    koine_status s = list ? messages(r) : member(r);
     if (s != KOINE_OK) return s;
-    seen |= first;
+    seen |= list;
   }
   if (r->j.wrong) return error(r, "request");
   return seen ? KOINE_OK : koi_error(KOINE_ERR_ARG, "request: no array `messages`");
@@ -287,7 +288,7 @@ static bool place_top(koi_chat_reader *r)
 koine_status koi_chat_request_read(const char *json, size_t n, koi_chat_request *out)
 {
   *out = (koi_chat_request){0};
-  koi_chat_reader r = {.j = {.s = json, .n = n, .zeros = true, .status = KOINE_ERR_ARG}, .r = out, .n_buffer = n + 1};
+  koi_chat_reader r = {.j = {.s = json, .n = n, .zeros = true, .halves = true, .status = KOINE_ERR_ARG}, .r = out, .n_buffer = n + 1};
   r.buffer = koi_alloc(r.n_buffer, 1);
   if (!r.buffer) return KOINE_ERR_MEMORY;
   koine_status s = koi_jscan_peek(&r.j) == '[' ? messages(&r) : request(&r);

@@ -32,7 +32,7 @@ void koi_chat_step_defect(koi_chat_stream *s, const char *words)
 /* Text without markup, to `end`; markup that has no business there is told. */
 static void give_text(koi_chat_stream *s, const koi_chat_source *t, size_t end)
 {
-  const koi_chat_mark none[] = {koi_chat_mark_bos, koi_chat_mark_think, koi_chat_mark_think_end, koi_chat_mark_dsml, koi_chat_mark_eos};
+  const koi_chat_mark none[] = {koi_chat_mark_bos, koi_chat_mark_think, koi_chat_mark_think_end, koi_chat_mark_dsml, koi_chat_mark_eos, {KOI_CHAT_USER, 0}, {KOI_CHAT_ASSISTANT, 0}, {KOI_CHAT_REMINDER, 0}};
   enum { LONGEST = 64 };
   size_t from = s->at > s->run + LONGEST ? s->at - LONGEST : s->run;
   koi_chat_source part = {t->s, end, t->begins, true};
