@@ -2,7 +2,8 @@
 #ifndef KOI_VERIFY_CASE_H
 #define KOI_VERIFY_CASE_H
 #include "kernels/ref/ref.h"
-#include "verify.h"
+#include "base/base.h"
+#include "kernels/ops.h"
 
 /* What an output holds before the op runs: a quiet NaN that no op makes. */
 #define KOI_VERIFY_POISON 0x7fe5c35au

@@ -44,7 +44,8 @@ static koine_status bind_call(koi_stage *st, koi_list *l, size_t n)
   b->call = &l->calls.v[n];
   l->n_bound = n + 1;
   if (b->call->kind == KOI_CALL_OP) return bind_op(st, l, b);
-  b->from = buffer_of(st, l->shape.exact, &b->call->buf[0]), b->to = buffer_of(st, l->shape.exact, &b->call->buf[1]), b->at = (size_t)b->call->buf[0].at;
+  b->from = buffer_of(st, l->shape.exact, &b->call->buf[KOI_FROM]), b->to = buffer_of(st, l->shape.exact, &b->call->buf[KOI_TO]);
+  b->at = (size_t)b->call->buf[KOI_FROM].at;
   return KOINE_OK;
 }
 

@@ -42,6 +42,7 @@ static inline uint16_t koi_sym_round(size_t n_ratios, size_t n_rounds, size_t i,
 }
 
 typedef enum koi_call_kind { KOI_CALL_OP, KOI_CALL_FEED, KOI_CALL_COPY, KOI_CALL_READ } koi_call_kind;
+enum { KOI_FROM, KOI_TO }; /* buffers of the kinds that are no op */
 
 typedef struct koi_call {
   koi_call_kind kind;
@@ -54,7 +55,7 @@ typedef struct koi_call {
   uint16_t sym[KOI_MAX_INTS];    /* not KOI_SYM_NONE: the symbol's value stands in place of i */
   float f[KOI_MAX_FLOATS];
   koi_ref buf[KOI_MAX_BUFS];
-  /* COPY: buf[0] to buf[1]. READ: buf[0] to row `row` of the step's logits. FEED: what the step feeds. */
+  /* COPY: from KOI_FROM to KOI_TO. READ: KOI_FROM to row `row` of the step's logits. FEED: what the step feeds. */
   uint64_t bytes;
   uint32_t row;
 } koi_call;

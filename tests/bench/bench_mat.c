@@ -209,8 +209,8 @@ static void run_calls(void *user)
 
 static void gemv(const bench_case *q, char **over)
 {
-  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
-           scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k),
+           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k);
   int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[KOI_MAX_CONSTS] = {[MATVEC_WT] = q->wt}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
   koi_buf *w = buffer((size_t)units * code, q->wt), *s = scale ? buffer((size_t)units * scale, -1) : NULL, *x = numbers((size_t)q->k, 1),
           *y = numbers((size_t)ldy * (size_t)q->entries, 0);
@@ -246,8 +246,8 @@ static void gemm(const bench_case *q, char **over)
   int nt = q->used ? step.nt_group : step.nt;
   for (char **o = over; o && *o; o++)
     if (!strncmp(*o, "NT=", 3)) nt = atoi(*o + 3);
-  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
-           scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k),
+           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k);
   int32_t entries = q->entries * (q->used ? q->used : 1), panels = (entries + nt - 1) / nt + (q->used ? q->units : 0), ldy = q->n_sub * q->sub_rows;
   int32_t *unit = malloc(sizeof *unit * (size_t)panels), *rows = malloc(sizeof *rows * (size_t)panels * (size_t)nt), at = 0;
   for (int32_t i = 0; i < panels; i++) unit[i] = -1;
