@@ -19,6 +19,10 @@ struct koi_weights {
   char *absent; /* see koi_weights_absent */
 };
 
+/* Adds a shard for `path` (taken over); NULL when memory is out. */
+koi_shard *koi_shard_add(koi_weights *w, char *path);
+/* Maps the regular file shard->path. */
+koine_status koi_shard_map(koi_shard *shard);
 koine_status koi_weights_add(koi_weights *w, const koi_tensor *t);
 /* Sorts; refuses a name that occurs twice. */
 koine_status koi_weights_seal(koi_weights *w);
