@@ -4,6 +4,7 @@
 #include "weights_impl.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -95,6 +96,53 @@ koine_status koi_weights_seal(koi_weights *w)
   return KOINE_OK;
 }
 
+/* ---- other names ---- */
+/* t, or the slices of it, behind the tensors that w has; names lie at the number of their tensor. */
+static koine_status add_renamed(koi_weights *w, const koi_tensor *t, const koi_weights_name *to)
+{
+  uint64_t n = to->n ? to->n : 1;
+  koine_status s = KOINE_OK;
+  for (uint64_t i = 0; i < n && !s; i++) {
+    koi_tensor x = *t;
+    char *name = w->renamed[w->n];
+    if (to->n) {
+      snprintf(name, KOI_WEIGHTS_NAME, "%s%ju%s", to->name, (uintmax_t)i, to->behind);
+      memmove(x.shape, x.shape + 1, (KOI_MAX_DIMS - 1) * sizeof *x.shape);
+      x.n_dims--, x.bytes = t->bytes / n, x.data = t->data + i * x.bytes;
+    } else snprintf(name, KOI_WEIGHTS_NAME, "%s", to->name);
+    if (*name) x.name = name, x.stored = t->name;
+    s = koi_weights_add(w, &x);
+  }
+  return s;
+}
+
+static koine_status rename_all(koi_weights *w, const koi_tensor *from, size_t n, const koi_weights_name *to)
+{
+  size_t total = 0;
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < n; i++) total += to[i].n ? to[i].n : 1;
+  w->renamed = koi_alloc(total + 1, sizeof *w->renamed);
+  if (!w->renamed) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n && !s; i++) s = add_renamed(w, &from[i], &to[i]);
+  return s ? s : koi_weights_seal(w);
+}
+
+koine_status koi_weights_rename(koi_weights *w, koi_weights_name_fn *fn, void *user)
+{
+  koi_tensor *from = w->tensors;
+  size_t n = w->n;
+  koi_weights_name *to = koi_alloc(n + 1, sizeof *to);
+  koine_status s = to ? KOINE_OK : KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n && !s; i++) s = fn(user, &from[i], &to[i]);
+  if (!s) {
+    w->tensors = NULL, w->n = w->cap = 0;
+    s = rename_all(w, from, n, to);
+    koi_free(from);
+  }
+  koi_free(to);
+  return s;
+}
+
 void koi_weights_close(koi_weights *w)
 {
   if (!w) return;
@@ -105,6 +153,7 @@ void koi_weights_close(koi_weights *w)
   }
   koi_free(w->shards);
   koi_free(w->tensors);
+  koi_free(w->renamed);
   koi_free(w->absent);
   koi_free(w);
 }

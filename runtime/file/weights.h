@@ -41,6 +41,16 @@ size_t koi_weights_count(const koi_weights *w);
 const koi_tensor *koi_weights_at(const koi_weights *w, size_t i);
 /* NULL when absent. A leading "model." in the file's names has been dropped. */
 const koi_tensor *koi_weights_find(const koi_weights *w, const char *name);
+/* A tensor's new name; empty: it keeps its own. n not 0: it is a stack of n, cut along its first dimension, of which each is called name, its
+ * number, and behind. */
+typedef struct koi_weights_name {
+  char name[96];
+  const char *behind;
+  uint64_t n;
+} koi_weights_name;
+typedef koine_status koi_weights_name_fn(void *user, const koi_tensor *t, koi_weights_name *out);
+/* Renames what fn says; what tensors were called before stays as `stored`. Every pointer to a tensor of w becomes invalid. */
+koine_status koi_weights_rename(koi_weights *w, koi_weights_name_fn *fn, void *user);
 /* NULL when the tensors are there; else the path of the first file that is missing (then all are). */
 const char *koi_weights_absent(const koi_weights *w);
 /* What the index says, whether or not the shards are there; zeros without an index. */

@@ -11,11 +11,13 @@ typedef struct koi_shard {
   char *names;         /* the tensors' names point into it */
 } koi_shard;
 
+enum { KOI_WEIGHTS_NAME = 128 };
 struct koi_weights {
   koi_shard *shards; /* [n_shards] */
   koi_tensor *tensors; /* [n] of cap */
   size_t n_shards, n, cap;
   koi_weights_index index;
+  char (*renamed)[KOI_WEIGHTS_NAME]; /* [n] names that koi_weights_rename gave; NULL: none */
   char *absent; /* see koi_weights_absent */
 };
 

@@ -17,7 +17,8 @@ uint64_t koi_weight_values(const koi_weight *w) { return w->n_units * (uint64_t)
 
 uint64_t koi_weight_bytes(const koi_weight *w)
 {
-  if (w->format == KOI_FORMAT_NONE) return w->rows * w->k * koi_dtype_bytes(w->dtype);
+  size_t values = koi_dtype_values(w->dtype);
+  if (w->format == KOI_FORMAT_NONE) return koi_weight_values(w) / (values ? values : 1) * koi_dtype_bytes(w->dtype);
   uint64_t matrices = (w->one_matrix ? 1 : w->n_units) * (uint64_t)w->n_sub;
   return matrices * koi_format_stored_bytes(w->format, w->one_matrix ? w->rows * w->n_units : w->rows, w->k);
 }
