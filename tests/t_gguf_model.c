@@ -2,6 +2,7 @@
  *
  * usage: t_gguf_model                         the tests
  *        t_gguf_model FOLDER FILE [q8]        makes FILE of a checkpoint's folder */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,6 +111,45 @@ static void test_float(void **state)
   remake_rmdir(dir);
 }
 
+/* FP8 as BF16 and FP4 as MXFP4 have the same values: the reference computes the same sums. */
+static void test_quant(void **state)
+{
+  (void)state;
+  char *dir = remake_mkdir(), *folder = koi_strdup(remake_data("tiny-quant")), *file = koi_format("%s/quant.gguf", dir);
+  koine_model *m;
+  to_gguf(folder, file, false, 1);
+  assert_int_equal(koi_model_open(file, &m), KOINE_OK);
+  assert_int_equal(m->layers[1].w[KOI_W_expert_up].format, KOI_WT_MXFP4);
+  assert_int_equal(m->layers[1].w[KOI_W_wq_a].format, KOI_WT_BF16);
+  koi_model_close(m);
+  compare_logits(folder, file, KOINE_CACHE_EXACT);
+  compare_logits(folder, file, KOINE_CACHE_PACKED);
+  koi_free(file), koi_free(folder);
+  remake_rmdir(dir);
+}
+
+/* Q8_0 is coarser than FP8: near its logits, and not the same. */
+static void test_q8(void **state)
+{
+  (void)state;
+  char *dir = remake_mkdir(), *folder = koi_strdup(remake_data("tiny-quant")), *file = koi_format("%s/q8.gguf", dir);
+  koine_model *m;
+  uint32_t n, i = 0;
+  size_t far = 0;
+  to_gguf(folder, file, true, 1);
+  assert_int_equal(koi_model_open(file, &m), KOINE_OK);
+  for (uint32_t l = 0; l < m->config.n_layers; l++) assert_int_equal(m->layers[l].w[KOI_W_wo_b].format, KOI_WT_Q8_0);
+  koi_model_close(m);
+  float *a = logits_of(folder, KOINE_CACHE_EXACT, &n), *b = logits_of(file, KOINE_CACHE_EXACT, &n), most = 0;
+  for (i = 0; i < N_TOKENS * n; i++) most = fmaxf(most, fabsf(a[i]));
+  for (i = 0; i < N_TOKENS * n; i++) far += fabsf(a[i] - b[i]) > most / 20;
+  assert_true(memcmp(a, b, (size_t)N_TOKENS * n * sizeof *a) != 0);
+  assert_in_range(far, 0, N_TOKENS * n / 20);
+  free(a), free(b);
+  koi_free(file), koi_free(folder);
+  remake_rmdir(dir);
+}
+
 /* ---- what a file says wrong ---- */
 static void expect(const uint8_t *p, size_t n, koine_status want, const char *fragment)
 {
@@ -176,7 +216,7 @@ static void test_replaced(void **state)
 
 int main(int argc, char **argv)
 {
-  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced)};
+  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced)};
   if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8"), 1), 0;
   return cmocka_run_group_tests(all, NULL, NULL);
 }
