@@ -150,6 +150,30 @@ static void test_q8(void **state)
   remake_rmdir(dir);
 }
 
+/* ---- text ---- */
+static void test_tokens(void **state)
+{
+  (void)state;
+  const char *top = getenv("srcdir");
+  char *dir = remake_mkdir(), *folder = koi_format("%s/models/austen", top ? top : "."), *file = koi_format("%s/austen.gguf", dir), *text;
+  char *readme = koi_format("%s/README.md", top ? top : ".");
+  koine_tokenizer *t[2];
+  int32_t *ids[2];
+  size_t n[2], n_text;
+  to_gguf(folder, file, false, 1);
+  assert_int_equal(koi_file_read(readme, 1 << 20, &text, &n_text), KOINE_OK);
+  for (int i = 0; i < 2; i++) {
+    if (koine_tokenizer_open(i ? file : folder, &t[i])) fail_msg("%s", koine_last_error());
+    assert_int_equal(koine_tokenize(t[i], text, n_text, KOINE_TOKENIZE_BOS | KOINE_TOKENIZE_SPECIAL, &ids[i], &n[i]), KOINE_OK);
+  }
+  assert_true(koine_tokenizer_n_vocab(t[0]) == koine_tokenizer_n_vocab(t[1]) && n[0] == n[1] && n[0] > 1000);
+  assert_true(koine_tokenizer_bos(t[0]) == koine_tokenizer_bos(t[1]) && koine_tokenizer_eos(t[0]) == koine_tokenizer_eos(t[1]));
+  assert_memory_equal(ids[0], ids[1], n[0] * sizeof *ids[0]);
+  for (int i = 0; i < 2; i++) koine_ids_free(ids[i]), koine_tokenizer_close(t[i]);
+  koi_free(text), koi_free(readme), koi_free(folder), koi_free(file);
+  remake_rmdir(dir);
+}
+
 /* ---- what a file says wrong ---- */
 static void expect(const uint8_t *p, size_t n, koine_status want, const char *fragment)
 {
@@ -216,7 +240,7 @@ static void test_replaced(void **state)
 
 int main(int argc, char **argv)
 {
-  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced)};
+  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced)};
   if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8"), 1), 0;
   return cmocka_run_group_tests(all, NULL, NULL);
 }
