@@ -49,7 +49,10 @@ void koi_format_repack_mxfp4(const koi_weight_format *f, const koi_stored *m, ui
       tile[1][b * KOI_TILE + r] = from[0];
       for (size_t w = 0; w < WORDS; w++) {
         uint32_t word = 0;
-        for (size_t i = 0; i < 8; i++) word |= (uint32_t)(from[1 + w % 2 * 8 + i] >> w / 2 * 4 & 15) << 4 * i;
+        for (size_t i = 0; i < 8; i++) {
+          uint32_t code = from[1 + w % 2 * 8 + i] >> w / 2 * 4 & 15;
+          word |= (code == 8 ? 0 : code) << 4 * i; /* GGUF has no -0 */
+        }
         memcpy(tile[0] + ((b * WORDS + w) * KOI_TILE + r) * 4, &word, 4);
       }
     }

@@ -75,7 +75,8 @@ static double in_file(int wt, const koi_stored *m, uint64_t r, uint64_t k)
   }
   if (wt == KOI_WT_MXFP4) {
     const uint8_t *b = d + (r * (m->k / 32) + k / 32) * 17;
-    return (double)koi_e2m1(b[1 + k % 16] >> k % 32 / 16 * 4) * scale_value(wt, b[0]);
+    uint8_t code = b[1 + k % 16] >> k % 32 / 16 * 4 & 15;
+    return (double)koi_e2m1(code == 8 ? 0 : code) * scale_value(wt, b[0]);
   }
   if (wt == KOI_WT_FP4) return (double)koi_e2m1(d[r * ((m->k + 1) / 2) + k / 2] >> k % 2 * 4) * koi_e8m0(m->scale[r * koi_ceil_div(m->k, 32) + k / 32]);
   if (wt == KOI_WT_FP8) return (double)koi_e4m3(d[at]) * koi_e8m0(m->scale[r / 128 * koi_ceil_div(m->k, 128) + k / 128]);
