@@ -4,8 +4,6 @@
 #include <string.h>
 #include "format_impl.h"
 
-enum { SCALE_LOW = 16, SCALE_HIGH = 240 }; /* of the fast decoders in cl/weights.clh */
-
 void koi_values_fill(koi_values *v)
 {
   for (int i = 0; i < 256; i++) v->e4m3[i] = koi_e4m3((uint8_t)i), v->e8m0[i] = koi_e8m0((uint8_t)i);
@@ -97,15 +95,22 @@ static void random_fp4(int stream, uint64_t k, uint64_t seed, size_t bytes, uint
   else koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
 }
 
+static void random_q8_0(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+{
+  int e = level(k) - 6 + 15; /* the mean square of the codes is near 2^12 */
+  if (stream) koi_format_random_bits(0, (uint64_t)(e < 1 ? 1 : e) * 0x0400040004000400u, seed, bytes, out);
+  else koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
+}
+
 /* ---- care ---- */
 static bool scales_need_care(const uint8_t *s, size_t n)
 {
-  uint8_t low = SCALE_LOW, high = SCALE_HIGH;
+  uint8_t low = KOI_SCALE_LOW, high = KOI_SCALE_HIGH;
   for (size_t i = 0; i < n; i++) {
     low = s[i] < low ? s[i] : low;
     high = s[i] > high ? s[i] : high;
   }
-  return low < SCALE_LOW || high > SCALE_HIGH;
+  return low < KOI_SCALE_LOW || high > KOI_SCALE_HIGH;
 }
 
 /* Whether an E4M3 code is a NaN: 0x7f or 0xff. */
@@ -143,6 +148,10 @@ const koi_weight_format koi_formats[KOI_N_FORMATS] = {
                   random_fp8, care_fp8, decode_fp8},
   [KOI_WT_FP4] = {"fp4", "FP4", KOI_WT_FP4, 2, 1, 1, 32, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_format_repack_words,
                   random_fp4, care_fp4, decode_fp4},
+  [KOI_WT_MXFP4] = {"mxfp4", "MXFP4", KOI_WT_MXFP4, 32, 17, 0, 0, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_format_repack_mxfp4,
+                    random_fp4, koi_format_care_mxfp4, koi_format_decode_mxfp4},
+  [KOI_WT_Q8_0] = {"q8_0", "Q8_0", KOI_WT_Q8_0, 32, 34, 0, 0, 32, {{"codes", 4, 4, 0x7f7f7f7fu}, {"scales", 32, 2, 0x7fff7fffu}}, koi_format_repack_q8_0,
+                   random_q8_0, NULL, koi_format_decode_q8_0},
 };
 
 /* ---- sizes ---- */

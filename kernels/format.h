@@ -4,7 +4,8 @@
  * A matrix lies in a file by rows, each a sequence of blocks, perhaps with a tensor of scales beside it; on a device it lies in tiles of 16
  * rows (layout.h), cut into streams: codes, scales and what else the format has (minima, say). A stream is an array of words
  * [ceil(k / columns)][16], each word `bytes` long and good for `columns` columns of its row. Every stream has a buffer of its own.
- * Signs are bits: with them cleared in every stream, a tile decodes to values that are at least the magnitudes of what it held. */
+ * Signs are bits: with them cleared in every stream, a tile decodes to values that are at least the magnitudes of what it held
+ * (but for Q8_0's -128, which no quantiser makes). */
 #ifndef KOI_FORMAT_H
 #define KOI_FORMAT_H
 #include <stdbool.h>
@@ -13,7 +14,7 @@
 #include "layout.h"
 
 /* The number that the kernels know as WT. */
-enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4, KOI_N_FORMATS };
+enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4, KOI_WT_MXFP4, KOI_WT_Q8_0, KOI_N_FORMATS };
 enum { KOI_FORMAT_NONE = -1, KOI_MAX_STREAMS = 4 };
 
 /* A matrix as a file has it. weight NULL: there is no file, and it is made up. scale: NULL where the format has no such tensor. */

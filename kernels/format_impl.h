@@ -10,4 +10,11 @@ void koi_format_repack_words(const koi_weight_format *f, const koi_stored *m, ui
 void koi_format_random_tile(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
 /* Random bits, (bits & keep) | set for every eight bytes. */
 void koi_format_random_bits(uint64_t keep, uint64_t set, uint64_t seed, size_t bytes, uint8_t *out);
+/* ---- format_blocks.c: hooks of the formats of GGUF files ---- */
+enum { KOI_SCALE_LOW = 16, KOI_SCALE_HIGH = 240 }; /* E8M0 scales of the fast decoders in cl/weights.clh */
+void koi_format_repack_q8_0(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
+void koi_format_decode_q8_0(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE]);
+void koi_format_repack_mxfp4(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
+void koi_format_decode_mxfp4(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE]);
+bool koi_format_care_mxfp4(const koi_stored *m, uint64_t row, uint64_t n);
 #endif

@@ -9,6 +9,8 @@
  *   F16   ushort [k][16]
  *   BF16  ushort [k][16]
  *   FP8   ushort [ceil(k/2)][16]: E4M3 of column 2i in the low byte, 2i+1 in the high  uchar [ceil(k/128)][16] E8M0, one a row and 128 columns
+ *   Q8_0  uint   [k/4][16]: a signed byte a column, the lowest first                  ushort [k/32][16] F16, one a row and 32 columns
+ *   MXFP4 as FP4; the scale 255 is 2^128
  *   FP4   uint   [ceil(k/8)][16]: E2M1 of column 8i in the lowest nibble, and so on up  uchar [ceil(k/32)][16] E8M0
  *
  * A buffer may hold only the units [unit0, unit1) or, of a dense matrix, only the tiles [tile0, tile1): offsets count from there. */

@@ -44,7 +44,7 @@ enum { PACK_NT }; /* consts */
  * left alone. W is n_sub matrices of sub_rows rows, each padded to whole tiles, one after the other (layout.h); tile numbers count
  * through the stack: tile = s * ceil(sub_rows/16) + r/16. Weight types: layout.h.
  * consts WT, CARE (1: codes or scales outside the fast decoder's range may occur)
- * bufs 0 W  1 S u8 (E8M0; types FP8, FP4)  2 X [*][ldx]  3 ids i32[E]  4 Y out [E][ldy]
+ * bufs 0 W  1 S scales, as the type has them  2 X [*][ldx]  3 ids i32[E]  4 Y out [E][ldy]
  * ints E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, ldy, y0 */
 enum { MATVEC_W, MATVEC_S, MATVEC_X, MATVEC_IDS, MATVEC_Y }; /* bufs */
 enum { MATVEC_E, MATVEC_K, MATVEC_N_SUB, MATVEC_SUB_ROWS, MATVEC_UNIT0, MATVEC_UNIT1, MATVEC_TILE0, MATVEC_TILE1,

@@ -41,13 +41,20 @@ static void sizes(void)
   CHECK(koi_format_tile_bytes(KOI_WT_FP4, 1, 33) == 32 && koi_format_tile_bytes(KOI_WT_FP8, 1, 129) == 32 && koi_format_tile_bytes(KOI_WT_F16, 1, 64) == 0);
 }
 
+/* To GGUF, E8M0's NaN is the number that follows the others. */
+static double scale_value(int wt, uint8_t code) { return wt == KOI_WT_MXFP4 && code == 255 ? 0x1p128 : koi_e8m0(code); }
+
 /* The value of column k, row r of a tile, read as layout.h says. */
 static double value(int wt, uint8_t *const tile[KOI_MAX_STREAMS], uint64_t k, int r)
 {
   const uint16_t *h = (const uint16_t *)(const void *)tile[0];
-  if (wt == KOI_WT_FP4) {
+  if (wt == KOI_WT_Q8_0) {
+    const uint16_t *s = (const uint16_t *)(const void *)tile[1];
+    return (double)(int8_t)tile[0][(k / 4 * 16 + (uint64_t)r) * 4 + k % 4] * (double)koi_f16(s[k / 32 * 16 + (uint64_t)r]);
+  }
+  if (wt == KOI_WT_FP4 || wt == KOI_WT_MXFP4) {
     const uint32_t *u = (const uint32_t *)(const void *)tile[0];
-    return (double)koi_e2m1((uint8_t)(u[k / 8 * 16 + (uint64_t)r] >> k % 8 * 4)) * koi_e8m0(tile[1][k / 32 * 16 + (uint64_t)r]);
+    return (double)koi_e2m1((uint8_t)(u[k / 8 * 16 + (uint64_t)r] >> k % 8 * 4)) * scale_value(wt, tile[1][k / 32 * 16 + (uint64_t)r]);
   }
   if (wt == KOI_WT_FP8) return (double)koi_e4m3((uint8_t)(h[k / 2 * 16 + (uint64_t)r] >> k % 2 * 8)) * koi_e8m0(tile[1][k / 128 * 16 + (uint64_t)r]);
   if (wt == KOI_WT_F16) return koi_f16(h[k * 16 + (uint64_t)r]);
@@ -62,6 +69,15 @@ static double in_file(int wt, const koi_stored *m, uint64_t r, uint64_t k)
   uint64_t at = r * m->k + k;
   uint16_t h;
   float f;
+  if (wt == KOI_WT_Q8_0) {
+    const uint8_t *b = d + (r * (m->k / 32) + k / 32) * 34;
+    return (double)(int8_t)b[2 + k % 32] * (double)koi_f16((uint16_t)(b[0] | b[1] << 8));
+  }
+  if (wt == KOI_WT_MXFP4) {
+    const uint8_t *b = d + (r * (m->k / 32) + k / 32) * 17;
+    uint8_t code = b[1 + k % 16] >> k % 32 / 16 * 4 & 15;
+    return (double)koi_e2m1(code == 8 ? 0 : code) * scale_value(wt, b[0]);
+  }
   if (wt == KOI_WT_FP4) return (double)koi_e2m1(d[r * ((m->k + 1) / 2) + k / 2] >> k % 2 * 4) * koi_e8m0(m->scale[r * koi_ceil_div(m->k, 32) + k / 32]);
   if (wt == KOI_WT_FP8) return (double)koi_e4m3(d[at]) * koi_e8m0(m->scale[r / 128 * koi_ceil_div(m->k, 128) + k / 128]);
   memcpy(&h, d + at * 2, 2);
@@ -111,6 +127,7 @@ static double look(int wt, const koi_values *values, const tiles *w, size_t t, u
 /* Rows [row0, row0 + rows) of a matrix whose bytes count through all codes, tiles [tile0, tile1). */
 static void repack(int wt, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1)
 {
+  if (koi_formats[wt].block_columns > 2) k = koi_ceil_div(k, koi_formats[wt].multiple) * koi_formats[wt].multiple; /* of blocks only whole ones */
   size_t row_bytes = koi_format_row_bytes(wt, k), weight_bytes = all_rows * row_bytes, scale_bytes = all_rows * (koi_ceil_div(k, 32) + 1);
   uint8_t *weight = bytes_of(weight_bytes + 1), *scale = bytes_of(scale_bytes);
   koi_values values;
@@ -175,6 +192,10 @@ static void care_of_rows(void)
   scales[2] = 127, codes[77] = 0x7f;
   for (uint64_t row = 0; row + 16 <= 300; row++) CHECK(koi_formats[KOI_WT_FP8].care(&m, row, 16) == (row <= 77 && row + 16 > 77));
   for (int wt = 0; wt <= KOI_WT_BF16; wt++) CHECK(!koi_formats[wt].care);
+  for (int scale = 0; scale < 256; scale++) {
+    uint8_t block[17] = {(uint8_t)scale};
+    CHECK(koi_formats[KOI_WT_MXFP4].care(&(koi_stored){block, NULL, 1, 32}, 0, 1) == (scale < 16 || scale > 240));
+  }
 }
 
 /* Made-up weights: no NaN, nothing past the end, and a row's sum of squares is of order one. */

@@ -1,6 +1,7 @@
 /* Public functions of the tokenizer. Thin. */
 #include <string.h>
 #include "api_text.h"
+#include "model/vocab.h"
 
 static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
@@ -9,7 +10,7 @@ koine_status koine_tokenizer_open(const char *path, koine_tokenizer **out)
   if (!path || !out) return missing("koine_tokenizer_open");
   koine_tokenizer *t = koi_alloc(1, sizeof *t);
   if (!t) return KOINE_ERR_MEMORY;
-  koine_status s = koi_tok_load(path, &t->tok);
+  koine_status s = koi_vocab_load(path, &t->tok);
   if (s) koi_free(t);
   else *out = t;
   return s;

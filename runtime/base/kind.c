@@ -14,7 +14,7 @@ static const struct { const char *head; size_t n; bool any_case; const char *kin
   {HEAD("# xet version"), false, "a Xet pointer in place of the file: download the file itself"},
   {HEAD("<!doctype html"), true, "a web page in place of the file: the server sent a page, perhaps to log in; download the file again"},
   {HEAD("<html"), true, "a web page in place of the file: the server sent a page, perhaps to log in; download the file again"},
-  {HEAD("GGUF"), false, "a GGUF file, which is not read: take the checkpoint as it was published, in safetensors"},
+  {HEAD("GGUF"), false, "a GGUF file in the place of another: it holds a whole model, and its own path is what to give"},
   {HEAD("lmgg"), false, "a GGML file, which is not read: take the checkpoint as it was published, in safetensors"},
   {HEAD("tjgg"), false, "a GGML file, which is not read: take the checkpoint as it was published, in safetensors"},
   {HEAD("PK\003\004"), false, "a ZIP archive, as PyTorch's checkpoints are: unpack it, or take the checkpoint in safetensors"},

@@ -5,7 +5,7 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 /* ONE_HOT: inputs are unit vectors, so that each output is one weight and must be exact, over every code that is a number. */
 enum { ONE_HOT = 1 };
-enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4 };
+enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0 };
 
 /* Sums may differ by rounding; single weights not, but where the device has no subnormals. */
 static void product_bound(koi_verify_job *j)
@@ -92,6 +92,7 @@ static void make_pack(koi_verify_job *j)
 static const koi_verify_case matvec_cases[] = {
   MATVEC_CASES(F32, 0),  MATVEC_ODD_CASES(F32, 0), MATVEC_CASES(F16, 0), MATVEC_ODD_CASES(F16, 0), MATVEC_CASES(BF16, 0), MATVEC_ODD_CASES(BF16, 0),
   MATVEC_CASES(FP8, 0),  MATVEC_ODD_CASES(FP8, 0), MATVEC_CASES(FP8, 1), MATVEC_ODD_CASES(FP8, 1), MATVEC_CASES(FP4, 0),  MATVEC_CASES(FP4, 1),
+  MATVEC_CASES(MXFP4, 1), MATVEC_CASES(Q8_0, 0),
 };
 
 static void make_matvec(koi_verify_job *j)
@@ -132,7 +133,7 @@ static void make_matvec(koi_verify_job *j)
 static const koi_verify_case matmul_cases[] = {
   MATMUL_CASES(F32, 0, 12),  MATMUL_ODD_CASES(F32, 0, 12),  MATMUL_CASES(F16, 0, 8),  MATMUL_ODD_CASES(F16, 0, 8),  MATMUL_CASES(BF16, 0, 16),
   MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
-  MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12),
+  MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12), MATMUL_CASES(MXFP4, 1, 12), MATMUL_CASES(Q8_0, 0, 16),
 };
 
 /* Columns that no row stands for hold NaN: they must not reach the others. */
@@ -184,6 +185,7 @@ static void make_matmul(koi_verify_job *j)
 static const koi_verify_case widen_cases[] = {
   WIDEN_CASES(F32, 0), WIDEN_ODD_CASES(F32, 0), WIDEN_CASES(F16, 0), WIDEN_ODD_CASES(F16, 0), WIDEN_CASES(BF16, 0), WIDEN_ODD_CASES(BF16, 0),
   WIDEN_CASES(FP8, 0), WIDEN_ODD_CASES(FP8, 0), WIDEN_CASES(FP8, 1), WIDEN_ODD_CASES(FP8, 1), WIDEN_CASES(FP4, 0),  WIDEN_CASES(FP4, 1),
+  WIDEN_CASES(MXFP4, 1), WIDEN_CASES(Q8_0, 0),
 };
 
 static void make_widen(koi_verify_job *j)

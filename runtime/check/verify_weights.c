@@ -2,7 +2,7 @@
  * Invariant: no product of a code and its scale overflows; only with care are there NaNs, and scales beyond the fast decoders' range. */
 #include "verify_weights.h"
 
-enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4 };
+enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0 };
 
 /* The scale of one row's block: with care anything at times, but what would overflow; else what the fast decoder promises, mostly near 1. */
 static uint8_t scale_code(koi_verify_job *j, const koi_verify_weight *w)
@@ -35,10 +35,20 @@ static void packed_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *c
     if (w->wt == FP8) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(code << k % 2 * 8);
     else ((uint32_t *)codes)[k / 8 * KOI_TILE + r] |= code << k % 8 * 4;
   }
-  if (!w->care || koi_verify_below(j, 4)) return;
+  if (!w->care || w->wt == MXFP4 || koi_verify_below(j, 4)) return;
   size_t k = (size_t)koi_verify_below(j, (int32_t)w->k);
   if (w->wt == FP8 && koi_verify_below(j, 2)) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(0x7f << k % 2 * 8);
   else scales[k / block * KOI_TILE + r] = 255;
+}
+
+/* Scales near 2^-7 make weights of order one; of single weights any scale that is finite. */
+static void q8_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *codes, uint8_t *scales, size_t r)
+{
+  for (size_t k = 0; k < w->k; k++) {
+    uint16_t bits = (uint16_t)koi_verify_bits(j), usual = (uint16_t)((bits & 0x83ff) | 8 << 10);
+    if (k % 32 == 0) ((uint16_t *)scales)[k / 32 * KOI_TILE + r] = !w->one_hot ? usual : (~bits & 0x7c00) ? bits : (uint16_t)(bits ^ 0x4000);
+    codes[(k / 4 * KOI_TILE + r) * 4 + k % 4] = (uint8_t)koi_verify_bits(j);
+  }
 }
 
 static void plain_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *codes, size_t r)
@@ -64,7 +74,8 @@ void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
   for (size_t at = 0; at < w->n_units * n_tiles; at++) {
     size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
     for (size_t r = 0; r < KOI_TILE && row + r < w->sub_rows; r++) {
-      if (w->wt == FP8 || w->wt == FP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
+      if (w->wt == Q8_0) q8_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
+      else if (w->wt == FP8 || w->wt == FP4 || w->wt == MXFP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
       else plain_row(j, w, codes + at * code_bytes, r);
     }
   }

@@ -1,12 +1,8 @@
 /* Opens safetensors: finds a folder's shards, maps them, has their headers fill the table of tensors.
  * Owns: what is mapped, until koi_weights_close. Invariant: a folder that opened has every file and tensor that its index names, or none. */
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include "base/kind.h"
 #include "safetensors_impl.h"
 
@@ -15,38 +11,15 @@
 static koine_status map_shard(koi_shard *shard)
 {
   koine_status s = koi_kind_check(shard->path);
-  if (s) return s;
-  int fd = open(shard->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", shard->path, strerror(errno));
-  struct stat st;
-  if (fstat(fd, &st) || !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", shard->path);
-  else if (!st.st_size) s = koi_error(KOINE_ERR_FILE, "%s: expected at least 8 bytes, found an empty file: download it again", shard->path);
-  else if (st.st_size < 8) s = koi_error(KOINE_ERR_FILE, "%s: expected at least 8 bytes, found %jd", shard->path, (intmax_t)st.st_size);
-  else {
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED) s = koi_error(KOINE_ERR_MEMORY, "%s: cannot map %jd bytes: %s", shard->path, (intmax_t)st.st_size, strerror(errno));
-    else shard->mapped = p, shard->data = p, shard->bytes = (size_t)st.st_size;
-  }
-  close(fd);
-  return s;
+  return s ? s : koi_shard_map(shard);
 }
 
 /* ---- a folder ---- */
-/* Adds a shard for `path` (taken over); NULL when memory is out. */
-static koi_shard *add_shard(koi_weights *w, char *path)
-{
-  koi_shard *p = path ? koi_realloc(w->shards, w->n_shards + 1, sizeof *p) : NULL;
-  if (!p) return koi_free(path), NULL;
-  w->shards = p;
-  p += w->n_shards++;
-  *p = (koi_shard){.path = path};
-  return p;
-}
 
 static koine_status open_files(koi_weights *w, const char *folder, const char *const *files, size_t n)
 {
   for (size_t i = 0; i < n; i++) {
-    koi_shard *shard = add_shard(w, koi_format("%s/%s", folder, files[i]));
+    koi_shard *shard = koi_shard_add(w, koi_format("%s/%s", folder, files[i]));
     koine_status s = shard ? map_shard(shard) : KOINE_ERR_MEMORY;
     if (!s) s = koi_safetensors_header(w, shard);
     if (s) return s;
@@ -164,7 +137,7 @@ koine_status koi_safetensors_open(const char *path, koi_weights **out)
 koine_status koi_safetensors_open_file(const char *file, koi_weights **out)
 {
   koi_weights *w = koi_alloc(1, sizeof *w);
-  koi_shard *shard = w ? add_shard(w, koi_strdup(file)) : NULL;
+  koi_shard *shard = w ? koi_shard_add(w, koi_strdup(file)) : NULL;
   koine_status s = shard ? map_shard(shard) : KOINE_ERR_MEMORY;
   if (!s) s = koi_safetensors_header(w, shard);
   if (!s) s = koi_weights_seal(w);
@@ -174,7 +147,7 @@ koine_status koi_safetensors_open_file(const char *file, koi_weights **out)
 koine_status koi_safetensors_open_memory(const void *data, size_t bytes, const char *name, koi_weights **out)
 {
   koi_weights *w = koi_alloc(1, sizeof *w);
-  koi_shard *shard = w ? add_shard(w, koi_strdup(name)) : NULL;
+  koi_shard *shard = w ? koi_shard_add(w, koi_strdup(name)) : NULL;
   koine_status s = shard ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!s) shard->data = data, shard->bytes = bytes, s = koi_safetensors_header(w, shard);
   if (!s) s = koi_weights_seal(w);

@@ -2,17 +2,28 @@
  * Owns: shards' mappings and names. Does not know any file format.
  * Invariant: after koi_weights_seal the tensors are sorted by name, no name occurs twice, and every data range lies in its mapping. */
 #include "weights_impl.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-static const struct { const char *name; size_t bytes; } dtypes[KOI_N_DTYPES] = {
+static const struct { const char *name; size_t bytes, values; } dtypes[KOI_N_DTYPES] = {
   [KOI_F32] = {"F32", 4}, [KOI_F16] = {"F16", 2}, [KOI_BF16] = {"BF16", 2}, [KOI_F8_E4M3] = {"F8_E4M3", 1},
   [KOI_F8_E8M0] = {"F8_E8M0", 1}, [KOI_I8] = {"I8", 1}, [KOI_U8] = {"U8", 1}, [KOI_I32] = {"I32", 4},
   [KOI_I64] = {"I64", 8}, [KOI_DTYPE_OTHER] = {"another dtype", 0},
+  [KOI_Q4_0] = {"Q4_0", 18, 32}, [KOI_Q4_1] = {"Q4_1", 20, 32}, [KOI_Q5_0] = {"Q5_0", 22, 32}, [KOI_Q5_1] = {"Q5_1", 24, 32},
+  [KOI_Q8_0] = {"Q8_0", 34, 32}, [KOI_Q2_K] = {"Q2_K", 84, 256}, [KOI_Q3_K] = {"Q3_K", 110, 256}, [KOI_Q4_K] = {"Q4_K", 144, 256},
+  [KOI_Q5_K] = {"Q5_K", 176, 256}, [KOI_Q6_K] = {"Q6_K", 210, 256}, [KOI_IQ2_XXS] = {"IQ2_XXS", 66, 256}, [KOI_IQ2_XS] = {"IQ2_XS", 74, 256},
+  [KOI_IQ2_S] = {"IQ2_S", 82, 256}, [KOI_IQ3_XXS] = {"IQ3_XXS", 98, 256}, [KOI_IQ3_S] = {"IQ3_S", 110, 256}, [KOI_IQ1_S] = {"IQ1_S", 50, 256},
+  [KOI_IQ1_M] = {"IQ1_M", 56, 256}, [KOI_IQ4_NL] = {"IQ4_NL", 18, 32}, [KOI_IQ4_XS] = {"IQ4_XS", 136, 256}, [KOI_MXFP4] = {"MXFP4", 17, 32},
 };
 
 size_t koi_dtype_bytes(koi_dtype d) { return dtypes[d].bytes; }
+size_t koi_dtype_values(koi_dtype d) { return dtypes[d].values; }
 const char *koi_dtype_name(koi_dtype d) { return dtypes[d].name; }
 size_t koi_weights_count(const koi_weights *w) { return w->n; }
 const koi_tensor *koi_weights_at(const koi_weights *w, size_t i) { return &w->tensors[i]; }
@@ -31,7 +42,35 @@ const koi_tensor *koi_weights_find(const koi_weights *w, const char *name)
   return w->n ? bsearch(&key, w->tensors, w->n, sizeof key, by_name) : NULL;
 }
 
+/* ---- shards ---- */
+koine_status koi_shard_map(koi_shard *shard)
+{
+  koine_status s = KOINE_OK;
+  int fd = open(shard->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", shard->path, strerror(errno));
+  struct stat st;
+  if (fstat(fd, &st) || !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", shard->path);
+  else if (st.st_size < 8) s = koi_error(KOINE_ERR_FILE, "%s: expected at least 8 bytes, found %jd", shard->path, (intmax_t)st.st_size);
+  else {
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) s = koi_error(KOINE_ERR_MEMORY, "%s: cannot map %jd bytes: %s", shard->path, (intmax_t)st.st_size, strerror(errno));
+    else shard->mapped = p, shard->data = p, shard->bytes = (size_t)st.st_size;
+  }
+  close(fd);
+  return s;
+}
 
+koi_shard *koi_shard_add(koi_weights *w, char *path)
+{
+  koi_shard *p = path ? koi_realloc(w->shards, w->n_shards + 1, sizeof *p) : NULL;
+  if (!p) return koi_free(path), NULL;
+  w->shards = p;
+  p += w->n_shards++;
+  *p = (koi_shard){.path = path};
+  return p;
+}
+
+/* ---- tensors ---- */
 koine_status koi_weights_add(koi_weights *w, const koi_tensor *t)
 {
   if (w->n == w->cap) {
@@ -57,6 +96,53 @@ koine_status koi_weights_seal(koi_weights *w)
   return KOINE_OK;
 }
 
+/* ---- other names ---- */
+/* t, or the slices of it, behind the tensors that w has; names lie at the number of their tensor. */
+static koine_status add_renamed(koi_weights *w, const koi_tensor *t, const koi_weights_name *to)
+{
+  uint64_t n = to->n ? to->n : 1;
+  koine_status s = KOINE_OK;
+  for (uint64_t i = 0; i < n && !s; i++) {
+    koi_tensor x = *t;
+    char *name = w->renamed[w->n];
+    if (to->n) {
+      snprintf(name, KOI_WEIGHTS_NAME, "%s%ju%s", to->name, (uintmax_t)i, to->behind);
+      memmove(x.shape, x.shape + 1, (KOI_MAX_DIMS - 1) * sizeof *x.shape);
+      x.n_dims--, x.bytes = t->bytes / n, x.data = t->data + i * x.bytes;
+    } else snprintf(name, KOI_WEIGHTS_NAME, "%s", to->name);
+    if (*name) x.name = name, x.stored = t->name;
+    s = koi_weights_add(w, &x);
+  }
+  return s;
+}
+
+static koine_status rename_all(koi_weights *w, const koi_tensor *from, size_t n, const koi_weights_name *to)
+{
+  size_t total = 0;
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < n; i++) total += to[i].n ? to[i].n : 1;
+  w->renamed = koi_alloc(total + 1, sizeof *w->renamed);
+  if (!w->renamed) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n && !s; i++) s = add_renamed(w, &from[i], &to[i]);
+  return s ? s : koi_weights_seal(w);
+}
+
+koine_status koi_weights_rename(koi_weights *w, koi_weights_name_fn *fn, void *user)
+{
+  koi_tensor *from = w->tensors;
+  size_t n = w->n;
+  koi_weights_name *to = koi_alloc(n + 1, sizeof *to);
+  koine_status s = to ? KOINE_OK : KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n && !s; i++) s = fn(user, &from[i], &to[i]);
+  if (!s) {
+    w->tensors = NULL, w->n = w->cap = 0;
+    s = rename_all(w, from, n, to);
+    koi_free(from);
+  }
+  koi_free(to);
+  return s;
+}
+
 void koi_weights_close(koi_weights *w)
 {
   if (!w) return;
@@ -67,6 +153,7 @@ void koi_weights_close(koi_weights *w)
   }
   koi_free(w->shards);
   koi_free(w->tensors);
+  koi_free(w->renamed);
   koi_free(w->absent);
   koi_free(w);
 }

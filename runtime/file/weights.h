@@ -4,13 +4,18 @@
 #include "base/base.h"
 
 typedef enum koi_dtype {
-  KOI_F32, KOI_F16, KOI_BF16, KOI_F8_E4M3, KOI_F8_E8M0, KOI_I8, KOI_U8, KOI_I32, KOI_I64, KOI_DTYPE_OTHER, KOI_N_DTYPES
+  KOI_F32, KOI_F16, KOI_BF16, KOI_F8_E4M3, KOI_F8_E8M0, KOI_I8, KOI_U8, KOI_I32, KOI_I64,
+  /* of GGUF: blocks of values with their scales */
+  KOI_Q4_0, KOI_Q4_1, KOI_Q5_0, KOI_Q5_1, KOI_Q8_0, KOI_Q2_K, KOI_Q3_K, KOI_Q4_K, KOI_Q5_K, KOI_Q6_K, KOI_IQ2_XXS, KOI_IQ2_XS, KOI_IQ2_S,
+  KOI_IQ3_XXS, KOI_IQ3_S, KOI_IQ1_S, KOI_IQ1_M, KOI_IQ4_NL, KOI_IQ4_XS, KOI_MXFP4,
+  KOI_DTYPE_OTHER, KOI_N_DTYPES
 } koi_dtype;
 
 #define KOI_MAX_DIMS 8
 /* Nothing promises that data is aligned to its elements: read it through memcpy or as bytes. */
 typedef struct koi_tensor {
   const char *name;
+  const char *stored;   /* its name in the file where that is another; else NULL */
   const char *file;     /* path of the shard that holds it */
   koi_dtype dtype;
   uint32_t n_dims;
@@ -18,6 +23,9 @@ typedef struct koi_tensor {
   const uint8_t *data;  /* mapped */
   size_t bytes;
 } koi_tensor;
+
+/* What people find it by. */
+static inline const char *koi_tensor_name(const koi_tensor *t) { return t->stored ? t->stored : t->name; }
 
 typedef struct koi_weights koi_weights;
 
@@ -33,6 +41,16 @@ size_t koi_weights_count(const koi_weights *w);
 const koi_tensor *koi_weights_at(const koi_weights *w, size_t i);
 /* NULL when absent. A leading "model." in the file's names has been dropped. */
 const koi_tensor *koi_weights_find(const koi_weights *w, const char *name);
+/* A tensor's new name; empty: it keeps its own. n not 0: it is a stack of n, cut along its first dimension, of which each is called name, its
+ * number, and behind. */
+typedef struct koi_weights_name {
+  char name[96];
+  const char *behind;
+  uint64_t n;
+} koi_weights_name;
+typedef koine_status koi_weights_name_fn(void *user, const koi_tensor *t, koi_weights_name *out);
+/* Renames what fn says; what tensors were called before stays as `stored`. Every pointer to a tensor of w becomes invalid. */
+koine_status koi_weights_rename(koi_weights *w, koi_weights_name_fn *fn, void *user);
 /* NULL when the tensors are there; else the path of the first file that is missing (then all are). */
 const char *koi_weights_absent(const koi_weights *w);
 /* What the index says, whether or not the shards are there; zeros without an index. */
@@ -41,7 +59,9 @@ typedef struct koi_weights_index {
   uint64_t total_bytes; /* metadata.total_size, 0 unknown */
 } koi_weights_index;
 koi_weights_index koi_weights_get_index(const koi_weights *w);
-/* Bytes of one element in the file; 0 for KOI_DTYPE_OTHER. */
+/* Bytes of one element, or of one block, in the file; 0 for KOI_DTYPE_OTHER. */
 size_t koi_dtype_bytes(koi_dtype d);
-const char *koi_dtype_name(koi_dtype d); /* as safetensors spells it; "another dtype" for KOI_DTYPE_OTHER */
+/* Values of a block, along the last dimension of a shape, which counts values; 0: elements, not blocks. */
+size_t koi_dtype_values(koi_dtype d);
+const char *koi_dtype_name(koi_dtype d); /* as safetensors or GGUF spells it; "another dtype" for KOI_DTYPE_OTHER */
 #endif

@@ -11,14 +11,20 @@ typedef struct koi_shard {
   char *names;         /* the tensors' names point into it */
 } koi_shard;
 
+enum { KOI_WEIGHTS_NAME = 128 };
 struct koi_weights {
   koi_shard *shards; /* [n_shards] */
   koi_tensor *tensors; /* [n] of cap */
   size_t n_shards, n, cap;
   koi_weights_index index;
+  char (*renamed)[KOI_WEIGHTS_NAME]; /* [n] names that koi_weights_rename gave; NULL: none */
   char *absent; /* see koi_weights_absent */
 };
 
+/* Adds a shard for `path` (taken over); NULL when memory is out. */
+koi_shard *koi_shard_add(koi_weights *w, char *path);
+/* Maps the regular file shard->path. */
+koine_status koi_shard_map(koi_shard *shard);
 koine_status koi_weights_add(koi_weights *w, const koi_tensor *t);
 /* Sorts; refuses a name that occurs twice. */
 koine_status koi_weights_seal(koi_weights *w);

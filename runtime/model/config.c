@@ -292,18 +292,22 @@ static koine_status parse_tree(const char *json, size_t n, const char *where, js
   return KOINE_OK;
 }
 
-koine_status koi_config_parse(const char *json, size_t n, const char *where, koi_config *out, uint32_t **ratios_out)
+koine_status koi_config_tree(const koi_reader *r, koi_config *out, uint32_t **ratios_out)
 {
   koi_config c = {0};
-  json_object *root = NULL;
-  uint32_t *ratios = NULL;
-  koine_status s = parse_tree(json, n, where, &root);
-  if (s) return s;
-  koi_reader r = {root, where, ""};
-  if (!(ratios = koi_alloc(KOI_MAX_LAYERS, sizeof *ratios))) s = KOINE_ERR_MEMORY;
-  if (!s) s = read_all(&r, &c, ratios);
-  json_object_put(root);
+  uint32_t *ratios = koi_alloc(KOI_MAX_LAYERS, sizeof *ratios);
+  koine_status s = ratios ? read_all(r, &c, ratios) : KOINE_ERR_MEMORY;
   if (s) koi_free(ratios);
   else *out = c, *ratios_out = ratios;
+  return s;
+}
+
+koine_status koi_config_parse(const char *json, size_t n, const char *where, koi_config *out, uint32_t **ratios_out)
+{
+  json_object *root = NULL;
+  koine_status s = parse_tree(json, n, where, &root);
+  if (s) return s;
+  s = koi_config_tree(&(koi_reader){.object = root, .where = where, .path = ""}, out, ratios_out);
+  json_object_put(root);
   return s;
 }

@@ -3,6 +3,7 @@
  * Invariant: a model that opened has every weight its config asks for, in a dtype and shape that its role allows. */
 #include "base/kind.h"
 #include "model.h"
+#include "names.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,7 +63,9 @@ static koine_status find(binder *b, const char *suffix, const koi_tensor **out)
   char full[160];
   snprintf(full, sizeof full, "%s%s", b->at, suffix);
   *out = koi_weights_find(b->m->weights, full);
-  if (!*out) return koi_error(KOINE_ERR_FILE, "%s: %s: expected this tensor, found none of its name", b->m->path, full);
+  char stored[KOI_NAMES_BYTES];
+  if (!*out)
+    return koi_error(KOINE_ERR_FILE, "%s: %s: expected this tensor, found none of its name", b->m->path, b->m->gguf ? koi_names_stored(full, stored) : full);
   b->used[*out - koi_weights_at(b->m->weights, 0)] = 1;
   return KOINE_OK;
 }
@@ -75,12 +78,12 @@ static koine_status expect_shape(const koi_tensor *t, uint32_t n_dims, uint64_t 
   for (uint32_t i = 0; i < t->n_dims && at < 100; i++) at += (size_t)snprintf(found + at, sizeof found - at, "%s%ju", i ? ", " : "", (uintmax_t)t->shape[i]);
   if (n_dims == 1) snprintf(expected, sizeof expected, "[%ju]", (uintmax_t)rows);
   else snprintf(expected, sizeof expected, "[%ju, %ju]", (uintmax_t)rows, (uintmax_t)cols);
-  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected shape %s, found %s%s", t->file, t->name, expected, found, at >= 100 ? "..." : "]");
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected shape %s, found %s%s", t->file, koi_tensor_name(t), expected, found, at >= 100 ? "..." : "]");
 }
 
 static koine_status wrong_dtype(const koi_tensor *t, const char *expected)
 {
-  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s, found %s", t->file, t->name, expected, koi_dtype_name(t->dtype));
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s, found %s", t->file, koi_tensor_name(t), expected, koi_dtype_name(t->dtype));
 }
 
 static koine_status bind_scale(binder *b, int32_t format, uint64_t rows, uint64_t k, const koi_tensor **out)
@@ -99,13 +102,22 @@ static koine_status expect_multiple(const char *file, const char *name, int32_t 
   return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected a multiple of %u values a row in %s, found %ju", file, name, f->multiple, f->title, (uintmax_t)k);
 }
 
+/* A weight of a GGUF file in a format that there are no kernels for: the model can be described. */
+static koine_status cannot_run(binder *b, const koi_tensor *t)
+{
+  b->m->runnable = false;
+  if (b->m->cannot) return KOINE_OK;
+  b->m->cannot = koi_format("%s is stored in %s, which cannot be run yet", koi_tensor_name(t), koi_dtype_name(t->dtype));
+  return b->m->cannot ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
 /* A device takes stacks: gate over up, and all experts of a layer. One stack has one format. */
 static koine_status expect_same(const koi_tensor *t, const koi_weight *w)
 {
   const koi_tensor *first = koi_weight_piece(w, 0, 0)->weight;
   if (t == first || koi_model_format(t->dtype) == w->format) return KOINE_OK;
-  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s as in %.200s (they are stacked), found %s", t->file, t->name, koi_dtype_name(first->dtype),
-                   first->name, koi_dtype_name(t->dtype));
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s as in %.200s (they are stacked), found %s", t->file, koi_tensor_name(t), koi_dtype_name(first->dtype),
+                   koi_tensor_name(first), koi_dtype_name(t->dtype));
 }
 
 static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_piece *p)
@@ -116,12 +128,16 @@ static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_
   koine_status s = find(b, r->suffix, &t);
   if (s) return s;
   int32_t format = koi_model_format(t->dtype);
-  bool ok = is_float(format) || (r->use >= KOI_DENSE && format == KOI_WT_FP8) || (r->use == KOI_EXPERT && format == KOI_WT_FP4);
+  bool blocks = koi_dtype_values(t->dtype) > 0; /* they may be any matrix */
+  bool ok = blocks || is_float(format) || (r->use >= KOI_DENSE && format == KOI_WT_FP8) || (r->use == KOI_EXPERT && format == KOI_WT_FP4);
   if (!ok) return wrong_dtype(t, expected[r->use]);
   if (p == koi_weight_piece(w, 0, 0)) w->format = format, w->dtype = t->dtype;
   p->weight = t;
   uint64_t rows = w->one_matrix ? w->rows * w->n_units : w->rows;
-  s = expect_multiple(t->file, t->name, format, w->k);
+  if (blocks) s = expect_shape(t, 2, rows, w->k);
+  if (!s && blocks && (format == KOI_FORMAT_NONE || r->use == KOI_TABLE)) s = cannot_run(b, t);
+  if (s || blocks) return s ? s : expect_same(t, w);
+  s = expect_multiple(t->file, koi_tensor_name(t), format, w->k);
   if (!s) s = expect_shape(t, 2, rows, koi_ceil_div(w->k, koi_formats[format].block_columns));
   if (!s && koi_formats[format].scale_rows) s = bind_scale(b, format, rows, w->k, &p->scale);
   return s ? s : expect_same(t, w);
@@ -137,7 +153,7 @@ static koine_status check_ids(const koi_tensor *t, uint32_t n_experts, uint32_t 
     memcpy(size == 8 ? (void *)&id : (void *)&id32, t->data + i * size, size);
     if (size == 4) id = id32;
     if (id < 0 || id >= n_experts)
-      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected expert ids from 0 to %u, found %jd for token %zu", t->file, t->name, n_experts - 1,
+      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected expert ids from 0 to %u, found %jd for token %zu", t->file, koi_tensor_name(t), n_experts - 1,
                        (intmax_t)id, i / n_used);
   }
   return KOINE_OK;
@@ -227,11 +243,11 @@ static koine_status check_unused(const binder *b)
     unsigned layer;
     if (b->used[i] || !strncmp(t->name, "mtp.", 4)) continue;
     if (sscanf(t->name, "layers.%9u.", &layer) == 1 && layer >= b->m->config.n_layers)
-      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected layers 0 to %u as num_hidden_layers says, found layer %u", t->file, t->name,
+      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected layers 0 to %u as num_hidden_layers says, found layer %u", t->file, koi_tensor_name(t),
                        b->m->config.n_layers - 1, layer);
     n++, first = t;
   }
-  if (n) koi_log(KOINE_LOG_WARNING, "%s: tensors without a role are not used: %zu, the first is %.200s", b->m->path, n, first->name);
+  if (n) koi_log(KOINE_LOG_WARNING, "%s: tensors without a role are not used: %zu, the first is %.200s", b->m->path, n, koi_tensor_name(first));
   return KOINE_OK;
 }
 
@@ -296,13 +312,33 @@ static koine_status read_weights(koine_model *m)
   return m->missing ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
+/* Config and tensors of a GGUF file. */
+static koine_status read_gguf(koine_model *m, uint32_t **ratios)
+{
+  koi_gguf *g;
+  koine_status s = koi_gguf_open(m->path, &g);
+  if (s) return s;
+  m->gguf = m->runnable = true;
+  s = koi_config_gguf(g, &m->config, ratios);
+  m->weights = koi_gguf_take(g);
+  koi_gguf_close(g);
+  if (!s) s = koi_names_rename(m->weights, &(koi_names_sizes){m->config.n_layers, m->config.n_mtp, m->config.n_experts});
+  if (!s) count_mtp(m);
+  return s;
+}
+
+static koine_status read_folder(koine_model *m, uint32_t **ratios)
+{
+  koine_status s = read_config(m, ratios);
+  return s ? s : read_weights(m);
+}
+
 koine_status koi_model_open(const char *path, koine_model **out)
 {
   uint32_t *ratios = NULL;
   koine_model *m = koi_alloc(1, sizeof *m);
   koine_status s = m && (m->path = koi_strdup(path)) ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s) s = read_config(m, &ratios);
-  if (!s) s = read_weights(m);
+  if (!s) s = koi_gguf_is(path) ? read_gguf(m, &ratios) : read_folder(m, &ratios);
   if (!s) s = koi_model_bind(m, ratios);
   koi_free(ratios);
   if (s) koi_model_close(m);
@@ -318,6 +354,7 @@ void koi_model_close(koine_model *m)
   koi_free(m->layers);
   koi_weights_close(m->weights);
   koi_free(m->missing);
+  koi_free(m->cannot);
   koi_free(m->path);
   koi_free(m);
 }

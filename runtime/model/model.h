@@ -2,7 +2,7 @@
  * Invariant: a model that opened has every weight its config asks for, in a dtype and shape that its role allows. */
 #ifndef KOI_MODEL_H
 #define KOI_MODEL_H
-#include "file/weights.h"
+#include "file/gguf.h"
 #include "roles.h"
 
 typedef enum koi_score { KOI_SCORE_SQRTSOFTPLUS, KOI_SCORE_SOFTMAX, KOI_SCORE_SIGMOID } koi_score;
@@ -86,12 +86,17 @@ struct koine_model {
   bool runnable;        /* has weights, or synthetic */
   char *path;           /* as given; for a synthetic model its shape's name */
   char *missing;        /* not runnable: the path of a weight file that is not there; else NULL */
+  char *cannot;         /* not runnable: which weight is in a format that has no kernels; else NULL */
+  bool gguf;            /* of a GGUF file */
   uint64_t n_mtp_tensors, mtp_bytes; /* recognised, not used */
   koi_weights_index index; /* what model.safetensors.index.json says, zeros without one */
 };
 
 /* Reads config.json text. `where` names it in errors. ratios_out: [n_layers], allocated. */
 koine_status koi_config_parse(const char *json, size_t n, const char *where, koi_config *out, uint32_t **ratios_out);
+/* The same from the metadata of a GGUF file; its path names it in errors. */
+koine_status koi_config_gguf(const koi_gguf *g, koi_config *out, uint32_t **ratios_out);
+/* `path`: a checkpoint's folder, or a GGUF file. */
 koine_status koi_model_open(const char *path, koine_model **out);
 koine_status koi_model_synthetic(const koine_shape *shape, koine_model **out);
 void koi_model_close(koine_model *m);

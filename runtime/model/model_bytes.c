@@ -6,7 +6,8 @@
 int32_t koi_model_format(koi_dtype d)
 {
   static const struct { koi_dtype dtype; int32_t format; } stored[] = {
-    {KOI_F32, KOI_WT_F32}, {KOI_F16, KOI_WT_F16}, {KOI_BF16, KOI_WT_BF16}, {KOI_F8_E4M3, KOI_WT_FP8}, {KOI_I8, KOI_WT_FP4}, {KOI_U8, KOI_WT_FP4}};
+    {KOI_F32, KOI_WT_F32}, {KOI_F16, KOI_WT_F16}, {KOI_BF16, KOI_WT_BF16}, {KOI_F8_E4M3, KOI_WT_FP8}, {KOI_I8, KOI_WT_FP4}, {KOI_U8, KOI_WT_FP4},
+    {KOI_MXFP4, KOI_WT_MXFP4}, {KOI_Q8_0, KOI_WT_Q8_0}};
   for (size_t i = 0; i < KOI_COUNT(stored); i++)
     if (stored[i].dtype == d) return stored[i].format;
   return KOI_FORMAT_NONE;
@@ -17,7 +18,8 @@ uint64_t koi_weight_values(const koi_weight *w) { return w->n_units * (uint64_t)
 
 uint64_t koi_weight_bytes(const koi_weight *w)
 {
-  if (w->format == KOI_FORMAT_NONE) return w->rows * w->k * koi_dtype_bytes(w->dtype);
+  size_t values = koi_dtype_values(w->dtype);
+  if (w->format == KOI_FORMAT_NONE) return koi_weight_values(w) / (values ? values : 1) * koi_dtype_bytes(w->dtype);
   uint64_t matrices = (w->one_matrix ? 1 : w->n_units) * (uint64_t)w->n_sub;
   return matrices * koi_format_stored_bytes(w->format, w->one_matrix ? w->rows * w->n_units : w->rows, w->k);
 }

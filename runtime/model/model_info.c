@@ -4,8 +4,8 @@
 
 enum { MAX_ROLES = 16 };
 typedef struct share { const char *name; uint64_t bytes, n_params; } share;
-/* Precisions: the formats, then tables of ids. Scales count with the codes that they scale. */
-enum { IDS32 = KOI_N_FORMATS, IDS64, N_PRECISIONS };
+/* Precisions: the formats, then stored types that are none: those of ids. Scales count with the codes that they scale. */
+enum { N_PRECISIONS = KOI_N_FORMATS + KOI_N_DTYPES };
 typedef struct totals {
   const koine_model *m;
   share roles[MAX_ROLES], precisions[N_PRECISIONS];
@@ -20,7 +20,7 @@ static void count(void *user, int layer, const koi_role *role, const koi_weight 
   (void)layer;
   totals *t = user;
   const koi_config *c = &t->m->config;
-  size_t precision = w->format != KOI_FORMAT_NONE ? (size_t)w->format : w->dtype == KOI_I32 ? IDS32 : IDS64, i = 0;
+  size_t precision = w->format != KOI_FORMAT_NONE ? (size_t)w->format : (size_t)KOI_N_FORMATS + w->dtype, i = 0;
   uint64_t n = role->use == KOI_IDS ? 0 : koi_weight_values(w), bytes = koi_weight_bytes(w);
   while (i < t->n_roles && strcmp(t->roles[i].name, role->group)) i++;
   if (i == MAX_ROLES) return;
@@ -36,7 +36,7 @@ static totals measure(const koine_model *m)
 {
   totals t = {.m = m};
   for (size_t i = 0; i < KOI_N_FORMATS; i++) t.precisions[i].name = koi_formats[i].title;
-  t.precisions[IDS32].name = "I32", t.precisions[IDS64].name = "I64";
+  for (size_t i = 0; i < KOI_N_DTYPES; i++) t.precisions[KOI_N_FORMATS + i].name = koi_dtype_name((koi_dtype)i);
   koi_model_visit(m, count, &t);
   return t;
 }
@@ -78,7 +78,7 @@ static void list_sizes(const koi_config *c, number *out /* [N_SIZES] */)
   memcpy(out, v, sizeof v);
 }
 
-static const char *state(const koine_model *m) { return m->synthetic ? "synthetic" : m->runnable ? "complete" : "config only"; }
+static const char *state(const koine_model *m) { return m->synthetic ? "synthetic" : m->cannot ? "cannot be run" : m->runnable ? "complete" : "config only"; }
 
 static void size_text(koi_text *t, uint64_t bytes)
 {
@@ -122,6 +122,7 @@ static void head_text(koi_text *o, const koine_model *m)
   number sizes[N_SIZES];
   koi_text_add(o, "model         %s (%s)\n", m->path, state(m));
   if (m->missing) koi_text_add(o, "              weights are not here: %s\n", m->missing);
+  if (m->cannot) koi_text_add(o, "              %s\n", m->cannot);
   koi_text_add(o, "architecture  deepseek_v4, %u layers: %u sliding window, %u CSA, %u HCA; %u route by token id\n", c->n_layers, n.sliding, n.csa,
                n.hca, c->n_hash_layers);
   list_sizes(c, sizes);
@@ -188,6 +189,8 @@ static void head_json(koi_text *o, const koine_model *m)
   koi_text_add(o, ",\n  \"architecture\": \"deepseek_v4\",\n  \"state\": \"%s\",\n  \"has_weights\": %s,\n  \"missing\": ", state(m),
                m->runnable ? "true" : "false");
   koi_text_json(o, m->missing);
+  koi_text_add(o, ",\n  \"cannot\": ");
+  koi_text_json(o, m->cannot);
   koi_text_add(o, ",\n  \"layers\": {\"total\": %u, \"sliding\": %u, \"csa\": %u, \"hca\": %u, \"hash_routed\": %u},\n  \"ratios\": [", c->n_layers, n.sliding,
                n.csa, n.hca, c->n_hash_layers);
   for (uint32_t i = 0; i < c->n_layers; i++) koi_text_add(o, "%s%u", i ? ", " : "", m->layers[i].ratio);

@@ -4,16 +4,26 @@
 #include <stdio.h>
 #include <string.h>
 
+/* "rope_scaling.factor", into the room for it. */
+static const char *full_key(const koi_reader *r, const char *key, char out[96])
+{
+  if (r->shown) return r->shown(r->path, key);
+  snprintf(out, 96, "%s%s", r->path, key);
+  return out;
+}
+
 koine_status koi_reader_bad(const koi_reader *r, const char *key, const char *expected, json_object *found)
 {
   const char *text = found ? json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN) : "null";
-  return koi_error(KOINE_ERR_FILE, "%s: %s%s: expected %s, found %.80s", r->where, r->path, key, expected, text ? text : "?");
+  char full[96];
+  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %.80s", r->where, full_key(r, key, full), expected, text ? text : "?");
 }
 
 koine_status koi_reader_absent(const koi_reader *r, const char *key, const char *expected)
 {
   bool null = json_object_object_get_ex(r->object, key, NULL);
-  return koi_error(KOINE_ERR_FILE, "%s: %s%s: expected %s, found %s", r->where, r->path, key, expected, null ? "null" : "no such key");
+  char full[96];
+  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %s", r->where, full_key(r, key, full), expected, null ? "null" : "no such key");
 }
 
 json_object *koi_reader_get(const koi_reader *r, const char *key) { return json_object_object_get(r->object, key); }
@@ -78,13 +88,13 @@ koine_status koi_reader_object(const koi_reader *r, const char *key, const char 
 {
   json_object *v = koi_reader_get(r, key);
   if (v && !json_object_is_type(v, json_type_object)) return koi_reader_bad(r, key, "an object", v);
-  *out = (koi_reader){v, r->where, path};
+  *out = (koi_reader){v, r->where, path, r->shown};
   return KOINE_OK;
 }
 
 koine_status koi_reader_list(const koi_reader *r, const char *key, size_t min, size_t max, json_object **out)
 {
-  char expected[80];
+  char expected[80], full[96];
   json_object *v = koi_reader_get(r, key);
   *out = v;
   if (!v) return KOINE_OK;
@@ -92,6 +102,6 @@ koine_status koi_reader_list(const koi_reader *r, const char *key, size_t min, s
   if (!json_object_is_type(v, json_type_array)) return koi_reader_bad(r, key, expected, v);
   size_t n = json_object_array_length(v);
   return n < min || n > max
-           ? koi_error(KOINE_ERR_FILE, "%s: %s%s: expected %s, found %zu entries", r->where, r->path, key, expected, n)
+           ? koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %zu entries", r->where, full_key(r, key, full), expected, n)
            : KOINE_OK;
 }

@@ -9,6 +9,7 @@
 typedef struct koi_reader {
   json_object *object;
   const char *where, *path;
+  const char *(*shown)(const char *path, const char *key); /* what messages call a key, where the tree was made of something else; else NULL */
 } koi_reader;
 
 /* The error: a value that is not as expected (NULL: null), or a key that is not there. */

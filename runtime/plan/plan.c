@@ -154,6 +154,7 @@ static koine_status make_stage(koine_plan *p, koi_plan_stage *st, uint64_t memor
 
 static koine_status check(const koine_model *m, const koi_endpoint *e, const koi_plan_wish *w)
 {
+  if (m->cannot) return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %s", m->path, m->cannot);
   if (!m->runnable)
     return koi_error(KOINE_ERR_FILE, "%s: not there, so the model can be described but not run; put its safetensors files beside the config",
                      m->missing ? m->missing : m->path);

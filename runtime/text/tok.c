@@ -50,6 +50,18 @@ koine_status koi_tok_load(const char *path, koi_tok **out)
   return s;
 }
 
+koine_status koi_tok_set_ends(koi_tok *tok, int32_t bos, const int32_t *eos, size_t n)
+{
+  for (size_t i = 0; i <= n; i++) {
+    int32_t id = i < n ? eos[i] : bos;
+    if (id >= 0 && (size_t)id >= tok->bpe.n_vocab)
+      return koi_error(KOINE_ERR_FILE, "%s: expected begin and end tokens within the vocabulary of %zu, found %d", tok->path, tok->bpe.n_vocab, id);
+    if (i < n && id >= 0 && tok->n_eos < KOI_TOK_MAX_EOS && !koi_tok_is_eos(tok, id)) tok->eos[tok->n_eos++] = id;
+  }
+  tok->bos = bos;
+  return KOINE_OK;
+}
+
 void koi_tok_free(koi_tok *tok)
 {
   if (!tok) return;

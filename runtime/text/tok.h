@@ -32,6 +32,8 @@ typedef struct koi_tok_ids {
 koine_status koi_tok_load(const char *path, koi_tok **out);
 /* The same from the text of a tokenizer.json, without configs. `name` stands for its path in messages. */
 koine_status koi_tok_load_text(const char *name, const char *json, size_t n_bytes, koi_tok **out);
+/* The begin token and the end tokens, where no config named them; -1: none. Before anyone uses tok. KOINE_ERR_FILE for ids beyond the vocabulary. */
+koine_status koi_tok_set_ends(koi_tok *tok, int32_t bos, const int32_t *eos /* [n] */, size_t n);
 void koi_tok_free(koi_tok *tok);
 
 /* Ids of text[0..n_bytes); *ids is released with koi_free (it may be NULL when *n is 0). flags: SPECIAL, BOS, TEMPLATE. */

@@ -1,0 +1,8 @@
+/* The tokenizer of a model, wherever it lies: in a checkpoint's folder, or in a GGUF file. */
+#ifndef KOI_VOCAB_H
+#define KOI_VOCAB_H
+#include "text/tok.h"
+
+/* As koi_tok_load; `path` may be a GGUF file too. */
+koine_status koi_vocab_load(const char *path, koi_tok **out);
+#endif
