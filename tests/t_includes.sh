@@ -10,7 +10,8 @@ level() {
     kernels/ref|runtime/model|runtime/device) echo 2 ;;
     runtime/check|runtime/plan) echo 3 ;;
     runtime/engine) echo 4 ;;
-    runtime/api) echo 5 ;;
+    runtime/tune) echo 5 ;;
+    runtime/api) echo 6 ;;
     *) echo x ;;
   esac
 }

@@ -254,7 +254,7 @@ static void add_set(const run *r, const int32_t *c, const set *s, set *sets, siz
   sets[(*n)++] = *s;
 }
 
-/* The defaults first, legal or not; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
+/* The defaults first, legal or not; then what was tuned for these constants; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
 static size_t make_sets(const run *r, const int32_t *c, set *sets)
 {
   const koi_op *op = r->v->op;
@@ -262,6 +262,12 @@ static size_t make_sets(const run *r, const int32_t *c, set *sets)
   set first = {0};
   koi_choose(&r->target, op, c, 0, first.p, NULL);
   sets[0] = first;
+  for (size_t i = 0; r->target.tuned && i < r->target.tuned->n && n < MAX_SETS; i++) { /* what this device runs */
+    const koi_tuned *e = &r->target.tuned->v[i];
+    set s = {0};
+    memcpy(s.p, e->p, n_params * sizeof *s.p);
+    if (e->op == op && !e->kept && !memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) add_set(r, c, &s, sets, &n);
+  }
   for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
   size_t some = (max * 2 + 2) / 3;
   for (size_t k = 0; k < n_values && n < some; k++) {
@@ -333,22 +339,51 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
   return st;
 }
 
+/* Whether a case before number `at` has its constants. */
+static bool seen(const run *r, size_t at)
+{
+  for (size_t k = 0; k < at; k++)
+    if (wanted(r, &r->v->cases[k]) && same_consts(r->v->op, &r->v->cases[at], &r->v->cases[k])) return true;
+  return false;
+}
+
+/* The sets for the constants of the case at `at`. */
+static koine_status run_sets(run *r, size_t at)
+{
+  set sets[MAX_SETS + 1] = {0};
+  size_t n = make_sets(r, r->v->cases[at].c, sets);
+  koine_status st = KOINE_OK;
+  for (size_t s = 0; s < n && !st; s++) st = run_kernel(r, at, &sets[s], s == 0);
+  return st;
+}
+
+/* Constants that a case has in common with those asked for; -1 where the parameters asked for are not legal. */
+static int likeness(const run *r, const koi_verify_case *v)
+{
+  int n = 0;
+  if (!koi_legal(&r->target, r->v->op, v->c, r->o.p)) return -1;
+  for (size_t i = 0; i < koi_op_n_consts(r->v->op); i++) n += v->c[i] == r->o.c[i];
+  return n;
+}
+
+static koine_status run_given(run *r, size_t at)
+{
+  set given = {0};
+  memcpy(given.p, r->o.p, koi_op_n_params(r->v->op) * sizeof *given.p);
+  int most = 0;
+  for (size_t i = 0; i < r->v->n_cases; i++)
+    if (wanted(r, &r->v->cases[i]) && likeness(r, &r->v->cases[i]) > most) most = likeness(r, &r->v->cases[i]);
+  return likeness(r, &r->v->cases[at]) == most ? run_kernel(r, at, &given, false) : KOINE_OK;
+}
+
 static koine_status run_op(run *r)
 {
-  set sets[MAX_SETS + 1];
   koi_verify_counts before = r->n;
   r->op_wrong = 0, r->group = 0;
   for (size_t i = 0; i < r->v->n_cases; i++) {
-    const koi_verify_case *v = &r->v->cases[i];
-    bool seen = !wanted(r, v);
-    for (size_t k = 0; k < i && !seen; k++) seen = wanted(r, &r->v->cases[k]) && same_consts(r->v->op, v, &r->v->cases[k]);
-    if (seen) continue;
-    memset(sets, 0, sizeof sets);
-    size_t n = make_sets(r, v->c, sets);
-    for (size_t s = 0; s < n; s++) {
-      koine_status st = run_kernel(r, i, &sets[s], s == 0);
-      if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
-    }
+    if (!wanted(r, &r->v->cases[i]) || seen(r, i)) continue;
+    koine_status st = r->o.p ? run_given(r, i) : run_sets(r, i);
+    if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
     r->group++;
   }
   koi_text_add(r->report, "%s  op %s: %zu cases, %zu kernels, %zu wrong\n", r->op_wrong ? "WRONG" : "ok   ", r->v->op->name,
