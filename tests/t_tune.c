@@ -79,7 +79,7 @@ static struct {
   uint64_t ns;                              /* the clock */
   double (*cost)(const koi_kernel *k);      /* microseconds of a launch */
   bool (*refuses)(const koi_kernel *k), (*lies)(const koi_kernel *k);
-  size_t n_builds, n_live;
+  size_t n_builds, n_live, n_launches;
 } plant;
 
 static uint64_t planted_now(void *user) { return (void)user, plant.ns; }
@@ -102,6 +102,7 @@ static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a, cons
 {
   static uint64_t noise = 88172645463325252u;
   noise ^= noise << 13, noise ^= noise >> 7, noise ^= noise << 17;
+  plant.n_launches++;
   plant.ns += (uint64_t)(1000 * plant.cost(k) * (1 + 0.02 * (double)(noise % 100) / 100));
   if (plant.refuses && plant.refuses(k)) return koi_error(KOINE_ERR_DEVICE, "planted: not started");
   koine_status s = koi_backend_host.launch(d, k, a, r);
@@ -173,6 +174,8 @@ static double valley(const koi_kernel *k) { return 100 * (1 + away(k, 64, 8, 4))
 static double flat(const koi_kernel *k) { return (void)k, 100; }
 static double peak(const koi_kernel *k) { return 100 * (20 - away(k, 1, 16, 16)); } /* but for the default all is a little better */
 static double hole(const koi_kernel *k) { return k->p[L] == 64 ? 10 : valley(k); }
+/* A machine that is busy in every other slice of time, as long as a sample: what runs there takes three times as long, whoever it is. */
+static double busy(const koi_kernel *k) { return (void)k, plant.n_launches / 20 % 2 ? 300 : 100; }
 static bool is_64(const koi_kernel *k) { return k->p[L] == 64; }
 static bool is_1(const koi_kernel *k) { return k->p[L] == 1; }
 static bool is_128(const koi_kernel *k) { return k->p[L] == 128; }
@@ -199,6 +202,9 @@ static void test_no_better(koi_device *d)
   int32_t p[KOI_MAX_PARAMS] = {0};
   plant_these(flat, NULL, NULL); /* the noise alone makes no winner */
   CHECK(!contest(d, 3, 40).won && chosen(d, 3, p) == KOI_RUNG_DEFAULT && p[L] == 1);
+  plant_these(busy, NULL, NULL);
+  for (int32_t other = 20; other < 30; other++) CHECK(!contest(d, other, 30).won);
+  plant_these(flat, NULL, NULL);
   size_t builds = plant.n_builds;
   koi_contest_result r = contest(d, 2, 1);
   CHECK(!r.won && r.n_tried == 1 && plant.n_builds > builds);

@@ -28,6 +28,12 @@ void koi_kern_close(koi_device *d)
   d->kerns = NULL;
 }
 
+void koi_kern_forget(koi_device *d)
+{
+  koi_free(d->kerns->answers);
+  d->kerns->answers = NULL, d->kerns->n_answers = 0;
+}
+
 /* Room for one more element of `size` bytes after n of them: the array doubles at powers of two. */
 static void *room(void *array, size_t n, size_t size)
 {

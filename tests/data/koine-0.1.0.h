@@ -250,7 +250,8 @@ typedef struct koine_eval_options {
 /* Evaluates the conversation tokens[0..n_tokens). The session compares it with what it holds: when that is a prefix of `tokens`, only
  * the rest is evaluated; otherwise it starts anew. When logits of positions that are already held are wanted, it starts anew too.
  * logits: room for [n_logits][n_vocab] floats, or NULL when n_logits is 0. options NULL: logits of the last position.
- * KOINE_ERR_ARG: no token, a token outside the vocabulary, more tokens than the context. KOINE_ERR_CANCELLED: the session holds the
+ * KOINE_ERR_NUMERIC: a logit is NaN; the message names the op that wrote the first one. KOINE_ERR_ARG: no token, a token outside the
+ * vocabulary, more tokens than the context. KOINE_ERR_CANCELLED: the session holds the
  * tokens of the finished chunks (koine_session_n_held) and goes on from there. KOINE_ERR_DEVICE, KOINE_ERR_MEMORY: the session
  * holds nothing any more and may be used again. */
 KOINE_API koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens,
@@ -457,6 +458,17 @@ typedef struct koine_bench_options {
 #define KOINE_BENCH_OPTIONS_INIT {sizeof(koine_bench_options), NULL, 0, NULL, 0, NULL, 0, 0, false, false, false, KOINE_FORMAT_MARKDOWN, KOINE_CACHE_PACKED}
 /* Measures an awake plan; *out is a table in the chosen format. KOINE_ERR_STATE for a sleeping one. */
 KOINE_API koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, koine_progress_fn *progress, void *user, char **out);
+
+typedef struct koine_tune_options {
+  size_t size;      /* sizeof this struct */
+  uint32_t seconds; /* about how long; 0: 60 */
+  uint32_t reserved;
+} koine_tune_options;
+#define KOINE_TUNE_OPTIONS_INIT {sizeof(koine_tune_options), 0, 0}
+/* Looks for parameters of kernels that are faster than the defaults on an awake plan's device, checks them against the C reference, and keeps them
+ * in the cache folder: this plan and every later one on the device use them. options may be NULL. *report is a table with the speeds before
+ * and after. KOINE_ERR_STATE for a sleeping plan, or without a cache folder; KOINE_ERR_CANCELLED: what was found until then is kept. */
+KOINE_API koine_status koine_tune(koine_plan *plan, const koine_tune_options *options, koine_progress_fn *progress, void *user, char **report);
 
 #ifdef __cplusplus
 }
