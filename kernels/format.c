@@ -2,7 +2,7 @@
  * Invariant: a tile decodes to exactly the values that the file's rows have, whatever the codes. */
 #include "format.h"
 #include <string.h>
-#include "repack.h"
+#include "format_impl.h"
 
 enum { SCALE_LOW = 16, SCALE_HIGH = 240 }; /* of the fast decoders in cl/weights.clh */
 
@@ -69,32 +69,32 @@ static void random_f32(int stream, uint64_t k, uint64_t seed, size_t bytes, uint
 {
   uint64_t e = (uint64_t)(level(k) + 127);
   (void)stream;
-  koi_repack_bits(0x807fffff807fffffu, e << 23 | e << 55, seed, bytes, out);
+  koi_format_random_bits(0x807fffff807fffffu, e << 23 | e << 55, seed, bytes, out);
 }
 
 static void random_f16(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
   uint64_t e = (uint64_t)(level(k) < -14 ? 1 : level(k) + 15);
   (void)stream;
-  koi_repack_bits(0x83ff83ff83ff83ffu, e * 0x0400040004000400u, seed, bytes, out);
+  koi_format_random_bits(0x83ff83ff83ff83ffu, e * 0x0400040004000400u, seed, bytes, out);
 }
 
 static void random_bf16(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
   (void)stream;
-  koi_repack_bits(0x807f807f807f807fu, (uint64_t)(level(k) + 127) * 0x0080008000800080u, seed, bytes, out);
+  koi_format_random_bits(0x807f807f807f807fu, (uint64_t)(level(k) + 127) * 0x0080008000800080u, seed, bytes, out);
 }
 
 static void random_fp8(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
   if (stream) memset(out, 127 + level(k), bytes); /* the mean square of the codes is near 2^-1 */
-  else koi_repack_bits(0xbfbfbfbfbfbfbfbfu, 0, seed, bytes, out); /* exponent up to 7: never a NaN */
+  else koi_format_random_bits(0xbfbfbfbfbfbfbfbfu, 0, seed, bytes, out); /* exponent up to 7: never a NaN */
 }
 
 static void random_fp4(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
   if (stream) memset(out, 127 + level(k) - 1, bytes); /* here near 2^3 */
-  else koi_repack_bits(UINT64_MAX, 0, seed, bytes, out);
+  else koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
 }
 
 /* ---- care ---- */
@@ -136,12 +136,12 @@ static bool care_fp4(const koi_stored *m, uint64_t row, uint64_t n)
 
 /* ---- the table ---- */
 const koi_weight_format koi_formats[KOI_N_FORMATS] = {
-  [KOI_WT_F32] = {"f32", "F32", KOI_WT_F32, 1, 4, 0, 0, 1, {{"codes", 1, 4, 0x7fffffffu}}, koi_repack_words, random_f32, NULL, decode_f32},
-  [KOI_WT_F16] = {"f16", "F16", KOI_WT_F16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_repack_words, random_f16, NULL, decode_f16},
-  [KOI_WT_BF16] = {"bf16", "BF16", KOI_WT_BF16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_repack_words, random_bf16, NULL, decode_bf16},
-  [KOI_WT_FP8] = {"fp8", "FP8", KOI_WT_FP8, 1, 1, 128, 128, 1, {{"codes", 2, 2, 0x7f7f7f7fu}, {"scales", 128, 1, UINT32_MAX}}, koi_repack_words,
+  [KOI_WT_F32] = {"f32", "F32", KOI_WT_F32, 1, 4, 0, 0, 1, {{"codes", 1, 4, 0x7fffffffu}}, koi_format_repack_words, random_f32, NULL, decode_f32},
+  [KOI_WT_F16] = {"f16", "F16", KOI_WT_F16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_format_repack_words, random_f16, NULL, decode_f16},
+  [KOI_WT_BF16] = {"bf16", "BF16", KOI_WT_BF16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_format_repack_words, random_bf16, NULL, decode_bf16},
+  [KOI_WT_FP8] = {"fp8", "FP8", KOI_WT_FP8, 1, 1, 128, 128, 1, {{"codes", 2, 2, 0x7f7f7f7fu}, {"scales", 128, 1, UINT32_MAX}}, koi_format_repack_words,
                   random_fp8, care_fp8, decode_fp8},
-  [KOI_WT_FP4] = {"fp4", "FP4", KOI_WT_FP4, 2, 1, 1, 32, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_repack_words,
+  [KOI_WT_FP4] = {"fp4", "FP4", KOI_WT_FP4, 2, 1, 1, 32, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_format_repack_words,
                   random_fp4, care_fp4, decode_fp4},
 };
 
@@ -171,7 +171,7 @@ bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows,
     size_t n = left < KOI_TILE ? left : KOI_TILE;
     uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
     for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) tile[s] = out[s] + (t - tile0) * koi_format_tile_bytes(wt, s, m->k);
-    (m->weight ? f->repack : koi_repack_random)(f, m, row0 + row, n, tile);
+    (m->weight ? f->repack : koi_format_random_tile)(f, m, row0 + row, n, tile);
     if (m->weight && f->care && n && !care) care = f->care(m, row0 + row, n);
   }
   return care;

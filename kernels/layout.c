@@ -1,14 +1,10 @@
-/* Sizes of the tile layout and the stored types' values, one at a time. Owns nothing; no tables, so that it can be the judge of those that have.
+/* Sizes of cache pages and the stored types' values, one at a time. Owns nothing; no tables, so that it can be the judge of those that have.
  * Invariant: every code of every type has its exact value (E8M0 255 and E4M3 0x7f, 0xff are NaN). */
 #include "layout.h"
 #include <math.h>
 #include <string.h>
-#include "format.h"
 
-uint64_t koi_layout_code_bytes(int wt, uint64_t k) { return koi_format_tile_bytes(wt, 0, k); }
-uint64_t koi_layout_scale_bytes(int wt, uint64_t k) { return koi_format_tile_bytes(wt, 1, k); }
-
-enum { PART_ALIGN = 64, KV_GROUP = 64 };
+enum { PART_ALIGN = 64, KV_GROUP = 64, INDEX_CODES = 8 /* of a word */, INDEX_GROUP = 32 };
 static uint64_t padded(uint64_t bytes) { return koi_ceil_div(bytes, PART_ALIGN) * PART_ALIGN; }
 
 uint64_t koi_layout_kv_page(int exact, uint32_t dh, uint32_t rd, uint32_t page)
@@ -19,8 +15,7 @@ uint64_t koi_layout_kv_page(int exact, uint32_t dh, uint32_t rd, uint32_t page)
 
 uint64_t koi_layout_index_page(int exact, uint32_t ih, uint32_t page)
 {
-  int wt = exact ? KOI_WT_F32 : KOI_WT_FP4;
-  return padded(page / KOI_TILE * (koi_layout_code_bytes(wt, ih) + koi_layout_scale_bytes(wt, ih)));
+  return padded(page * (exact ? 4 * (uint64_t)ih : 4 * koi_ceil_div(ih, INDEX_CODES) + koi_ceil_div(ih, INDEX_GROUP)));
 }
 
 uint64_t koi_layout_state(uint32_t rows, uint32_t width) { return padded(2 * sizeof(float) * (uint64_t)rows * width); }

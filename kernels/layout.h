@@ -21,9 +21,6 @@ enum { KOI_TILE = 16 };
 
 static inline uint64_t koi_ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 static inline uint64_t koi_tiles(uint64_t rows) { return koi_ceil_div(rows, KOI_TILE); }
-/* Bytes of the codes of one tile, and of its scales. wt: KOI_WT_* */
-uint64_t koi_layout_code_bytes(int wt, uint64_t k);
-uint64_t koi_layout_scale_bytes(int wt, uint64_t k);
 /* Bytes of a layer's part of a page of `page` cache rows (a multiple of 16) and of a compressor's state slot, padded to 64. What lies in them: ops.h. */
 uint64_t koi_layout_kv_page(int exact, uint32_t dh, uint32_t rd, uint32_t page);
 uint64_t koi_layout_index_page(int exact, uint32_t ih, uint32_t page);

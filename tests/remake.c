@@ -1,10 +1,13 @@
 /* See remake.h. */
 #include "remake.h"
 #include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 static void must(bool ok, const char *what)
 {
@@ -159,4 +162,10 @@ const char *remake_data(const char *name)
   const char *dir = getenv("srcdir");
   snprintf(path, sizeof path, "%s/tests/data/%s", dir ? dir : ".", name);
   return path;
+}
+
+void remake_refused(koine_status s, const char *fragment, const char *what)
+{
+  if (s != KOINE_ERR_FILE || !strstr(koi_error_text(), fragment) || strchr(koi_error_text(), '\n'))
+    fail_msg("%s: expected an error with \"%s\", found %d \"%s\"", what, fragment, s, koi_error_text());
 }

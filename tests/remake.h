@@ -35,4 +35,6 @@ void remake_rmdir(char *folder);
 void remake_put(const char *folder, const char *file, const void *data, size_t bytes);
 /* "tests/data/NAME" wherever the tests run. */
 const char *remake_data(const char *name);
+/* Fails the test unless s is KOINE_ERR_FILE and the message one line that has `fragment`; `what` was tried. */
+void remake_refused(koine_status s, const char *fragment, const char *what);
 #endif

@@ -1,31 +1,36 @@
 #!/bin/sh
 # Includes go downwards only, and folders are the levels: a file includes its own folder or one of a lower level.
 # Vendor headers appear in their own files, hwloc in topo.c, and the command sees koine.h alone.
+# `t_includes.sh arrows` prints instead what includes what: file, its level, header, its level. tests/house.sh reads that.
 cd "${srcdir:-.}" || exit 1
 bad=0
-level() {
-  case $1 in
-    include|runtime/base) echo 0 ;;
-    kernels|runtime/file|runtime/text) echo 1 ;;
-    kernels/ref|runtime/model|runtime/device) echo 2 ;;
-    runtime/check|runtime/plan) echo 3 ;;
-    runtime/engine) echo 4 ;;
-    runtime/tune) echo 5 ;;
-    runtime/api) echo 6 ;;
-    *) echo x ;;
-  esac
+levels='
+include 0 runtime/base 0
+kernels 1 runtime/file 1 runtime/text 1
+kernels/ref 2 runtime/model 2 runtime/device 2
+runtime/check 3 runtime/plan 3
+runtime/engine 4
+runtime/tune 5
+runtime/api 6
+cli 7'
+arrows() {
+  awk -v levels="$levels" '
+    function folder(file) { return substr(file, 1, match(file, "/[^/]*$") - 1) }
+    function level(file) { return folder(file) in at ? at[folder(file)] : "none" }
+    BEGIN { n = split(levels, word); for (k = 1; k < n; k += 2) at[word[k]] = word[k + 1] }
+    FILENAME != "kernels/sources.c" && /^#include "/ {
+      split($0, quoted, "\""); h = quoted[2]
+      to = h == "koine.h" ? "include/" h : h ~ /^kernels\// ? h : h ~ /\// ? "runtime/" h : folder(FILENAME) "/" h
+      print FILENAME, level(FILENAME), to, level(to)
+    }' runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch]
 }
-for f in runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch]; do
-  [ "$f" = kernels/sources.c ] && continue
-  me=$(dirname "$f")
-  [ "$(level "$me")" = x ] && { echo "$f: its folder has no level in tests/t_includes.sh"; bad=1; continue; }
-  for h in $(sed -n 's/^#include "\(.*\)"/\1/p' "$f"); do
-    case $h in koine.h) d=include ;; kernels/*) d=$(dirname "$h") ;; */*) d=runtime/$(dirname "$h") ;; *) d=$me ;; esac
-    l=$(level "$d")
-    [ "$d" = "$me" ] || [ "$d" = include ] || { [ "$l" != x ] && [ "$l" -lt "$(level "$me")" ]; } ||
-      { echo "$f (level $(level "$me")) includes $h (level $l)"; bad=1; }
-  done
-done
+[ "$1" = arrows ] && { arrows; exit; }
+
+found=$(arrows | awk '
+  function folder(file) { return substr(file, 1, match(file, "/[^/]*$") - 1) }
+  $2 == "none" || $4 == "none" { print $1 " includes " $3 ": a folder without a level in tests/t_includes.sh"; next }
+  $4 >= $2 && folder($1) != folder($3) && folder($3) != "include" { print $1 " (level " $2 ") includes " $3 " (level " $4 ")" }')
+[ -z "$found" ] || { echo "$found"; bad=1; }
 only() { # header, files that may include it
   found=$(grep -lE "^#include <$1" runtime/*/* kernels/*.[ch] kernels/ref/* cli/* 2>/dev/null | grep -vE "^($2)\$")
   [ -z "$found" ] || { echo "<$1 is included by $found"; bad=1; }

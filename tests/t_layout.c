@@ -33,12 +33,12 @@ static void decoders(void)
 
 static void sizes(void)
 {
-  CHECK(koi_layout_code_bytes(KOI_WT_F32, 5) == 320 && koi_layout_code_bytes(KOI_WT_BF16, 5) == 160 && koi_layout_code_bytes(KOI_WT_FP8, 5) == 96);
-  CHECK(koi_layout_code_bytes(KOI_WT_FP4, 8) == 64 && koi_layout_code_bytes(KOI_WT_FP4, 9) == 128);
+  CHECK(koi_format_tile_bytes(KOI_WT_F32, 0, 5) == 320 && koi_format_tile_bytes(KOI_WT_BF16, 0, 5) == 160 && koi_format_tile_bytes(KOI_WT_FP8, 0, 5) == 96);
+  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 0, 8) == 64 && koi_format_tile_bytes(KOI_WT_FP4, 0, 9) == 128);
   CHECK(koi_layout_kv_page(0, 512, 64, 64) == 64 * 583 && koi_layout_kv_page(1, 512, 64, 64) == 64 * 2048 && koi_layout_kv_page(0, 77, 6, 16) == 1408);
   CHECK(koi_layout_index_page(0, 128, 64) == 64 * 68 && koi_layout_index_page(1, 128, 64) == 64 * 512 && koi_layout_index_page(0, 16, 16) == 192);
   CHECK(koi_layout_state(8, 1024) == 2 * 8 * 1024 * 4 && koi_layout_state(1, 3) == 64);
-  CHECK(koi_layout_scale_bytes(KOI_WT_FP4, 33) == 32 && koi_layout_scale_bytes(KOI_WT_FP8, 129) == 32 && koi_layout_scale_bytes(KOI_WT_F16, 64) == 0);
+  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 1, 33) == 32 && koi_format_tile_bytes(KOI_WT_FP8, 1, 129) == 32 && koi_format_tile_bytes(KOI_WT_F16, 1, 64) == 0);
 }
 
 /* The value of column k, row r of a tile, read as layout.h says. */

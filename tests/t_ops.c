@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "check/verify.h"
 #include "check/verify_case.h"
 
 static int n_failed;

@@ -112,26 +112,14 @@ static void check_hadamard(const float *in, const float *want, int n, int ih)
   }
 }
 
-static void test_indexer(void)
+enum { N = 96, IH = 64, PAGE = 32 }; /* keys, their size, rows of a page */
+
+/* One-hot queries of either sign read one dim of every key. */
+static void check_keys(uint32_t *pages, int32_t *tables, int32_t bytes, const float *want)
 {
-  enum { N = 96, IH = 64, PAGE = 32 };
-  float *in = floats("indexer_in", NULL), *had = floats("indexer_hadamard", NULL), *want = floats("indexer_fp4_out", NULL);
-  static float x[N * IH], score[N], q[IH];
-  static uint32_t pages[N * 10];
-  static int32_t rows[2 * N], tables[N / PAGE], last[2] = {4 * N, 0};
-  int32_t bytes = (int32_t)koi_layout_index_page(0, IH, PAGE);
-  for (int i = 0; i < N; i++) rows[2 * i] = i;
-  for (int i = 0; i < N / PAGE; i++) tables[i] = N / PAGE - 1 - i;
-  check_hadamard(in, had, N, IH);
-  memcpy(x, in, sizeof x);
-  koi_ref_args round = {.buf = {[INDEX_ROUND_X] = x}, .i = (int32_t[]){[INDEX_ROUND_N] = N}, .c = (int32_t[]){[INDEX_ROUND_IH] = IH}};
-  koi_ref_index_round(&round);
-  compare("index_round", x, want, N * IH, 0);
-  koi_ref_args store = {.buf = {[INDEX_STORE_X] = in, [INDEX_STORE_ROWS] = rows, [INDEX_STORE_TABLES] = tables, [INDEX_STORE_S0] = pages},
-                        .i = (int32_t[]){[INDEX_STORE_N] = N, [INDEX_STORE_PAGE_BYTES] = bytes, [INDEX_STORE_AT] = 0},
-                        .c = (int32_t[]){[INDEX_STORE_EXACT] = 0, [INDEX_STORE_IH] = IH, [INDEX_STORE_PAGE] = PAGE}};
-  koi_ref_index_store(&store);
-  for (int d = 0; d < 2 * IH; d++) { /* one-hot queries of either sign read one dim of every key */
+  static float score[N], q[IH];
+  static int32_t last[2] = {4 * N, 0};
+  for (int d = 0; d < 2 * IH; d++) {
     float weight = d < IH ? 1 : -1;
     memset(q, 0, sizeof q);
     q[d % IH] = weight;
@@ -147,6 +135,27 @@ static void test_indexer(void)
       check(score[i] == w, "index_store", (size_t)(i * IH + d), score[i], w);
     }
   }
+}
+
+static void test_indexer(void)
+{
+  float *in = floats("indexer_in", NULL), *had = floats("indexer_hadamard", NULL), *want = floats("indexer_fp4_out", NULL);
+  static float x[N * IH];
+  static uint32_t pages[N * 10];
+  static int32_t rows[2 * N], tables[N / PAGE];
+  int32_t bytes = (int32_t)koi_layout_index_page(0, IH, PAGE);
+  for (int i = 0; i < N; i++) rows[2 * i] = i;
+  for (int i = 0; i < N / PAGE; i++) tables[i] = N / PAGE - 1 - i;
+  check_hadamard(in, had, N, IH);
+  memcpy(x, in, sizeof x);
+  koi_ref_args round = {.buf = {[INDEX_ROUND_X] = x}, .i = (int32_t[]){[INDEX_ROUND_N] = N}, .c = (int32_t[]){[INDEX_ROUND_IH] = IH}};
+  koi_ref_index_round(&round);
+  compare("index_round", x, want, N * IH, 0);
+  koi_ref_args store = {.buf = {[INDEX_STORE_X] = in, [INDEX_STORE_ROWS] = rows, [INDEX_STORE_TABLES] = tables, [INDEX_STORE_S0] = pages},
+                        .i = (int32_t[]){[INDEX_STORE_N] = N, [INDEX_STORE_PAGE_BYTES] = bytes, [INDEX_STORE_AT] = 0},
+                        .c = (int32_t[]){[INDEX_STORE_EXACT] = 0, [INDEX_STORE_IH] = IH, [INDEX_STORE_PAGE] = PAGE}};
+  koi_ref_index_store(&store);
+  check_keys(pages, tables, bytes, want);
   free(in), free(had), free(want);
 }
 

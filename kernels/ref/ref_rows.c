@@ -140,7 +140,7 @@ void koi_ref_route(const koi_ref_args *a)
     float *w = (float *)a->buf[ROUTE_W] + t * n_used;
     softmax s = softmax_of(z, (size_t)n_experts);
     bool bad = false;
-    for (int32_t e = 0; e < n_experts && !hash; e++) bad |= !isfinite(z[e]) || !isfinite(score_of(kind, z[e], s) + koi_ref_load(a->buf[1], a->c[2], (size_t)e));
+    for (int32_t e = 0; e < n_experts && !hash; e++) bad |= !isfinite(z[e]) || !isfinite(score_of(kind, z[e], s) + koi_ref_load(a->buf[ROUTE_BIAS], a->c[ROUTE_BT], (size_t)e));
     float last = 0; /* the choice before, so that the next one is the best of those behind it */
     for (size_t k = 0; k < n_used; k++) {
       int32_t best = -1;

@@ -7,7 +7,7 @@
 #include "kernels/choose.h"
 #include "verify_case.h"
 
-enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400, MAX_LINES = 4 };
+enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
 
 typedef struct run {
   koi_device *d;
@@ -49,75 +49,6 @@ static void wrong(run *r, const koi_verify_case *v, const koi_kernel *k, const c
   if (r->op_wrong++ < MAX_LINES) koi_text_add(r->report, "WRONG  %s\n", line);
   if (!r->n.n_wrong) snprintf(r->first, sizeof r->first, "%s", line);
   r->n.n_wrong++;
-}
-
-/* ---- comparing ---- */
-static uint32_t word_at(const uint8_t *p, size_t i)
-{
-  uint32_t u;
-  memcpy(&u, p + 4 * i, 4);
-  return u;
-}
-
-static float float_at(const uint8_t *p, size_t i)
-{
-  float f;
-  memcpy(&f, p + 4 * i, 4);
-  return f;
-}
-
-/* FP4 codes with -0 as 0. */
-static uint32_t without_minus_zero(uint32_t codes)
-{
-  uint32_t out = codes;
-  for (int s = 0; s < 32; s += 4)
-    if ((codes >> s & 15) == 8) out &= ~(15u << s);
-  return out;
-}
-
-static bool equal(const koi_verify_slot *s, size_t i)
-{
-  uint32_t want = word_at(s->want, i), got = word_at(s->got, i);
-  if (want == got) return true;
-  if (s->kind == KOI_VERIFY_FP4) return without_minus_zero(want) == without_minus_zero(got);
-  if (s->kind != KOI_VERIFY_F32 || want == KOI_VERIFY_POISON || got == KOI_VERIFY_POISON) return false;
-  float w = float_at(s->want, i), g = float_at(s->got, i);
-  if (w != w || g != g) return w != w && g != g;
-  return w == g || fabsf(w - g) <= (s->bound ? s->bound[i] : 0);
-}
-
-/* Says what is wrong at element i of a slot of 4-byte elements. */
-static void say(const koi_verify_slot *s, const char *name, size_t i, char *out)
-{
-  uint32_t want = word_at(s->want, i), got = word_at(s->got, i);
-  bool poisoned = s->kind != KOI_VERIFY_RAW && word_at(s->in, i) == KOI_VERIFY_POISON;
-  if (poisoned && want == KOI_VERIFY_POISON) snprintf(out, TEXT_BYTES, "%s[%zu]: written (0x%08x), expected to be left alone", name, i, got);
-  else if (poisoned && got == KOI_VERIFY_POISON) snprintf(out, TEXT_BYTES, "%s[%zu]: not written", name, i);
-  else if (s->kind == KOI_VERIFY_F32)
-    snprintf(out, TEXT_BYTES, "%s[%zu]: expected %.9g, found %.9g (allowed difference %.3g)", name, i, (double)float_at(s->want, i),
-             (double)float_at(s->got, i), s->bound ? (double)s->bound[i] : 0.0);
-  else if (s->kind == KOI_VERIFY_I32) snprintf(out, TEXT_BYTES, "%s[%zu]: expected %d, found %d", name, i, (int)want, (int)got);
-  else snprintf(out, TEXT_BYTES, "%s[%zu]: expected 0x%08x, found 0x%08x", name, i, want, got);
-}
-
-/* False and what is wrong in out. In bare mode the device's outputs held nothing, so what the reference left alone is not looked at. */
-static bool compare(const run *r, const koi_verify_slot *s, const koi_buf_desc *desc, char *out)
-{
-  bool skip = r->o.bare && !(desc->access & KOI_IN);
-  if (s->kind == KOI_VERIFY_RAW) {
-    for (size_t i = 0; i < s->bytes; i++) {
-      if (s->want[i] == s->got[i] || (skip && s->want[i] == s->in[i])) continue;
-      snprintf(out, TEXT_BYTES, "%s, byte %zu: expected 0x%02x, found 0x%02x", desc->name, i, s->want[i], s->got[i]);
-      return false;
-    }
-    return true;
-  }
-  for (size_t i = 0; i < s->bytes / 4; i++) {
-    if (equal(s, i) || (skip && word_at(s->want, i) == word_at(s->in, i))) continue;
-    say(s, desc->name, i, out);
-    return false;
-  }
-  return true;
 }
 
 /* ---- one case ---- */
@@ -213,7 +144,7 @@ static koine_status check(run *r, koi_verify_job *j, const koi_kernel *k, const 
   if (st) return st;
   if (r->v->settle) r->v->settle(j);
   for (size_t i = 0; i < KOI_MAX_BUFS && guards_ok; i++)
-    if (m->parent[i] && !compare(r, &j->slot[i], &j->op->bufs[i], what)) {
+    if (m->parent[i] && !koi_verify_compare(&j->slot[i], &j->op->bufs[i], r->o.bare, what)) {
       wrong(r, j->v, k, what);
       return KOINE_OK;
     }

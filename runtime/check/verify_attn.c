@@ -52,19 +52,21 @@ static void make_row(koi_verify_job *j, void *part, size_t row)
   for (size_t d = 0; d < rd; d++) to.rope[d] = koi_ref_to_bf16(koi_verify_real(j, -1.5f, 1.5f));
 }
 
-/* The pools of the window and of the compressed rows: [first, end) are the rows that are held. */
-static void attn_pools(const koi_verify_job *j, koi_verify_pool *p)
+enum { WINDOW, COMPRESSED, N_POOLS };
+
+/* Of each pool, [first, end) are the rows that are held. */
+static void attn_pools(const koi_verify_job *j, koi_verify_pool pools[N_POOLS])
 {
   const int32_t *i = j->v->i, *c = j->v->c;
   koi_verify_kind kind = c[ATTN_EXACT] ? KOI_VERIFY_F32 : KOI_VERIFY_RAW;
   size_t window = (size_t)i[ATTN_WINDOW];
-  p[0] = (koi_verify_pool){.slab0 = ATTN_W0, .bytes = i[ATTN_W_PAGE_BYTES], .at = i[ATTN_W_AT], .table = i[ATTN_W_TABLE], .ring = i[ATTN_W_PAGES],
+  pools[WINDOW] = (koi_verify_pool){.slab0 = ATTN_W0, .bytes = i[ATTN_W_PAGE_BYTES], .at = i[ATTN_W_AT], .table = i[ATTN_W_TABLE], .ring = i[ATTN_W_PAGES],
                            .page = c[ATTN_PAGE], .kind = kind};
-  p[1] = (koi_verify_pool){.slab0 = ATTN_C0, .bytes = i[ATTN_C_PAGE_BYTES], .at = i[ATTN_C_AT], .table = i[ATTN_C_TABLE], .page = c[ATTN_PAGE], .kind = kind};
+  pools[COMPRESSED] = (koi_verify_pool){.slab0 = ATTN_C0, .bytes = i[ATTN_C_PAGE_BYTES], .at = i[ATTN_C_AT], .table = i[ATTN_C_TABLE], .page = c[ATTN_PAGE], .kind = kind};
   for (size_t s = 0; s < koi_verify_n_seqs(j->v); s++) {
     size_t seen = (size_t)koi_verify_seq(j->v)[2 * s] + 1;
-    p[0].first[s] = seen > window ? seen - window : 0, p[0].end[s] = koi_verify_seq_end(j->v, s);
-    p[1].end[s] = koi_verify_seq_end(j->v, s) / (size_t)i[ATTN_RATIO];
+    pools[WINDOW].first[s] = seen > window ? seen - window : 0, pools[WINDOW].end[s] = koi_verify_seq_end(j->v, s);
+    pools[COMPRESSED].end[s] = koi_verify_seq_end(j->v, s) / (size_t)i[ATTN_RATIO];
   }
 }
 
@@ -85,15 +87,15 @@ static void make_attn(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
   size_t n_tokens = (size_t)i[ATTN_T], n_splits = (size_t)i[ATTN_N_SPLITS], dh = (size_t)c[ATTN_DH], n_heads = (size_t)c[ATTN_NH];
-  koi_verify_pool p[2];
-  attn_pools(j, p);
+  koi_verify_pool pools[N_POOLS];
+  attn_pools(j, pools);
   koi_verify_floats(j, ATTN_Q, n_tokens * n_heads * dh, 2);
-  koi_verify_tables(j, ATTN_ROWS, ATTN_TABLES, p, c[ATTN_SEL] ? 2 : 1);
+  koi_verify_tables(j, ATTN_ROWS, ATTN_TABLES, pools, c[ATTN_SEL] ? N_POOLS : 1);
   koi_verify_out(j, ATTN_PO, n_tokens * n_splits * n_heads * dh * 4, KOI_VERIFY_F32);
   koi_verify_out(j, ATTN_ML, n_tokens * n_splits * n_heads * 2 * 4, KOI_VERIFY_F32);
-  for (size_t k = 0; k < (c[ATTN_SEL] ? 2 : 1); k++)
+  for (size_t k = 0; k < (c[ATTN_SEL] ? N_POOLS : 1); k++)
     for (size_t s = 0; s < koi_verify_n_seqs(j->v); s++)
-      for (size_t row = p[k].first[s]; row < p[k].end[s] && !j->failed; row++) make_row(j, koi_verify_row_part(j, ATTN_TABLES, &p[k], s, row), row);
+      for (size_t row = pools[k].first[s]; row < pools[k].end[s] && !j->failed; row++) make_row(j, koi_verify_row_part(j, ATTN_TABLES, &pools[k], s, row), row);
   if (c[ATTN_SEL] == 2) make_chosen(j);
 }
 

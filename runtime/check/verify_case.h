@@ -2,7 +2,8 @@
 #ifndef KOI_VERIFY_CASE_H
 #define KOI_VERIFY_CASE_H
 #include "kernels/ref/ref.h"
-#include "verify.h"
+#include "base/base.h"
+#include "kernels/ops.h"
 
 /* What an output holds before the op runs: a quiet NaN that no op makes. */
 #define KOI_VERIFY_POISON 0x7fe5c35au
@@ -65,6 +66,11 @@ float *koi_verify_floats(koi_verify_job *j, int slot, size_t n, float size);
 void koi_verify_typed(koi_verify_job *j, int slot, int type, size_t n, float middle, float size);
 /* An output, poisoned. */
 void *koi_verify_out(koi_verify_job *j, int slot, size_t bytes, koi_verify_kind kind);
+
+/* ---- verify_compare.c ---- */
+enum { KOI_VERIFY_TEXT = 400 };
+/* False, and what is wrong in out [KOI_VERIFY_TEXT]. bare: the device's outputs held nothing, so what the reference left alone is not looked at. */
+bool koi_verify_compare(const koi_verify_slot *s, const koi_buf_desc *desc, bool bare, char *out);
 
 /* ---- bounds ---- */
 /* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. codes: the slot of the first

@@ -1,81 +1,11 @@
 /* Cases of embed, pack, matvec, matmul, widen and gemm for the verifier. Tables of calls, and how their inputs are made. */
 #include <stdbool.h>
-#include "verify_case.h"
+#include "verify_weights.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 /* ONE_HOT: inputs are unit vectors, so that each output is one weight and must be exact, over every code that is a number. */
 enum { ONE_HOT = 1 };
 enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4 };
-
-/* ---- weights ---- */
-typedef struct weight { int wt, care, one_hot; size_t k, sub_rows, n_units, tile0, tile1; } weight;
-
-/* The scale of one row's block: with care anything at times, but what would overflow; else what the fast decoder promises, mostly near 1. */
-static uint8_t scale_code(koi_verify_job *j, const weight *w)
-{
-  int32_t what = koi_verify_below(j, 16);
-  if (!w->care) return (uint8_t)(what ? 112 + koi_verify_below(j, 16) : 16 + koi_verify_below(j, w->one_hot ? 225 : 128));
-  if (what == 0) return 0;
-  if (what == 1) return (uint8_t)koi_verify_below(j, 20);
-  if (what == 2) return w->one_hot ? (uint8_t)(230 + koi_verify_below(j, 25)) : (uint8_t)(140 + koi_verify_below(j, 80));
-  return (uint8_t)(112 + koi_verify_below(j, 16));
-}
-
-/* A code of FP8 or FP4 that times its scale stays below infinity. */
-static uint32_t small_code(koi_verify_job *j, const weight *w, uint8_t scale)
-{
-  uint32_t code = (uint32_t)koi_verify_bits(j) & (w->wt == FP8 ? 0xff : 0xf), top = w->wt == FP8 ? 0x7f : 7;
-  if (scale >= 240) code = (code & (top + 1)) | ((code & top) % (w->wt == FP8 ? 0x39 : 3)); /* at most 1 */
-  else if (w->wt == FP8 && (code & top) == top) code ^= 1;                                 /* not NaN */
-  return code;
-}
-
-/* One row of a tile in FP8 or FP4. With care some rows have a NaN: a code, or a scale. */
-static void packed_row(koi_verify_job *j, const weight *w, uint8_t *codes, uint8_t *scales, size_t r)
-{
-  size_t block = w->wt == FP8 ? 128 : 32;
-  uint8_t scale = 0;
-  for (size_t k = 0; k < w->k; k++) {
-    if (k % block == 0) scales[k / block * KOI_TILE + r] = scale = scale_code(j, w);
-    uint32_t code = small_code(j, w, scale);
-    if (w->wt == FP8) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(code << k % 2 * 8);
-    else ((uint32_t *)codes)[k / 8 * KOI_TILE + r] |= code << k % 8 * 4;
-  }
-  if (!w->care || koi_verify_below(j, 4)) return;
-  size_t k = (size_t)koi_verify_below(j, (int32_t)w->k);
-  if (w->wt == FP8 && koi_verify_below(j, 2)) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(0x7f << k % 2 * 8);
-  else scales[k / block * KOI_TILE + r] = 255;
-}
-
-static void plain_row(koi_verify_job *j, const weight *w, uint8_t *codes, size_t r)
-{
-  uint16_t top = w->wt == F16 ? 0x7c00 : 0x7f80; /* the exponent bits */
-  for (size_t k = 0; k < w->k; k++) {
-    size_t at = k * KOI_TILE + r;
-    uint64_t bits = koi_verify_bits(j);
-    if (w->wt == F32) ((float *)codes)[at] = koi_verify_real(j, -1, 1);
-    else if (w->one_hot) ((uint16_t *)codes)[at] = (uint16_t)(~bits & top ? bits : bits ^ 0x4000); /* any that is finite */
-    else if (w->wt == BF16) ((uint16_t *)codes)[at] = koi_ref_to_bf16(koi_verify_real(j, -1, 1));
-    else ((uint16_t *)codes)[at] = (uint16_t)((bits & 0x83ff) | (bits >> 16 & 15) << 10); /* up to 1, subnormals too */
-  }
-}
-
-/* Into the first buffers, which matvec, matmul and widen have alike. */
-static void weights(koi_verify_job *j, const weight *w)
-{
-  size_t code_bytes = koi_layout_code_bytes(w->wt, w->k), scale_bytes = koi_layout_scale_bytes(w->wt, w->k);
-  size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows);
-  uint8_t *codes = koi_verify_bytes(j, MATVEC_W, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
-  uint8_t *scales = koi_verify_bytes(j, MATVEC_S, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
-  if (j->failed) return;
-  for (size_t at = 0; at < w->n_units * n_tiles; at++) {
-    size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
-    for (size_t r = 0; r < KOI_TILE && row + r < w->sub_rows; r++) {
-      if (w->wt == FP8 || w->wt == FP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
-      else plain_row(j, w, codes + at * code_bytes, r);
-    }
-  }
-}
 
 /* Sums may differ by rounding; single weights not, but where the device has no subnormals. */
 static void product_bound(koi_verify_job *j)
@@ -168,9 +98,9 @@ static void make_matvec(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
   size_t n_entries = (size_t)i[MATVEC_E], k = (size_t)i[MATVEC_K], ldx = (size_t)i[MATVEC_LDX];
-  weight w = {c[MATVEC_WT], c[MATVEC_CARE], j->v->how & ONE_HOT, k, (size_t)i[MATVEC_SUB_ROWS], (size_t)(i[MATVEC_UNIT1] - i[MATVEC_UNIT0]),
+  koi_verify_weight w = {c[MATVEC_WT], c[MATVEC_CARE], j->v->how & ONE_HOT, k, (size_t)i[MATVEC_SUB_ROWS], (size_t)(i[MATVEC_UNIT1] - i[MATVEC_UNIT0]),
               (size_t)i[MATVEC_TILE0], (size_t)i[MATVEC_TILE1]};
-  weights(j, &w);
+  koi_verify_weights(j, &w);
   float *x = koi_verify_floats(j, MATVEC_X, (n_entries + (size_t)i[MATVEC_X_DIV] - 1) / (size_t)i[MATVEC_X_DIV] * ldx, 1);
   int32_t *ids = i[MATVEC_HAS_IDS] ? koi_verify_bytes(j, MATVEC_IDS, n_entries * 4, KOI_VERIFY_I32) : NULL;
   for (size_t e = 0; ids && e < n_entries; e++) ids[e] = koi_verify_below(j, i[MATVEC_UNIT1] + (i[MATVEC_UNIT0] ? 2 : 0));
@@ -223,9 +153,9 @@ static void panel_columns(koi_verify_job *j, float *xp, const int32_t *rows)
 static void make_matmul(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c, nt = c[MATMUL_NT], n_panels = i[MATMUL_N_PANELS];
-  weight w = {c[MATMUL_WT], c[MATMUL_CARE], j->v->how & ONE_HOT, (size_t)i[MATMUL_K], (size_t)i[MATMUL_SUB_ROWS],
+  koi_verify_weight w = {c[MATMUL_WT], c[MATMUL_CARE], j->v->how & ONE_HOT, (size_t)i[MATMUL_K], (size_t)i[MATMUL_SUB_ROWS],
               (size_t)(i[MATMUL_UNIT1] - i[MATMUL_UNIT0]), (size_t)i[MATMUL_TILE0], (size_t)i[MATMUL_TILE1]};
-  weights(j, &w);
+  koi_verify_weights(j, &w);
   float *xp = koi_verify_floats(j, MATMUL_XP, (size_t)(n_panels * i[MATMUL_K] * nt), 1);
   int32_t *unit = i[MATMUL_HAS_ROWS] ? koi_verify_bytes(j, MATMUL_UNIT, (size_t)n_panels * 4, KOI_VERIFY_I32) : NULL;
   int32_t *rows = i[MATMUL_HAS_ROWS] ? koi_verify_bytes(j, MATMUL_ROWS, (size_t)(n_panels * nt) * 4, KOI_VERIFY_I32) : NULL;
@@ -259,9 +189,9 @@ static const koi_verify_case widen_cases[] = {
 static void make_widen(koi_verify_job *j)
 {
   const int32_t *i = j->v->i;
-  weight w = {j->v->c[WIDEN_WT], j->v->c[WIDEN_CARE], 1, (size_t)i[WIDEN_K], (size_t)i[WIDEN_ROWS], 1, (size_t)i[WIDEN_TILE0],
+  koi_verify_weight w = {j->v->c[WIDEN_WT], j->v->c[WIDEN_CARE], 1, (size_t)i[WIDEN_K], (size_t)i[WIDEN_ROWS], 1, (size_t)i[WIDEN_TILE0],
               koi_tiles((uint64_t)i[WIDEN_ROW1])};
-  weights(j, &w);
+  koi_verify_weights(j, &w);
   koi_verify_out(j, WIDEN_Y, (size_t)((i[WIDEN_ROW1] - i[WIDEN_ROW0]) * i[WIDEN_K]) * 4, KOI_VERIFY_F32);
 }
 

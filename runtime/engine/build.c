@@ -1,9 +1,10 @@
 /* Every kernel that a session can need, at wake: built side by side, then launched once, since some drivers compile at the first launch of a
- * work-group size. Which kernels these are, the lists say: of chunks on either side of every threshold, in both cache modes. */
+ * work-group size, and anew for a range that 16 bits do not hold. Which kernels these are, the lists say: of chunks on either side of every
+ * threshold, in both cache modes. */
 #include <string.h>
 #include "run.h"
 
-enum { LOGITS_ROWS = 2 }; /* of a chunk with logits of several positions */
+enum { WIDE = 65535 }; /* the first size of a range that is compiled for anew (PoCL 3.1; there, work-items of a dimension) */
 
 typedef struct wanted { koi_kern_request *v; size_t n, cap; } wanted;
 
@@ -42,7 +43,7 @@ static uint32_t next_size(uint32_t n, uint32_t chunk)
 /* The calls of a chunk of n tokens. */
 static koine_status list_of(const koi_stage *st, uint32_t n, bool exact, koi_feed *feed, koi_calls *calls)
 {
-  koi_shape shape = {.n_tokens = n, .n_logits = n < LOGITS_ROWS ? n : LOGITS_ROWS, .n_rounds = 1, .exact = exact};
+  koi_shape shape = {.n_tokens = n, .n_logits = n < KOI_HEAD_ROWS ? n : KOI_HEAD_ROWS, .n_rounds = 1, .exact = exact};
   koi_graph g = koi_plan_graph(st->plan, &st->at);
   koine_status s = koi_feed_make(st->caches[exact], &shape, koi_stage_align(st), feed);
   return s ? s : koi_graph_calls(&g, st->caches[exact], feed, calls);
@@ -75,33 +76,59 @@ static koine_status lend_pages(koi_stage *st, bool exact, bool on)
   return s;
 }
 
-typedef struct launched { koi_kernel **v; size_t n, cap; } launched;
+typedef struct launch { koi_kernel *kernel; bool wide; } launch;
+typedef struct launched { launch *v; size_t n, cap; } launched;
 
-static koine_status first_launch(launched *l, koi_kernel *k, bool *first)
+/* Whether this is the first of its kind; it counts as launched from now on. */
+static koine_status first_launch(launched *l, launch one, bool *first)
 {
   for (size_t i = 0; i < l->n; i++)
-    if (l->v[i] == k) return KOINE_OK;
+    if (l->v[i].kernel == one.kernel && l->v[i].wide == one.wide) return KOINE_OK;
   if (l->n == l->cap) {
     size_t cap = l->cap ? 2 * l->cap : 64;
-    koi_kernel **v = koi_realloc(l->v, cap, sizeof(koi_kernel *));
+    launch *v = koi_realloc(l->v, cap, sizeof *v);
     if (!v) return KOINE_ERR_MEMORY;
     l->v = v, l->cap = cap;
   }
-  l->v[l->n++] = k;
+  l->v[l->n++] = one;
   *first = true;
   return KOINE_OK;
 }
 
-static koine_status launch_once(koi_stage *st, launched *l, const koi_call *c, bool exact)
+static koine_status launch_once(koi_stage *st, launched *l, koi_kernel *k, const koi_args *a)
+{
+  koi_range r;
+  bool first = false;
+  if (!koi_kern_range(k, a, &r)) return KOINE_OK;
+  bool wide = !k->library && (r.global[0] >= WIDE || r.global[1] >= WIDE || r.global[2] >= WIDE);
+  koine_status s = first_launch(l, (launch){k, wide}, &first);
+  return s || !first ? s : koi_kern_launch(st->dev, k, a);
+}
+
+/* With the least that symbols can be, which is what a call is bound with, and the most. */
+static koine_status launch_call(koi_stage *st, launched *l, const koi_call *c, bool exact, const int32_t *most)
 {
   koi_args a;
   koi_kernel *k = NULL;
-  bool first = false;
   koi_run_args(st, exact, c, NULL, &a);
   koine_status s = koi_kern_get(st->dev, c->op, c->c, koi_op_bucket(c->op, a.i, c->c), &k);
-  if (!s && k) s = first_launch(l, k, &first);
-  if (!s && first) s = koi_kern_launch(st->dev, k, &a);
+  if (!s && k) s = launch_once(st, l, k, &a);
+  if (!s && k && koi_call_changes(c)) {
+    koi_run_args(st, exact, c, most, &a);
+    s = launch_once(st, l, k, &a);
+  }
   return s ? koi_error_prefix(s, "op %s", c->op->name) : KOINE_OK;
+}
+
+static koine_status most_of(const koi_stage *st, const koi_feed *f, int32_t **out)
+{
+  const koi_graph g = koi_plan_graph(st->plan, &st->at);
+  uint32_t n = f->shape.n_tokens;
+  koi_splits splits = {koi_step_splits(&st->at.tunables, (int32_t)n), st->at.tunables.min_split_rows};
+  *out = koi_alloc(f->n_syms, sizeof **out);
+  if (!*out) return KOINE_ERR_MEMORY;
+  koi_feed_most(f, &splits, koi_graph_round_rows(&g, n), st->model->config.max_context, *out);
+  return KOINE_OK;
 }
 
 /* The first token of a conversation whose pages and slots are the first of every kind, as tables of zeros say: all that the calls read is
@@ -110,9 +137,12 @@ static koine_status launch_list(koi_stage *st, launched *l, uint32_t n, bool exa
 {
   koi_feed feed = {0};
   koi_calls calls = {0};
+  int32_t *most = NULL;
   koine_status s = list_of(st, n, exact, &feed, &calls);
+  if (!s) s = most_of(st, &feed, &most);
   for (size_t i = 0; i < calls.n && !s; i++)
-    if (calls.v[i].kind == KOI_CALL_OP) s = launch_once(st, l, &calls.v[i], exact);
+    if (calls.v[i].kind == KOI_CALL_OP) s = launch_call(st, l, &calls.v[i], exact, most);
+  koi_free(most);
   koi_calls_free(&calls);
   koi_feed_free(&feed);
   return s;

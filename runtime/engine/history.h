@@ -1,7 +1,8 @@
 /* The caches of one conversation on a stage: its page tables, its compressors' state, and its marks. Knows positions, not tokens.
  *
  * A mark stands at a multiple of KOI_MARK and holds what a position needs that later ones overwrite: the window's pages before it, and copies of
- * the states. Compressed rows need none: those before the mark stay as they are. Marks are thinned under the plan's budget, old ones first.
+ * the states. Compressed rows need none: those before the mark stay as they are. Marks are thinned under the plan's budget, old ones first, and
+ * given up where memory for pages runs out, whichever conversation has them.
  * Pages are shared with forks and marks; who writes a page that others hold takes a copy first. Locking: the stage's device. */
 #ifndef KOI_HISTORY_H
 #define KOI_HISTORY_H
@@ -13,7 +14,8 @@ typedef struct koi_mark {
   int32_t *slots;    /* [n_ratios] KOI_NO_PAGE: nothing is carried over there */
 } koi_mark;
 
-typedef struct koi_history {
+typedef struct koi_history koi_history;
+struct koi_history {
   koi_stage *st;
   koi_caches *caches;
   koi_pool *pools;
@@ -25,10 +27,12 @@ typedef struct koi_history {
   int32_t *table_at;        /* [n_kinds] */
   int32_t *pages;           /* [n_tables] as on the device; KOI_NO_PAGE: none yet */
   int32_t *slots;           /* [n_ratios] */
-  koi_mark *marks;          /* [n_marks] ascending */
-  size_t n_marks, max_marks, n_window;
-} koi_history;
+  koi_mark *marks;          /* [n_marks] ascending; then n_new that the chunk at hand passes */
+  size_t n_marks, n_new, max_marks, n_window;
+  koi_history *next, **link; /* in the stage's list; link NULL: not in it */
+};
 
+/* out stays where it is until it is closed. */
 koine_status koi_history_open(koi_stage *st, bool exact, uint64_t context, koi_history *out);
 void koi_history_close(koi_history *h);
 /* The caches stand for at most n positions: those up to the last mark at or before n, or n itself when that is where they stand. */

@@ -15,16 +15,21 @@ typedef struct koi_pool {
   koi_buf *slab[KOI_SLABS];
   uint32_t *users[KOI_SLABS];  /* [pages] how many hold a page */
   uint32_t pages[KOI_SLABS];
-  uint32_t n_slabs;
+  uint32_t n_slabs;            /* of `slab`, those that are not NULL */
   int32_t *free;               /* [n_free] pages that nobody holds */
   size_t n_free, n_pages;
+  size_t promised, n_promises; /* pages that those who hold some may want at most, and how many these are */
+  size_t reserved;             /* free pages that a trim leaves */
 } koi_pool;
 
 void koi_pool_open(koi_pool *p, koi_device *dev, uint64_t page_bytes);
 void koi_pool_close(koi_pool *p);
-/* Makes at least n pages free; a new slab has `usual` pages at least, or as many as there are already, where memory allows it. *grew: a slab was
- * added. KOINE_ERR_MEMORY leaves the pool as it was. */
+/* Makes at least n pages free; a new slab has `usual` pages at least, or as many as there are already, where memory allows it; for one holder
+ * alone no more than are promised. *grew: a slab was added. KOINE_ERR_MEMORY leaves the pool as it was. */
 koine_status koi_pool_reserve(koi_pool *p, size_t n, size_t usual, bool *grew);
+/* Whether a slab is there that nobody holds a page of, beyond the reserved ones; koi_pool_trim frees all such. No bound list may know them. */
+bool koi_pool_can_trim(const koi_pool *p);
+void koi_pool_trim(koi_pool *p);
 /* A free page, held once. One must have been reserved. */
 int32_t koi_pool_take(koi_pool *p);
 void koi_pool_hold(koi_pool *p, int32_t page);

@@ -44,15 +44,9 @@ static koine_status bind_call(koi_stage *st, koi_list *l, size_t n)
   b->call = &l->calls.v[n];
   l->n_bound = n + 1;
   if (b->call->kind == KOI_CALL_OP) return bind_op(st, l, b);
-  b->from = buffer_of(st, l->shape.exact, &b->call->buf[0]), b->to = buffer_of(st, l->shape.exact, &b->call->buf[1]), b->at = (size_t)b->call->buf[0].at;
+  b->from = buffer_of(st, l->shape.exact, &b->call->buf[KOI_FROM]), b->to = buffer_of(st, l->shape.exact, &b->call->buf[KOI_TO]);
+  b->at = (size_t)b->call->buf[KOI_FROM].at;
   return KOINE_OK;
-}
-
-static bool changes(const koi_call *c)
-{
-  for (size_t i = 0; i < KOI_MAX_INTS; i++)
-    if (c->sym[i]) return true;
-  return false;
 }
 
 static void free_list(koi_stage *st, koi_list *l)
@@ -84,7 +78,7 @@ static koine_status make_calls(koi_stage *st, const koi_shape *shape, koi_list *
   l->changing = koi_alloc(l->calls.n, sizeof *l->changing);
   if (!l->syms || !l->fresh || !l->image || !l->v || !l->changing) return KOINE_ERR_MEMORY;
   for (size_t i = 0; i < l->calls.n; i++)
-    if (changes(&l->calls.v[i])) l->changing[l->n_changing++] = (uint32_t)i;
+    if (koi_call_changes(&l->calls.v[i])) l->changing[l->n_changing++] = (uint32_t)i;
   for (size_t i = 1; i < l->feed.n_syms; i++) l->syms[i] = 1; /* what a first step patches; a rule for ranges never sees 0 splits */
   return KOINE_OK;
 }

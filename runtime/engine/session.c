@@ -98,7 +98,7 @@ static koine_status remember(koine_session *s, const int32_t *tokens, size_t at,
     if (!held) return KOINE_ERR_MEMORY;
     s->held = held, s->cap_held = cap;
   }
-  memmove(s->held + at, tokens, n * sizeof *tokens);
+  if (n) memmove(s->held + at, tokens, n * sizeof *tokens);
   return KOINE_OK;
 }
 
@@ -252,5 +252,7 @@ koine_status koi_session_fill(koine_session *s, size_t n_tokens)
 void koi_session_get_stats(const koine_session *s, koine_session_stats *out)
 {
   *out = s->stats;
+  lock(s); /* for want of memory another session may give up this one's marks */
   out->context = s->context, out->cache_bytes = koi_history_bytes(&s->h);
+  unlock(s);
 }

@@ -1,10 +1,7 @@
-/* See stage.h. Owns everything of an awake plan but its devices, which the machine lends. */
+/* See stage.h. Owns a stage's memory on its device, but the weights. Invariant: what make got, free gives back, however far make came. */
 #include "stage.h"
 #include <string.h>
-#include "device/machine.h"
-#include "gemm.h"
 #include "model/rope.h"
-#include "run.h"
 
 enum { TABLE_UNIT = 64 }; /* entries that are taken together */
 
@@ -108,96 +105,25 @@ koine_status koi_stage_call(koi_stage *st, const koi_op *op, const int32_t *c, c
   return k ? koi_kern_launch(st->dev, k, a) : koi_backend_fallback(st->dev, op, c, a);
 }
 
-/* ---- wake and sleep ---- */
-static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *user)
+/* ---- all of it ---- */
+koine_status koi_stage_make(koi_stage *st)
 {
-  st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
-  if (!st->put) return KOINE_ERR_MEMORY;
-  return st->plan->bare ? koi_upload_room(st->dev, st->at.laid, st->put) : koi_upload(st->dev, st->at.laid, st->put, progress, user);
-}
-
-/* Under the device's lock. */
-static koine_status fill_stage(koi_stage *st, koine_progress_fn *progress, void *user)
-{
-  koi_target t;
-  st->at.laid = NULL;
-  koi_backend_target(st->dev, &t);
-  koi_step_tunables(&t, &st->at.tunables);
-  koine_status s = koi_lay(st->model, st->at.endpoint->max_buffer_bytes, st->at.layer0, st->at.layer1, &st->at.laid);
-  if (!s) s = make_pools(st);
+  koine_status s = make_pools(st);
   if (!s) s = make_scratch(st);
-  if (!s) s = make_tables(st);
-  if (!s) s = koi_gemm_wake(st);
-  if (!s) s = upload(st, progress, user);
-  return s ? s : koi_run_build(st, progress, user);
+  return s ? s : make_tables(st);
 }
 
-static koine_status wake_stage(koine_plan *p, size_t i, koine_progress_fn *progress, void *user)
-{
-  koi_stage *st = &p->awake->stages[i];
-  *st = (koi_stage){.plan = p, .model = p->model, .at = p->stages[i]};
-  st->at.laid = NULL;
-  koine_status s = p->machine ? koi_machine_device(p->machine, st->at.endpoint_at, &st->dev) : koi_device_open(st->at.endpoint, NULL, 0, &st->dev);
-  if (s) return s;
-  pthread_mutex_lock(&st->dev->lock);
-  s = fill_stage(st, progress, user);
-  pthread_mutex_unlock(&st->dev->lock);
-  return s;
-}
-
-static void free_stage(koi_stage *st)
-{
-  if (!st->dev) return;
-  pthread_mutex_lock(&st->dev->lock);
-  koi_run_forget(st); /* queued work may still use what is freed below */
-  if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
-  for (int exact = 0; exact < 2; exact++)
-    for (size_t k = 0; st->pools[exact] && k < st->caches[exact]->n_kinds; k++) koi_pool_close(&st->pools[exact][k]);
-  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++) koi_device_free(st->dev, st->s[i]);
-  koi_buf *const all[] = {st->arena, st->feed, st->tables, st->group_ids};
-  for (size_t i = 0; i < KOI_COUNT(all); i++) koi_device_free(st->dev, all[i]);
-  pthread_mutex_unlock(&st->dev->lock);
-}
-
-static void free_records(koi_stage *st)
+void koi_stage_free(koi_stage *st)
 {
   for (int exact = 0; exact < 2; exact++) {
+    for (size_t k = 0; st->pools[exact] && k < st->caches[exact]->n_kinds; k++) koi_pool_close(&st->pools[exact][k]);
     koi_free(st->pools[exact]);
     koi_caches_free(st->caches[exact]);
   }
-  koi_lay_free(st->at.laid);
-  koi_free(st->put);
+  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++) koi_device_free(st->dev, st->s[i]);
+  koi_buf *const all[] = {st->arena, st->feed, st->tables, st->group_ids};
+  for (size_t i = 0; i < KOI_COUNT(all); i++) koi_device_free(st->dev, all[i]);
   koi_free(st->freq_main);
   koi_free(st->freq_comp);
   koi_free(st->tables_used);
-}
-
-koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user)
-{
-  uint64_t start = koi_now_ns();
-  p->awake = koi_alloc(1, sizeof *p->awake);
-  if (p->awake) p->awake->stages = koi_alloc(p->n_stages, sizeof *p->awake->stages);
-  koine_status s = p->awake && p->awake->stages ? KOINE_OK : KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < p->n_stages && !s; i++) {
-    p->awake->n_stages = i + 1;
-    s = wake_stage(p, i, progress, user);
-  }
-  if (s) koi_engine_sleep(p);
-  p->wake_ns = koi_now_ns() - start;
-  return s;
-}
-
-void koi_engine_sleep(koine_plan *p)
-{
-  koi_engine *e = p->awake;
-  if (!e) return;
-  for (size_t i = 0; i < e->n_stages; i++) {
-    free_stage(&e->stages[i]);
-    free_records(&e->stages[i]);
-    if (e->stages[i].dev && p->machine) koi_machine_device_drop(p->machine, e->stages[i].dev);
-    else if (e->stages[i].dev) koi_device_close(e->stages[i].dev);
-  }
-  koi_free(e->stages);
-  koi_free(e);
-  p->awake = NULL;
 }

@@ -13,6 +13,7 @@ typedef struct koi_op_time { const koi_op *op; uint64_t ns, calls; double flops,
 enum { KOI_MAX_TIMES = 64, KOI_MAX_LISTS = 12 };
 
 struct koi_list;
+struct koi_history;
 
 typedef struct koi_stage {
   const koine_plan *plan;
@@ -24,19 +25,13 @@ typedef struct koi_stage {
   koi_buf *arena, *s[KOI_N_SCRATCH]; /* views of the arena; wide: of its own, NULL until a library's product is wanted */
   koi_buf *feed, *tables, *group_ids;
   float *freq_main, *freq_comp;
-  uint8_t *tables_used;        /* [KOI_TABLE_INTS / KOI_TABLE_UNIT] */
+  uint8_t *tables_used;        /* by stretches of entries */
   koi_caches *caches[2];       /* packed, exact */
   koi_pool *pools[2];          /* [n_kinds] each */
+  struct koi_history *histories[2]; /* open ones of either cache mode, linked */
   struct koi_list *lists[KOI_MAX_LISTS]; /* most recently used first */
   uint64_t scratch_bytes;
 } koi_stage;
-
-typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; } koi_engine; /* a plan awake */
-
-/* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
-koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);
-void koi_engine_sleep(koine_plan *p);
-static inline koi_stage *koi_engine_stage(const koine_plan *p) { return &p->awake->stages[0]; }
 
 uint64_t koi_stage_align(const koi_stage *st);
 /* A stretch of the page tables, n entries; its first. KOINE_ERR_MEMORY when they are used up. */
@@ -48,4 +43,15 @@ koine_status koi_stage_call(koi_stage *st, const koi_op *op, const int32_t *c, c
 koine_status koi_stage_need_wide(koi_stage *st);
 /* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
 koine_status koi_stage_clear(koi_stage *st);
+/* Pools, scratch memory and tables of a stage whose device and layout are set; koi_stage_free frees them, also after a failure. */
+koine_status koi_stage_make(koi_stage *st);
+void koi_stage_free(koi_stage *st);
+
+/* ---- engine.c ---- */
+typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; } koi_engine; /* a plan awake */
+
+/* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
+koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);
+void koi_engine_sleep(koine_plan *p);
+static inline koi_stage *koi_engine_stage(const koine_plan *p) { return &p->awake->stages[0]; }
 #endif

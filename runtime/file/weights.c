@@ -1,7 +1,7 @@
 /* The table of tensors that a checkpoint reader fills: look-up by name, and the release of what was mapped.
  * Owns: shards' mappings and names. Does not know any file format.
  * Invariant: after koi_weights_seal the tensors are sorted by name, no name occurs twice, and every data range lies in its mapping. */
-#include "weights_table.h"
+#include "weights_impl.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

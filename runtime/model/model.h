@@ -108,9 +108,6 @@ uint64_t koi_weight_bytes(const koi_weight *w);
 /* Calls fn for every weight that the model has; a head that is the embedding is none. layer is -1 outside layers. */
 typedef void koi_visit_fn(void *user, int layer, const koi_role *role, const koi_weight *w);
 void koi_model_visit(const koine_model *m, koi_visit_fn *fn, void *user);
-/* "layers.3.attn.wq_a", for messages. layer -1: outside layers. Returns out. */
-enum { KOI_ROLE_NAME = 64 };
-const char *koi_role_name(const koi_role *r, int layer, char out[KOI_ROLE_NAME]);
 /* Bytes of all weights as stored. */
 uint64_t koi_model_weight_bytes(const koine_model *m);
 

@@ -96,4 +96,7 @@ extern const koi_role koi_layer_roles[KOI_N_LAYER_ROLES], koi_top_roles[KOI_N_TO
 static inline bool koi_role_is_product(const koi_role *r) { return r->use >= KOI_FLOATS; }
 /* A product of every token with one matrix: neither grouped nor routed. */
 static inline bool koi_role_is_dense(const koi_role *r) { return koi_role_is_product(r) && r->units == KOI_ONE; }
+/* "layers.3.attn.wq_a", for messages. layer -1: outside layers. Returns out. */
+enum { KOI_ROLE_NAME = 64 };
+const char *koi_role_name(const koi_role *r, int layer, char out[KOI_ROLE_NAME]);
 #endif

@@ -21,6 +21,13 @@ void koi_calls_free(koi_calls *l)
   *l = (koi_calls){0};
 }
 
+bool koi_call_changes(const koi_call *c)
+{
+  for (size_t i = 0; i < KOI_MAX_INTS; i++)
+    if (c->sym[i]) return true;
+  return false;
+}
+
 void koi_call_args(const koi_call *c, const int32_t *syms, koi_args *out)
 {
   memset(out, 0, sizeof *out);

@@ -42,6 +42,7 @@ static inline uint16_t koi_sym_round(size_t n_ratios, size_t n_rounds, size_t i,
 }
 
 typedef enum koi_call_kind { KOI_CALL_OP, KOI_CALL_FEED, KOI_CALL_COPY, KOI_CALL_READ } koi_call_kind;
+enum { KOI_FROM, KOI_TO }; /* buffers of the kinds that are no op */
 
 typedef struct koi_call {
   koi_call_kind kind;
@@ -54,7 +55,7 @@ typedef struct koi_call {
   uint16_t sym[KOI_MAX_INTS];    /* not KOI_SYM_NONE: the symbol's value stands in place of i */
   float f[KOI_MAX_FLOATS];
   koi_ref buf[KOI_MAX_BUFS];
-  /* COPY: buf[0] to buf[1]. READ: buf[0] to row `row` of the step's logits. FEED: what the step feeds. */
+  /* COPY: from KOI_FROM to KOI_TO. READ: KOI_FROM to row `row` of the step's logits. FEED: what the step feeds. */
   uint64_t bytes;
   uint32_t row;
 } koi_call;
@@ -64,6 +65,8 @@ typedef struct koi_calls { koi_call *v; size_t n, cap; } koi_calls;
 /* A zeroed call at the end of the list, or NULL. */
 koi_call *koi_calls_add(koi_calls *l);
 void koi_calls_free(koi_calls *l);
+/* Whether any number of the call is a symbol. */
+bool koi_call_changes(const koi_call *c);
 /* The call's arguments with symbols' values, buffers left NULL: what launch rules, flops and bytes read. syms may be NULL: all 1. */
 void koi_call_args(const koi_call *c, const int32_t *syms, koi_args *out);
 /* Flops and least bytes moved by a list, without those calls that `syms` leave out. */

@@ -142,3 +142,17 @@ void koi_feed_fill(const koi_feed *f, const koi_place *p, const koi_splits *s, i
     y[KOI_SYM_C_TABLE] = p->table_at[r->comp], y[KOI_SYM_I_TABLE] = r->index ? p->table_at[r->index_kind] : 0;
   }
 }
+
+void koi_feed_most(const koi_feed *f, const koi_splits *s, int32_t lds, uint64_t context, int32_t *syms)
+{
+  memset(syms, 0, f->n_syms * sizeof *syms);
+  syms[KOI_SYM_SPLITS] = s->max_splits, syms[KOI_SYM_SPLIT_ROWS] = s->min_rows;
+  for (size_t i = 0; i < f->caches->n_ratios; i++) {
+    const koi_ratio *r = &f->caches->ratios[i];
+    int32_t *y = syms + koi_sym_ratio(i, 0), rows = smaller((int64_t)(context / r->ratio), lds);
+    y[KOI_SYM_WINDOWS] = (int32_t)max_windows(f, i), y[KOI_SYM_MARKS] = (int32_t)f->max_marks;
+    y[KOI_SYM_ALL] = 1, y[KOI_SYM_CHOSEN] = r->index;
+    y[KOI_SYM_C_SPLITS] = s->max_splits, y[KOI_SYM_C_SPLIT_ROWS] = s->min_rows;
+    for (uint32_t k = 0; k < f->shape.n_rounds; k++) syms[koi_sym_round(f->caches->n_ratios, f->shape.n_rounds, i, k)] = r->index ? rows : 0;
+  }
+}

@@ -50,4 +50,6 @@ typedef struct koi_splits { int32_t max_splits, min_rows; } koi_splits; /* of at
 void koi_feed_syms(const koi_feed *f, uint64_t p0, const koi_splits *s, int32_t lds, int32_t *syms);
 /* All of them, and the image [bytes]. */
 void koi_feed_fill(const koi_feed *f, const koi_place *p, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms);
+/* The greatest number that each symbol can have, for what must be known beforehand; tables begin at 0. context: of conversations. */
+void koi_feed_most(const koi_feed *f, const koi_splits *s, int32_t lds, uint64_t context, int32_t *syms);
 #endif

@@ -173,11 +173,11 @@ static void head(emit *e)
   for (uint32_t done = 0, n; done < n_logits; done += n) {
     n = n_logits - done < KOI_HEAD_ROWS ? n_logits - done : KOI_HEAD_ROWS;
     uint64_t from = (uint64_t)e->t - n_logits + done;
-    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_COPY, .buf = {{KOI_AT_SCRATCH, KOI_S_streams, from * row}, S(head_streams)}, .bytes = n * row});
+    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_COPY, .buf = {[KOI_FROM] = {KOI_AT_SCRATCH, KOI_S_streams, from * row}, [KOI_TO] = S(head_streams)}, .bytes = n * row});
     hc_pre(e, &m, S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x));
     input in = {S(head_x), S(head_panels), (int32_t)c->hidden, false};
     koi_graph_dense(e, &top[KOI_TOP_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab);
-    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_READ, .buf = {S(logits)}, .bytes = n * out, .row = done});
+    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_READ, .buf = {[KOI_FROM] = S(logits)}, .bytes = n * out, .row = done});
   }
 }
 

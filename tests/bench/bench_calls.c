@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/session.h"
-#include "null.h"
+#include "tests/null.h"
 
 enum { WARM = 8, STEPS = 512 };
 

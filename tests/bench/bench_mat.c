@@ -209,8 +209,8 @@ static void run_calls(void *user)
 
 static void gemv(const bench_case *q, char **over)
 {
-  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
-           scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k),
+           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k);
   int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[KOI_MAX_CONSTS] = {[MATVEC_WT] = q->wt}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
   koi_buf *w = buffer((size_t)units * code, q->wt), *s = scale ? buffer((size_t)units * scale, -1) : NULL, *x = numbers((size_t)q->k, 1),
           *y = numbers((size_t)ldy * (size_t)q->entries, 0);
@@ -239,6 +239,19 @@ static void gemv(const bench_case *q, char **over)
   free(ids);
 }
 
+/* Entries to units as evenly as routing gets, each unit's in panels of its own; the rest of unit and rows is -1. */
+static void fill_panels(int32_t *unit, int32_t *rows, int32_t panels, int32_t nt, int32_t entries, int32_t units)
+{
+  int32_t at = 0;
+  for (int32_t i = 0; i < panels; i++) unit[i] = -1;
+  for (int32_t i = 0; i < panels * nt; i++) rows[i] = -1;
+  for (int32_t u = 0, e = 0; u < units; u++) {
+    int32_t end = (int32_t)((int64_t)entries * (u + 1) / units);
+    for (; e < end; at++)
+      for (int32_t j = 0; j < nt && e < end; j++, e++) unit[at] = u, rows[at * nt + j] = e;
+  }
+}
+
 static void gemm(const bench_case *q, char **over)
 {
   koi_tunables step;
@@ -246,17 +259,11 @@ static void gemm(const bench_case *q, char **over)
   int nt = q->used ? step.nt_group : step.nt;
   for (char **o = over; o && *o; o++)
     if (!strncmp(*o, "NT=", 3)) nt = atoi(*o + 3);
-  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_layout_code_bytes(q->wt, (uint64_t)q->k),
-           scale = tiles * koi_layout_scale_bytes(q->wt, (uint64_t)q->k);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k),
+           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k);
   int32_t entries = q->entries * (q->used ? q->used : 1), panels = (entries + nt - 1) / nt + (q->used ? q->units : 0), ldy = q->n_sub * q->sub_rows;
-  int32_t *unit = malloc(sizeof *unit * (size_t)panels), *rows = malloc(sizeof *rows * (size_t)panels * (size_t)nt), at = 0;
-  for (int32_t i = 0; i < panels; i++) unit[i] = -1;
-  for (int32_t i = 0; i < panels * nt; i++) rows[i] = -1;
-  for (int32_t u = 0, e = 0; u < q->units; u++) { /* as even as routing gets */
-    int32_t end = (int32_t)((int64_t)entries * (u + 1) / q->units);
-    for (; e < end; at++)
-      for (int32_t j = 0; j < nt && e < end; j++, e++) unit[at] = u, rows[at * nt + j] = e;
-  }
+  int32_t *unit = malloc(sizeof *unit * (size_t)panels), *rows = malloc(sizeof *rows * (size_t)panels * (size_t)nt);
+  fill_panels(unit, rows, panels, nt, entries, q->units);
   koi_buf *w = buffer((size_t)q->units * code, q->wt), *s = scale ? buffer((size_t)q->units * scale, -1) : NULL,
           *x = numbers((size_t)panels * (size_t)q->k * (size_t)nt, 1), *y = numbers((size_t)ldy * (size_t)entries, 0), *ub, *rb;
   check(be->alloc(dev, sizeof *unit * (size_t)panels, &ub));

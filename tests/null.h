@@ -3,6 +3,9 @@
 #define NULL_H
 #include "device/backend.h"
 
+/* Called for every kernel that is launched or (bound) started; NULL: nobody is. */
+extern void (*null_watch)(const koi_kernel *k, const koi_range *r, bool bound);
+
 /* Kernels, copies, fills and writes since the last null_reset; reads and patched arguments beside them. */
 typedef struct null_counts { unsigned long launches, copies, fills, writes, reads, patches; } null_counts;
 

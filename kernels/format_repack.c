@@ -3,7 +3,7 @@
  *
  * The words of a tile are little-endian pieces of a row as it lies in the file (two E4M3, eight E2M1, one float), so that repacking is
  * a transposition of 1-, 2- or 4-byte words, whatever the format. */
-#include "repack.h"
+#include "format_impl.h"
 #include <string.h>
 
 enum { STRETCH = 64 };
@@ -38,7 +38,7 @@ static void transpose(const uint8_t *const *rows, size_t bytes, size_t word, uin
     if (rows[r]) memcpy(out + (n * KOI_TILE + r) * word, rows[r] + n * word, rest);
 }
 
-void koi_repack_words(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
+void koi_format_repack_words(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
 {
   const uint8_t *rows[KOI_TILE] = {0};
   size_t bytes = koi_format_row_bytes(f->wt, m->k);
@@ -59,7 +59,7 @@ static uint64_t mix(uint64_t *state)
   return z ^ z >> 31;
 }
 
-void koi_repack_bits(uint64_t keep, uint64_t set, uint64_t seed, size_t bytes, uint8_t *out)
+void koi_format_random_bits(uint64_t keep, uint64_t set, uint64_t seed, size_t bytes, uint8_t *out)
 {
   size_t at = 0;
   for (; at + 8 <= bytes; at += 8) {
@@ -77,7 +77,7 @@ static void end_rows(const koi_stream *s, uint64_t k, uint8_t *last)
   for (size_t i = 0; i < s->bytes * KOI_TILE && rest; i++) last[i] &= (uint8_t)(keep >> i % s->bytes * 8);
 }
 
-void koi_repack_random(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
+void koi_format_random_tile(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
 {
   uint64_t seed = m->rows * 0x100000001b3u ^ m->k << 40 ^ row << 8 ^ (uint64_t)f->wt;
   for (int i = 0; i < KOI_MAX_STREAMS && f->streams[i].name; i++) {

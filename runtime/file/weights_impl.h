@@ -1,6 +1,6 @@
 /* Between the readers of a format and weights.c: what a koi_weights is made of. */
-#ifndef KOI_WEIGHTS_TABLE_H
-#define KOI_WEIGHTS_TABLE_H
+#ifndef KOI_WEIGHTS_IMPL_H
+#define KOI_WEIGHTS_IMPL_H
 #include "weights.h"
 
 typedef struct koi_shard {

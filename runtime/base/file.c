@@ -1,0 +1,50 @@
+/* Whole files, read and replaced: see base.h. Owns nothing. Invariant: a file that is replaced is at every moment the old one or the new. */
+#include "base.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "kind.h"
+
+koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_t *n)
+{
+  koine_status wrong = koi_kind_check(path);
+  if (wrong) return wrong;
+  FILE *f = fopen(path, "rb");
+  if (!f) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", path, strerror(errno));
+  struct stat st;
+  if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode)) {
+    fclose(f);
+    return koi_error(KOINE_ERR_FILE, "%s: expected a regular file", path);
+  }
+  size_t size = (size_t)st.st_size;
+  if (size > max_bytes) {
+    fclose(f);
+    return koi_error(KOINE_ERR_FILE, "%s: %zu bytes, expected at most %zu", path, size, max_bytes);
+  }
+  char *s = koi_alloc(size + 1, 1);
+  size_t got = s ? fread(s, 1, size, f) : 0;
+  fclose(f);
+  if (!s) return KOINE_ERR_MEMORY;
+  if (got != size) {
+    koi_free(s);
+    return koi_error(KOINE_ERR_FILE, "%s: read %zu of %zu bytes", path, got, size);
+  }
+  *out = s, *n = size;
+  return KOINE_OK;
+}
+
+koine_status koi_file_replace(const char *path, const void *data, size_t bytes)
+{
+  char *temp = koi_format("%s.%ld.new", path, (long)getpid());
+  if (!temp) return KOINE_ERR_MEMORY;
+  FILE *f = fopen(temp, "wb");
+  bool ok = f && fwrite(data, 1, bytes, f) == bytes && fflush(f) == 0 && fsync(fileno(f)) == 0;
+  int e = errno;
+  if (f && fclose(f)) ok = false, e = errno;
+  if (ok && rename(temp, path)) ok = false, e = errno;
+  if (!ok && f) remove(temp);
+  koi_free(temp);
+  return ok ? KOINE_OK : koi_error(KOINE_ERR_FILE, "%s: cannot write: %s", path, strerror(e));
+}

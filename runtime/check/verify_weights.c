@@ -1,0 +1,71 @@
+/* Weights of the cases that multiply or widen them, tile by tile. Owns nothing: the slots are the job's.
+ * Invariant: no product of a code and its scale overflows; only with care are there NaNs, and scales beyond the fast decoders' range. */
+#include "verify_weights.h"
+
+enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4 };
+
+/* The scale of one row's block: with care anything at times, but what would overflow; else what the fast decoder promises, mostly near 1. */
+static uint8_t scale_code(koi_verify_job *j, const koi_verify_weight *w)
+{
+  int32_t what = koi_verify_below(j, 16);
+  if (!w->care) return (uint8_t)(what ? 112 + koi_verify_below(j, 16) : 16 + koi_verify_below(j, w->one_hot ? 225 : 128));
+  if (what == 0) return 0;
+  if (what == 1) return (uint8_t)koi_verify_below(j, 20);
+  if (what == 2) return w->one_hot ? (uint8_t)(230 + koi_verify_below(j, 25)) : (uint8_t)(140 + koi_verify_below(j, 80));
+  return (uint8_t)(112 + koi_verify_below(j, 16));
+}
+
+/* A code of FP8 or FP4 that times its scale stays below infinity. */
+static uint32_t small_code(koi_verify_job *j, const koi_verify_weight *w, uint8_t scale)
+{
+  uint32_t code = (uint32_t)koi_verify_bits(j) & (w->wt == FP8 ? 0xff : 0xf), top = w->wt == FP8 ? 0x7f : 7;
+  if (scale >= 240) code = (code & (top + 1)) | ((code & top) % (w->wt == FP8 ? 0x39 : 3)); /* at most 1 */
+  else if (w->wt == FP8 && (code & top) == top) code ^= 1;                                 /* not NaN */
+  return code;
+}
+
+/* One row of a tile in FP8 or FP4. With care some rows have a NaN: a code, or a scale. */
+static void packed_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *codes, uint8_t *scales, size_t r)
+{
+  size_t block = w->wt == FP8 ? 128 : 32;
+  uint8_t scale = 0;
+  for (size_t k = 0; k < w->k; k++) {
+    if (k % block == 0) scales[k / block * KOI_TILE + r] = scale = scale_code(j, w);
+    uint32_t code = small_code(j, w, scale);
+    if (w->wt == FP8) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(code << k % 2 * 8);
+    else ((uint32_t *)codes)[k / 8 * KOI_TILE + r] |= code << k % 8 * 4;
+  }
+  if (!w->care || koi_verify_below(j, 4)) return;
+  size_t k = (size_t)koi_verify_below(j, (int32_t)w->k);
+  if (w->wt == FP8 && koi_verify_below(j, 2)) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(0x7f << k % 2 * 8);
+  else scales[k / block * KOI_TILE + r] = 255;
+}
+
+static void plain_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *codes, size_t r)
+{
+  uint16_t top = w->wt == F16 ? 0x7c00 : 0x7f80; /* the exponent bits */
+  for (size_t k = 0; k < w->k; k++) {
+    size_t at = k * KOI_TILE + r;
+    uint64_t bits = koi_verify_bits(j);
+    if (w->wt == F32) ((float *)codes)[at] = koi_verify_real(j, -1, 1);
+    else if (w->one_hot) ((uint16_t *)codes)[at] = (uint16_t)(~bits & top ? bits : bits ^ 0x4000); /* any that is finite */
+    else if (w->wt == BF16) ((uint16_t *)codes)[at] = koi_ref_to_bf16(koi_verify_real(j, -1, 1));
+    else ((uint16_t *)codes)[at] = (uint16_t)((bits & 0x83ff) | (bits >> 16 & 15) << 10); /* up to 1, subnormals too */
+  }
+}
+
+void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
+{
+  size_t code_bytes = koi_format_tile_bytes(w->wt, 0, w->k), scale_bytes = koi_format_tile_bytes(w->wt, 1, w->k);
+  size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows);
+  uint8_t *codes = koi_verify_bytes(j, MATVEC_W, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
+  uint8_t *scales = koi_verify_bytes(j, MATVEC_S, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
+  if (j->failed) return;
+  for (size_t at = 0; at < w->n_units * n_tiles; at++) {
+    size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
+    for (size_t r = 0; r < KOI_TILE && row + r < w->sub_rows; r++) {
+      if (w->wt == FP8 || w->wt == FP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
+      else plain_row(j, w, codes + at * code_bytes, r);
+    }
+  }
+}
