@@ -1,6 +1,6 @@
 /* Tuning without a device worth tuning: the search on made-up costs, and contests on the host behind a clock of our own, where the time of a
  * launch is a number that we plant. Parameters that refuse, answer wrongly or are slow cost themselves only.
- * Usage: t_tune   (makes a folder of its own in /tmp) */
+ * Then all of koine_tune on the host, with the model that ships. Usage: t_tune   (makes a folder of its own in /tmp) */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,6 +260,49 @@ static void test_ends(koi_device *d)
   koi_device_free(d, a.buf[SWIGLU_H]);
 }
 
+/* ---- a plan, from beginning to end ---- */
+static const char *model_path(void)
+{
+  static char at[1024];
+  const char *top = getenv("srcdir");
+  snprintf(at, sizeof at, "%s/models/austen", top ? top : ".");
+  return at;
+}
+
+static bool until_told(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  CHECK(done <= total && total == 2);
+  return !strstr(what, user); /* what ends it */
+}
+
+static void test_plan(void)
+{
+  koine_runtime *rt = NULL;
+  koine_model *m = NULL;
+  koine_plan *p = NULL;
+  char *report = NULL;
+  koine_runtime_options ro = {.size = sizeof ro, .cache_dir = folder};
+  koine_plan_options po = {.size = sizeof po, .device = "host", .chunk = 16};
+  koine_tune_options o = {.size = sizeof o, .seconds = 2};
+  CHECK(!koine_runtime_open(&ro, &rt) && !koine_model_open(model_path(), &m) && !koine_plan_make(rt, m, &po, &p));
+  if (p) {
+    CHECK(koine_tune(p, &o, NULL, NULL, &report) == KOINE_ERR_STATE && strstr(koine_last_error(), "asleep"));
+    CHECK(!koine_plan_wake(p, NULL, NULL));
+    CHECK(koine_tune(p, NULL, NULL, NULL, NULL) == KOINE_ERR_ARG);
+    setenv("KOINE_TUNED", "off", 1);
+    CHECK(koine_tune(p, &o, NULL, NULL, &report) == KOINE_ERR_STATE && strstr(koine_last_error(), "KOINE_TUNED"));
+    unsetenv("KOINE_TUNED");
+    CHECK(koine_tune(p, &o, until_told, "measuring", &report) == KOINE_ERR_CANCELLED);
+    CHECK(koine_tune(p, &o, until_told, "tuning decode, matvec", &report) == KOINE_ERR_CANCELLED && !report);
+    CHECK(!koine_tune(p, &o, until_told, "no such thing", &report));
+    CHECK(report && strstr(report, "| decode | matvec WT=") && strstr(report, "| prefill | matmul WT="));
+  }
+  koine_text_free(report);
+  koine_plan_free(p);
+  koine_model_close(m);
+  koine_runtime_close(rt);
+}
+
 int main(void)
 {
   koi_device *d;
@@ -275,6 +318,7 @@ int main(void)
   test_ends(d);
   d->backend = &koi_backend_host;
   koi_device_close(d);
+  test_plan();
   char *path = koi_format("%s/tuned.log", folder);
   unlink(path), rmdir(folder);
   koi_free(path);
