@@ -145,7 +145,7 @@ static koi_rung chosen(koi_device *d, int32_t bucket, int32_t *p)
 {
   koi_target t;
   koi_rung rung = KOI_N_RUNGS;
-  CHECK(!koi_tuned_load(d));
+  CHECK(!koi_tuned_load(d, folder));
   koi_backend_target(d, &t);
   CHECK(!koi_choose(&t, &koi_op_swiglu, koi_op_swiglu.usual, bucket, p, &rung));
   return rung;

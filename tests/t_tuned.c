@@ -51,7 +51,7 @@ static koi_rung ask(const koi_endpoint *e, int32_t *p)
   koi_device d = {.endpoint = e, .cache_dir = folder};
   koi_target t;
   koi_rung rung = KOI_N_RUNGS;
-  CHECK(!koi_tuned_load(&d));
+  CHECK(!koi_tuned_load(&d, folder));
   koi_backend_target(&d, &t);
   CHECK(!koi_choose(&t, &koi_op_matvec, koi_op_matvec.usual, 0, p, &rung));
   CHECK(koi_legal(&t, &koi_op_matvec, koi_op_matvec.usual, p));
@@ -185,7 +185,7 @@ static void test_together(void)
   for (int w = 0, status; w < N_WRITERS; w++) CHECK(waitpid(children[w], &status, 0) == children[w] && !status);
   koi_device d = {.endpoint = &here, .cache_dir = folder};
   n_damaged = 0;
-  CHECK(!koi_tuned_load(&d) && d.tuned.n == N_WRITERS * N_LINES && !n_damaged);
+  CHECK(!koi_tuned_load(&d, folder) && d.tuned.n == N_WRITERS * N_LINES && !n_damaged);
   koi_tuned_drop(&d);
 }
 

@@ -185,7 +185,25 @@ static void add_set(const run *r, const int32_t *c, const set *s, set *sets, siz
   sets[(*n)++] = *s;
 }
 
-/* The defaults first, legal or not; then what was tuned for these constants; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
+/* What a device with tuned parameters runs for other buckets than the first: the defaults, and whatever won. */
+static void add_tuned(const run *r, const int32_t *c, set *sets, size_t *n)
+{
+  const koi_op *op = r->v->op;
+  const koi_tuned_table none = {0}, *known = r->target.tuned ? r->target.tuned : &none;
+  koi_target t = r->target;
+  set usual = {0};
+  t.tuned = NULL;
+  if (known->n && !koi_choose(&t, op, c, 0, usual.p, NULL)) add_set(r, c, &usual, sets, n);
+  for (size_t i = 0; i < known->n && *n < MAX_SETS; i++) {
+    const koi_tuned *e = &known->v[i];
+    set s = {0};
+    if (e->op != op || e->kept || memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) continue;
+    memcpy(s.p, e->p, koi_op_n_params(op) * sizeof *s.p);
+    add_set(r, c, &s, sets, n);
+  }
+}
+
+/* The first bucket's parameters first, legal or not; then what was tuned for these constants; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
 static size_t make_sets(const run *r, const int32_t *c, set *sets)
 {
   const koi_op *op = r->v->op;
@@ -193,12 +211,7 @@ static size_t make_sets(const run *r, const int32_t *c, set *sets)
   set first = {0};
   koi_choose(&r->target, op, c, 0, first.p, NULL);
   sets[0] = first;
-  for (size_t i = 0; r->target.tuned && i < r->target.tuned->n && n < MAX_SETS; i++) { /* what this device runs */
-    const koi_tuned *e = &r->target.tuned->v[i];
-    set s = {0};
-    memcpy(s.p, e->p, n_params * sizeof *s.p);
-    if (e->op == op && !e->kept && !memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) add_set(r, c, &s, sets, &n);
-  }
+  add_tuned(r, c, sets, &n);
   for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
   size_t some = (max * 2 + 2) / 3;
   for (size_t k = 0; k < n_values && n < some; k++) {

@@ -34,7 +34,7 @@ koine_status koi_device_open(const koi_endpoint *e, const char *cache_dir, uint3
   if (cache_dir && !(d->cache_dir = koi_strdup(cache_dir))) s = KOINE_ERR_MEMORY;
   if (!s) s = koi_kern_open(d);
   if (!s) s = koi_prog_open(d);
-  if (!s) s = koi_tuned_load(d);
+  if (!s) s = koi_tuned_load(d, cache_dir);
   if (s) koi_device_close(d);
   else *out = d;
   return s;

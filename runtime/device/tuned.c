@@ -22,10 +22,10 @@ enum {
 static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "won", "kept"};
 static const char *const types[] = {[KOINE_DEVICE_HOST] = "host", [KOINE_DEVICE_CPU] = "cpu", [KOINE_DEVICE_GPU] = "gpu", [KOINE_DEVICE_ACCELERATOR] = "accelerator"};
 
-static koine_status file_path(const koi_device *d, char **out)
+static koine_status file_path(const char *cache_dir, char **out)
 {
-  *out = d->cache_dir ? koi_format("%s/tuned.log", d->cache_dir) : NULL;
-  return *out || !d->cache_dir ? KOINE_OK : KOINE_ERR_MEMORY;
+  *out = cache_dir ? koi_format("%s/tuned.log", cache_dir) : NULL;
+  return *out || !cache_dir ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
 /* Of the kernel's text: parameters of another text are stale. */
@@ -79,7 +79,7 @@ koine_status koi_tuned_append(const koi_device *d, const koi_tuned_line *l)
 {
   char *path;
   koi_text line = {0}, all = {0};
-  koine_status s = file_path(d, &path);
+  koine_status s = file_path(d->cache_dir, &path);
   if (s || !path) return s;
   put_line(&line, d->endpoint, l);
   if (!line.failed) koi_text_add(&all, "\n%s", line.s);
@@ -213,13 +213,13 @@ static koine_status read_all(koi_device *d, const char *path)
   return s;
 }
 
-koine_status koi_tuned_load(koi_device *d)
+koine_status koi_tuned_load(koi_device *d, const char *cache_dir)
 {
   const char *wanted = getenv("KOINE_TUNED");
   char *path;
   koi_tuned_drop(d);
   if (wanted && !strcmp(wanted, "off")) return KOINE_OK;
-  koine_status s = file_path(d, &path);
+  koine_status s = file_path(cache_dir, &path);
   if (!s && path) s = read_all(d, path);
   if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_NOTE, "%s; kernels keep their default parameters", koi_error_text()), s = KOINE_OK;
   koi_free(path);

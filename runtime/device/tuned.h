@@ -22,8 +22,8 @@ typedef struct koi_tuned_line {
   koi_outcome outcome;
 } koi_tuned_line;
 
-/* Reads the log into d->tuned, in place of what was there. Fails only for lack of memory. */
-koine_status koi_tuned_load(koi_device *d);
+/* Reads the log in cache_dir (NULL: there is none) into d->tuned, in place of what was there. Fails only for lack of memory. */
+koine_status koi_tuned_load(koi_device *d, const char *cache_dir);
 void koi_tuned_drop(koi_device *d);
 /* Adds a line for this device and driver, by one write; d->tuned is as it was. Does nothing without a cache folder. KOINE_ERR_FILE. */
 koine_status koi_tuned_append(const koi_device *d, const koi_tuned_line *l);

@@ -68,7 +68,7 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
     koi_log(KOINE_LOG_WARNING, "op %s is not tuned: %s", key->op->name, koi_error_text());
     status = KOINE_OK;
   }
-  return !status && key->r.won ? koi_tuned_load(st->dev) : status; /* the next contests begin with what won here */
+  return !status && key->r.won ? koi_tuned_load(st->dev, st->dev->cache_dir) : status; /* the next contests begin with what won here */
 }
 
 /* What takes next to no time is left as it is. */
@@ -133,7 +133,7 @@ static koine_status compare(tune *t)
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
   if (s) return s;
   pthread_mutex_lock(&t->st->dev->lock);
-  s = koi_tuned_load(t->st->dev);
+  s = koi_tuned_load(t->st->dev, t->st->dev->cache_dir);
   koi_kern_forget(t->st->dev);
   koine_status forgot = koi_run_forget(t->st);
   pthread_mutex_unlock(&t->st->dev->lock);
