@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "device/machine.h"
+#include "check/verify.h"
 #include "tune/contest.h"
 #include "tune/search.h"
 
@@ -234,6 +235,23 @@ static void test_refused(koi_device *d)
   CHECK(r.won && r.n_refused >= 2 && r.p[L] == 64 && r.p[VW] == 8 && chosen(d, 0, p) == KOI_RUNG_TUNED);
 }
 
+/* The verifier runs what was tuned, for whatever bucket: here L 64 for buckets 0 and 3. */
+static void test_verified(koi_device *d)
+{
+  int32_t p[KOI_MAX_PARAMS] = {0};
+  koi_text report = {0};
+  koi_verify_options o = {.op = "swiglu"};
+  plant_these(valley, NULL, NULL);
+  CHECK(contest(d, 3, 40).p[L] == 64 && chosen(d, 3, p) == KOI_RUNG_TUNED && !koi_verify_ops(d, &o, NULL, NULL, &report));
+  plant.lies = is_64;
+  CHECK(koi_verify_ops(d, &o, NULL, NULL, &report) == KOINE_ERR_CHECK && strstr(koi_error_text(), "L=64"));
+  koi_tuned_drop(d);
+  CHECK(!koi_verify_ops(d, &o, NULL, NULL, &report));
+  koi_free(report.s);
+  koi_kern_close(d);
+  CHECK(!koi_kern_open(d) && !plant.n_live);
+}
+
 static bool stop(void *user, const koi_contest *k, double default_us, double best_us)
 {
   CHECK(k->op == &koi_op_swiglu && default_us >= best_us && best_us > 0);
@@ -315,6 +333,7 @@ int main(void)
   test_no_better(d);
   test_wrong(d);
   test_refused(d);
+  test_verified(d);
   test_ends(d);
   d->backend = &koi_backend_host;
   koi_device_close(d);
