@@ -168,7 +168,23 @@ static bool on(const ring *g)
   return now(g->k) < g->k->deadline_ns && (!g->k->max_candidates || g->out->n_tried < g->k->max_candidates);
 }
 
-/* What was best for other constants and buckets is likely good here; then the search. */
+/* What other kinds of devices have as default: the rules may be wrong about this one. */
+static koine_status try_kinds(ring *g)
+{
+  static const koi_target kinds[] = {{.vector_width = 16, .local_is_global = 1}, {.vector_width = 4, .local_is_global = 1},
+                                     {.vector_width = 1, .local_is_global = 1}, {.vector_width = 1, .lanes = 32}};
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < KOI_COUNT(kinds) && !s && on(g); i++) {
+    int32_t p[KOI_MAX_PARAMS] = {0};
+    koi_target t = g->t;
+    t.vector_width = kinds[i].vector_width, t.local_is_global = kinds[i].local_is_global;
+    if (kinds[i].lanes) t.lanes = kinds[i].lanes;
+    if (!koi_choose(&t, g->k->op, g->k->c, g->k->bucket, p, NULL) && koi_search_is_new(&g->search, p)) s = try(g, p);
+  }
+  return s;
+}
+
+/* What was best for other constants and buckets is likely good here; then other kinds' defaults, then the search. */
 static koine_status search(ring *g)
 {
   koine_status s = KOINE_OK;
@@ -176,6 +192,7 @@ static koine_status search(ring *g)
   const koi_tuned_table *known = &g->k->d->tuned;
   for (size_t i = 0; i < known->n && !s && on(g); i++)
     if (known->v[i].op == g->k->op && !known->v[i].kept && koi_search_is_new(&g->search, known->v[i].p)) s = try(g, known->v[i].p);
+  if (!s) s = try_kinds(g);
   while (!s && on(g) && koi_search_next(&g->search, p)) s = try(g, p);
   return s;
 }
