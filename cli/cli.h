@@ -11,6 +11,7 @@ int cmd_devices(const cli_args *a);
 int cmd_logits(const cli_args *a);
 int cmd_verify(const cli_args *a);
 int cmd_bench(const cli_args *a);
+int cmd_tune(const cli_args *a);
 int cmd_run(const cli_args *a);
 int cmd_chat(const cli_args *a);
 int cmd_tokenize(const cli_args *a);
@@ -40,8 +41,11 @@ void cli_catch_interrupt(void);
 bool cli_interrupted(void);
 void cli_clear_interrupt(void);
 
-/* Warnings, and with -v notes, to stderr; the processors of -t. Before the library is used. */
+/* Warnings, and with -v notes, to stderr; the processors of -t; --no-tune. Before the library is used. */
 void cli_begin(const cli_args *a);
+
+/* Whether -m or --shape is there, and what goes with it; 0, or the exit status after a message. */
+int cli_check_model(const cli_args *a);
 
 typedef struct cli_engine {
   koine_runtime *runtime;

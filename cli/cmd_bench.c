@@ -3,18 +3,6 @@
 #include <stdlib.h>
 #include "cli.h"
 
-static int check(const cli_args *a)
-{
-  const cli_value *v = a->v;
-  static const cli_option_id with_shape[] = {OPT_RATIOS, OPT_EXPERTS, OPT_VOCAB};
-  if (v[OPT_MODEL].given == v[OPT_SHAPE].given)
-    return cli_usage_error(CMD_BENCH, "expected -m FOLDER or --shape NAME, found %s", v[OPT_MODEL].given ? "both" : "neither");
-  for (size_t i = 0; i < sizeof with_shape / sizeof *with_shape; i++)
-    if (v[with_shape[i]].given && !v[OPT_SHAPE].given)
-      return cli_usage_error(CMD_BENCH, "%s: expected together with --shape, found without", cli_options[with_shape[i]].names[0]);
-  return 0;
-}
-
 /* The list without its zeros, which mean no test. */
 static size_t positive(const cli_value *v, uint32_t *out)
 {
@@ -29,7 +17,7 @@ int cmd_bench(const cli_args *a)
   const cli_value *v = a->v;
   cli_engine e;
   char *table = NULL;
-  int status = check(a);
+  int status = cli_check_model(a);
   if (status) return status;
   uint32_t *n_prompt = calloc(v[OPT_N_PROMPT].n + v[OPT_N_GEN].n, sizeof *n_prompt), *n_gen = n_prompt ? n_prompt + v[OPT_N_PROMPT].n : NULL;
   if (!n_prompt) return cli_fail_with(EXIT_DEVICE, "out of memory");

@@ -165,10 +165,23 @@ static void limit_threads(int64_t n)
 void cli_begin(const cli_args *a)
 {
   koine_log_set(print_note, (void *)(uintptr_t)a); /* only read */
+  if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "off", 1);
   if (a->v[OPT_THREADS].given) limit_threads(a->v[OPT_THREADS].i);
 }
 
 /* ---- engine ---- */
+int cli_check_model(const cli_args *a)
+{
+  const cli_value *v = a->v;
+  static const cli_option_id with_shape[] = {OPT_RATIOS, OPT_EXPERTS, OPT_VOCAB};
+  if (v[OPT_MODEL].given == v[OPT_SHAPE].given)
+    return cli_usage_error(a->command, "expected -m FOLDER or --shape NAME, found %s", v[OPT_MODEL].given ? "both" : "neither");
+  for (size_t i = 0; i < sizeof with_shape / sizeof *with_shape; i++)
+    if (v[with_shape[i]].given && !v[OPT_SHAPE].given)
+      return cli_usage_error(a->command, "%s: expected together with --shape, found without", cli_options[with_shape[i]].names[0]);
+  return 0;
+}
+
 static koine_status open_model(const cli_args *a, cli_engine *e)
 {
   const cli_value *v = a->v;

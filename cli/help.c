@@ -11,6 +11,7 @@ static const struct { const char *line, *what; } examples[] = {
   {"koine verify --device cl0", "whether a device computes what it should"},
   {"koine info -c 4096,1048576 DeepSeek-V4-Flash", "what a checkpoint holds and needs"},
   {"koine run -m DeepSeek-V4-Flash -n 100 \"It is a truth\"", "continue a text"},
+  {"koine tune -m DeepSeek-V4-Flash --device cl0", "faster kernels for a device, from now on"},
   {"koine bench --shape v4-flash --ratios 0,4,128,4 --experts 16 -p 512 -n 32", "speed of four layers, without any file"},
 };
 

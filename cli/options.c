@@ -3,7 +3,8 @@
 #include <limits.h>
 
 #define BIT(command) (1u << (command))
-#define ENGINE (BIT(CMD_LOGITS) | BIT(CMD_BENCH) | BIT(CMD_RUN) | BIT(CMD_CHAT) | BIT(CMD_PERPLEXITY))
+#define MEASURES (BIT(CMD_BENCH) | BIT(CMD_TUNE)) /* with or without a checkpoint */
+#define ENGINE (BIT(CMD_LOGITS) | MEASURES | BIT(CMD_RUN) | BIT(CMD_CHAT) | BIT(CMD_PERPLEXITY))
 #define SAMPLES (BIT(CMD_RUN) | BIT(CMD_CHAT))
 #define WORDS (BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_CHAT_ENCODE))
 #define ALL (BIT(N_COMMANDS) - 1)
@@ -28,6 +29,10 @@ const cli_command cli_commands[N_COMMANDS] = {
   [CMD_BENCH] = {"bench", "", 0, "measure prefill and decode",
                  "Measures tokens a second of prefill (pp) and decode (tg), at context depths, beside a read probe of the same minutes. Takes a checkpoint "
                  "(-m) or made-up weights of a published shape (--shape)."},
+  [CMD_TUNE] = {"tune", "", 0, "find faster kernel parameters for a device and keep them",
+                "Times parameters of every kernel that matters, on the device's own weights and as a conversation calls them, checks the fastest against the C "
+                "reference, and keeps in the cache folder (tuned.log) what beats the default by more than the noise. Later runs on the device use it. Takes a "
+                "checkpoint (-m) or made-up weights of a published shape (--shape). Ends with tokens a second before and after."},
   [CMD_RUN] = {"run", "[PROMPT]", 1, "continue a text",
                "Completes PROMPT, the text of -f, or standard input, after the checkpoint's beginning-of-text token. What is generated goes to "
                "standard output, progress and statistics to standard error. Ctrl-C ends the text and the program, with status 130."},
@@ -46,7 +51,7 @@ const cli_command cli_commands[N_COMMANDS] = {
 
 const cli_option cli_options[N_OPTIONS] = {
   [OPT_MODEL] = {{"-m", "--model"}, CLI_FOLDER, "FOLDER", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
-                 .required = WORDS | (ENGINE & ~BIT(CMD_BENCH)), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json)"},
+                 .required = WORDS | (ENGINE & ~MEASURES), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json)"},
   [OPT_TOKENS] = {{"--tokens"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS), .help = "token ids, raw little-endian int32"},
   [OPT_OUTPUT] = {{"-o", "--output"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS),
                   .help = "where the logits go; - is standard output"},
@@ -61,7 +66,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_CONTEXTS] = {{"-c", "--ctx-size"}, CLI_INTS, "N,...", 1, MANY, .commands = BIT(CMD_INFO), .help = "context lengths to give cache bytes for"},
   [OPT_CHUNK] = {{"-ub", "--ubatch-size", "--chunk"}, CLI_INT, "N", 1, 65536, .commands = ENGINE,
                  .help = "most tokens evaluated at once (512 unless said); 1 is decode token by token"},
-  [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = caches, .fallback = "packed", .commands = ENGINE,
+  [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = caches, .fallback = "packed", .commands = ENGINE & ~BIT(CMD_TUNE),
                  .help = "cache rows in FP8/FP4 as the published model has them, or in fp32 without rounding"},
   [OPT_DEVICE] = {{"--device"}, CLI_TEXT, "NAME", .commands = ENGINE | BIT(CMD_VERIFY), .help = "an id of koine devices, or a part of a name; else the best"},
   [OPT_THREADS] = {{"-t", "--threads"}, CLI_INT, "N", 1, 4096, .commands = ENGINE | BIT(CMD_VERIFY),
@@ -80,10 +85,10 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_SPECIAL] = {{"--special"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN),
                    .help = "control tokens: read them in text, write them as text"},
   [OPT_SEGMENT] = {{"--segment"}, CLI_INT, "N", 2, MANY, .fallback = "256", .commands = BIT(CMD_PERPLEXITY), .help = "tokens of a segment"},
-  [OPT_SHAPE] = {{"--shape"}, CLI_CHOICE, "NAME", .choices = shapes, .commands = BIT(CMD_BENCH), .help = "random weights of a published model's sizes, without any file"},
-  [OPT_RATIOS] = {{"--ratios"}, CLI_INTS, "N,...", 0, 1048576, .commands = BIT(CMD_BENCH), .help = "with --shape: compress ratio of each layer, and so how many layers"},
-  [OPT_EXPERTS] = {{"--experts"}, CLI_INT, "N", 1, 65536, .commands = BIT(CMD_BENCH), .help = "with --shape: experts of a layer"},
-  [OPT_VOCAB] = {{"--vocab"}, CLI_INT, "N", 1, 16777216, .commands = BIT(CMD_BENCH), .help = "with --shape: size of the vocabulary"},
+  [OPT_SHAPE] = {{"--shape"}, CLI_CHOICE, "NAME", .choices = shapes, .commands = MEASURES, .help = "random weights of a published model's sizes, without any file"},
+  [OPT_RATIOS] = {{"--ratios"}, CLI_INTS, "N,...", 0, 1048576, .commands = MEASURES, .help = "with --shape: compress ratio of each layer, and so how many layers"},
+  [OPT_EXPERTS] = {{"--experts"}, CLI_INT, "N", 1, 65536, .commands = MEASURES, .help = "with --shape: experts of a layer"},
+  [OPT_VOCAB] = {{"--vocab"}, CLI_INT, "N", 1, 16777216, .commands = MEASURES, .help = "with --shape: size of the vocabulary"},
   [OPT_N_PROMPT] = {{"-p", "--n-prompt"}, CLI_INTS, "N,...", 0, 16777216, .fallback = "512", .commands = BIT(CMD_BENCH), .help = "prefill tests, tokens each; 0: none"},
   [OPT_N_GEN] = {{"-n", "--n-gen"}, CLI_INTS, "N,...", 0, 16777216, .fallback = "32", .commands = BIT(CMD_BENCH), .help = "decode tests, tokens each; 0: none"},
   [OPT_DEPTHS] = {{"-d", "--n-depth"}, CLI_INTS, "N,...", 0, MANY, .fallback = "0", .commands = BIT(CMD_BENCH), .help = "tokens in the caches before a test"},
@@ -92,6 +97,8 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_GEMM] = {{"--gemm"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "measure the own kernels for dense products in prefill against CLBlast; later runs on this device and driver take the faster"},
   [OPT_REPETITIONS] = {{"-r", "--repetitions"}, CLI_INT, "N", 1, 1000, .fallback = "3", .commands = BIT(CMD_BENCH), .help = "how often a test is repeated"},
   [OPT_FORMAT] = {{"-o", "--output"}, CLI_CHOICE, "FORMAT", .choices = formats, .fallback = "md", .commands = BIT(CMD_BENCH), .help = "of the result"},
+  [OPT_BUDGET] = {{"--budget"}, CLI_INT, "SECONDS", 5, 86400, .fallback = "60", .commands = BIT(CMD_TUNE), .help = "about how long to tune"},
+  [OPT_NO_TUNE] = {{"--no-tune"}, CLI_FLAG, .commands = (ENGINE & ~BIT(CMD_TUNE)) | BIT(CMD_VERIFY), .help = "default parameters for every kernel, whatever koine tune found"},
   [OPT_TOPOLOGY] = {{"--topology"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "show a machine recorded by hwloc (XML) in place of this one"},
   [OPT_JSON] = {{"--json"}, CLI_FLAG, .commands = BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY), .help = "JSON instead of text"},
   [OPT_VERBOSE] = {{"-v", "--verbose"}, CLI_FLAG, .commands = ALL, .help = "notes on standard error, not only warnings"},

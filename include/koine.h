@@ -461,6 +461,17 @@ typedef struct koine_bench_options {
 /* Measures an awake plan; *out is a table in the chosen format. KOINE_ERR_STATE for a sleeping one. */
 KOINE_API koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, koine_progress_fn *progress, void *user, char **out);
 
+typedef struct koine_tune_options {
+  size_t size;      /* sizeof this struct */
+  uint32_t seconds; /* about how long; 0: 60 */
+  uint32_t reserved;
+} koine_tune_options;
+#define KOINE_TUNE_OPTIONS_INIT {sizeof(koine_tune_options), 0, 0}
+/* Looks for parameters of kernels that are faster than the defaults on an awake plan's device, checks them against the C reference, and keeps them
+ * in the cache folder: this plan and every later one on the device use them. options may be NULL. *report is a table with the speeds before
+ * and after. KOINE_ERR_STATE for a sleeping plan, or without a cache folder; KOINE_ERR_CANCELLED: what was found until then is kept. */
+KOINE_API koine_status koine_tune(koine_plan *plan, const koine_tune_options *options, koine_progress_fn *progress, void *user, char **report);
+
 #ifdef __cplusplus
 }
 #endif

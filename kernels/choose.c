@@ -1,6 +1,7 @@
 /* See choose.h. Owns nothing: pure functions of a target and a descriptor. Invariant: what koi_choose answers with KOINE_OK is legal. */
 #include "choose.h"
 #include <inttypes.h>
+#include <string.h>
 
 int32_t koi_op_bucket(const koi_op *op, const int32_t *ints, const int32_t *c) { return op->bucket ? op->bucket(ints, c) : 0; }
 
@@ -20,14 +21,46 @@ bool koi_legal(const koi_target *t, const koi_op *op, const int32_t *c, const in
   return group_fits(t, op, c, p) && local_fits(t, op, c, p) && (!op->legal || op->legal(t, c, p));
 }
 
-koine_status koi_choose(const koi_target *t, const koi_op *op, const int32_t *c, int32_t bucket, int32_t *p, koi_rung *rung)
+const char *koi_rung_name(koi_rung r)
 {
-  (void)bucket; /* the defaults hold for every shape */
+  static const char *const names[KOI_N_RUNGS] = {"tuned", "tuned with another driver or kernel text", "tuned on another device of the architecture",
+                                                 "tuned on another device of the vendor", "default"};
+  return names[r];
+}
+
+koi_tuned *koi_tuned_find(const koi_tuned_table *table, const koi_op *op, const int32_t *c, int32_t bucket)
+{
+  for (size_t i = 0; table && i < table->n; i++) {
+    koi_tuned *e = &table->v[i];
+    if (e->op == op && e->bucket == bucket && !memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) return e;
+  }
+  return NULL;
+}
+
+static void defaults(const koi_target *t, const koi_op *op, const int32_t *c, int32_t *p)
+{
   for (size_t i = 0; i < koi_op_n_params(op); i++) p[i] = t->local_is_global ? op->params[i].cpu : op->params[i].gpu;
   if (op->defaults) op->defaults(t, c, p);
-  if (rung) *rung = KOI_RUNG_DEFAULT;
+}
+
+/* Whether p is legal, if need be after a repair. */
+static bool settled(const koi_target *t, const koi_op *op, const int32_t *c, int32_t *p)
+{
   if (op->repair && !koi_legal(t, op, c, p)) op->repair(t, c, p);
-  if (koi_legal(t, op, c, p)) return KOINE_OK;
+  return koi_legal(t, op, c, p);
+}
+
+koine_status koi_choose(const koi_target *t, const koi_op *op, const int32_t *c, int32_t bucket, int32_t *p, koi_rung *rung)
+{
+  const koi_tuned *e = koi_tuned_find(t->tuned, op, c, bucket);
+  if (e && !e->kept) {
+    memcpy(p, e->p, koi_op_n_params(op) * sizeof *p);
+    if (rung) *rung = e->rung;
+    if (settled(t, op, c, p)) return KOINE_OK;
+  }
+  defaults(t, op, c, p); /* hold for every bucket */
+  if (rung) *rung = KOI_RUNG_DEFAULT;
+  if (settled(t, op, c, p)) return KOINE_OK;
   return koi_error(KOINE_ERR_DEVICE, "op %s has no parameters for work-groups of at most %" PRIu32 " and %" PRIu64 " bytes of local memory", op->name,
                    t->max_group, t->local_bytes);
 }

@@ -133,6 +133,15 @@ static koine_status encode(const koine_chat_options *o)
   return s;
 }
 
+/* Without a cache folder nothing could be kept, which is said once the options are taken. */
+static koine_status tune(const koine_tune_options *o)
+{
+  char *report = NULL;
+  koine_status s = koine_tune(plan, o, NULL, NULL, &report);
+  koine_text_free(report);
+  return s == KOINE_ERR_STATE ? KOINE_OK : s;
+}
+
 static koine_status bench(const koine_bench_options *o)
 {
   char *table = NULL;
@@ -199,6 +208,9 @@ static void test_calls(void)
   b.n_prompt = &one, b.n_n_prompt = 1, b.repetitions = 1, b.format = KOINE_FORMAT_JSON;
   TAKEN(koine_bench_options, b, bench(&b));
   REFUSED(koine_bench_options, b, bench(&b));
+  koine_tune_options t = KOINE_TUNE_OPTIONS_INIT;
+  TAKEN(koine_tune_options, t, tune(&t));
+  REFUSED(koine_tune_options, t, tune(&t));
 }
 
 static void test_filled(void)

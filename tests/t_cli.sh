@@ -20,7 +20,7 @@ expect() {
   [ ! -s "$tmp/out" ] || fail "koine $*: wrote to standard output"
 }
 commands=$("$koine" --help | sed -n '/^commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
-[ "$(echo "$commands" | wc -w)" = 11 ] || fail "expected 11 commands in --help, found: $commands"
+[ "$(echo "$commands" | wc -w)" = 12 ] || fail "expected 12 commands in --help, found: $commands"
 
 # ---- usage errors: status 2, the option, what was expected, what was found, where help is ----
 expect 2 'expected a command, found none; see koine --help'
@@ -32,7 +32,7 @@ expect 2 "unknown option '--\\\\x9b31m\\\\xffé'" run $'--\x9b31m\xffé'
 expect 2 "found '\\\\xc2\\\\x9b31m\\\\x7f'" chat --think $'\xc2\x9b31m\x7f'
 expect 3 '\\x1b\]0;t\\x07\\xff: no such folder' info $'\e]0;t\a\xff'
 for c in $commands; do
-  expect 2 "koine $c: unknown option '--no-such'; see koine $c --help" "$c" --no-such
+  expect 2 "koine $c: unknown option '--xyzzy'; see koine $c --help" "$c" --xyzzy
   expect 2 "koine $c: unknown option '-Z'" "$c" -Z
   expect 2 "koine $c: --help: expected no value, found 'x'" "$c" --help=x
 done
@@ -62,6 +62,9 @@ expect 2 "--ratios: expected together with --shape" bench -m x --ratios 0,4
 for list in '' ',' '1,' ',1' '1,,2' '1 2' '1,x' '-1' '1.5'; do
   expect 2 "-d: expected (integers separated by commas, each from 0 to|N,\.\.\., found)" bench --shape v4-flash -d "$list"
 done
+expect 2 "koine tune: expected -m FOLDER or --shape NAME, found neither" tune
+expect 2 "--budget: expected .*found '0'" tune --shape v4-flash --budget 0
+expect 2 "unknown option '--no-tune'" tune --shape v4-flash --no-tune
 expect 2 "expected md, csv or json, found 'xml'" bench --shape v4-flash -o xml
 expect 2 "expected options only, found 'x'" verify x
 expect 2 "expected one operand, found 'b'" info a b

@@ -7,6 +7,7 @@
 #include "known_answer.h"
 #include "plan/plan.h"
 #include "device/machine.h"
+#include "device/tuned.h"
 #include "engine/session.h"
 #include "check/verify.h"
 
@@ -91,7 +92,8 @@ koine_status koine_verify(koine_runtime *runtime, const char *device, koine_prog
   koi_text_add(&t, "%s: %s, %s %s\n", e->id, e->name, e->platform, e->driver);
   s = koi_device_open(e, NULL, 0, &d);
   if (!s) {
-    s = koi_verify_ops(d, NULL, progress, user, &t);
+    s = koi_tuned_load(d, runtime->cache_dir);
+    if (!s) s = koi_verify_ops(d, NULL, progress, user, &t);
     koi_device_close(d);
   }
   if (!s) s = check_answer(e, &t);

@@ -7,7 +7,7 @@
 #include "kernels/choose.h"
 #include "verify_case.h"
 
-enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = 400, MAX_LINES = 4 };
+enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
 
 typedef struct run {
   koi_device *d;
@@ -49,75 +49,6 @@ static void wrong(run *r, const koi_verify_case *v, const koi_kernel *k, const c
   if (r->op_wrong++ < MAX_LINES) koi_text_add(r->report, "WRONG  %s\n", line);
   if (!r->n.n_wrong) snprintf(r->first, sizeof r->first, "%s", line);
   r->n.n_wrong++;
-}
-
-/* ---- comparing ---- */
-static uint32_t word_at(const uint8_t *p, size_t i)
-{
-  uint32_t u;
-  memcpy(&u, p + 4 * i, 4);
-  return u;
-}
-
-static float float_at(const uint8_t *p, size_t i)
-{
-  float f;
-  memcpy(&f, p + 4 * i, 4);
-  return f;
-}
-
-/* FP4 codes with -0 as 0. */
-static uint32_t without_minus_zero(uint32_t codes)
-{
-  uint32_t out = codes;
-  for (int s = 0; s < 32; s += 4)
-    if ((codes >> s & 15) == 8) out &= ~(15u << s);
-  return out;
-}
-
-static bool equal(const koi_verify_slot *s, size_t i)
-{
-  uint32_t want = word_at(s->want, i), got = word_at(s->got, i);
-  if (want == got) return true;
-  if (s->kind == KOI_VERIFY_FP4) return without_minus_zero(want) == without_minus_zero(got);
-  if (s->kind != KOI_VERIFY_F32 || want == KOI_VERIFY_POISON || got == KOI_VERIFY_POISON) return false;
-  float w = float_at(s->want, i), g = float_at(s->got, i);
-  if (w != w || g != g) return w != w && g != g;
-  return w == g || fabsf(w - g) <= (s->bound ? s->bound[i] : 0);
-}
-
-/* Says what is wrong at element i of a slot of 4-byte elements. */
-static void say(const koi_verify_slot *s, const char *name, size_t i, char *out)
-{
-  uint32_t want = word_at(s->want, i), got = word_at(s->got, i);
-  bool poisoned = s->kind != KOI_VERIFY_RAW && word_at(s->in, i) == KOI_VERIFY_POISON;
-  if (poisoned && want == KOI_VERIFY_POISON) snprintf(out, TEXT_BYTES, "%s[%zu]: written (0x%08x), expected to be left alone", name, i, got);
-  else if (poisoned && got == KOI_VERIFY_POISON) snprintf(out, TEXT_BYTES, "%s[%zu]: not written", name, i);
-  else if (s->kind == KOI_VERIFY_F32)
-    snprintf(out, TEXT_BYTES, "%s[%zu]: expected %.9g, found %.9g (allowed difference %.3g)", name, i, (double)float_at(s->want, i),
-             (double)float_at(s->got, i), s->bound ? (double)s->bound[i] : 0.0);
-  else if (s->kind == KOI_VERIFY_I32) snprintf(out, TEXT_BYTES, "%s[%zu]: expected %d, found %d", name, i, (int)want, (int)got);
-  else snprintf(out, TEXT_BYTES, "%s[%zu]: expected 0x%08x, found 0x%08x", name, i, want, got);
-}
-
-/* False and what is wrong in out. In bare mode the device's outputs held nothing, so what the reference left alone is not looked at. */
-static bool compare(const run *r, const koi_verify_slot *s, const koi_buf_desc *desc, char *out)
-{
-  bool skip = r->o.bare && !(desc->access & KOI_IN);
-  if (s->kind == KOI_VERIFY_RAW) {
-    for (size_t i = 0; i < s->bytes; i++) {
-      if (s->want[i] == s->got[i] || (skip && s->want[i] == s->in[i])) continue;
-      snprintf(out, TEXT_BYTES, "%s, byte %zu: expected 0x%02x, found 0x%02x", desc->name, i, s->want[i], s->got[i]);
-      return false;
-    }
-    return true;
-  }
-  for (size_t i = 0; i < s->bytes / 4; i++) {
-    if (equal(s, i) || (skip && word_at(s->want, i) == word_at(s->in, i))) continue;
-    say(s, desc->name, i, out);
-    return false;
-  }
-  return true;
 }
 
 /* ---- one case ---- */
@@ -213,7 +144,7 @@ static koine_status check(run *r, koi_verify_job *j, const koi_kernel *k, const 
   if (st) return st;
   if (r->v->settle) r->v->settle(j);
   for (size_t i = 0; i < KOI_MAX_BUFS && guards_ok; i++)
-    if (m->parent[i] && !compare(r, &j->slot[i], &j->op->bufs[i], what)) {
+    if (m->parent[i] && !koi_verify_compare(&j->slot[i], &j->op->bufs[i], r->o.bare, what)) {
       wrong(r, j->v, k, what);
       return KOINE_OK;
     }
@@ -254,7 +185,25 @@ static void add_set(const run *r, const int32_t *c, const set *s, set *sets, siz
   sets[(*n)++] = *s;
 }
 
-/* The defaults first, legal or not; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
+/* What a device with tuned parameters runs for other buckets than the first: the defaults, and whatever won. */
+static void add_tuned(const run *r, const int32_t *c, set *sets, size_t *n)
+{
+  const koi_op *op = r->v->op;
+  const koi_tuned_table none = {0}, *known = r->target.tuned ? r->target.tuned : &none;
+  koi_target t = r->target;
+  set usual = {0};
+  t.tuned = NULL;
+  if (known->n && !koi_choose(&t, op, c, 0, usual.p, NULL)) add_set(r, c, &usual, sets, n);
+  for (size_t i = 0; i < known->n && *n < MAX_SETS; i++) {
+    const koi_tuned *e = &known->v[i];
+    set s = {0};
+    if (e->op != op || e->kept || memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) continue;
+    memcpy(s.p, e->p, koi_op_n_params(op) * sizeof *s.p);
+    add_set(r, c, &s, sets, n);
+  }
+}
+
+/* The first bucket's parameters first, legal or not; then what was tuned for these constants; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
 static size_t make_sets(const run *r, const int32_t *c, set *sets)
 {
   const koi_op *op = r->v->op;
@@ -262,6 +211,7 @@ static size_t make_sets(const run *r, const int32_t *c, set *sets)
   set first = {0};
   koi_choose(&r->target, op, c, 0, first.p, NULL);
   sets[0] = first;
+  add_tuned(r, c, sets, &n);
   for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
   size_t some = (max * 2 + 2) / 3;
   for (size_t k = 0; k < n_values && n < some; k++) {
@@ -333,22 +283,51 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
   return st;
 }
 
+/* Whether a case before number `at` has its constants. */
+static bool seen(const run *r, size_t at)
+{
+  for (size_t k = 0; k < at; k++)
+    if (wanted(r, &r->v->cases[k]) && same_consts(r->v->op, &r->v->cases[at], &r->v->cases[k])) return true;
+  return false;
+}
+
+/* The sets for the constants of the case at `at`. */
+static koine_status run_sets(run *r, size_t at)
+{
+  set sets[MAX_SETS + 1] = {0};
+  size_t n = make_sets(r, r->v->cases[at].c, sets);
+  koine_status st = KOINE_OK;
+  for (size_t s = 0; s < n && !st; s++) st = run_kernel(r, at, &sets[s], s == 0);
+  return st;
+}
+
+/* Constants that a case has in common with those asked for; -1 where the parameters asked for are not legal. */
+static int likeness(const run *r, const koi_verify_case *v)
+{
+  int n = 0;
+  if (!koi_legal(&r->target, r->v->op, v->c, r->o.p)) return -1;
+  for (size_t i = 0; i < koi_op_n_consts(r->v->op); i++) n += v->c[i] == r->o.c[i];
+  return n;
+}
+
+static koine_status run_given(run *r, size_t at)
+{
+  set given = {0};
+  memcpy(given.p, r->o.p, koi_op_n_params(r->v->op) * sizeof *given.p);
+  int most = 0;
+  for (size_t i = 0; i < r->v->n_cases; i++)
+    if (wanted(r, &r->v->cases[i]) && likeness(r, &r->v->cases[i]) > most) most = likeness(r, &r->v->cases[i]);
+  return likeness(r, &r->v->cases[at]) == most ? run_kernel(r, at, &given, false) : KOINE_OK;
+}
+
 static koine_status run_op(run *r)
 {
-  set sets[MAX_SETS + 1];
   koi_verify_counts before = r->n;
   r->op_wrong = 0, r->group = 0;
   for (size_t i = 0; i < r->v->n_cases; i++) {
-    const koi_verify_case *v = &r->v->cases[i];
-    bool seen = !wanted(r, v);
-    for (size_t k = 0; k < i && !seen; k++) seen = wanted(r, &r->v->cases[k]) && same_consts(r->v->op, v, &r->v->cases[k]);
-    if (seen) continue;
-    memset(sets, 0, sizeof sets);
-    size_t n = make_sets(r, v->c, sets);
-    for (size_t s = 0; s < n; s++) {
-      koine_status st = run_kernel(r, i, &sets[s], s == 0);
-      if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
-    }
+    if (!wanted(r, &r->v->cases[i]) || seen(r, i)) continue;
+    koine_status st = r->o.p ? run_given(r, i) : run_sets(r, i);
+    if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
     r->group++;
   }
   koi_text_add(r->report, "%s  op %s: %zu cases, %zu kernels, %zu wrong\n", r->op_wrong ? "WRONG" : "ok   ", r->v->op->name,

@@ -12,6 +12,7 @@ typedef struct koi_verify_counts {
 
 typedef struct koi_verify_options {
   const char *op;     /* only this one; NULL: all */
+  const int32_t *c, *p; /* of op: these parameters alone, on the cases whose constants are most like c; NULL: as max_sets says */
   uint32_t max_sets;  /* parameter sets tried for each op and its constants; 0 or 1: the defaults only */
   bool small;         /* without the cases that an interpreter needs minutes for */
   bool bare;          /* for a device that checks accesses itself: buffers of the exact size, outputs never initialised */

@@ -67,6 +67,11 @@ void koi_verify_typed(koi_verify_job *j, int slot, int type, size_t n, float mid
 /* An output, poisoned. */
 void *koi_verify_out(koi_verify_job *j, int slot, size_t bytes, koi_verify_kind kind);
 
+/* ---- verify_compare.c ---- */
+enum { KOI_VERIFY_TEXT = 400 };
+/* False, and what is wrong in out [KOI_VERIFY_TEXT]. bare: the device's outputs held nothing, so what the reference left alone is not looked at. */
+bool koi_verify_compare(const koi_verify_slot *s, const koi_buf_desc *desc, bool bare, char *out);
+
 /* ---- bounds ---- */
 /* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. codes: the slot of the first
  * stream of weights of type wt, the others behind it; or -1. For each float output. */

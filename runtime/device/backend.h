@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "dev.h"
+#include "kernels/choose.h"
 #include "kernels/ops.h"
 
 /* How many kernels came from where since the device was opened. */
@@ -26,6 +27,7 @@ typedef struct koi_device { /* backends put their own fields behind it */
   struct koi_kerns *kerns;   /* kern.c's: every kernel in use */
   struct koi_progs *progs;   /* prog.c's: compiled programs on disk */
   koi_build_counts built;
+  koi_tuned_table tuned;     /* tuned.c's: parameters that measurements chose */
 } koi_device;
 
 /* Device memory. A view shares the memory of its parent and dies before it. Backends put their own fields behind it. */

@@ -1,7 +1,6 @@
 /* The table of backends, and what every backend has in common: the device in numbers, and the C reference as the floor.
  * Owns no state. Invariant of the fallback: what the reference did not write is unchanged on the device. */
 #include "backend.h"
-#include "kernels/choose.h"
 
 const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_host, NULL};
 
@@ -9,6 +8,7 @@ void koi_backend_target(const koi_device *d, koi_target *t)
 {
   koi_dev_target(d->endpoint, t);
   if (d->lanes) t->lanes = d->lanes;
+  if (d->tuned.n) t->tuned = &d->tuned;
 }
 
 bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)

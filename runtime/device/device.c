@@ -6,6 +6,7 @@
 #include "backend.h"
 #include "kern.h"
 #include "prog.h"
+#include "tuned.h"
 
 enum { MAX_THREADS = 64 };
 
@@ -33,6 +34,7 @@ koine_status koi_device_open(const koi_endpoint *e, const char *cache_dir, uint3
   if (cache_dir && !(d->cache_dir = koi_strdup(cache_dir))) s = KOINE_ERR_MEMORY;
   if (!s) s = koi_kern_open(d);
   if (!s) s = koi_prog_open(d);
+  if (!s) s = koi_tuned_load(d, cache_dir);
   if (s) koi_device_close(d);
   else *out = d;
   return s;
@@ -43,6 +45,7 @@ void koi_device_close(koi_device *d)
   if (!d) return;
   koi_kern_close(d);
   koi_prog_close(d);
+  koi_tuned_drop(d);
   koi_free(d->cache_dir);
   pthread_mutex_destroy(&d->lock);
   d->backend->close(d);

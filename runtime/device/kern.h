@@ -30,6 +30,9 @@ koine_status koi_kern_get(koi_device *d, const koi_op *op, const int32_t *c, int
 /* The same with KOINE_ERR_DEVICE and the reason where there is no kernel. */
 koine_status koi_kern_choose(koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kernel **out);
 
+/* Chooses anew from now on: what is chosen from has changed. Kernels stay; lists that are bound to them are the caller's matter. */
+void koi_kern_forget(koi_device *d);
+
 /* How far the kernels that there are answer: *out set, or NULL and in *key what must be built first. */
 koine_status koi_kern_find(const koi_device *d, const koi_op *op, const int32_t *c, int32_t bucket, koi_kern_key *key, koi_kernel **out);
 /* Adds a kernel, or NULL with the reason that it cannot be built. Takes it over whatever it returns. */

@@ -2,7 +2,6 @@
  * `answers` one for an op, constants and bucket, which points into what the first has. */
 #include <string.h>
 #include "kern.h"
-#include "kernels/choose.h"
 
 typedef struct made { koi_kern_key key; koi_kernel *kernel; char *why; } made; /* kernel NULL: it cannot be built, and why */
 typedef struct answer { const koi_op *op; int32_t c[KOI_MAX_CONSTS]; int32_t bucket; koi_kernel *kernel; } answer; /* kernel NULL: the C reference */
@@ -27,6 +26,12 @@ void koi_kern_close(koi_device *d)
   koi_free(k->answers);
   koi_free(k);
   d->kerns = NULL;
+}
+
+void koi_kern_forget(koi_device *d)
+{
+  koi_free(d->kerns->answers);
+  d->kerns->answers = NULL, d->kerns->n_answers = 0;
 }
 
 /* Room for one more element of `size` bytes after n of them: the array doubles at powers of two. */
@@ -74,14 +79,19 @@ koine_status koi_kern_find(const koi_device *d, const koi_op *op, const int32_t 
   koi_target t;
   koi_backend_target(d, &t);
   *out = NULL;
-  for (;;) { /* ends: max_group falls with every turn */
+  for (;;) { /* ends: with every turn max_group falls, or tuned parameters are given up */
     int32_t p[KOI_MAX_PARAMS] = {0};
-    koine_status s = koi_choose(&t, op, c, bucket, p, NULL);
+    koi_rung rung;
+    koine_status s = koi_choose(&t, op, c, bucket, p, &rung);
     if (s) return koi_error_prefix(s, "device %s (%s)", d->endpoint->id, d->endpoint->name);
     *key = key_of(op, c, p);
     const made *m = find_made(d->kerns, key);
     if (!m) return KOINE_OK;
-    if (!m->kernel) return koi_error(KOINE_ERR_DEVICE, "%s", m->why);
+    if (!m->kernel && rung == KOI_RUNG_DEFAULT) return koi_error(KOINE_ERR_DEVICE, "%s", m->why);
+    if (!m->kernel) {
+      t.tuned = NULL; /* what another driver took this one may refuse */
+      continue;
+    }
     if (koi_kern_fits(m->kernel)) {
       *out = m->kernel;
       return KOINE_OK;

@@ -1,0 +1,112 @@
+/* See drive.h. Owns the session. Invariant: nothing that is bound or chosen outlives a change of the device's tuned parameters. */
+#include "drive.h"
+#include <stdlib.h>
+#include <string.h>
+#include "device/kern.h"
+
+enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7 };
+
+koine_status koi_drive_open(koine_plan *p, koi_drive *out)
+{
+  uint64_t most = p->model->config.max_context / 4;
+  *out = (koi_drive){.plan = p, .depth = most && most < DEPTH ? (size_t)most : DEPTH, .n_prefill = p->chunk};
+  size_t n = out->depth + p->chunk + N_DECODE;
+  koine_session_options o = {.size = sizeof o, .context = n};
+  out->tokens = koi_alloc(n, sizeof *out->tokens);
+  out->logits = koi_alloc(p->model->config.n_vocab, sizeof *out->logits);
+  return out->tokens && out->logits ? koi_session_open(p, &o, &out->s) : KOINE_ERR_MEMORY;
+}
+
+void koi_drive_close(koi_drive *v)
+{
+  koi_session_close(v->s);
+  koi_free(v->tokens);
+  koi_free(v->logits);
+  *v = (koi_drive){0};
+}
+
+koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds)
+{
+  koine_eval_options one = {.size = sizeof one, .n_logits = 1};
+  koine_status s = koi_session_fill(v->s, v->depth);
+  if (s) return s;
+  memcpy(v->tokens, v->s->held, v->depth * sizeof *v->tokens);
+  for (uint32_t i = 0; i < n; i++) v->tokens[v->depth + i] = (int32_t)((i * 7919u + 13u) % v->plan->model->config.n_vocab);
+  v->s->watch = watch;
+  uint64_t start = koi_now_ns();
+  if (prefill) s = koi_session_eval(v->s, v->tokens, v->depth + n, &one, v->logits);
+  for (uint32_t i = 1; !prefill && i <= n && !s; i++) s = koi_session_eval(v->s, v->tokens, v->depth + i, &one, v->logits);
+  *seconds = (double)(koi_now_ns() - start) * 1e-9;
+  v->s->watch = NULL;
+  return s;
+}
+
+/* ---- before and after -------------------------------------------------------------------------------------------------- */
+typedef struct turns { double v[2][MAX_TURNS]; size_t n; } turns; /* decode, prefill */
+
+static koine_status use(koi_stage *st, koi_tuned_table t)
+{
+  pthread_mutex_lock(&st->dev->lock);
+  st->dev->tuned = t;
+  koi_kern_forget(st->dev);
+  koine_status s = koi_run_forget(st);
+  pthread_mutex_unlock(&st->dev->lock);
+  return s;
+}
+
+/* `warm`: kernels are built, and nothing is counted. */
+static koine_status turn(koi_drive *v, turns *t, bool warm)
+{
+  double seconds[2];
+  koine_status s = koi_drive_step(v, false, warm ? 1 : N_DECODE, NULL, &seconds[0]);
+  if (!s) s = koi_drive_step(v, true, v->n_prefill, NULL, &seconds[1]);
+  if (s || warm) return s;
+  t->v[0][t->n] = N_DECODE / seconds[0], t->v[1][t->n] = v->n_prefill / seconds[1];
+  t->n++;
+  return KOINE_OK;
+}
+
+static int ascending(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(double *v, size_t n)
+{
+  qsort(v, n, sizeof *v, ascending);
+  return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static void speed_of(turns *t, koi_speed *out)
+{
+  out->n = t->n;
+  for (int i = 0; i < 2; i++) {
+    out->per_s[i] = median(t->v[i], t->n);
+    out->low[i] = t->v[i][0], out->high[i] = t->v[i][t->n - 1]; /* sorted by now */
+  }
+}
+
+koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after)
+{
+  koi_stage *st = koi_engine_stage(v->plan);
+  koi_tuned_table tuned = st->dev->tuned, none = {0};
+  turns t[2] = {{.n = 0}, {.n = 0}};
+  koine_status s = use(st, tuned);
+  if (!s) s = turn(v, &t[1], true);
+  uint64_t start = koi_now_ns();
+  for (size_t i = 0; i < MAX_TURNS && !s; i++) {
+    double spent = (double)(koi_now_ns() - start) * 1e-9;
+    if (i >= MIN_TURNS && spent * (double)(i + 1) / (double)i > seconds) break;
+    for (size_t k = 0; k < 2 && !s; k++) { /* who begins changes */
+      size_t side = (i + k) % 2;
+      s = use(st, side ? tuned : none);
+      if (!s) s = turn(v, &t[side], false);
+    }
+  }
+  koine_status back = use(st, tuned);
+  if (s || back) return s ? s : back;
+  speed_of(&t[0], before);
+  speed_of(&t[1], after);
+  return KOINE_OK;
+}

@@ -1,0 +1,23 @@
+/* Steps as they are served, to be watched or timed: a conversation whose caches are filled, a chunk of a prompt after it, or tokens one by one. */
+#ifndef KOI_DRIVE_H
+#define KOI_DRIVE_H
+#include "engine/session.h"
+
+typedef struct koi_drive {
+  koine_plan *plan;
+  koine_session *s;
+  int32_t *tokens;
+  float *logits;
+  size_t depth;        /* tokens in the caches before each step */
+  uint32_t n_prefill;  /* of a chunk */
+} koi_drive;
+
+koine_status koi_drive_open(koine_plan *p, koi_drive *out);
+void koi_drive_close(koi_drive *v);
+/* n tokens after `depth`, at once or one by one; seconds they took. watch NULL: none. */
+koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds);
+
+typedef struct koi_speed { double per_s[2], low[2], high[2]; size_t n; } koi_speed; /* tokens a second: decode, prefill; median and range of n turns */
+/* The defaults and what is tuned now, in turns of about `seconds` in all, but three at least. The device has its tuned parameters again afterwards. */
+koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after);
+#endif
