@@ -6,13 +6,16 @@
 /* ---- memory ---- */
 enum { FEW_MARKS = 4 };
 
+/* Whether marks hold slots of this kind: what nothing is carried over in at any of them needs none. */
+static bool in_marks(const koi_cache_kind *k) { return k->coff > 1 || KOI_MARK % k->ratio; }
+
 /* Pages of a kind that this history may hold at most; with the marks that there can be while a chunk runs. */
 static size_t promise_of(const koi_history *h, size_t kind)
 {
   uint64_t passed = h->context / KOI_MARK, marks = (passed < h->max_marks ? passed : h->max_marks) + (h->max_marks > 0), own = koi_caches_pages(h->caches, kind, h->context, h->st->plan->chunk);
   switch (h->caches->kinds[kind].type) {
   case KOI_CACHE_WINDOW: return (size_t)(own + marks * h->n_window);
-  case KOI_CACHE_STATE: return (size_t)(own + marks);
+  case KOI_CACHE_STATE: return (size_t)(own + (in_marks(&h->caches->kinds[kind]) ? marks : 0));
   default: return (size_t)own;
   }
 }
@@ -34,7 +37,7 @@ static size_t usual(const koi_history *h, size_t kind)
   size_t own = (size_t)koi_caches_pages(h->caches, kind, least < h->context ? least : h->context, h->st->plan->chunk);
   switch (h->caches->kinds[kind].type) {
   case KOI_CACHE_WINDOW: return own + FEW_MARKS * h->n_window;
-  case KOI_CACHE_STATE: return own + FEW_MARKS;
+  case KOI_CACHE_STATE: return own + (in_marks(&h->caches->kinds[kind]) ? FEW_MARKS : 0);
   default: return own;
   }
 }

@@ -118,7 +118,7 @@ static koine_status count_caches(const koine_plan *p, koi_plan_stage *st)
   koine_status s = koi_caches_make(p->model, p->cache == KOINE_CACHE_EXACT, st->layer0, st->layer1, &c);
   if (s) return s;
   st->bytes.caches = koi_caches_bytes(c, p->context, p->chunk);
-  uint64_t all = (p->context / KOI_MARK) * koi_caches_mark_bytes(c); /* a conversation cannot have more marks than that */
+  uint64_t all = (p->context / KOI_MARK + 1) * koi_caches_mark_bytes(c); /* a conversation cannot have more marks than that, with one to come */
   st->bytes.marks = all < p->mark_bytes ? all : p->mark_bytes;
   koi_caches_free(c);
   return KOINE_OK;

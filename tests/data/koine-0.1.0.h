@@ -247,13 +247,13 @@ typedef struct koine_eval_options {
 } koine_eval_options;
 #define KOINE_EVAL_OPTIONS_INIT {sizeof(koine_eval_options), 0, NULL, NULL}
 
-/* Evaluates the conversation tokens[0..n_tokens). The session compares it with what it holds: when that is a prefix of `tokens`, only
- * the rest is evaluated; otherwise it starts anew. When logits of positions that are already held are wanted, it starts anew too.
+/* Evaluates the conversation tokens[0..n_tokens). The session compares it with what it holds and evaluates what follows the part that both
+ * begin with. When that is less than it holds, or logits of positions that are already held are wanted, it rewinds as
+ * koine_session_truncate does.
  * logits: room for [n_logits][n_vocab] floats, or NULL when n_logits is 0. options NULL: logits of the last position.
  * KOINE_ERR_NUMERIC: a logit is NaN; the message names the op that wrote the first one. KOINE_ERR_ARG: no token, a token outside the
- * vocabulary, more tokens than the context. KOINE_ERR_CANCELLED: the session holds the
- * tokens of the finished chunks (koine_session_n_held) and goes on from there. KOINE_ERR_DEVICE, KOINE_ERR_MEMORY: the session
- * holds nothing any more and may be used again. */
+ * vocabulary, more tokens than the context. KOINE_ERR_CANCELLED, KOINE_ERR_DEVICE, KOINE_ERR_MEMORY: the session holds what both began with
+ * and the tokens of the finished chunks (koine_session_n_held), and goes on from there when it is called again. */
 KOINE_API koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens,
                                           const koine_eval_options *options, float *logits);
 /* Makes a running koine_session_eval of this session end after its current chunk. From any thread. */
@@ -264,16 +264,17 @@ KOINE_API size_t koine_session_n_held(const koine_session *session);
 /* Rewinds: the session forgets what it holds from position n_tokens on, so that another continuation can follow, as when an answer is made
  * anew or the last message is edited. The next evaluation goes on from the nearest mark at or below n_tokens. Marks lie at multiples of
  * 128 positions, so that at most 127 tokens are evaluated once more; under the byte budget of koine_plan_options.mark_bytes older ones are
- * thinned out. koine_session_n_held then says what is held. n_tokens equal to what is held does nothing; KOINE_ERR_ARG for more. */
+ * thinned out, and where memory for caches runs out they are given up first. koine_session_n_held then says what is held; what is evaluated
+ * once more counts in n_evaluated of koine_session_stats. n_tokens equal to what is held does nothing; KOINE_ERR_ARG for more. */
 KOINE_API koine_status koine_session_truncate(koine_session *session, size_t n_tokens);
 /* A second session that stands for the same tokens, with the same options, and goes its own way from there; what both hold is shared as
- * long as neither changes it. Close each. KOINE_ERR_MEMORY leaves the first one as it was. */
+ * long as neither changes it. Close each. KOINE_ERR_MEMORY and KOINE_ERR_DEVICE leave the first one as it was. */
 KOINE_API koine_status koine_session_fork(koine_session *session, koine_session **out);
 
 typedef struct koine_session_stats {
   size_t size;            /* sizeof this struct */
-  uint64_t n_evaluated;   /* tokens evaluated since the session was opened */
-  uint64_t n_reused;      /* tokens that evaluations found held */
+  uint64_t n_evaluated;   /* tokens evaluated since the session was opened, those before a cut once more */
+  uint64_t n_reused;      /* tokens that evaluations found held and did not evaluate */
   uint64_t cache_bytes;   /* on the device now */
   uint64_t prefill_ns, decode_ns; /* time in chunks of several tokens, of one token */
   uint64_t n_prefill, n_decode;   /* tokens in either */
@@ -380,7 +381,8 @@ typedef struct koine_sampling {
   float repetition_penalty;  /* 1: off */
   float presence_penalty, frequency_penalty; /* 0: off */
   uint64_t seed;
-  const koine_tokenizer *tokenizer; /* its control tokens take no part in penalties; NULL: all tokens do. koine_generate sets its own */
+  const koine_tokenizer *tokenizer; /* its control tokens take no part in penalties; NULL: ids 0 and 1 do not, which begin and end a text in
+                                       every published checkpoint. koine_generate sets its own */
 } koine_sampling;
 /* Greedy, nothing filtered, no penalty. */
 #define KOINE_SAMPLING_INIT {sizeof(koine_sampling), 0, 0, 1, 0, 1, 0, 0, 0, NULL}
