@@ -119,6 +119,7 @@ static void attn_bound(koi_verify_job *j)
     size_t t = at / n_heads / n_splits, h = at % n_heads;
     double error = score_error(j, (const float *)j->slot[ATTN_Q].in + (t * n_heads + h) * dh), sum = ((const float *)j->slot[ATTN_ML].want)[2 * at + 1];
     if (sum == 0) continue; /* an empty split is exact */
+    if (sum != sum) sum = j->v->i[ATTN_ROWS_PER_SPLIT]; /* a choice among NaN: the sums beside it are as ever, each weight at most 1 */
     j->slot[ATTN_ML].bound[2 * at] = (float)error;
     j->slot[ATTN_ML].bound[2 * at + 1] = (float)(sum * (2 * error + 1e-5));
     for (size_t d = 0; d < dh; d++) j->slot[ATTN_PO].bound[at * dh + d] = (float)(sum * row_most * (2 * error + 1e-5));
