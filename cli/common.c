@@ -175,7 +175,7 @@ int cli_check_model(const cli_args *a)
   const cli_value *v = a->v;
   static const cli_option_id with_shape[] = {OPT_RATIOS, OPT_EXPERTS, OPT_VOCAB};
   if (v[OPT_MODEL].given == v[OPT_SHAPE].given)
-    return cli_usage_error(a->command, "expected -m FOLDER or --shape NAME, found %s", v[OPT_MODEL].given ? "both" : "neither");
+    return cli_usage_error(a->command, "expected -m MODEL or --shape NAME, found %s", v[OPT_MODEL].given ? "both" : "neither");
   for (size_t i = 0; i < sizeof with_shape / sizeof *with_shape; i++)
     if (v[with_shape[i]].given && !v[OPT_SHAPE].given)
       return cli_usage_error(a->command, "%s: expected together with --shape, found without", cli_options[with_shape[i]].names[0]);

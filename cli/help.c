@@ -159,13 +159,13 @@ static void complete_values(cli_command_id c)
     for (size_t i = 0; i < cli_option_n_names(p); i++) printf("%s%s", i ? "|" : "", p->names[i]);
     printf(") ");
     if (p->type == CLI_FILE) printf("COMPREPLY=($(compgen -f -- \"$word\"))");
-    else if (p->type == CLI_FOLDER) printf("COMPREPLY=($(compgen -d -- \"$word\"))");
+    else if (p->type == CLI_MODEL) printf("COMPREPLY=($(compgen -d -- \"$word\") $(compgen -f -X '!*.gguf' -- \"$word\"))");
     else if (p->choices) {
       printf("COMPREPLY=($(compgen -W \"");
       for (size_t i = 0; p->choices[i]; i++) printf("%s%s", i ? " " : "", p->choices[i]);
       printf("\" -- \"$word\"))");
     }
-    puts(p->type == CLI_FILE || p->type == CLI_FOLDER || p->choices ? "; return ;;" : "return ;;");
+    puts(p->type == CLI_FILE || p->type == CLI_MODEL || p->choices ? "; return ;;" : "return ;;");
   }
 }
 

@@ -50,8 +50,8 @@ const cli_command cli_commands[N_COMMANDS] = {
 };
 
 const cli_option cli_options[N_OPTIONS] = {
-  [OPT_MODEL] = {{"-m", "--model"}, CLI_FOLDER, "FOLDER", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
-                 .required = WORDS | (ENGINE & ~MEASURES), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json)"},
+  [OPT_MODEL] = {{"-m", "--model"}, CLI_MODEL, "MODEL", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
+                 .required = WORDS | (ENGINE & ~MEASURES), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json), or a GGUF file: of a split one its first part"},
   [OPT_TOKENS] = {{"--tokens"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS), .help = "token ids, raw little-endian int32"},
   [OPT_OUTPUT] = {{"-o", "--output"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS),
                   .help = "where the logits go; - is standard output"},

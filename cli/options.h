@@ -23,7 +23,7 @@ typedef enum cli_type {
   CLI_TEXT,
   CLI_TEXTS,  /* may be given several times */
   CLI_FILE,   /* text that completes as a path */
-  CLI_FOLDER,
+  CLI_MODEL,  /* text that completes as a folder or a .gguf file */
   CLI_INT,
   CLI_FLOAT,
   CLI_INTS,   /* integers separated by commas */

@@ -40,7 +40,7 @@ expect 2 "unknown option '--filll'; did you mean '--fill'" bench --filll
 expect 2 "-m: expected FOLDER, found the end of the line" logits -m
 expect 2 "-m: expected FOLDER, found the option '--tokens'" logits -m --tokens x
 expect 2 "--model: expected FOLDER, found ''" logits --model=
-expect 2 "-m FOLDER is needed" logits --tokens x -o y
+expect 2 "-m MODEL is needed" logits --tokens x -o y
 expect 2 "--tokens FILE is needed" logits -m x -o y
 expect 2 "-o FILE is needed" logits -m x --tokens y
 expect 2 "-f FILE is needed" perplexity -m x
@@ -56,13 +56,13 @@ expect 2 "-n: .*found ' 5'" run -m x -n ' 5'
 expect 2 "--think: expected off, high or max, found 'on'" chat -m x --think on
 expect 2 "-t: expected an integer from 1 to 4096, found '0'" verify -t 0
 expect 2 "--shape: expected v4-flash or v4-pro, found 'v5'" bench --shape v5
-expect 2 "expected -m FOLDER or --shape NAME, found neither" bench
-expect 2 "expected -m FOLDER or --shape NAME, found both" bench -m x --shape v4-pro
+expect 2 "expected -m MODEL or --shape NAME, found neither" bench
+expect 2 "expected -m MODEL or --shape NAME, found both" bench -m x --shape v4-pro
 expect 2 "--ratios: expected together with --shape" bench -m x --ratios 0,4
 for list in '' ',' '1,' ',1' '1,,2' '1 2' '1,x' '-1' '1.5'; do
   expect 2 "-d: expected (integers separated by commas, each from 0 to|N,\.\.\., found)" bench --shape v4-flash -d "$list"
 done
-expect 2 "koine tune: expected -m FOLDER or --shape NAME, found neither" tune
+expect 2 "koine tune: expected -m MODEL or --shape NAME, found neither" tune
 expect 2 "--budget: expected .*found '0'" tune --shape v4-flash --budget 0
 expect 2 "unknown option '--no-tune'" tune --shape v4-flash --no-tune
 expect 2 "expected md, csv or json, found 'xml'" bench --shape v4-flash -o xml

@@ -267,9 +267,45 @@ static int decode(const char *name)
   return 1;
 }
 
+/* A format without kernels: the model opens and is described, and no plan is made of it. */
+static void test_cannot(void **state)
+{
+  (void)state;
+  char *dir = remake_mkdir(), *file = koi_format("%s/q8.gguf", dir), *text = malloc(64 << 20), *told;
+  to_gguf(remake_data("tiny-quant"), file, true, 1);
+  FILE *f = fopen(file, "r+b");
+  assert_non_null(f);
+  size_t n = fread(text, 1, 64 << 20, f);
+  uint8_t *at = memmem(text, n, "blk.0.attn_q_a.weight", 21);
+  assert_non_null(at);
+  at += 21 + 4 + 2 * 8; /* behind the name, the number of dimensions and both of them: the type */
+  assert_int_equal(at[0], 8);
+  at[0] = 2; /* Q4_0: shorter, so what lies behind stays where it is */
+  rewind(f);
+  assert_int_equal(fwrite(text, 1, n, f), n);
+  fclose(f);
+  koine_runtime *r;
+  koine_model *m;
+  koine_plan *p;
+  koine_plan_options o = KOINE_PLAN_OPTIONS_INIT;
+  o.device = "host";
+  assert_int_equal(koine_runtime_open(NULL, &r), KOINE_OK);
+  if (koine_model_open(file, &m)) fail_msg("%s", koine_last_error());
+  assert_int_equal(koine_model_describe(m, NULL, 0, false, &told), KOINE_OK);
+  assert_non_null(strstr(told, "blk.0.attn_q_a.weight is stored in Q4_0, which cannot be run yet"));
+  assert_int_equal(koine_plan_make(r, m, &o, &p), KOINE_ERR_UNSUPPORTED);
+  assert_non_null(strstr(koine_last_error(), "blk.0.attn_q_a.weight is stored in Q4_0"));
+  koine_model_close(m);
+  koine_runtime_close(r);
+  koi_free(told), koi_free(file);
+  free(text);
+  remake_rmdir(dir);
+}
+
 int main(int argc, char **argv)
 {
-  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced)};
+  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced),
+                                   cmocka_unit_test(test_cannot)};
   if (argc == 3 && !strcmp(argv[1], "decode")) return decode(argv[2]);
   if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8"), 1), 0;
   return cmocka_run_group_tests(all, NULL, NULL);

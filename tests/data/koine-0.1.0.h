@@ -156,8 +156,9 @@ typedef struct koine_model_info {
 } koine_model_info;
 #define KOINE_MODEL_INFO_INIT {sizeof(koine_model_info), 0, 0, 0, 0, 0, false, 0, 0, 0, 0}
 
-/* Maps the checkpoint folder `path` (config.json, safetensors). A folder with only config.json (and an index) opens too, with
- * has_weights false: it can be described, not run. KOINE_ERR_FILE names file, tensor, expected and found. */
+/* Maps the checkpoint `path`: a folder (config.json, safetensors) or a GGUF file, of a split one its first part. A folder with only
+ * config.json (and an index) opens too, with has_weights false: it can be described, not run. KOINE_ERR_FILE names file, tensor, expected
+ * and found. */
 KOINE_API koine_status koine_model_open(const char *path, koine_model **out);
 
 /* A model of real sizes with random weights and no file, for benchmarks. */
