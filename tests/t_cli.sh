@@ -37,9 +37,9 @@ for c in $commands; do
   expect 2 "koine $c: --help: expected no value, found 'x'" "$c" --help=x
 done
 expect 2 "unknown option '--filll'; did you mean '--fill'" bench --filll
-expect 2 "-m: expected FOLDER, found the end of the line" logits -m
-expect 2 "-m: expected FOLDER, found the option '--tokens'" logits -m --tokens x
-expect 2 "--model: expected FOLDER, found ''" logits --model=
+expect 2 "-m: expected MODEL, found the end of the line" logits -m
+expect 2 "-m: expected MODEL, found the option '--tokens'" logits -m --tokens x
+expect 2 "--model: expected MODEL, found ''" logits --model=
 expect 2 "-m MODEL is needed" logits --tokens x -o y
 expect 2 "--tokens FILE is needed" logits -m x -o y
 expect 2 "-o FILE is needed" logits -m x --tokens y
