@@ -138,7 +138,8 @@ enum { POOL_KEEP_KV, POOL_KEEP_SCORE, POOL_KEEP_KEEPS, POOL_KEEP_S0 }; /* bufs: 
 enum { POOL_KEEP_N, POOL_KEEP_MOST, POOL_KEEP_R, POOL_KEEP_DIM, POOL_KEEP_LD, POOL_KEEP_COFF, POOL_KEEP_SLOT_BYTES, POOL_KEEP_AT }; /* ints */
 enum { POOL_KEEP_RECORD = 5 };                                         /* numbers a record */
 
-/* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values. */
+/* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values; a group that is
+ * not finite becomes NaN. */
 enum { INDEX_ROUND_X };  /* bufs: X inout [n][IH] */
 enum { INDEX_ROUND_N };  /* ints */
 enum { INDEX_ROUND_IH }; /* consts */

@@ -72,7 +72,13 @@ static inline uint8_t koi_ref_group_scale(const float *x, size_t n, float top, f
 }
 
 static inline uint8_t koi_ref_fp8_scale(const float *x, size_t n) { return koi_ref_group_scale(x, n, 448, 1e-4f); }
-static inline uint8_t koi_ref_fp4_scale(const float *x, size_t n) { return koi_ref_group_scale(x, n, 6, 6 * 0x1p-126f); }
+/* FP4 has no NaN, so a group with a NaN or infinity has the scale that is no number. */
+static inline uint8_t koi_ref_fp4_scale(const float *x, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (!isfinite(x[i])) return 255;
+  return koi_ref_group_scale(x, n, 6, 6 * 0x1p-126f);
+}
 /* x divided by the scale; exact but for underflow. */
 static inline float koi_ref_unscale(float x, uint8_t scale) { return ldexpf(x, 127 - scale); }
 
