@@ -30,7 +30,7 @@ int cmd_bench(const cli_args *a)
     koine_status s = koine_bench(e.plan, &options, cli_progress, NULL, &table);
     cli_progress_end();
     if (s) status = cli_fail(s);
-    else fputs(table, stdout);
+    else fputs(table, stdout), fflush(stdout); /* whatever a driver does when it is closed */
   }
   koine_text_free(table);
   cli_engine_close(&e);

@@ -91,14 +91,23 @@ enum { MV_VW, MV_DECODE, MV_TG, MV_KS, MV_KI };
 
 static uint64_t mv_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)KOI_TILE / (uint64_t)p[MV_VW] * (uint64_t)p[MV_TG] * (uint64_t)p[MV_KS]; }
 
-static uint64_t mv_local(const int32_t *c, const int32_t *p) { return p[MV_KS] > 1 ? mv_items(c, p) * (uint64_t)p[MV_VW] * sizeof(float) : 0; }
+/* At most what the kernel declares: the columns of the vector that are held at once, for a matrix unit in three parts of fp16, and a sum for each
+ * part of a row. */
+static uint64_t mv_local(const int32_t *c, const int32_t *p)
+{
+  uint64_t columns = p[MV_KS] > 16 ? 128 * (uint64_t)p[MV_KS] : 2048;
+  return p[MV_KS] > 1 ? mv_items(c, p) * (uint64_t)p[MV_VW] * sizeof(float) + columns * (p[MV_DECODE] ? 6 : 4) : 0;
+}
 
 static int mv_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)c, p[MV_KS] == 1 || p[MV_KI] == 1; }
 
 static void mv_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
-  (void)c;
   if (koi_scalar_cpu(t)) p[MV_VW] = 1, p[MV_TG] = 2, p[MV_KI] = 1;
+  if (t->local_is_global) return;
+  /* Products in fp32 have few rows and many columns: one group reads them all. Those of experts have many tiles: four share the vector. */
+  if (c[MATVEC_WT] == KOI_WT_F32) p[MV_KS] = 64, p[MV_DECODE] = 0;
+  if (c[MATVEC_WT] == KOI_WT_FP4 || c[MATVEC_WT] == KOI_WT_MXFP4) p[MV_KS] = 4, p[MV_TG] = 4;
 }
 
 static void mv_repair(const koi_target *t, const int32_t *c, int32_t *p)
@@ -135,8 +144,8 @@ const koi_op koi_op_matvec = {
            [MATVEC_UNIT1] = "unit1", [MATVEC_TILE0] = "tile0", [MATVEC_TILE1] = "tile1", [MATVEC_HAS_IDS] = "has_ids", [MATVEC_X_DIV] = "x_div",
            [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"},
   .consts = {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE"}, .usual = {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1},
-  .params = {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 0, 0, 1), [MV_TG] = KOI_PARAM("TG", 1, 1, 1, 2, 4, 8, 16),
-             [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16), [MV_KI] = KOI_PARAM("KI", 4, 1, 1, 2, 4, 8)},
+  .params = {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MV_TG] = KOI_PARAM("TG", 1, 1, 1, 2, 4, 8, 16),
+             [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 4, 1, 1, 2, 4, 8)},
   .defaults = mv_defaults, .repair = mv_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
   .launch = mv_launch, .flops = mv_flops, .bytes = mv_bytes, .ref = koi_ref_matvec};
 
@@ -145,7 +154,8 @@ enum { MM_VW, MM_DECODE, MM_RT, MM_TG, MM_SK, MM_PG, MM_XL };
 
 static uint64_t mm_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)KOI_TILE / (uint64_t)p[MM_VW] * (uint64_t)p[MM_TG]; }
 
-static uint64_t mm_local(const int32_t *c, const int32_t *p) { return (uint64_t)p[MM_XL] * (uint64_t)c[MATMUL_NT] * sizeof(float); }
+/* A column of a panel in fp32, or at most in three parts of 16 bits and a scale. */
+static uint64_t mm_local(const int32_t *c, const int32_t *p) { return (uint64_t)p[MM_XL] * (uint64_t)c[MATMUL_NT] * (p[MM_DECODE] ? 8 : 4); }
 
 static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 {
@@ -203,9 +213,9 @@ const koi_op koi_op_matmul = {
            [MATMUL_UNIT1] = "unit1", [MATMUL_TILE0] = "tile0", [MATMUL_TILE1] = "tile1", [MATMUL_HAS_ROWS] = "has_rows", [MATMUL_N_ROWS] = "n_rows",
            [MATMUL_LDY] = "ldy", [MATMUL_Y0] = "y0"},
   .consts = {[MATMUL_WT] = "WT", [MATMUL_CARE] = "CARE", [MATMUL_NT] = "NT"}, .usual = {[MATMUL_WT] = KOI_WT_FP4, [MATMUL_CARE] = 1, [MATMUL_NT] = 16},
-  .params = {[MM_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MM_DECODE] = KOI_PARAM("DECODE", 1, 0, 0, 1), [MM_RT] = KOI_PARAM("RT", 1, 2, 1, 2, 3, 4),
+  .params = {[MM_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MM_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MM_RT] = KOI_PARAM("RT", 1, 2, 1, 2, 3, 4),
              [MM_TG] = KOI_PARAM("TG", 1, 8, 1, 2, 4, 8, 16), [MM_SK] = KOI_PARAM("SK", 128, 8, 8, 32, 64, 128), [MM_PG] = KOI_PARAM("PG", 4, 1, 1, 2, 4, 8),
-             [MM_XL] = KOI_PARAM("XL", 0, 32, 0, 8, 16, 32, 64)},
+             [MM_XL] = KOI_PARAM("XL", 0, 64, 0, 8, 16, 32, 64)},
   .defaults = mm_defaults, .repair = mm_repair, .legal = mm_legal, .group_items = mm_items, .local_bytes = mm_local, .bucket = mm_bucket,
   .launch = mm_launch, .flops = mm_flops, .bytes = mm_bytes, .ref = koi_ref_matmul};
 

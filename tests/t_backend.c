@@ -358,7 +358,7 @@ static void test_sources(void)
     const koi_op *op = koi_ops[i];
     const char *text = koi_source_text(op->source);
     char function[64];
-    snprintf(function, sizeof function, "KERNEL void %s(", op->name);
+    snprintf(function, sizeof function, " void %s(", op->name); /* behind KERNEL, or KERNEL_OF(n) */
     bool ok = op->source ? text && strstr(text, "KOI_DIALECT") && !strstr(text, "#include \"") && strstr(text, function) : !text; /* or a library's */
     if (!ok) printf("op %s: no complete text\n", op->name);
     CHECK(ok);

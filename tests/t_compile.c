@@ -61,7 +61,9 @@ static const target targets[] = {
   {"gfx1100", {.vector_width = 1, .lanes = 32, .max_group = 256, .local_bytes = 65536, .n_units = 48, .denormals = 1},
    "-x cl -cl-std=CL1.2 -target amdgcn-amd-amdhsa -mcpu=gfx1100 -nogpulib", "amdgcn--amdhsa.bc", 0},
   {"sm_80", {.vector_width = 1, .lanes = 32, .max_group = 1024, .local_bytes = 49152, .n_units = 108, .denormals = 1},
-   "-x cl -cl-std=CL1.2 -target nvptx64--nvidiacl -march=sm_80", "nvptx64--nvidiacl.bc", 1},
+   "-x cl -cl-std=CL1.2 -target nvptx64--nvidiacl -march=sm_80 -DKOI_SM=80", "nvptx64--nvidiacl.bc", 1},
+  {"sm_90", {.vector_width = 1, .lanes = 32, .max_group = 1024, .local_bytes = 49152, .n_units = 132, .denormals = 1},
+   "-x cl -cl-std=CL1.2 -target nvptx64--nvidiacl -march=sm_90 -DKOI_SM=90", "nvptx64--nvidiacl.bc", 1},
   {"hip:gfx1100", {.vector_width = 1, .lanes = 32, .max_group = 256, .local_bytes = 65536, .n_units = 48, .denormals = 1},
    "-x hip --offload-arch=gfx1100 --cuda-device-only -nogpuinc -nogpulib --gpu-max-threads-per-block=256 -DKOI_HIP=1", NULL, 0},
 };

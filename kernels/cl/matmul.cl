@@ -2,8 +2,13 @@
  * panels: it decodes SK columns of its tiles and multiplies them with those columns of every panel of the same unit, so that a weight is
  * decoded once for PG * NT entries. SK 8 and PG 1: weights and sums stay in registers (GPUs). Else the weights decoded ahead lie in
  * private memory, which a CPU keeps in its nearest cache, and the sums are fetched for SK columns at a time.
- * XL: columns of the panel that the group (TG sets of tiles) holds in local memory; 0: none. */
-#include "weights.clh"
+ * XL: columns of the panel that the group (TG sets of tiles) holds in local memory; 0: none.
+ * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps and TG is even: two sets of tiles are the lanes of one unit, and panels are
+ * staged in UNIT_FEW parts of fp16. */
+#include "unit.clh"
+
+#define BY_UNIT (KOI_UNIT && PG == 1 && XL > 0 && XL % 32 == 0 && NT % 8 == 0 && TG % 2 == 0)
+#if !BY_UNIT
 
 #if XL
 typedef LOCAL_PTR const float *X_PTR;
@@ -119,7 +124,7 @@ FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int
   }
 }
 
-KERNEL void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
+KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)
 {
@@ -170,3 +175,108 @@ KERNEL void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const flo
     panel += n;
   }
 }
+#else
+#define STEP 32
+#define SETS (NT / 8)
+#define TILES (2 * RT) /* of a unit */
+#define GROUP (TG * LANES)
+
+/* Columns [k, k + XL) of a panel as the unit takes them: stage[step][8 entries][part][g][t], each entry's 32 columns times a power of two, which `back`
+ * [step][NT] undoes together with the decoder's gain. Columns from K on are 0. */
+FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR uint4 *stage, LOCAL_PTR float *back, int item)
+{
+  for (int at = item; at < XL / 8 * NT; at += GROUP) { /* t is at % 4: the four that share an entry's step are neighbours */
+    int t = at % 4, entry = at / 4 % NT, step = at / (4 * NT), from = k + step * STEP;
+    float v[8], most = 0.0f;
+    UNROLL for (int i = 0; i < 8; i++) {
+      int col = from + unit_col(t, i);
+      v[i] = x[(ulong)(col < K ? col : K - 1) * NT + entry]; /* no branch: all eight go out together */
+      if (col >= K) v[i] = 0.0f;
+      most = FMAX(most, FABS(v[i]));
+    }
+    most = FMAX(most, unit_across(most, 1));
+    most = FMAX(most, unit_across(most, 2));
+    float undo, by = unit_scale(most, &undo);
+    if (t == 0) back[step * NT + entry] = undo * UNIT_GAIN;
+    UNROLL for (int i = 0; i < 8; i++) v[i] *= by;
+    UNROLL for (int p = 0; p < UNIT_FEW; p++) stage[((step * SETS + entry / 8) * UNIT_FEW + p) * UNIT_LANES + entry % 8 * 4 + t] = unit_part(v);
+  }
+}
+
+typedef struct tile_set {
+  GLOBAL const WORD *w[TILES]; /* at row 2g */
+  GLOBAL const BLOCK *s[TILES];
+} tile_set;
+
+/* One step of every tile of the unit; its activations are staged at x and back. */
+FN void multiply(const unit_raw *r, float acc[TILES][SETS][4], LOCAL_PTR const uint4 *x, LOCAL_PTR const float *back, int lane)
+{
+  uint b[SETS][UNIT_FEW][4];
+  float by[SETS][2];
+  UNROLL for (int n = 0; n < SETS; n++) {
+    UNROLL for (int p = 0; p < UNIT_FEW; p++) {
+      uint4 v = x[(n * UNIT_FEW + p) * UNIT_LANES + lane];
+      b[n][p][0] = v.x, b[n][p][1] = v.y, b[n][p][2] = v.z, b[n][p][3] = v.w;
+    }
+    UNROLL for (int i = 0; i < 2; i++) by[n][i] = back[n * 8 + lane % 4 * 2 + i];
+  }
+  UNROLL for (int i = 0; i < TILES; i++) {
+    uint a[2][4];
+    unit_decode(&r[i], a);
+    UNROLL for (int n = 0; n < SETS; n++) {
+      float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+      UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
+        unit_multiply(c, a[0], b[n][p]);
+        unit_multiply(c, a[1], b[n][p] + 2);
+      }
+      unit_scaled(&r[i], c, by[n][0], by[n][1], acc[i][n]);
+    }
+  }
+}
+
+KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
+                   GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
+                   int n_rows, int ldy, int y0)
+{
+  LOCAL uint4 stage[XL / STEP * SETS * UNIT_FEW * UNIT_LANES];
+  LOCAL float back[XL / STEP * NT];
+  int item = (int)LOCAL_ID(0), lane = item % UNIT_LANES, g = lane / 4, t = lane % 4, per_sub = (sub_rows + ROWS - 1) / ROWS;
+  int first_tile = tile0 + (int)GROUP_ID(0) * TG * RT + item / UNIT_LANES * TILES, panel = (int)GROUP_ID(1);
+  int u = has_rows ? unit[panel] : 0;
+  if (u < unit0 || u >= unit1) return; /* the whole group alike */
+  GLOBAL const float *x = XP + (ulong)panel * (ulong)K * NT;
+  tile_set set;
+  float acc[TILES][SETS][4];
+  UNROLL for (int r = 0; r < TILES; r++) {
+    int tile = first_tile + r < tile1 ? first_tile + r : tile1 - 1; /* beyond the last: computed again, not stored */
+    ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
+    set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + 2 * g;
+    set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + 2 * g;
+    UNROLL for (int n = 0; n < SETS * 4; n++) acc[r][n / 4][n % 4] = 0.0f;
+  }
+  unit_raw now[TILES], next[TILES];
+  UNROLL for (int r = 0; r < TILES; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, t, WORDS_OF(K) - 1);
+  for (int k = 0; k < K; k += XL) {
+    BARRIER();
+    stage_panel(x, k, K, stage, back, item);
+    BARRIER();
+    for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
+      int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
+      UNROLL for (int r = 0; r < TILES; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, t, WORDS_OF(K) - 1);
+      UNIT_FENCE();
+      multiply(now, acc, stage + j * SETS * UNIT_FEW * UNIT_LANES, back + j * NT, lane);
+      UNROLL for (int r = 0; r < TILES; r++) now[r] = next[r];
+    }
+  }
+  UNROLL for (int i = 0; i < SETS * 2; i++) {
+    int at = panel * NT + i / 2 * 8 + 2 * t + i % 2, row = has_rows ? rows[at] : at;
+    if (row < 0 || row >= n_rows) continue;
+    UNROLL for (int r = 0; r < TILES; r++) {
+      int tile = first_tile + r, in_sub = tile % per_sub * ROWS + 2 * g;
+      GLOBAL float *y = Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub;
+      if (tile < tile1 && in_sub < sub_rows) y[0] = acc[r][i / 2][i % 2];
+      if (tile < tile1 && in_sub + 1 < sub_rows) y[1] = acc[r][i / 2][2 + i % 2];
+    }
+  }
+}
+#endif

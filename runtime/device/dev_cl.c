@@ -1,5 +1,5 @@
 /* The OpenCL backend: contexts and buffers. Finding devices is dev_cl_probe.c's, kernels are dev_cl_kernel.c's.
- * Owns everything it makes from a probed device on: context, one in-order queue, buffers.
+ * Owns everything it makes from a probed device on: context, one in-order queue, buffers and their parts.
  * Does not own the device handle (OpenCL's root devices live as long as the process).
  * Invariant: whatever the driver answers becomes a koi_status with the device and OpenCL's own name for the code; nothing is retried. */
 #include "dev_cl.h"
@@ -27,6 +27,15 @@ static uint32_t preferred_multiple(const cl_dev *d)
   return (uint32_t)multiple;
 }
 
+static void forget(cl_part *p)
+{
+  while (p) {
+    cl_part *next = p->next;
+    koi_free(p);
+    p = next;
+  }
+}
+
 static void close_(koi_device *device)
 {
   cl_dev *d = (cl_dev *)device;
@@ -37,6 +46,8 @@ static void close_(koi_device *device)
   if (d->dummy) clReleaseMemObject(d->dummy);
   if (d->queue) clReleaseCommandQueue(d->queue);
   if (d->context) clReleaseContext(d->context);
+  forget(d->parts);
+  forget(d->idle);
   koi_free(d->stage);
   koi_free(d);
 }
@@ -84,6 +95,18 @@ static koine_status alloc_failed(const cl_dev *d, size_t bytes, cl_int code)
                    e->name, bytes, koi_dev_cl_code(code), e->memory_bytes, e->max_buffer_bytes);
 }
 
+static cl_mem take_idle(cl_dev *d, size_t bytes)
+{
+  cl_part **at = &d->idle;
+  while (*at && (*at)->bytes != bytes) at = &(*at)->next;
+  cl_part *p = *at;
+  if (!p) return NULL;
+  cl_mem mem = p->mem;
+  *at = p->next;
+  koi_free(p);
+  return mem;
+}
+
 static koine_status alloc(koi_device *device, size_t bytes, koi_buf **out)
 {
   cl_dev *d = (cl_dev *)device;
@@ -93,7 +116,8 @@ static koine_status alloc(koi_device *device, size_t bytes, koi_buf **out)
   if (!b) return KOINE_ERR_MEMORY;
   cl_int code;
   b->base.bytes = bytes;
-  b->mem = b->root = clCreateBuffer(d->context, CL_MEM_READ_WRITE, bytes ? bytes : 1, NULL, &code);
+  b->mem = b->root = take_idle(d, bytes);
+  if (!b->mem) b->mem = b->root = clCreateBuffer(d->context, CL_MEM_READ_WRITE, bytes ? bytes : 1, NULL, &code);
   if (!b->mem) {
     koi_free(b);
     return alloc_failed(d, bytes, code);
@@ -102,12 +126,37 @@ static koine_status alloc(koi_device *device, size_t bytes, koi_buf **out)
   return KOINE_OK;
 }
 
-koine_status koi_dev_cl_part(const cl_dev *d, const cl_buf *b, size_t offset, size_t bytes, cl_mem *out)
+koine_status koi_dev_cl_part(cl_dev *d, const cl_buf *b, size_t offset, size_t bytes, cl_mem *out)
 {
   cl_buffer_region region = {b->root_offset + offset, bytes};
   cl_int code;
-  *out = clCreateSubBuffer(b->root, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
-  return *out ? KOINE_OK : koi_dev_cl_failed(d, "a view of a buffer", code);
+  cl_part *p = d->parts;
+  *out = NULL;
+  while (p && (p->root != b->root || p->origin != region.origin || p->bytes != bytes)) p = p->next;
+  if (!p) {
+    if (!(p = koi_alloc(1, sizeof *p))) return KOINE_ERR_MEMORY;
+    *p = (cl_part){.root = b->root, .origin = region.origin, .bytes = bytes, .next = d->parts};
+    p->mem = clCreateSubBuffer(b->root, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+    if (!p->mem) {
+      koi_free(p);
+      return koi_dev_cl_failed(d, "a view of a buffer", code);
+    }
+    d->parts = p;
+  }
+  p->users++;
+  *out = p->mem;
+  return KOINE_OK;
+}
+
+void koi_dev_cl_part_drop(cl_dev *d, cl_mem part)
+{
+  cl_part **at = &d->parts;
+  while (*at && (*at)->mem != part) at = &(*at)->next;
+  cl_part *p = *at;
+  if (!p || --p->users || d->base.endpoint->keeps_parts) return;
+  *at = p->next;
+  clReleaseMemObject(p->mem);
+  koi_free(p);
 }
 
 static koine_status view(koi_device *device, koi_buf *parent, size_t offset, size_t bytes, koi_buf **out)
@@ -126,12 +175,27 @@ static koine_status view(koi_device *device, koi_buf *parent, size_t offset, siz
   return s;
 }
 
+static void free_root(cl_dev *d, const cl_buf *b)
+{
+  const cl_part *p = d->base.endpoint->keeps_parts ? d->parts : NULL;
+  while (p && p->root != b->mem) p = p->next;
+  cl_part *idle = p ? koi_alloc(1, sizeof *idle) : NULL;
+  if (p && !idle) return; /* lost until the process ends */
+  if (!p) {
+    clReleaseMemObject(b->mem);
+    return;
+  }
+  *idle = (cl_part){.root = b->mem, .mem = b->mem, .bytes = b->base.bytes, .next = d->idle};
+  d->idle = idle;
+}
+
 static void free_(koi_device *device, koi_buf *buf)
 {
-  (void)device;
-  if (!buf) return;
-  clReleaseMemObject(((cl_buf *)buf)->mem);
-  koi_free(buf);
+  cl_buf *b = (cl_buf *)buf;
+  if (!b) return;
+  if (b->mem == b->root) free_root((cl_dev *)device, b);
+  else koi_dev_cl_part_drop((cl_dev *)device, b->mem);
+  koi_free(b);
 }
 
 static koine_status in_range(const cl_dev *d, const char *what, const koi_buf *b, size_t offset, size_t bytes)

@@ -26,6 +26,14 @@ koine_status koi_clblast_gemm(cl_context context, cl_command_queue queue, koi_cl
 void koi_clblast_close(koi_clblast *own);
 
 /* ---- dev_cl.c ---- */
+/* A stretch of an allocation as an object of OpenCL's. Where parts cannot be given back (keeps_parts), neither can an allocation that has some: it waits
+ * for the next one of its size, with its parts, among `idle`; origin 0 and its own size then. */
+typedef struct cl_part {
+  cl_mem root, mem;
+  size_t origin, bytes, users;
+  struct cl_part *next;
+} cl_part;
+
 typedef struct cl_dev {
   koi_device base;
   cl_device_id id;
@@ -34,6 +42,7 @@ typedef struct cl_dev {
   cl_mem dummy;             /* stands for a buffer that an op does not use */
   unsigned char *stage;     /* [STAGE_BYTES] small writes wait here, so that they need not block */
   size_t stage_used;        /* since the queue was last empty */
+  cl_part *parts, *idle;
   koi_clblast blas;
 } cl_dev;
 
@@ -44,8 +53,10 @@ typedef struct cl_buf {
   size_t root_offset;
 } cl_buf;
 
-/* A stretch of a buffer as an object of OpenCL's; *out NULL after a failure. */
-koine_status koi_dev_cl_part(const cl_dev *d, const cl_buf *b, size_t offset, size_t bytes, cl_mem *out);
+/* A stretch of a buffer as an object of OpenCL's; *out NULL after a failure. The same stretch is the same object for all who ask: a driver may do
+ * work for each at every launch, and may not stand two. Each drops it. */
+koine_status koi_dev_cl_part(cl_dev *d, const cl_buf *b, size_t offset, size_t bytes, cl_mem *out);
+void koi_dev_cl_part_drop(cl_dev *d, cl_mem part);
 
 /* ---- dev_cl_code.c ---- */
 /* An OpenCL status as text, "CL_OUT_OF_RESOURCES (-5)". Valid until the thread's next call. */

@@ -21,24 +21,27 @@ typedef struct bound {
 } bound;
 
 /* ---- building ---------------------------------------------------------------------------------------------------------- */
-static const char *base_options(const koi_endpoint *e)
+/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh); no question of OpenCL's own tells. */
+static void base_options(const koi_endpoint *e, char *out /* [KOI_NAME] */)
 {
-  int major = 1, minor = 0;
+  int major = 1, minor = 0, sm;
   sscanf(e->c_version, "OpenCL C %d.%d", &major, &minor);
-  return major > 1 || minor >= 2 ? "-cl-std=CL1.2 -cl-mad-enable" : "-cl-mad-enable";
+  koi_print(out, KOI_NAME, "%s-cl-mad-enable", major > 1 || minor >= 2 ? "-cl-std=CL1.2 " : "");
+  if (sscanf(e->arch, "sm_%d", &sm) == 1) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_SM=%d", sm);
 }
 
 koine_status koi_dev_cl_identity(koi_device *device, char **out)
 {
   cl_dev *d = (cl_dev *)device;
   const koi_endpoint *e = device->endpoint;
-  char version[KOI_NAME] = "";
+  char version[KOI_NAME] = "", options[KOI_NAME];
   cl_platform_id platform;
+  base_options(e, options);
   if (!clGetDeviceInfo(d->id, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL) &&
       clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof version - 1, version, NULL))
     version[0] = 0;
   *out = koi_format("%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s", e->name, e->arch, e->vendor, e->platform, version, e->driver, e->version, e->c_version,
-                    base_options(e));
+                    options);
   return *out ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
@@ -79,7 +82,10 @@ static koine_status limits(const cl_dev *d, const char *name, built *k)
 {
   const koi_endpoint *e = d->base.endpoint;
   cl_ulong local = 0;
+  size_t said[3];
   if (clGetKernelWorkGroupInfo(k->kernel, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof k->base.max_group, &k->base.max_group, NULL)) k->base.max_group = 0;
+  if (clGetKernelWorkGroupInfo(k->kernel, d->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof said, said, NULL)) said[0] = 0;
+  if (k->base.max_group && said[0] && said[0] * said[1] * said[2] > k->base.max_group) k->base.max_group = said[0] * said[1] * said[2]; /* what the text says was compiled for */
   if (clGetKernelWorkGroupInfo(k->kernel, d->id, CL_KERNEL_LOCAL_MEM_SIZE, sizeof local, &local, NULL)) local = 0;
   if (local <= e->local_bytes || !e->local_bytes) return KOINE_OK;
   return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s needs %" PRIu64 " bytes of local memory, there are %" PRIu64, e->id, e->name, name,
@@ -100,7 +106,9 @@ static koine_status compile(const cl_dev *d, const koi_build *b, built *k)
 {
   koine_status s = make_program(d, b, &k->program);
   if (s) return s;
-  char *options = koi_format("%s %s", base_options(d->base.endpoint), b->defs);
+  char base[KOI_NAME];
+  base_options(d->base.endpoint, base);
+  char *options = koi_format("%s %s", base, b->defs);
   if (!options) return KOINE_ERR_MEMORY;
   cl_int code = clBuildProgram(k->program, 1, &d->id, options, NULL, NULL);
   koi_free(options);
@@ -144,7 +152,7 @@ void koi_dev_cl_drop(koi_device *device, koi_kernel *kernel)
 
 /* ---- launching --------------------------------------------------------------------------------------------------------- */
 /* Buffers that an argument begins inside of become parts, which the caller releases, whatever is returned. */
-static koine_status set_args(const cl_dev *d, cl_kernel kernel, const koi_op *op, const koi_args *a, cl_mem *part, cl_uint *first_int)
+static koine_status set_args(cl_dev *d, cl_kernel kernel, const koi_op *op, const koi_args *a, cl_mem *part, cl_uint *first_int)
 {
   size_t n_bufs = koi_op_n_bufs(op), n_ints = koi_op_n_ints(op), n_floats = koi_op_n_floats(op);
   cl_uint at = 0;
@@ -161,10 +169,10 @@ static koine_status set_args(const cl_dev *d, cl_kernel kernel, const koi_op *op
   return code ? koi_dev_cl_failed(d, "setting arguments", code) : KOINE_OK;
 }
 
-static void release_parts(cl_mem part[KOI_MAX_BUFS])
+static void release_parts(cl_dev *d, cl_mem part[KOI_MAX_BUFS])
 {
   for (size_t i = 0; i < KOI_MAX_BUFS; i++)
-    if (part[i]) clReleaseMemObject(part[i]);
+    if (part[i]) koi_dev_cl_part_drop(d, part[i]);
 }
 
 static koine_status enqueue(const cl_dev *d, cl_kernel kernel, const koi_op *op, const koi_range *r)
@@ -183,7 +191,7 @@ koine_status koi_dev_cl_launch(koi_device *device, koi_kernel *kernel, const koi
   cl_mem part[KOI_MAX_BUFS] = {0};
   koine_status s = set_args(d, k, kernel->op, a, part, NULL);
   if (!s) s = enqueue(d, k, kernel->op, r);
-  release_parts(part); /* what is queued keeps them for as long as it needs them */
+  release_parts(d, part); /* what is queued keeps them for as long as it needs them */
   return s;
 }
 
@@ -215,8 +223,7 @@ koine_status koi_dev_cl_start(koi_device *device, koi_bound *call, const koi_ran
 void koi_dev_cl_unbind(koi_device *device, koi_bound *call)
 {
   bound *b = (bound *)call;
-  (void)device;
   if (b->kernel) clReleaseKernel(b->kernel);
-  release_parts(b->part);
+  release_parts((cl_dev *)device, b->part);
   koi_free(b);
 }

@@ -15,6 +15,7 @@ enum {
   ASK_PCI_BUS_NV = 0x4008,
   ASK_PCI_SLOT_NV = 0x4009,  /* device * 8 + function */
   ASK_PCI_DOMAIN_NV = 0x400A,
+  ASK_CAPABILITY_NV = 0x4000, /* cl_uint; the part behind the point by the next number */
   ASK_WARP_NV = 0x4003,
   ASK_WAVEFRONT_AMD = 0x4043,
   ASK_BOARD_NAME_AMD = 0x4038,
@@ -138,6 +139,9 @@ static void find_names(cl_device_id id, const char *platform, koi_endpoint *e)
     memcpy(e->name, e->arch, sizeof chip);
     memcpy(e->arch, chip, sizeof chip);
   }
+  cl_uint major, minor;
+  if (!e->arch[0] && ask(id, ASK_CAPABILITY_NV, &major, sizeof major) == sizeof major && ask(id, ASK_CAPABILITY_NV + 1, &minor, sizeof minor) == sizeof minor)
+    snprintf(e->arch, sizeof e->arch, "sm_%u%u", major, minor);
   text(id, CL_DEVICE_VENDOR, e->vendor);
   text(id, CL_DRIVER_VERSION, e->driver);
   text(id, CL_DEVICE_VERSION, e->version);
@@ -145,14 +149,16 @@ static void find_names(cl_device_id id, const char *platform, koi_endpoint *e)
   koi_dev_text(e->platform, sizeof e->platform, platform);
 }
 
-/* No question tells whether a driver has a cache of its own. This one has, and would compile every kernel once more to give a binary. */
-static bool keeps_programs(cl_device_id id)
+/* What no question tells. PoCL has a cache of its own, and would compile every kernel once more to give a binary. NVIDIA's driver (580.159.04) ends the
+ * process in clReleaseMemObject of a part of a buffer that overlaps others. */
+static void find_habits(cl_device_id id, koi_endpoint *e)
 {
   char suffix[KOI_NAME];
   cl_platform_id platform;
-  if (ask(id, CL_DEVICE_PLATFORM, &platform, sizeof platform) != sizeof platform) return false;
+  if (ask(id, CL_DEVICE_PLATFORM, &platform, sizeof platform) != sizeof platform) return;
   platform_text(platform, ASK_ICD_SUFFIX, suffix);
-  return !strcmp(suffix, "POCL");
+  e->keeps_programs = !strcmp(suffix, "POCL");
+  e->keeps_parts = !strcmp(suffix, "NV");
 }
 
 static koine_status describe(cl_device_id id, const char *platform, koi_endpoint *e)
@@ -179,7 +185,7 @@ static koine_status describe(cl_device_id id, const char *platform, koi_endpoint
   e->vector_width = (uint32_t)number(id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT);
   e->fp16 = extension(list, "cl_khr_fp16");
   e->fp64 = extension(list, "cl_khr_fp64");
-  e->keeps_programs = keeps_programs(id);
+  find_habits(id, e);
   e->denormals = (number(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
   koi_free(list);
   return KOINE_OK;

@@ -1,5 +1,6 @@
-/* Speed of the matrix ops on V4-Flash's sizes, each beside a read probe and a multiply-add probe of the same minute. Prints, never judges.
- *   bench_mat [PLATFORM [CASE [PARAM=VALUE ...]]]    parts of names; parameters other than the defaults (NT too)
+/* Speed of the matrix ops on V4-Flash's sizes. On a CPU each beside a read probe and a multiply-add probe of the same minute; on a card, whose own
+ * memory no thread of ours can read, beside the rate at which its driver copies in it (bytes read and written). Prints, never judges.
+ *   bench_mat [DEVICE [CASE[,CASE...] [PARAM=VALUE ...]]]    parts of a platform's or device's name; parameters other than the defaults (NT too)
  * Wall rates suffer from other work on the machine; "a core" divides by the processor time used, and tells more there. */
 #include <math.h>
 #include <pthread.h>
@@ -16,7 +17,8 @@
 #include "kernels/step.h"
 #include "device/kern.h"
 
-enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000 };
+enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000, COPIES = 16, LAUNCHES = 2000 };
+#define TURN_S 0.02 /* a turn on a card lasts at least so long: clocks rise, and waiting for it does not count */
 
 typedef struct bench_case {
   const char *name;
@@ -47,6 +49,7 @@ static const bench_case cases[] = {
 static const koi_backend *be = &koi_backend_cl;
 static koi_device *dev;
 static koi_target target;
+static double copy_rate; /* of a card; 0: it is a CPU */
 
 static void check(koine_status s)
 {
@@ -170,15 +173,31 @@ typedef struct best { double work[2], read[2], fma[2]; } best;
 
 static void least(double *at, double wall_s, double busy_s) { at[0] = fmin(at[0], wall_s), at[1] = fmin(at[1], busy_s); }
 
-static void measure(void (*work)(void *), void *user, best *b)
+typedef struct call { koi_kernel *k; koi_args a; koi_buf **ids; int32_t n, turns; } call; /* n launches, with other ids each, so many times */
+
+static void run_calls(call *c)
+{
+  for (int32_t i = 0; i < c->n * c->turns; i++) {
+    if (c->ids) c->a.buf[MATVEC_IDS] = c->ids[i % c->n];
+    check(koi_kern_launch(dev, c->k, &c->a));
+  }
+  check(be->finish(dev));
+}
+
+static void measure(call *c, best *b)
 {
   double probe[2];
   *b = (best){{INFINITY, INFINITY}, {INFINITY, INFINITY}, {INFINITY, INFINITY}};
-  work(user); /* compiles */
+  c->turns = 1;
+  run_calls(c); /* compiles */
+  double first = wall();
+  run_calls(c);
+  if (copy_rate) c->turns = 1 + (int32_t)(TURN_S / (wall() - first));
   for (int r = 0; r < REPEATS; r++) {
     double w = wall(), p = busy();
-    work(user);
-    least(b->work, wall() - w, busy() - p);
+    run_calls(c);
+    least(b->work, (wall() - w) / c->turns, (busy() - p) / c->turns);
+    if (copy_rate) continue;
     both(read_part, probe);
     least(b->read, probe[0], probe[1]);
     both(multiply_part, probe);
@@ -186,25 +205,74 @@ static void measure(void (*work)(void *), void *user, best *b)
   }
 }
 
-static void report(const char *name, const char *unit, double amount, const double *work, double probe_amount, const double *probe)
+/* probe_amount 0: nothing of a card to hold it against. */
+static void report(const char *name, const char *unit, double amount, const double *work, int n_calls, double probe_amount, const double *probe)
 {
   double rate[2], top[2];
+  if (copy_rate) {
+    printf("%-18s %8.1f %s", name, amount / work[0] * 1e-9, unit);
+    if (probe_amount > 0) printf(" (copy %.1f, %.0f %%)", copy_rate * 1e-9, 100 * amount / work[0] / copy_rate);
+    printf("  %.1f us a call\n", work[0] * 1e6 / n_calls);
+    fflush(stdout);
+    return;
+  }
   for (int i = 0; i < 2; i++) rate[i] = amount / work[i] * 1e-9, top[i] = probe_amount / probe[i] * 1e-9;
   printf("%-18s %6.1f %s (probe %6.1f, %3.0f %%)  a core %6.1f (probe %6.1f, %3.0f %%)\n", name, rate[0], unit, top[0], 100 * rate[0] / top[0], rate[1],
          top[1], 100 * rate[1] / top[1]);
   fflush(stdout);
 }
 
-typedef struct call { koi_kernel *k; koi_args a; koi_buf **ids; int32_t n; } call; /* n launches, with other ids each */
-
-static void run_calls(void *user)
+/* ---- a card by itself ---- */
+static void copies(void)
 {
-  call *c = user;
-  for (int32_t i = 0; i < c->n; i++) {
-    if (c->ids) c->a.buf[MATVEC_IDS] = c->ids[i];
-    check(koi_kern_launch(dev, c->k, &c->a));
+  koi_buf *b[2];
+  for (int i = 0; i < 2; i++) check(be->alloc(dev, COLD_BYTES, &b[i]));
+  for (int i = 0; i < 2; i++) check(be->fill(dev, b[i], 1));
+  double least_s = INFINITY;
+  for (int r = 0; r <= REPEATS; r++) {
+    check(be->finish(dev));
+    double start = wall();
+    for (int i = 0; i < COPIES; i++) check(be->copy(dev, b[i % 2], 0, b[1 - i % 2], 0, COLD_BYTES));
+    check(be->finish(dev));
+    if (r) least_s = fmin(least_s, wall() - start);
   }
-  check(be->finish(dev));
+  copy_rate = 2.0 * COLD_BYTES * COPIES / least_s;
+  printf("%-18s %8.1f GB/s read and written\n", "copy", copy_rate * 1e-9);
+  for (int i = 0; i < 2; i++) be->free(dev, b[i]);
+}
+
+/* What a launch costs: bound once as a step does it, started again and again; and with a wait after each. */
+static void launches(void)
+{
+  int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32}, p[KOI_MAX_PARAMS];
+  koi_kernel *k;
+  koi_bound *bound;
+  koi_range range;
+  parameters(&koi_op_matvec, c, p, NULL);
+  check(koi_kern_build(dev, &koi_op_matvec, c, p, &k));
+  koi_buf *w = numbers(16 * 32, 1), *y = numbers(16, 0);
+  koi_args a = {.buf = {[MATVEC_W] = w, [MATVEC_X] = w, [MATVEC_Y] = y},
+                .i = {[MATVEC_E] = 1, [MATVEC_K] = 32, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = 16, [MATVEC_UNIT1] = 1, [MATVEC_TILE1] = 1,
+                      [MATVEC_X_DIV] = 1, [MATVEC_LDX] = 32, [MATVEC_LDY] = 16}};
+  check(koi_device_bind(dev, &koi_op_matvec, c, k, &a, &bound));
+  koi_kern_range(k, &a, &range);
+  for (int wait = 0; wait < 2; wait++) {
+    double queued = 0, all = INFINITY;
+    for (int r = 0; r <= REPEATS; r++) {
+      double start = wall();
+      for (int i = 0; i < LAUNCHES; i++) {
+        check(koi_device_start(dev, bound, &range));
+        if (wait) check(be->finish(dev));
+      }
+      double between = wall();
+      check(be->finish(dev));
+      if (r && wall() - start < all) queued = between - start, all = wall() - start;
+    }
+    printf("%-18s %8.2f us a launch, %.2f until it was queued\n", wait ? "launch and wait" : "launch", all * 1e6 / LAUNCHES, queued * 1e6 / LAUNCHES);
+  }
+  koi_device_unbind(dev, bound);
+  koi_kern_drop(dev, k);
+  be->free(dev, w), be->free(dev, y);
 }
 
 static void gemv(const bench_case *q, char **over)
@@ -227,10 +295,10 @@ static void gemv(const bench_case *q, char **over)
   koi_args a = {.buf = {[MATVEC_W] = w, [MATVEC_S] = s, [MATVEC_X] = x, [MATVEC_Y] = y},
                 .i = {[MATVEC_E] = q->entries, [MATVEC_K] = q->k, [MATVEC_N_SUB] = q->n_sub, [MATVEC_SUB_ROWS] = q->sub_rows, [MATVEC_UNIT1] = units,
                       [MATVEC_TILE1] = (int32_t)tiles, [MATVEC_HAS_IDS] = 1, [MATVEC_X_DIV] = q->entries, [MATVEC_LDX] = q->k, [MATVEC_LDY] = ldy}};
-  call all_calls = {k, a, ids, calls};
+  call all_calls = {k, a, ids, calls, 1};
   best b;
-  measure(run_calls, &all_calls, &b);
-  report(q->name, "GB/s", (double)calls * q->entries * (double)(code + scale), b.work, COLD_BYTES, b.read);
+  measure(&all_calls, &b);
+  report(q->name, "GB/s", (double)calls * q->entries * (double)(code + scale), b.work, calls, COLD_BYTES, b.read);
   koi_kern_drop(dev, k);
   for (int32_t i = 0; i < calls; i++) be->free(dev, ids[i]);
   koi_buf *all[] = {w, s, x, y};
@@ -277,10 +345,10 @@ static void gemm(const bench_case *q, char **over)
   koi_args a = {.buf = {[MATMUL_W] = w, [MATMUL_S] = s, [MATMUL_XP] = x, [MATMUL_UNIT] = ub, [MATMUL_ROWS] = rb, [MATMUL_Y] = y},
                 .i = {[MATMUL_N_PANELS] = panels, [MATMUL_K] = q->k, [MATMUL_N_SUB] = q->n_sub, [MATMUL_SUB_ROWS] = q->sub_rows, [MATMUL_UNIT1] = q->units,
                       [MATMUL_TILE1] = (int32_t)tiles, [MATMUL_HAS_ROWS] = q->used > 0, [MATMUL_N_ROWS] = entries, [MATMUL_LDY] = ldy}};
-  call one = {k, a, NULL, 1};
+  call one = {k, a, NULL, 1, 1};
   best b;
-  measure(run_calls, &one, &b);
-  report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2, b.fma);
+  measure(&one, &b);
+  report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 1, copy_rate > 0 ? 0 : 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2, b.fma);
   koi_kern_drop(dev, k);
   koi_buf *all[] = {w, s, x, y, ub, rb};
   for (size_t i = 0; i < KOI_COUNT(all); i++)
@@ -289,25 +357,45 @@ static void gemm(const bench_case *q, char **over)
   free(rows);
 }
 
+static int names(const koi_endpoint *e, const char *part) { return !strcmp(e->id, part) || strstr(e->platform, part) || strstr(e->name, part); }
+
+/* Whether one of the names in the list is a part of this one. */
+static int wanted(const char *list, const char *name)
+{
+  for (const char *at = list; *at; at += *at == ',') {
+    char part[64];
+    size_t n = strcspn(at, ",");
+    snprintf(part, sizeof part, "%.*s", (int)n, at);
+    if (strstr(name, part)) return 1;
+    at += n;
+  }
+  return 0;
+}
+
 int main(int argc, char **argv)
 {
   koi_probe found = {0};
   check(be->probe(&found));
   const koi_endpoint *e = NULL;
   for (size_t i = 0; i < found.n_endpoints && !e; i++)
-    if (found.endpoints[i].usable && (argc < 2 || strstr(found.endpoints[i].platform, argv[1]))) e = &found.endpoints[i];
+    if (found.endpoints[i].usable && (argc < 2 || names(&found.endpoints[i], argv[1]))) e = &found.endpoints[i];
   if (!e) {
     printf("bench_mat: no OpenCL device\n");
     return 0;
   }
   check(koi_device_open(e, NULL, 0, &dev));
-  target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals};
-  memory = malloc(COLD_BYTES);
-  if (!memory) return 1;
-  memset(memory, 1, COLD_BYTES);
+  target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals, NULL};
   printf("%s, %s\n", e->platform, e->name);
+  if (target.local_is_global) {
+    memory = malloc(COLD_BYTES);
+    if (!memory) return 1;
+    memset(memory, 1, COLD_BYTES);
+  } else {
+    copies();
+    launches();
+  }
   for (size_t i = 0; i < KOI_COUNT(cases); i++) {
-    if (argc > 2 && !strstr(cases[i].name, argv[2])) continue;
+    if (argc > 2 && !wanted(argv[2], cases[i].name)) continue;
     (cases[i].matmul ? gemm : gemv)(&cases[i], argc > 3 ? argv + 3 : NULL);
   }
   koi_device_close(dev);
