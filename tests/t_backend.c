@@ -7,27 +7,8 @@
 #include <string.h>
 #include "kernels/sources.h"
 #include "device/kern.h"
+#include "checks.h"
 #include "fake.h"
-
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:MesaOpenCL\nleak:RusticlOpenCL\nleak:liboclgrind\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed;
-static const char *on = ""; /* the device under test */
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_backend.c:%d on %s: %s (%s)\n", line, on, what, koi_error_text());
-}
 
 static bool all_are(const uint8_t *v, size_t n, uint8_t value)
 {
@@ -334,7 +315,7 @@ static void test_fake(void)
   size_t i = 9;
   OK(koi_runtime_find(rt, "fake", &i));
   const koi_endpoint *e = &rt->endpoints[i];
-  on = e->id;
+  checks_on = e->id;
   for (fake_kind kind = FAKE_OPEN; kind <= FAKE_ANY; kind++) {
     fake_refuse(kind, 0, 0, KOINE_OK);
     OK(short_life(e));
@@ -353,7 +334,7 @@ static void test_fake(void)
 /* ---- descriptors and their texts ----------------------------------------------------------------------------------------- */
 static void test_sources(void)
 {
-  on = "the op table";
+  checks_on = "the op table";
   for (size_t i = 0; koi_ops[i]; i++) {
     const koi_op *op = koi_ops[i];
     const char *text = koi_source_text(op->source);
@@ -371,7 +352,7 @@ static void test_sources(void)
 static void test_device(const koi_endpoint *e)
 {
   koi_device *d = NULL;
-  on = e->id;
+  checks_on = e->id;
   OK(koi_device_open(e, NULL, 0, &d));
   if (!d) return;
   printf("%s: %s, %s\n", e->id, e->name, e->driver);

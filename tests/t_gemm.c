@@ -9,25 +9,9 @@
 #include "engine/gemm.h"
 #include "plan/plan.h"
 #include "device/machine.h"
+#include "checks.h"
 
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:libclblast\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed, n_skipped_lines;
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_gemm.c:%d: %s (%s)\n", line, what, koi_error_text());
-}
+static int n_skipped_lines;
 
 static void log_line(void *user, koine_log_level level, const char *text)
 {

@@ -7,26 +7,7 @@
 #include <string.h>
 #include "device/kern.h"
 #include "device/machine.h"
-
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:MesaOpenCL\nleak:RusticlOpenCL\nleak:liboclgrind\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed;
-static const char *on = ""; /* the device under test */
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_kern.c:%d on %s: %s (%s)\n", line, on, what, koi_error_text());
-}
+#include "checks.h"
 
 static bool all_are(const uint8_t *v, size_t n, uint8_t value)
 {
@@ -187,7 +168,7 @@ static void test_build_all(koi_device *d)
 static void test_device(const koi_endpoint *e)
 {
   koi_device *d = NULL;
-  on = e->id;
+  checks_on = e->id;
   OK(koi_device_open(e, NULL, 0, &d));
   if (!d) return;
   printf("%s: %s, %s\n", e->id, e->name, e->driver);

@@ -278,12 +278,8 @@ static void test_care(void **state)
   scale->data[scale->bytes - 1] = 5;
   item *code = remake_find(&r, "layers.1.attn.wo_a.weight");
   code->data[code->bytes - 1] = 0x7f;
-  char *folder = remake_mkdir(), path[4096], *text;
-  size_t n;
-  snprintf(path, sizeof path, "%s/config.json", remake_data("tiny-quant"));
-  assert_int_equal(koi_file_read(path, 1 << 20, &text, &n), KOINE_OK);
-  remake_put(folder, "config.json", text, n);
-  koi_free(text);
+  char *folder = remake_mkdir();
+  remake_config(folder, "tiny-quant");
   remake_write_all(&r, folder);
   koine_model *m;
   assert_int_equal(koi_model_open(folder, &m), KOINE_OK);

@@ -5,19 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/session.h"
+#include "checks.h"
 #include "fake.h"
-
-static int n_checks, n_failed;
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_plan.c:%d: %s (%s)\n", line, what, koi_error_text());
-}
 
 /* ---- bytes --------------------------------------------------------------------------------------------------------------- */
 enum { CHUNK = 64, CONTEXT = 1000, N_WARM = 256 };

@@ -10,20 +10,10 @@
 #include <string.h>
 #include "device/machine.h"
 #include "engine/session.h"
+#include "checks.h"
 #include "null.h"
 
 enum { POCL_CHUNK = 100, TOKENS = 280 };
-static int n_checks, n_failed;
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_wake.c:%d: %s (%s)\n", line, what, koi_error_text());
-}
 
 /* ---- the driver's files ---- */
 typedef struct files { char **v; size_t n, cap; } files;
