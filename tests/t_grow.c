@@ -186,6 +186,33 @@ static void test_device_error(void **state)
   }
 }
 
+/* A call's numbers are changed one by one. When that fails on the way, whichever step comes next has its own: also the one that went before. */
+static void test_failed_patch(void **state)
+{
+  (void)state;
+  koine_session *s = opened(0, CONTEXT);
+  assert_go(s, 1, 250);
+  bool refused = true;
+  for (long at = 1; refused; at++) {
+    koine_session *f = NULL;
+    allow();
+    assert_int_equal(koine_session_fork(s, &f), KOINE_OK);
+    assert_go(f, 1, 251);
+    assert_int_equal(koine_session_truncate(f, 140), KOINE_OK);
+    assert_go(f, 1, 140);
+    fake_refuse(FAKE_PATCH, at, 1, KOINE_ERR_DEVICE);
+    koine_status st = go(f, 1, 141);
+    refused = fake_calls(FAKE_PATCH) >= at;
+    assert_int_equal(st, refused ? KOINE_ERR_DEVICE : KOINE_OK);
+    allow();
+    assert_go(f, 1, 250);
+    assert_go(f, 1, 251);
+    koine_session_close(f);
+    assert_true(refused || at > 2);
+  }
+  koine_session_close(s);
+}
+
 static void test_failed_fork(void **state)
 {
   (void)state;
@@ -332,7 +359,7 @@ int main(int argc, char **argv)
   const char *top = getenv("srcdir");
   snprintf(own, sizeof own, "%s/tests/data/tiny-quant", top ? top : ".");
   folder = argc > 1 ? argv[1] : own;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_device_error), cmocka_unit_test(test_failed_fork),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_device_error), cmocka_unit_test(test_failed_patch), cmocka_unit_test(test_failed_fork),
                                      cmocka_unit_test(test_host_memory), cmocka_unit_test(test_marks_given_up), cmocka_unit_test(test_pool)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

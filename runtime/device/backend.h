@@ -93,7 +93,7 @@ typedef struct koi_backend {
   /* The same in parts, for calls that are repeated: arguments are set once, then ints are patched, and a start decides nothing. The wrappers
    * below fill in what koi_bound has in common. */
   koine_status (*bind)(koi_device *d, koi_kernel *k, const koi_args *a, koi_bound **out);
-  koine_status (*patch)(koi_device *d, koi_bound *b, size_t i, int32_t value);
+  koine_status (*patch)(koi_device *d, koi_bound *b, size_t i, int32_t value); /* on failure the argument is as it was */
   koine_status (*start)(koi_device *d, koi_bound *b, const koi_range *r);
   void (*unbind)(koi_device *d, koi_bound *b);
   koine_status (*finish)(koi_device *d);

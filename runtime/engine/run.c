@@ -159,7 +159,10 @@ static koine_status patch(koi_stage *st, koi_list *l)
     koi_bound_call *b = &l->v[l->changing[i]];
     if (b->call->when && !l->fresh[b->call->when]) continue;
     koine_status s = patch_call(st, l, b);
-    if (s) return s;
+    if (s) {
+      l->syms[KOI_SYM_NONE] = -1; /* some calls have the new numbers, some the old: every next step patches */
+      return s;
+    }
   }
   memcpy(l->syms, l->fresh, l->feed.n_syms * sizeof *l->syms);
   return KOINE_OK;
