@@ -12,7 +12,7 @@
 enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20 };
 
 typedef struct result {
-  char test[KOI_MAX_TIMES];
+  char test[64]; /* its name */
   bool decode;
   uint32_t n_tokens;
   double *per_s; /* [n] tokens a second, sorted */
@@ -295,6 +295,8 @@ koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, k
   if (took) return took;
   options = &own;
   if (!plan->awake) return koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first");
+  if ((options->n_n_prompt && !options->n_prompt) || (options->n_n_gen && !options->n_gen) || (options->n_depths && !options->depths))
+    return koi_error(KOINE_ERR_ARG, "koine_bench: a list with a length is NULL");
   if (options->repetitions > MAX_REPETITIONS) return koi_error(KOINE_ERR_ARG, "%u repetitions, expected at most %d", options->repetitions, MAX_REPETITIONS);
   size_t tests = (options->n_n_prompt + options->n_n_gen) * (options->n_depths ? options->n_depths : 1);
   bench b = {.plan = plan, .o = options, .progress = progress, .user = user, .total = tests * (options->repetitions ? options->repetitions : 3)};

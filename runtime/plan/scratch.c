@@ -70,12 +70,9 @@ typedef struct life { span *v; size_t n, cap; } life;
 
 static koine_status begin(life *l, size_t call)
 {
-  if (l->n == l->cap) {
-    size_t cap = l->cap ? 2 * l->cap : 64;
-    span *v = koi_realloc(l->v, cap, sizeof *v);
-    if (!v) return KOINE_ERR_MEMORY;
-    l->v = v, l->cap = cap;
-  }
+  span *v = koi_grow(l->v, l->n, &l->cap, sizeof *v);
+  if (!v) return KOINE_ERR_MEMORY;
+  l->v = v;
   l->v[l->n++] = (span){call, call};
   return KOINE_OK;
 }
