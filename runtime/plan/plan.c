@@ -80,7 +80,7 @@ uint64_t koi_plan_usual_scratch(const koine_model *m, uint32_t chunk)
   koi_laid_model *laid = NULL;
   uint64_t bytes = 0;
   koi_step_tunables(&target, &t);
-  if (koi_lay(m, 0, 0, m->config.n_layers, &laid)) return 0;
+  if (m->cannot || koi_lay(m, 0, 0, m->config.n_layers, &laid)) return 0; /* what is stored in no format that runs has no layout */
   koi_graph g = {m, laid, &t, 0, m->config.n_layers, true, true, chunk};
   if (scratch_bytes(&g, 256, &bytes)) bytes = 0;
   koi_lay_free(laid);
