@@ -20,3 +20,10 @@ void check(bool ok, const char *what, const char *file, int line)
   n_failed++;
   printf("FAIL %s:%d%s%s%s%s: %s (%s)\n", file, line, *checks_on ? " on " : "", checks_on, *checks_tried ? ", " : "", checks_tried, what, koi_error_text());
 }
+
+bool all_are(const uint8_t *v, size_t n, uint8_t value)
+{
+  for (size_t i = 0; i < n; i++)
+    if (v[i] != value) return false;
+  return true;
+}
