@@ -159,7 +159,7 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
                  .presence_penalty = (float)v[OPT_PRESENCE_PENALTY].f, .frequency_penalty = (float)v[OPT_FREQUENCY_PENALTY].f, .seed = turn->seed},
     .n_predict = v[OPT_N_PREDICT].i < 0 ? 0 : (uint64_t)v[OPT_N_PREDICT].i, .stops = v[OPT_STOP].texts, .n_stops = v[OPT_STOP].n,
     .special = turn->special, .text = turn->text, .progress = cli_progress, .user = turn->user,
-    .token = turn->token, .stream = turn->stream};
+    .token = turn->token, .stream = turn->stream, .schema = turn->schema};
   turn->ids = NULL;
   turn->n_ids = 0;
   turn->stop = KOINE_STOP_CALLER; /* unless it ends by itself */

@@ -80,6 +80,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_PRESENCE_PENALTY] = {{"--presence-penalty"}, CLI_FLOAT, "X", -100, 100, .fallback = "0", .commands = SAMPLES, .help = "take X off the logits of what came before"},
   [OPT_FREQUENCY_PENALTY] = {{"--frequency-penalty"}, CLI_FLOAT, "X", -100, 100, .fallback = "0", .commands = SAMPLES, .help = "the same, for each time it came"},
   [OPT_STOP] = {{"--stop"}, CLI_TEXTS, "TEXT", .commands = SAMPLES, .help = "end the answer before this text; may be given several times"},
+  [OPT_JSON_SCHEMA] = {{"-jf", "--json-schema", "--json-schema-file"}, CLI_FILE, "FILE", .commands = BIT(CMD_RUN), .help = "the answer is a JSON value that the JSON Schema in FILE allows"},
   [OPT_THINK] = {{"--think"}, CLI_CHOICE, "MODE", .choices = thinkings, .fallback = "off", .commands = BIT(CMD_CHAT) | BIT(CMD_CHAT_ENCODE), .help = "reasoning before the answer"},
   [OPT_IDS] = {{"--ids"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), .help = "print ids, separated by spaces; tokenize always does"},
   [OPT_SPECIAL] = {{"--special"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN),

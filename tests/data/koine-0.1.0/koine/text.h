@@ -123,6 +123,13 @@ KOINE_API koine_status koine_sample(koine_sampler *sampler, const float *logits,
 typedef bool koine_text_fn(void *user, const char *text, size_t n_bytes);
 /* A token that was chosen, before its text; return false to stop after it. */
 typedef bool koine_token_fn(void *user, int32_t id);
+/* The form of an answer: a JSON Schema, of which the generated text is a valid value whatever the model would rather say. json [n_bytes] is the
+ * schema, {"type":"object"} for any object; a subset of draft 2020-12, and what is not supported is refused by name and place with
+ * KOINE_ERR_ARG. `tokenizer` outlives it. One answer at a time uses it. */
+typedef struct koine_schema koine_schema;
+KOINE_API koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *json, size_t n_bytes, koine_schema **out);
+KOINE_API void koine_schema_close(koine_schema *schema);
+
 typedef struct koine_generate_options {
   size_t size;               /* sizeof this struct */
   koine_sampling sampling;   /* its size must be set too */
@@ -135,8 +142,10 @@ typedef struct koine_generate_options {
   void *user;                /* for all callbacks here */
   koine_token_fn *token;     /* may be NULL */
   koine_chat_stream *stream; /* takes the answer too, by ids and up to a stop text; the caller ends it. May be NULL */
+  koine_schema *schema;      /* the answer is a value of it, and ends with it (KOINE_STOP_EOS); with n_predict it is kept as short as must be. NULL: any text */
+  const char *schema_after;  /* the text of a token, such as </think>, behind which the value begins; NULL: at once */
 } koine_generate_options;
-#define KOINE_GENERATE_OPTIONS_INIT {sizeof(koine_generate_options), KOINE_SAMPLING_INIT, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL}
+#define KOINE_GENERATE_OPTIONS_INIT {sizeof(koine_generate_options), KOINE_SAMPLING_INIT, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 typedef enum koine_stop {
   KOINE_STOP_EOS,    /* the model ended the answer */
   KOINE_STOP_LENGTH, /* n_predict */
