@@ -49,7 +49,7 @@ static void make(world *w, uint32_t most_devices, uint32_t most_items, bool limi
   }
   if (nd > 1 && !draw(3)) { /* twins */
     memcpy(&w->seconds[n], w->seconds, n * sizeof(double)), memcpy(&w->expert_seconds[n], w->expert_seconds, n * sizeof(double));
-    w->devices[1] = w->devices[0], w->devices[1].group = 1, w->in[1] = w->in[0], w->out[1] = w->out[0], w->hop[1] = w->hop[nd], w->trip[1] = w->trip[nd];
+    w->devices[1] = w->devices[0], w->devices[1].group = 1, w->in[1] = w->in[0], w->out[1] = w->out[0], w->hop[1] = w->hop[nd], w->trip[1] = w->trip[nd], w->hop[nd + 1] = w->hop[0];
     for (uint32_t e = 2; e < nd; e++)
       w->hop[nd + e] = w->hop[e], w->hop[e * nd + 1] = w->hop[e * nd], w->trip[nd + e] = w->trip[e], w->trip[e * nd + 1] = w->trip[e * nd];
   }
@@ -81,6 +81,7 @@ static double cost_of(const brute *x, uint32_t n)
       stage += p->expert_seconds[there] - p->expert_seconds[here] + (p->expert_bytes[there] ? p->round_trip[t->device * p->n_devices + x->e] : 0);
       held[t->device] -= p->expert_bytes[here], held[x->e] += p->expert_bytes[there];
     }
+    if (t->apart && t->apart < t->b - t->a) stage += p->hop[t->device * p->n_devices + t->device], held[t->device] += p->devices[t->device].own_bytes;
     sum += hop + stage;
     if (hop > longest) longest = hop;
     if (stage > longest) longest = stage;

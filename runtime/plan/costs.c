@@ -21,7 +21,7 @@ static koine_status list_calls(const koine_model *m, const koi_step_at *at, bool
   koine_status s = koi_lay(m, 0, 0, n, &l->laid);
   if (!s) s = koi_caches_make(m, exact, 0, n, &l->caches);
   if (!s) s = koi_feed_make(l->caches, &shape, 128, &l->feed);
-  koi_graph g = {m, l->laid, &l->tunables, 0, n, true, true, at->n_tokens};
+  koi_graph g = {.model = m, .laid = l->laid, .tunables = &l->tunables, .layer1 = n, .embed = true, .head = true, .chunk = at->n_tokens};
   if (!s) s = koi_graph_calls(&g, l->caches, &l->feed, &l->calls);
   if (!s && !(l->syms = koi_alloc(l->feed.n_syms, sizeof *l->syms))) s = KOINE_ERR_MEMORY;
   koi_splits splits = {koi_step_splits(&l->tunables, (int32_t)at->n_tokens), l->tunables.min_split_rows};
@@ -45,15 +45,13 @@ static bool reads_part_of(const koi_call *c, const koi_laid *w)
   return false;
 }
 
-static koi_part_of part_of(const listed *l, const koi_call *c, uint32_t n_layers, uint32_t *layer)
+/* The item that a call belongs to, and which part of it. */
+static koi_part_of part_of(const listed *l, const koi_call *c, uint32_t n_layers, uint32_t *item)
 {
-  *layer = c->layer < 0 ? 0 : (uint32_t)c->layer;
+  *item = c->layer < 0 ? 0 : (uint32_t)c->layer + 1;
   if (c->layer < 0) return KOI_PART_EMBED;
-  if (*layer >= n_layers) {
-    *layer = n_layers - 1;
-    return KOI_PART_HEAD;
-  }
-  const koi_laid *w = l->laid->layers[*layer];
+  if ((uint32_t)c->layer >= n_layers) return KOI_PART_HEAD;
+  const koi_laid *w = l->laid->layers[c->layer];
   return reads_part_of(c, &w[KOI_W_expert_up]) || reads_part_of(c, &w[KOI_W_expert_down]) ? KOI_PART_EXPERTS : KOI_PART_REST;
 }
 
@@ -74,15 +72,15 @@ static void add_call(const koi_call *c, const int32_t *syms, const koi_rates *ra
 koine_status koi_costs_expect(const koine_model *m, const koi_step_at *at, bool exact, const koi_rates *rates, size_t n_rates, double *out)
 {
   listed l = {0};
-  uint32_t n = m->config.n_layers, layer;
-  size_t stride = (size_t)n * KOI_N_PARTS;
+  uint32_t n = m->config.n_layers, item;
+  size_t stride = (size_t)koi_costs_items(m) * KOI_N_PARTS;
   koine_status s = list_calls(m, at, exact, &l);
   for (size_t i = 0; i < n_rates * stride; i++) out[i] = 0;
   for (size_t i = 0; i < l.calls.n && !s; i++) {
     const koi_call *c = &l.calls.v[i];
     if (c->when && !l.syms[c->when]) continue;
-    koi_part_of part = part_of(&l, c, n, &layer);
-    add_call(c, l.syms, rates, n_rates, &out[layer * KOI_N_PARTS + part], stride);
+    koi_part_of part = part_of(&l, c, n, &item);
+    add_call(c, l.syms, rates, n_rates, &out[item * KOI_N_PARTS + part], stride);
   }
   unlist(&l);
   return s;
@@ -118,13 +116,16 @@ static ratio ratio_of(const koi_site *s, const koi_site_cost *want)
   return (ratio){best->seconds / best->expected, low / best->expected * (1 - wide), high / best->expected * (1 + wide)};
 }
 
-static void put_layer(koi_costs *c, const koi_step_at *at, uint32_t d, uint32_t l, const double *expected)
+static void put_item(koi_costs *c, const koi_step_at *at, uint32_t d, uint32_t item, const double *expected)
 {
-  const koi_layer *m = &c->model->layers[l];
-  size_t i = (size_t)d * c->n_layers + l;
+  size_t i = (size_t)d * c->n_items + item;
+  bool layer = item && item + 1 < c->n_items;
+  koi_site_cost want = {.device = d, .n_tokens = at->n_tokens, .position = at->position};
+  if (layer) want.kind = c->model->layers[item - 1].kind, want.hash = c->model->layers[item - 1].hash;
   for (int p = 0; p < KOI_N_PARTS; p++) {
     if (expected[p] == 0) continue;
-    ratio r = ratio_of(c->site, &(koi_site_cost){.device = d, .part = (koi_part_of)p, .kind = m->kind, .hash = m->hash, .n_tokens = at->n_tokens, .position = at->position});
+    want.part = (koi_part_of)p;
+    ratio r = ratio_of(c->site, &want);
     c->seconds[i] += expected[p] * r.middle, c->low[i] += expected[p] * r.low, c->high[i] += expected[p] * r.high;
     if (p == KOI_PART_EXPERTS) c->expert_seconds[i] = expected[p] * r.middle;
   }
@@ -132,14 +133,14 @@ static void put_layer(koi_costs *c, const koi_step_at *at, uint32_t d, uint32_t 
 
 static koine_status fill(koi_costs *c, const koi_step_at *at, bool exact)
 {
-  size_t stride = (size_t)c->n_layers * KOI_N_PARTS;
+  size_t stride = (size_t)c->n_items * KOI_N_PARTS;
   double *expected = koi_alloc(c->n_devices * stride, sizeof *expected);
   koi_rates *rates = koi_alloc(c->n_devices, sizeof *rates);
   koine_status s = expected && rates ? KOINE_OK : KOINE_ERR_MEMORY;
   for (uint32_t d = 0; d < c->n_devices && !s; d++) rates[d] = c->site->devices[d].rates;
   if (!s) s = koi_costs_expect(c->model, at, exact, rates, c->n_devices, expected);
   for (uint32_t d = 0; d < c->n_devices && !s; d++)
-    for (uint32_t l = 0; l < c->n_layers; l++) put_layer(c, at, d, l, &expected[d * stride + l * KOI_N_PARTS]);
+    for (uint32_t i = 0; i < c->n_items; i++) put_item(c, at, d, i, &expected[d * stride + i * KOI_N_PARTS]);
   koi_free(expected);
   koi_free(rates);
   return s;
@@ -147,8 +148,8 @@ static koine_status fill(koi_costs *c, const koi_step_at *at, bool exact)
 
 koine_status koi_costs_make(const koi_site *site, const koine_model *m, const koi_step_at *at, bool exact, koi_costs *out)
 {
-  koi_costs c = {.site = site, .model = m, .n_devices = (uint32_t)site->n_devices, .n_layers = m->config.n_layers};
-  size_t n = (size_t)c.n_devices * c.n_layers;
+  koi_costs c = {.site = site, .model = m, .n_devices = (uint32_t)site->n_devices, .n_items = koi_costs_items(m)};
+  size_t n = (size_t)c.n_devices * c.n_items;
   double **const tables[] = {&c.seconds, &c.low, &c.high, &c.expert_seconds};
   koine_status s = KOINE_OK;
   for (size_t i = 0; i < KOI_COUNT(tables) && !s; i++)
@@ -169,7 +170,7 @@ void koi_costs_free(koi_costs *c)
 }
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------------- */
-static koine_status hold_layer(const koine_model *m, const koi_laid_model *laid, uint32_t l, uint64_t context, uint32_t chunk, bool exact, koi_layer_bytes *out)
+static koine_status hold_layer(const koine_model *m, const koi_laid_model *laid, uint32_t l, uint64_t context, uint32_t chunk, bool exact, koi_item_bytes *out)
 {
   koi_caches *c = NULL;
   koine_status s = koi_caches_make(m, exact, l, l + 1, &c);
@@ -186,15 +187,15 @@ koine_status koi_costs_hold(const koine_model *m, uint64_t context, uint32_t chu
   uint32_t n = m->config.n_layers;
   uint64_t mark = 0, values = 0, stored = koi_model_weight_bytes(m);
   koi_laid_model *laid = NULL;
-  koi_holding h = {.layers = koi_alloc(n, sizeof *h.layers)};
-  koine_status s = h.layers ? koi_lay(m, 0, 0, n, &laid) : KOINE_ERR_MEMORY;
+  koi_holding h = {.items = koi_alloc(n + 2, sizeof *h.items)};
+  koine_status s = h.items ? koi_lay(m, 0, 0, n, &laid) : KOINE_ERR_MEMORY;
   for (uint32_t l = 0; l < n && !s; l++) {
-    s = hold_layer(m, laid, l, context, chunk, exact, &h.layers[l]);
-    mark += h.layers[l].mark;
+    s = hold_layer(m, laid, l, context, chunk, exact, &h.items[l + 1]);
+    mark += h.items[l + 1].mark;
     for (size_t r = 0; r < KOI_N_LAYER_ROLES; r++) values += koi_weight_values(&m->layers[l].w[r]);
   }
   for (size_t r = 0; r < KOI_N_TOP_ROLES && !s; r++) {
-    h.layers[r == KOI_TOP_embed ? 0 : n - 1].weights += laid->top[r].bytes;
+    h.items[r == KOI_TOP_embed ? 0 : n + 1].weights += laid->top[r].bytes;
     values += koi_weight_values(&m->top[r]);
   }
   uint64_t marks = (context / KOI_MARK + 1) * mark;
@@ -209,7 +210,7 @@ koine_status koi_costs_hold(const koine_model *m, uint64_t context, uint32_t chu
 
 void koi_costs_unhold(koi_holding *h)
 {
-  koi_free(h->layers);
+  koi_free(h->items);
   *h = (koi_holding){0};
 }
 

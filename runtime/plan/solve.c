@@ -74,7 +74,10 @@ static range best_apart(const koi_solve *p, uint32_t d, uint32_t e, uint32_t a, 
   for (uint32_t i = a; i < b; i++) {
     parted x = part(p, d, e, i);
     here -= p->bytes[at(p, d, i)] - x.here, there += x.there, seconds += x.seconds - p->seconds[at(p, d, i)];
-    if (here <= p->devices[d].limit_bytes && there <= p->devices[e].limit_bytes && seconds < best.seconds) best = (range){seconds, i + 1 - a};
+    bool cut = i + 1 < b; /* then the device has two stages, each with memory of its own, and a hand-over between them */
+    double all = seconds + (cut ? p->hop[d * p->n_devices + d] : 0);
+    if (here + (cut ? p->devices[d].own_bytes : 0) <= p->devices[d].limit_bytes && there <= p->devices[e].limit_bytes && all < best.seconds)
+      best = (range){all, i + 1 - a};
   }
   return best;
 }
@@ -126,7 +129,7 @@ static bool same_rows(const koi_solve *p, uint32_t a, uint32_t b)
     for (size_t k = 0; k < KOI_COUNT(t); k++)
       if (t[k][a * p->n_devices + o] != t[k][b * p->n_devices + o] || t[k][o * p->n_devices + a] != t[k][o * p->n_devices + b]) return false;
   }
-  return p->hop[a * p->n_devices + b] == p->hop[b * p->n_devices + a] &&
+  return p->hop[a * p->n_devices + b] == p->hop[b * p->n_devices + a] && p->hop[a * p->n_devices + a] == p->hop[b * p->n_devices + b] &&
          (!p->expert_seconds || p->round_trip[a * p->n_devices + b] == p->round_trip[b * p->n_devices + a]);
 }
 

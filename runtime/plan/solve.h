@@ -21,7 +21,7 @@ typedef struct koi_solve {
   const uint64_t *bytes;
   const double *expert_seconds;  /* of it, the routed experts; NULL: they stay where the item is */
   const uint64_t *expert_bytes;
-  const double *hop;             /* [n_devices][n_devices] seconds to hand a step from one to another */
+  const double *hop;             /* [n_devices][n_devices] seconds to hand a step from one to another, or to itself */
   const double *round_trip;      /* [n_devices][n_devices] seconds to hand an item's activations to its experts and back */
   const double *in, *out;        /* [n_devices] to hand tokens to the first and logits from the last; NULL: none */
   double n_streams;              /* 1: least seconds of one stream; n: of n streams that take turns, max(sum, n * longest stage); INFINITY: least longest stage */
@@ -30,7 +30,8 @@ typedef struct koi_solve {
 enum { KOI_SOLVE_NOWHERE = UINT32_MAX };
 typedef struct koi_solved_stage {
   uint32_t device, item0, item1;
-  uint32_t experts, n_apart;     /* the experts of the first n_apart items lie on device `experts`; KOI_SOLVE_NOWHERE, 0: none do */
+  uint32_t experts, n_apart;     /* the experts of the first n_apart items lie on device `experts`; KOI_SOLVE_NOWHERE, 0: none do. Where not all
+                                    do, these are two stages of the device */
   double seconds;
 } koi_solved_stage;
 
