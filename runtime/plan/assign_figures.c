@@ -128,7 +128,7 @@ static bool has_costs(const koi_site *s, uint32_t d)
 koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
 {
   size_t n = a->placement.n_stages;
-  double chunk_s = 0, chunk_low = 0, chunk_high = 0;
+  double chunk_s = 0, chunk_low = 0, chunk_high = 0, busy = 0;
   koine_status s = KOINE_OK;
   a->context = q->w.context, a->chunk = q->w.chunk, a->n_unknown = q->n_unknown, a->measured = true;
   if (!(a->stages = koi_alloc(n, sizeof *a->stages))) return KOINE_ERR_MEMORY;
@@ -137,7 +137,8 @@ koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
     s = stage_figures(q, a, i, &chunk_s, &chunk_low, &chunk_high);
     if (s) break;
     a->token_s += x->seconds + x->hop, a->low_s += x->low + x->hop, a->high_s += x->high + x->hop;
-    if (x->seconds > a->longest_s) a->longest_s = x->seconds;
+    busy = i && a->stages[i - 1].device == x->device ? busy + x->seconds : x->seconds; /* two stages side by side keep their device busy together */
+    if (busy > a->longest_s) a->longest_s = busy;
     if (x->hop > a->longest_s) a->longest_s = x->hop;
     a->measured &= has_costs(q->site, x->device) && (x->experts == KOI_SOLVE_NOWHERE || has_costs(q->site, x->experts));
   }

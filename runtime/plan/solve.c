@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What rounding may add to or take off a sum that is added up in another order. */
+static const double ROUNDED_UP = 1 + 1e-12, ROUNDED_DOWN = 1 - 1e-12;
+
 typedef struct unit { uint32_t device, experts, bits; } unit; /* a way to run a range */
 typedef struct range { double seconds; uint32_t n_apart; } range;
 typedef struct origin { uint16_t item; uint8_t unit, last; } origin;
@@ -153,7 +156,8 @@ static bool may_use(const search *s, const unit *u, uint32_t bits)
   return s->twin[u->device] == u->device || bits >> s->twin[u->device] & 1;
 }
 
-typedef struct rule { bool longest; double cap; } rule; /* minimise the longest stage, or the sum with no stage above cap */
+/* Minimise the longest stage, or the sum with no stage above cap; only what is below `bound` is of use. */
+typedef struct rule { bool longest; double cap, bound; } rule;
 
 static double join(const rule *r, double so_far, double more) { return r->longest ? (more > so_far ? more : so_far) : so_far + more; }
 
@@ -182,7 +186,7 @@ static void run(search *s, const rule *r)
   uint32_t n = p->n_devices;
   size_t n_states = ((size_t)1 << n) * (p->n_items + 1) * (n + 1);
   for (size_t i = 0; i < n_states; i++) s->value[i] = INFINITY;
-  s->best = INFINITY;
+  s->best = r->bound, s->end_bits = 0;
   s->value[state(s, 0, 0, n)] = 0;
   for (uint32_t bits = 0; bits < 1u << n; bits++)
     for (uint32_t a = 0; a < p->n_items; a++)
@@ -226,7 +230,7 @@ static bool better(const koi_solved *a, const koi_solved *b)
 
 static void offer(const search *s, koi_solved *out)
 {
-  if (s->best == INFINITY) return;
+  if (!s->end_bits) return;
   koi_solved found;
   double n = s->p->n_streams;
   trace(s, &found);
@@ -260,17 +264,23 @@ static double *steps(const search *s, size_t *n)
   return v;
 }
 
-/* With a cap on the longest stage the least sum falls as the cap rises, and n times the cap rises: the best is where they cross. */
+/* With a cap on the longest stage the least sum falls as the cap rises, and n times the cap rises: the best is where they cross. Sums and caps that
+ * are no better than what is known are passed over. */
 static koine_status cross(search *s, koi_solved *out)
 {
   size_t n;
-  double *caps = steps(s, &n);
+  double *caps = steps(s, &n), streams = s->p->n_streams;
   if (!caps) return KOINE_ERR_MEMORY;
   for (size_t lo = 0, hi = n; lo < hi;) {
     size_t mid = lo + (hi - lo) / 2;
-    run(s, &(rule){false, caps[mid]});
+    double known = out->n_stages ? out->cost : INFINITY;
+    if (streams * caps[mid] > known) {
+      hi = mid;
+      continue;
+    }
+    run(s, &(rule){false, caps[mid], known});
     offer(s, out);
-    if (s->best <= s->p->n_streams * caps[mid]) hi = mid;
+    if (s->end_bits && s->best <= streams * caps[mid]) hi = mid;
     else lo = mid + 1;
   }
   koi_free(caps);
@@ -279,24 +289,21 @@ static koine_status cross(search *s, koi_solved *out)
 
 static koine_status search_with(search *s, uint32_t e, koi_solved *out)
 {
+  double known = out->n_stages ? out->cost * ROUNDED_UP : INFINITY; /* equals are compared by their seconds */
   make_units(s, e);
   find_twins(s, e);
   if (s->p->n_streams == INFINITY) {
-    run(s, &(rule){true, INFINITY});
-    double longest = s->best;
-    if (longest == INFINITY) return KOINE_OK;
-    run(s, &(rule){false, longest}); /* of plans with the same longest stage, the quickest */
+    run(s, &(rule){true, INFINITY, known});
+    if (!s->end_bits) return KOINE_OK;
+    run(s, &(rule){false, s->best, INFINITY}); /* of plans with the same longest stage, the quickest */
     offer(s, out);
     return KOINE_OK;
   }
   if (s->p->n_streams > 1) return cross(s, out);
-  run(s, &(rule){false, INFINITY});
+  run(s, &(rule){false, INFINITY, known});
   offer(s, out);
   return KOINE_OK;
 }
-
-/* What rounding may take off a sum that is added up in another order. */
-static const double SLACK = 1 - 1e-12;
 
 static void least_rest(search *s)
 {
@@ -309,7 +316,7 @@ static void least_rest(search *s)
       for (uint32_t e = 0; e < p->n_devices && p->expert_seconds; e++)
         if (part(p, d, e, i).seconds < least) least = part(p, d, e, i).seconds;
     }
-    s->rest[i] = (s->rest[i + 1] + least) * SLACK;
+    s->rest[i] = (s->rest[i + 1] + least) * ROUNDED_DOWN;
   }
 }
 
