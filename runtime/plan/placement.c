@@ -2,6 +2,7 @@
 #include "placement.h"
 #include <stdlib.h>
 #include <string.h>
+#include "words.h"
 
 koi_placed *koi_placement_add(koi_placement *p)
 {
@@ -128,50 +129,15 @@ void koi_placement_text(const koi_placement *p, koi_text *t)
   }
 }
 
-/* A word of a line: up to a space outside quotes. */
-typedef struct word { const char *s; size_t n; } word;
-
-static bool next_word(const char **at, word *out)
-{
-  bool quoted = false;
-  const char *s = *at;
-  while (*s == ' ' || *s == '\t' || *s == '\r') s++;
-  out->s = s;
-  for (; *s && *s != '\n' && (quoted || (*s != ' ' && *s != '\t' && *s != '\r')); s++) quoted ^= *s == '"';
-  out->n = (size_t)(s - out->s), *at = s;
-  return out->n > 0;
-}
-
-static bool is(const word *w, const char *text) { return w->n == strlen(text) && !memcmp(w->s, text, w->n); }
-
-/* The value of "key=value"; NULL: another word. */
-static const char *value(const word *w, const char *key, size_t *n)
-{
-  size_t k = strlen(key);
-  if (w->n <= k || memcmp(w->s, key, k)) return NULL;
-  *n = w->n - k;
-  return w->s + k;
-}
-
-static bool take_id(const word *w, const char *key, char *to)
-{
-  size_t n;
-  const char *v = value(w, key, &n);
-  if (!v || n >= KOI_PLACEMENT_ID) return !v;
-  memcpy(to, v, n);
-  to[n] = 0;
-  return true;
-}
-
 static bool parse_stage(const char *at, koi_placed *out)
 {
-  word w;
-  if (!next_word(&at, &w)) return false;
+  koi_word w;
+  if (!koi_word_next(&at, &w)) return false;
   const char *s = w.s;
-  if (!is(&w, "none") && (!range(&s, 0, out) || s != w.s + w.n)) return false;
-  while (next_word(&at, &w)) {
-    if (!take_id(&w, "device=", out->device) || !take_id(&w, "experts=", out->experts)) return false;
-    out->embed |= is(&w, "embed"), out->head |= is(&w, "head");
+  if (!koi_word_is(&w, "none") && (!range(&s, 0, out) || s != w.s + w.n)) return false;
+  while (koi_word_next(&at, &w)) {
+    if (!koi_word_text(&w, "device=", out->device, sizeof out->device) || !koi_word_text(&w, "experts=", out->experts, sizeof out->experts)) return false;
+    out->embed |= koi_word_is(&w, "embed"), out->head |= koi_word_is(&w, "head");
   }
   /* the end of the model */
   if (out->layer0 == out->layer1 && out->head && !out->embed) out->layer0 = out->layer1 = UINT32_MAX;
@@ -180,20 +146,21 @@ static bool parse_stage(const char *at, koi_placed *out)
 
 static koine_status parse_line(const char *line, koi_placement *p)
 {
-  word w;
-  size_t n;
-  const char *at = line, *v;
-  if (!next_word(&at, &w)) return KOINE_OK;
-  if (is(&w, "place")) {
-    while (next_word(&at, &w))
-      if ((v = value(&w, "split_groups=", &n)) && (!number(&v, &p->split_groups) || v != w.s + w.n))
-        return koi_error(KOINE_ERR_ARG, "placement: %.*s is no number of groups", (int)w.n, w.s);
+  koi_word w;
+  uint64_t groups = 0;
+  const char *at = line;
+  size_t n = strcspn(line, "\n");
+  if (!koi_word_next(&at, &w)) return KOINE_OK;
+  for (bool first = koi_word_is(&w, "place"); first && koi_word_next(&at, &w);) {
+    if (!koi_word_count(&w, "split_groups=", &groups) || groups > INT32_MAX)
+      return koi_error(KOINE_ERR_ARG, "placement: %.*s is no number of groups", (int)w.n, w.s);
+    if (groups) p->split_groups = (uint32_t)groups;
   }
-  if (!is(&w, "layers")) return KOINE_OK;
+  if (!koi_word_is(&w, "layers")) return KOINE_OK;
   koi_placed *s = koi_placement_add(p);
   if (!s) return KOINE_ERR_MEMORY;
   if (parse_stage(at, s)) return KOINE_OK;
-  return koi_error(KOINE_ERR_ARG, "placement: expected a line such as \"layers 0-21 device=cl0 embed\", found \"%.*s\"", (int)(strcspn(line, "\n") < 100 ? strcspn(line, "\n") : 100), line);
+  return koi_error(KOINE_ERR_ARG, "placement: expected a line such as \"layers 0-21 device=cl0 embed\", found \"%.*s\"", (int)(n < 100 ? n : 100), line);
 }
 
 /* A head alone stands behind the last layer. */
