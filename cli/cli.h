@@ -51,13 +51,15 @@ int cli_check_model(const cli_args *a);
 
 /* From -m or --shape. */
 koine_status cli_model_open(const cli_args *a, koine_model **out);
+/* With --topology and --subdevices. */
+koine_status cli_runtime_open(const cli_args *a, koine_runtime **out);
 
 typedef struct cli_engine {
   koine_runtime *runtime;
   koine_model *model;
   koine_plan *plan;
 } cli_engine;
-/* From -m or --shape, --device and -ub: an awake plan, with progress. 0, or the exit status after a message. max_tokens: what the caller
+/* From -m or --shape, -ub, --device, --layers and --experts-on: an awake plan, with progress. 0, or the exit status after a message. max_tokens: what the caller
  * will evaluate at most at once, 0 unknown. Close in either case. */
 int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out);
 void cli_engine_close(cli_engine *e);

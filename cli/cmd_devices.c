@@ -24,11 +24,10 @@ static int measure_and_save(const cli_args *a, koine_runtime *runtime)
 
 int cmd_devices(const cli_args *a)
 {
-  koine_runtime_options options = {.size = sizeof options, .topology_xml = a->v[OPT_TOPOLOGY].text};
   koine_runtime *runtime;
   char *text = NULL;
   if (a->v[OPT_TOPOLOGY].given && a->v[OPT_PROBE].i) return cli_usage_error(a->command, "--probe: expected without --topology, which is another machine");
-  koine_status s = koine_runtime_open(&options, &runtime);
+  koine_status s = cli_runtime_open(a, &runtime);
   if (s) return cli_fail(s);
   s = koine_runtime_describe(runtime, a->v[OPT_JSON].i, &text);
   if (!s) fputs(text, stdout);

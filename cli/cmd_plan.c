@@ -36,7 +36,7 @@ static int open_scene(const cli_args *a, bool measure, scene *c)
   koine_status s = cli_model_open(a, &c->model);
   if (s) return cli_fail(s);
   if (file) return read_machine(file, &c->machine);
-  s = koine_runtime_open(NULL, &c->runtime);
+  s = cli_runtime_open(a, &c->runtime);
   if (!s) s = koine_machine_open(c->runtime, &c->machine);
   if (!s && measure) s = koine_machine_measure(c->machine, c->model, a->v[OPT_MEASURE].i, 0, cli_progress, NULL);
   cli_progress_end();

@@ -195,14 +195,24 @@ koine_status cli_model_open(const cli_args *a, koine_model **out)
   return s;
 }
 
+koine_status cli_runtime_open(const cli_args *a, koine_runtime **out)
+{
+  const cli_value *v = a->v;
+  koine_runtime_options options = {.size = sizeof options, .topology_xml = v[OPT_TOPOLOGY].text, .subdevices = v[OPT_SUBDEVICES].texts,
+                                   .n_subdevices = v[OPT_SUBDEVICES].n};
+  return koine_runtime_open(&options, out);
+}
+
 int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out)
 {
   *out = (cli_engine){0};
   cli_catch_interrupt();
-  koine_plan_options options = {.size = sizeof options, .device = a->v[OPT_DEVICE].text, .chunk = (uint32_t)a->v[OPT_CHUNK].i};
+  const cli_value *v = a->v;
+  koine_plan_options options = {.size = sizeof options, .device = v[OPT_DEVICE].text, .chunk = (uint32_t)v[OPT_CHUNK].i, .layers = v[OPT_LAYERS].texts,
+                                .n_layers = v[OPT_LAYERS].n, .experts = v[OPT_EXPERTS_ON].texts, .n_experts = v[OPT_EXPERTS_ON].n};
   if (max_tokens && options.chunk > max_tokens) options.chunk = (uint32_t)max_tokens;
   koine_status s = cli_model_open(a, &out->model);
-  if (!s) s = koine_runtime_open(NULL, &out->runtime);
+  if (!s) s = cli_runtime_open(a, &out->runtime);
   if (!s) s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
   if (!s) s = koine_plan_wake(out->plan, cli_progress, NULL);
   cli_progress_end();

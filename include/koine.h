@@ -15,8 +15,12 @@
  * out-parameters are untouched, unless a function says otherwise. The library never prints, exits or aborts on input; koine_log_set takes
  * warnings and notes. What the environment (locale) of the process is changes no text that the library makes.
  *
- * Threads: different objects may be used on different threads at once, and several sessions of one plan too (the plan
- * serialises its device). One session is used by one thread at a time, but for koine_session_cancel.
+ * Threads: different objects may be used on different threads at once, and several sessions of one plan too: each device of the plan works for
+ * one of them at a time, so that several sessions keep several devices busy. One session is used by one thread at a time, but for
+ * koine_session_cancel. A long evaluation on several devices starts threads of its own, which end with it.
+ *
+ * Devices that fail: KOINE_ERR_DEVICE names the device. Sessions of the plan that need it end with the same error from then on; they and the plan
+ * can be closed, and another plan be made of the devices that are left.
  *
  * Ownership: what an _open/_make call gives is released by the matching _close/_free. Texts handed out (char **) are released by
  * koine_text_free. Pointers inside info records live as long as the object they came from.
@@ -112,15 +116,18 @@ typedef struct koine_runtime_options {
                                $HOME/.cache/koine; "": nothing is ever written. Copied */
   uint32_t n_threads;       /* of this library's own work on the CPU, such as compiling; 0: as many as there are processors */
   uint32_t reserved;
+  const char *const *subdevices; /* [n_subdevices] "cl0=1,1": beside cl0 there are devices cl0/0 and cl0/1, of one of its compute units each;
+                               KOINE_ERR_NO_DEVICE where it is not there or its driver cannot part it so */
+  size_t n_subdevices;
 } koine_runtime_options;
-#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0}
+#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0, NULL, 0}
 
 typedef enum koine_device_type { KOINE_DEVICE_HOST, KOINE_DEVICE_CPU, KOINE_DEVICE_GPU, KOINE_DEVICE_ACCELERATOR } koine_device_type;
 
 /* One usable endpoint of a card. Unknown numbers are 0, unknown texts "". */
 typedef struct koine_device_info {
   size_t size;          /* sizeof this struct */
-  const char *id;       /* what --device takes: "host", "cl0", "cl1", ... */
+  const char *id;       /* what --device takes: "host", "cl0", "cl1", ..., and "cl0/0" of a part of cl0 */
   const char *name;     /* the card's name */
   const char *vendor;
   const char *backend;  /* "host", "opencl" */
@@ -191,15 +198,26 @@ typedef struct koine_plan_options {
   koine_cache cache;  /* of the session that is counted */
   uint64_t context;   /* of that session, in tokens; 0: 4096, or the checkpoint's if that is less */
   uint64_t mark_bytes; /* most bytes that a session keeps to rewind (koine_session_truncate); 0: the plan's choice */
-  uint64_t memory_bytes; /* most bytes to use on the device; 0: what it has */
+  uint64_t memory_bytes; /* most bytes to use on each device; 0: what it has */
+  const char *const *layers; /* [n_layers] "DEVICE=FIRST-LAST", inclusive, "DEVICE=3-" to the end: every layer lies on one of several devices;
+                         the embedding lies with the first, the head with the last. `device` is not given then */
+  size_t n_layers;
+  const char *const *experts; /* [n_experts] "DEVICE=FIRST-LAST", or "DEVICE" for all layers: these layers' routed experts are computed there */
+  size_t n_experts;
+  uint32_t split_groups; /* into how many groups of work attention is cut for all devices, which changes last bits of results; 0: what suits the device,
+                            of several the largest. With equal kernels and parameters results do not depend on which device has which layer */
+  uint32_t reserved;
 } koine_plan_options;
-#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0}
+#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, 0, 0}
 
 /* Decides where the layers run. options may be NULL. Keeps pointers to runtime and model. KOINE_ERR_NO_DEVICE, KOINE_ERR_MEMORY when
- * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights. */
+ * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights, KOINE_ERR_ARG for layers without a
+ * device or with two. */
 KOINE_API koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out);
 /* The plan as text. */
 KOINE_API koine_status koine_plan_describe(const koine_plan *plan, char **out);
+/* Where everything lies, as one line: "layers 0-21 on cl0 (NAME), layers 22-42 on cl1 (NAME)". */
+KOINE_API koine_status koine_plan_line(const koine_plan *plan, char **out);
 /* Uploads weights and compiles kernels; does nothing when awake. progress may be NULL. KOINE_ERR_MEMORY, KOINE_ERR_DEVICE,
  * KOINE_ERR_CANCELLED leave the plan asleep. */
 KOINE_API koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void *user);
@@ -209,7 +227,7 @@ KOINE_API koine_status koine_plan_sleep(koine_plan *plan);
 /* All sessions must be closed: with one open the plan is left as it is, and the log has a warning. */
 KOINE_API void koine_plan_free(koine_plan *plan);
 
-/* Bytes on the device: expected while the plan sleeps, what is there once it is awake. 0 where nothing is known yet. */
+/* Bytes on the devices together: expected while the plan sleeps, what is there once it is awake. 0 where nothing is known yet. */
 typedef struct koine_plan_usage {
   size_t size;                     /* sizeof this struct */
   uint64_t weight_bytes;           /* as laid out there */
