@@ -105,13 +105,13 @@ static void test_choice(koine_runtime *rt, koine_model *m, const koi_endpoint *e
   CHECK(path && below && !mkdir(below, 0700));
   koi_free(below);
   koine_plan *plan = wake(rt, m, e->id);
-  for (int wt = 0; wt < KOI_N_FORMATS; wt++) CHECK(!koi_engine_stage(plan)->at.tunables.gemm_from[wt]); /* nothing remembered: the own kernels */
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) CHECK(!koi_engine_stage(plan, 0)->at.tunables.gemm_from[wt]); /* nothing remembered: the own kernels */
   koine_plan_free(plan);
   write_choices(path, e);
   plan = wake(rt, m, e->id);
   CHECK(n_skipped_lines == 5);
-  CHECK(koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_FP8] == 150 && !koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_BF16]);
-  CHECK(!koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_F16] && !koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_F32]);
+  CHECK(koi_engine_stage(plan, 0)->at.tunables.gemm_from[KOI_WT_FP8] == 150 && !koi_engine_stage(plan, 0)->at.tunables.gemm_from[KOI_WT_BF16]);
+  CHECK(!koi_engine_stage(plan, 0)->at.tunables.gemm_from[KOI_WT_F16] && !koi_engine_stage(plan, 0)->at.tunables.gemm_from[KOI_WT_F32]);
   koine_plan_usage with;
   OK(koine_plan_get_usage(plan, &with));
   CHECK(with.scratch_bytes >= (16 << 20));

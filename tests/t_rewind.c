@@ -15,6 +15,7 @@
 #include <cmocka.h>
 #include "engine/session.h"
 #include "near.h"
+#include "placed.h"
 
 enum { N_LINES = 5, CHUNK = 128, MAX_LONG = 4000, LINE = 420, MAX_SESSIONS = 6, N_MARKS = 3 };
 typedef struct lines { /* of one cache mode */
@@ -61,6 +62,7 @@ static koine_plan *make_plan(uint64_t mark_bytes)
 {
   const char *device = getenv("KOINE_TEST_DEVICE");
   koine_plan_options o = {.size = sizeof o, .device = device ? device : "host", .chunk = CHUNK, .mark_bytes = mark_bytes};
+  placed_options(&o);
   koine_plan *p = NULL;
   assert_int_equal(koine_plan_make(rt, model, &o, &p), KOINE_OK);
   assert_int_equal(koine_plan_wake(p, NULL, NULL), KOINE_OK);
@@ -86,7 +88,7 @@ static koine_session *fork_of(koine_session *s)
 /* With every session closed, no page, no table and no promise is left. */
 static void assert_nothing_held(const koine_plan *p)
 {
-  const koi_stage *st = koi_engine_stage(p);
+  const koi_stage *st = koi_engine_stage(p, 0);
   for (int exact = 0; exact < 2; exact++) {
     assert_null(st->histories[exact]);
     for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) {
@@ -221,21 +223,21 @@ static void test_rows(void **state)
 static void test_thinned(void **state)
 {
   (void)state;
-  const koi_caches *c = koi_engine_stage(plan)->caches[0];
+  const koi_caches *c = koi_engine_stage(plan, 0)->caches[0];
   for (uint64_t most = 0; most < N_MARKS; most += 1 + (n_long < MAX_LONG)) { /* fewer on the host */
     koine_plan *p = make_plan(most ? most * koi_caches_mark_bytes(c) : 1);
     lines *l = &both[0];
     koine_session *s = open_in(p, l->mode, LINE);
     go(s, l, 0, 40); /* so that chunks end between marks */
     go(s, l, 0, LINE);
-    assert_true(s->h.n_marks == (most < LINE / 128 ? most : LINE / 128));
+    assert_true(s->line.h[0].n_marks == (most < LINE / 128 ? most : LINE / 128));
     if (most) assert_true(go(s, l, 0, LINE - 2) <= 127 + 1); /* the newest mark is there */
     for (int i = 0; i < 4; i++) {
       koine_session *f = fork_of(s);
       size_t cut = below(LINE);
       assert_int_equal(koine_session_truncate(f, cut), KOINE_OK);
       go(f, l, 0, cut + 1);
-      assert_true(f->h.n_marks <= most);
+      assert_true(f->line.h[0].n_marks <= most);
       koine_session_close(f);
     }
     koine_session_close(s);

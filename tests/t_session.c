@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "koine.h"
+#include "placed.h"
 
 enum { N = 40 };
 static const char *folder;
@@ -23,6 +23,7 @@ static int setup(void **state)
   (void)state;
   const char *device = getenv("KOINE_TEST_DEVICE");
   koine_plan_options o = {.size = sizeof o, .device = device ? device : "host", .chunk = 16};
+  placed_options(&o);
   for (int i = 0; i < N; i++) tokens[i] = (i * 37 + 5) % 100;
   return koine_runtime_open(NULL, &rt) || koine_model_open(folder, &model) || koine_model_get_info(model, &info) || koine_plan_make(rt, model, &o, &plan) ||
          koine_plan_wake(plan, NULL, NULL);

@@ -158,7 +158,7 @@ static void run(koine_cache mode, bool deep)
 
 static unsigned long n_built(void)
 {
-  const koi_device *d = koi_engine_stage(plan)->dev;
+  const koi_device *d = koi_engine_stage(plan, 0)->dev;
   return atomic_load(&d->built.from_source) + atomic_load(&d->built.from_disk);
 }
 

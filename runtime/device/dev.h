@@ -27,6 +27,7 @@ typedef struct koi_endpoint {
   bool subgroups;            /* kernels can use them */
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
   bool keeps_programs;       /* the driver keeps compiled programs on disk itself */
+  bool part;                 /* of the compute units of the endpoint whose id its own begins with */
   bool usable;               /* can run kernels */
   char why[256];             /* why not, or what is done on the host instead; "" */
   const char *cache_dir;     /* the runtime's; NULL: nothing is written */

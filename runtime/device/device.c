@@ -98,6 +98,8 @@ koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r)
   return has_own(b) ? d->backend->start(d, b, r) : koi_kern_library(d, &b->a);
 }
 
+koine_status koi_device_flush(koi_device *d) { return d->backend->flush ? d->backend->flush(d) : KOINE_OK; }
+
 void koi_device_unbind(koi_device *d, koi_bound *b)
 {
   if (!b) return;

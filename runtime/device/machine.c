@@ -42,6 +42,12 @@ static bool same_slot(const koi_endpoint *a, const koi_endpoint *b)
          a->pci_func == b->pci_func;
 }
 
+static bool is_part(const koi_endpoint *e, const koi_endpoint *of)
+{
+  size_t n = strlen(of->id);
+  return e->part && !strncmp(e->id, of->id, n) && e->id[n] == '/';
+}
+
 static int preference(koine_device_type type)
 {
   static const int order[] = {[KOINE_DEVICE_GPU] = 0, [KOINE_DEVICE_ACCELERATOR] = 1, [KOINE_DEVICE_CPU] = 2, [KOINE_DEVICE_HOST] = 3};
@@ -59,7 +65,7 @@ static void group(const koi_probe *p, rank *r)
                   .speed = speed_of(e), .card_bytes = e->memory_bytes};
     if (e->type == KOINE_DEVICE_CPU && !host) r[i].type = KOINE_DEVICE_ACCELERATOR; /* a CPU on a card of its own */
     for (size_t j = 0; j < i && r[i].group == (int)i; j++)
-      if (same_slot(e, &p->endpoints[j])) r[i].group = r[j].group;
+      if (same_slot(e, &p->endpoints[j]) || is_part(e, &p->endpoints[j])) r[i].group = r[j].group;
   }
   for (size_t i = 0; i < p->n_endpoints; i++) /* a card is as good as its best endpoint */
     for (size_t j = 0; j < p->n_endpoints; j++) {
@@ -287,6 +293,7 @@ koine_status koine_runtime_open(const koine_runtime_options *options, koine_runt
   const char *fault = koi_fp_fault();
   if (fault && !o.topology_xml) koi_log(KOINE_LOG_WARNING, "results will differ from the checkpoint's: in this process %s", fault);
   if (!o.topology_xml) s = probe_all(&p);
+  for (size_t i = 0; i < o.n_subdevices && !s && !o.topology_xml; i++) s = koi_machine_split(&p, o.subdevices[i]);
   if (!s) return make(&o, topo, &p, out);
   for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
   koi_probe_free(&p);

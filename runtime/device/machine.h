@@ -51,6 +51,10 @@ koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);
 koine_status koi_machine_device(koine_runtime *rt, size_t i, koi_device **out);
 void koi_machine_device_drop(koine_runtime *rt, koi_device *d); /* NULL is allowed */
 
+/* ---- machine_split.c ---- */
+/* Adds what "ID=UNITS,UNITS,..." asks for to the endpoints that were found. */
+koine_status koi_machine_split(koi_probe *p, const char *text);
+
 /* ---- machine_text.c ---- */
 koine_status koi_runtime_text(const koine_runtime *rt, char **out);
 koine_status koi_runtime_json(const koine_runtime *rt, char **out);

@@ -18,6 +18,16 @@ void koi_graph_put(emit *e, const koi_call *call)
   if (!c->when) c->when = e->when;
 }
 
+void koi_graph_give(emit *e, koi_ref from, koi_ref host, uint64_t bytes)
+{
+  koi_graph_put(e, &(koi_call){.kind = KOI_CALL_GIVE, .buf = {[KOI_FROM] = from, [KOI_TO] = host}, .bytes = bytes});
+}
+
+void koi_graph_take(emit *e, koi_ref host, koi_ref to, uint64_t bytes)
+{
+  koi_graph_put(e, &(koi_call){.kind = KOI_CALL_TAKE, .buf = {[KOI_FROM] = host, [KOI_TO] = to}, .bytes = bytes});
+}
+
 void koi_graph_pool(koi_call *c, size_t first, int32_t kind)
 {
   for (uint32_t s = 0; s < KOI_SLABS && kind != KOI_NO_KIND; s++) c->buf[first + s] = (koi_ref){KOI_AT_POOL, (uint32_t)kind * KOI_SLABS + s, 0};
@@ -138,7 +148,12 @@ static void hc_post(emit *e, koi_ref parts, int32_t n_parts)
 /* ---- layers ---- */
 static void layer(emit *e, uint32_t n)
 {
-  e->layer = (int32_t)n, e->w = e->g->laid->layers[n], e->m = &e->g->model->layers[n], e->at = &e->caches->layers[n - e->caches->layer0];
+  e->layer = (int32_t)n, e->w = e->g->laid->layers[n], e->m = &e->g->model->layers[n];
+  if (e->g->of == KOI_OF_EXPERTS) {
+    koi_graph_experts(e);
+    return;
+  }
+  e->at = &e->caches->layers[n - e->caches->layer0];
   const mixing attn = {W(hc_attn_fn), W(hc_attn_base), W(hc_attn_scale), W(attn_norm)}, ffn = {W(hc_ffn_fn), W(hc_ffn_base), W(hc_ffn_scale), W(ffn_norm)};
   input xn = {S(xn), S(xn_panels), (int32_t)e->c->hidden, false};
   hc_pre(e, &attn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
@@ -169,7 +184,6 @@ static void head(emit *e)
   const mixing m = {&top[KOI_TOP_hc_head_fn], &top[KOI_TOP_hc_head_base], &top[KOI_TOP_hc_head_scale], &top[KOI_TOP_norm]};
   uint64_t row = (uint64_t)c->n_streams * c->hidden * sizeof(float), out = (uint64_t)c->n_vocab * sizeof(float);
   uint32_t n_logits = e->feed->shape.n_logits;
-  e->layer = (int32_t)e->g->model->config.n_layers;
   for (uint32_t done = 0, n; done < n_logits; done += n) {
     n = n_logits - done < KOI_HEAD_ROWS ? n_logits - done : KOI_HEAD_ROWS;
     uint64_t from = (uint64_t)e->t - n_logits + done;
@@ -193,12 +207,22 @@ koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const
 {
   emit e = {.g = g, .c = &g->model->config, .caches = caches, .feed = feed, .out = out, .layer = -1, .t = (int32_t)feed->shape.n_tokens,
             .exact = feed->shape.exact};
-  koi_graph_put(&e, &(koi_call){.kind = KOI_CALL_FEED, .buf = {{KOI_AT_FEED, 0, 0}}, .bytes = feed->bytes});
-  if (e.t > g->tunables->vec_tokens) group_outputs(&e);
+  uint64_t streams = (uint64_t)e.t * e.c->n_streams * e.c->hidden * sizeof(float);
+  bool alone = g->of == KOI_OF_EXPERTS;
+  if (!alone) koi_graph_put(&e, &(koi_call){.kind = KOI_CALL_FEED, .buf = {{KOI_AT_FEED, 0, 0}}, .bytes = feed->bytes});
+  if (!alone && g->layer0 < g->layer1 && e.t > g->tunables->vec_tokens) group_outputs(&e);
   if (g->embed) embed(&e);
+  else if (!alone) koi_graph_take(&e, HOST(IN, 0), S(streams), streams);
   for (uint32_t l = g->layer0; l < g->layer1; l++) layer(&e, l);
+  e.layer = (int32_t)g->model->config.n_layers;
   if (g->head) head(&e);
+  else if (!alone) koi_graph_give(&e, S(streams), HOST(OUT, 0), streams);
   return e.failed ? koi_error(KOINE_ERR_MEMORY, "out of host memory") : KOINE_OK;
+}
+
+koine_status koi_graph_caches(const koi_graph *g, bool exact, koi_caches **out)
+{
+  return koi_caches_make(g->model, exact, g->layer0, g->of == KOI_OF_EXPERTS ? g->layer0 : g->layer1, out);
 }
 
 int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)

@@ -79,7 +79,12 @@ static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi
   return s;
 }
 
-koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t layer0, uint32_t layer1, koi_laid_model **out)
+static bool has_role(const koi_share *share, const koi_role *role)
+{
+  return share->of == KOI_OF_ALL || (share->of == KOI_OF_EXPERTS) == (role->units == KOI_EXPERTS);
+}
+
+koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, const koi_share *share, koi_laid_model **out)
 {
   koi_laid_model *l = koi_alloc(1, sizeof *l);
   if (!l) return KOINE_ERR_MEMORY;
@@ -88,12 +93,18 @@ koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t l
   l->layers = koi_alloc(m->config.n_layers, sizeof *l->layers);
   koine_status s = l->layers ? KOINE_OK : KOINE_ERR_MEMORY;
   for (uint32_t r = 0; r < KOI_N_TOP_ROLES && !s; r++)
-    if (r == KOI_TOP_embed ? !layer0 : layer1 == m->config.n_layers) s = lay(&o, &koi_top_roles[r], -1, &m->top[r], &l->top[r]);
-  for (uint32_t n = layer0; n < layer1; n++)
-    for (uint32_t r = 0; r < KOI_N_LAYER_ROLES && !s; r++) s = lay(&o, &koi_layer_roles[r], (int)n, &m->layers[n].w[r], &l->layers[n][r]);
+    if (r == KOI_TOP_embed ? share->embed : share->head) s = lay(&o, &koi_top_roles[r], -1, &m->top[r], &l->top[r]);
+  for (uint32_t n = share->layer0; n < share->layer1; n++)
+    for (uint32_t r = 0; r < KOI_N_LAYER_ROLES && !s; r++)
+      if (has_role(share, &koi_layer_roles[r])) s = lay(&o, &koi_layer_roles[r], (int)n, &m->layers[n].w[r], &l->layers[n][r]);
   if (s) koi_lay_free(l);
   else *out = l;
   return s;
+}
+
+koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t layer0, uint32_t layer1, koi_laid_model **out)
+{
+  return koi_lay_share(m, max_buffer_bytes, &(koi_share){layer0, layer1, !layer0, layer1 == m->config.n_layers, KOI_OF_ALL}, out);
 }
 
 void koi_lay_free(koi_laid_model *l)

@@ -91,7 +91,7 @@ static koine_status use_call(life *lives, const koi_call *c, size_t at, size_t l
 {
   for (size_t b = 0; b < KOI_MAX_BUFS; b++) {
     if (c->buf[b].space != KOI_AT_SCRATCH) continue;
-    int access = c->kind == KOI_CALL_OP ? c->op->bufs[b].access : c->kind == KOI_CALL_COPY && b == KOI_TO ? KOI_OUT : KOI_IN;
+    int access = c->kind == KOI_CALL_OP ? c->op->bufs[b].access : b == KOI_TO ? KOI_OUT : KOI_IN;
     bool reads = access & KOI_IN;
     for (size_t o = 0; o < KOI_MAX_BUFS && !reads; o++) /* in place through two arguments */
       reads = o != b && c->buf[o].space == KOI_AT_SCRATCH && c->buf[o].id == c->buf[b].id && c->kind == KOI_CALL_OP && (c->op->bufs[o].access & KOI_IN);

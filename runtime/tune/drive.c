@@ -46,11 +46,11 @@ typedef struct turns { double v[2][MAX_TURNS]; size_t n; } turns; /* decode, pre
 
 static koine_status use(koi_stage *st, koi_tuned_table t)
 {
-  pthread_mutex_lock(&st->dev->lock);
+  koi_stage_lock(st);
   st->dev->tuned = t;
   koi_kern_forget(st->dev);
   koine_status s = koi_run_forget(st);
-  pthread_mutex_unlock(&st->dev->lock);
+  koi_stage_unlock(st);
   return s;
 }
 
@@ -89,7 +89,7 @@ static void speed_of(turns *t, koi_speed *out)
 
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after)
 {
-  koi_stage *st = koi_engine_stage(v->plan);
+  koi_stage *st = koi_engine_stage(v->plan, 0);
   koi_tuned_table tuned = st->dev->tuned, none = {0};
   turns t[2] = {{.n = 0}, {.n = 0}};
   koine_status s = use(st, tuned);

@@ -132,11 +132,11 @@ static koine_status compare(tune *t)
   koine_status s = koi_drive_compare(&t->drive, for_ends * t->seconds, &t->before, &t->after);
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
   if (s) return s;
-  pthread_mutex_lock(&t->st->dev->lock);
+  koi_stage_lock(t->st);
   s = koi_tuned_load(t->st->dev, t->st->dev->cache_dir);
   koi_kern_forget(t->st->dev);
   koine_status forgot = koi_run_forget(t->st);
-  pthread_mutex_unlock(&t->st->dev->lock);
+  koi_stage_unlock(t->st);
   return s ? s : forgot;
 }
 
@@ -199,7 +199,8 @@ static koine_status check(const koi_device *d)
 
 koine_status koi_tune(koine_plan *p, double seconds, koine_progress_fn *progress, void *user, koi_text *report)
 {
-  koi_stage *st = koi_engine_stage(p);
+  koi_stage *st = koi_engine_stage(p, 0);
+  if (p->n_all > 1) return koi_error(KOINE_ERR_ARG, "one device is tuned at a time, but the plan has several stages: plan for one device");
   koine_status s = check(st->dev);
   if (s) return s;
   tune *t = koi_alloc(1, sizeof *t);

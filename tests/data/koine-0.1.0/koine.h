@@ -21,8 +21,12 @@
  * out-parameters are untouched, unless a function says otherwise. The library never prints, exits or aborts on input; koine_log_set takes
  * warnings and notes. What the environment (locale) of the process is changes no text that the library makes.
  *
- * Threads: different objects may be used on different threads at once, and several sessions of one plan too (the plan
- * serialises its device). One session is used by one thread at a time, but for koine_session_cancel.
+ * Threads: different objects may be used on different threads at once, and several sessions of one plan too: each device of the plan works for
+ * one of them at a time, so that several sessions keep several devices busy. One session is used by one thread at a time, but for
+ * koine_session_cancel. A long evaluation on several devices starts threads of its own, which end with it.
+ *
+ * Devices that fail: KOINE_ERR_DEVICE names the device. Sessions of the plan that need it end with the same error from then on; they and the plan
+ * can be closed, and another plan be made of the devices that are left.
  *
  * Ownership: what an _open/_make call gives is released by the matching _close/_free. Texts handed out (char **) are released by
  * koine_text_free. Pointers inside info records live as long as the object they came from.

@@ -16,15 +16,18 @@ typedef struct koine_runtime_options {
                                $HOME/.cache/koine; "": nothing is ever written. Copied */
   uint32_t n_threads;       /* of this library's own work on the CPU, such as compiling; 0: as many as there are processors */
   uint32_t reserved;
+  const char *const *subdevices; /* [n_subdevices] "cl0=1,1": beside cl0 there are devices cl0/0 and cl0/1, of one of its compute units each;
+                               KOINE_ERR_NO_DEVICE where it is not there or its driver cannot part it so */
+  size_t n_subdevices;
 } koine_runtime_options;
-#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0}
+#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0, NULL, 0}
 
 typedef enum koine_device_type { KOINE_DEVICE_HOST, KOINE_DEVICE_CPU, KOINE_DEVICE_GPU, KOINE_DEVICE_ACCELERATOR } koine_device_type;
 
 /* One usable endpoint of a card. Unknown numbers are 0, unknown texts "". */
 typedef struct koine_device_info {
   size_t size;          /* sizeof this struct */
-  const char *id;       /* what --device takes: "host", "cl0", "cl1", ... */
+  const char *id;       /* what --device takes: "host", "cl0", "cl1", ..., and "cl0/0" of a part of cl0 */
   const char *name;     /* the card's name */
   const char *vendor;
   const char *backend;  /* "host", "opencl" */
@@ -95,15 +98,26 @@ typedef struct koine_plan_options {
   koine_cache cache;  /* of the session that is counted */
   uint64_t context;   /* of that session, in tokens; 0: 4096, or the checkpoint's if that is less */
   uint64_t mark_bytes; /* most bytes that a session keeps to rewind (koine_session_truncate); 0: the plan's choice */
-  uint64_t memory_bytes; /* most bytes to use on the device; 0: what it has */
+  uint64_t memory_bytes; /* most bytes to use on each device; 0: what it has */
+  const char *const *layers; /* [n_layers] "DEVICE=FIRST-LAST", inclusive, "DEVICE=3-" to the end: every layer lies on one of several devices;
+                         the embedding lies with the first, the head with the last. `device` is not given then */
+  size_t n_layers;
+  const char *const *experts; /* [n_experts] "DEVICE=FIRST-LAST", or "DEVICE" for all layers: these layers' routed experts are computed there */
+  size_t n_experts;
+  uint32_t split_groups; /* into how many groups of work attention is cut for all devices, which changes last bits of results; 0: what suits the device,
+                            of several the largest. With equal kernels and parameters results do not depend on which device has which layer */
+  uint32_t reserved;
 } koine_plan_options;
-#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0}
+#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, 0, 0}
 
 /* Decides where the layers run. options may be NULL. Keeps pointers to runtime and model. KOINE_ERR_NO_DEVICE, KOINE_ERR_MEMORY when
- * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights. */
+ * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights, KOINE_ERR_ARG for layers without a
+ * device or with two. */
 KOINE_API koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out);
 /* The plan as text. */
 KOINE_API koine_status koine_plan_describe(const koine_plan *plan, char **out);
+/* Where everything lies, as one line: "layers 0-21 on cl0 (NAME), layers 22-42 on cl1 (NAME)". */
+KOINE_API koine_status koine_plan_line(const koine_plan *plan, char **out);
 /* Uploads weights and compiles kernels; does nothing when awake. progress may be NULL. KOINE_ERR_MEMORY, KOINE_ERR_DEVICE,
  * KOINE_ERR_CANCELLED leave the plan asleep. */
 KOINE_API koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void *user);
@@ -113,7 +127,7 @@ KOINE_API koine_status koine_plan_sleep(koine_plan *plan);
 /* All sessions must be closed: with one open the plan is left as it is, and the log has a warning. */
 KOINE_API void koine_plan_free(koine_plan *plan);
 
-/* Bytes on the device: expected while the plan sleeps, what is there once it is awake. 0 where nothing is known yet. */
+/* Bytes on the devices together: expected while the plan sleeps, what is there once it is awake. 0 where nothing is known yet. */
 typedef struct koine_plan_usage {
   size_t size;                     /* sizeof this struct */
   uint64_t weight_bytes;           /* as laid out there */
@@ -127,6 +141,78 @@ typedef struct koine_plan_usage {
 } koine_plan_usage;
 #define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0}
 KOINE_API koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out);
+
+/* ---- machines and placements ------------------------------------------------------------------------------------------ */
+/* What a machine has and how fast that is, as data: cards, devices, links, costs of layers. Unknown numbers are unknown, not 0. One machine is used
+ * by one thread at a time; placements made from it stand on their own. */
+typedef struct koine_machine koine_machine;
+/* The runtime's machine, with what was measured on it before (kept in the cache folder; forgotten for a device whose driver changed). Keeps the
+ * pointer to the runtime. */
+KOINE_API koine_status koine_machine_open(koine_runtime *runtime, koine_machine **out);
+/* A machine that koine_machine_text wrote, here or elsewhere, or a person; `where` names it in errors. It can be planned for, not measured.
+ * KOINE_ERR_FILE names the line. */
+KOINE_API koine_status koine_machine_parse(const char *text, const char *where, koine_machine **out);
+KOINE_API void koine_machine_close(koine_machine *machine);
+/* Measures the links of every usable device, small and large transfers, both ways, alone and while both sides compute, and how fast it reads its
+ * memory and computes; keeps it in the cache folder. Some seconds a device. KOINE_ERR_STATE for a machine that was parsed, KOINE_ERR_CANCELLED. */
+KOINE_API koine_status koine_machine_probe(koine_machine *machine, koine_progress_fn *progress, void *user);
+/* Runs one layer of every kind that the model has, in its real sizes with random weights, on every usable device whose costs are not known yet (all:
+ * on every one), and keeps what it took. seconds: about how long in all, 0: 60. A device that has no room for a layer is left as it is, with a
+ * warning in the log. As koine_machine_probe, which it calls where links are not known. */
+KOINE_API koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, bool all, uint32_t seconds, koine_progress_fn *progress, void *user);
+/* To be read by koine_machine_parse: cards, devices, rates, links, costs, and the topology as hwloc's XML. */
+KOINE_API koine_status koine_machine_text(const koine_machine *machine, char **out);
+/* The links as a table for people: from each device (and the host) to each. */
+KOINE_API koine_status koine_machine_links(const koine_machine *machine, char **out);
+
+/* Bits of koine_place_options.set: members whose zero means something. */
+enum {
+  KOINE_PLACE_ON_CARDS = 1,       /* n_on_cards is set */
+  KOINE_PLACE_EXPERTS_ON_CPU = 2, /* n_experts_on_cpu is set */
+  KOINE_PLACE_TOGETHER = 4        /* routed experts stay on the device of their layer */
+};
+typedef struct koine_place_options {
+  size_t size;
+  uint64_t context;               /* of one conversation, in tokens, whose caches are counted full; 0: 4096, or the model's if that is less */
+  uint32_t chunk;                 /* 0: 512 */
+  koine_cache cache;
+  double n_streams;               /* conversations that take turns: 0 or 1 is the quickest for one, INFINITY the most tokens a second */
+  const char *const *devices; size_t n_devices; /* ids; only these take part. NULL: all that are usable. Plain C takes part when it is named or alone */
+  const char *const *exclude; size_t n_exclude; /* ids that do not */
+  const char *const *layers; size_t n_layers;   /* "DEVICE=FIRST-LAST", inclusive, "DEVICE=3-" to the end: these layers lie there. All layers: nothing is
+                                                   searched. Devices named here may share processors */
+  const char *const *memory; size_t n_memory;   /* "DEVICE=BYTES": most bytes to use there */
+  const double *shares; size_t n_shares;        /* layers in proportion to these, on the devices in their order (llama.cpp's -ts) */
+  const char *given;              /* a placement as text: only its figures are wanted. NULL: the best is searched */
+  unsigned set;                   /* KOINE_PLACE_* */
+  uint32_t n_on_cards;            /* so many layers from the end, the head as one, are not on processors, the others are (llama.cpp's -ngl) */
+  uint32_t n_experts_on_cpu;      /* routed experts of so many layers from the first lie on processors (llama.cpp's --n-cpu-moe) */
+  uint32_t reserved;
+} koine_place_options;
+#define KOINE_PLACE_OPTIONS_INIT {sizeof(koine_place_options), 0, 0, KOINE_CACHE_PACKED, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0}
+
+/* Which device has which layers, and what that will take. */
+typedef struct koine_placement koine_placement;
+/* The best placement of the model's layers, of its embedding, head and routed experts on the machine's devices, under their memory. options may be
+ * NULL. The model needs no weights. KOINE_ERR_MEMORY when it does not fit: the message has the numbers, and what would fit; KOINE_ERR_NO_DEVICE
+ * when nothing is known of any device; KOINE_ERR_ARG. */
+KOINE_API koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out);
+KOINE_API void koine_placement_free(koine_placement *placement);
+/* A line a stage, then figures. koine_place_options.given takes it, whatever else stands in the text. */
+KOINE_API koine_status koine_placement_text(const koine_placement *placement, char **out);
+/* As a picture, SVG: devices, layers, bytes, and a token's way in time. */
+KOINE_API koine_status koine_placement_svg(const koine_placement *placement, char **out);
+typedef struct koine_estimate {
+  size_t size;
+  double token_s, token_s_low, token_s_high; /* seconds to decode a token of one conversation, in the middle of the context; likely range */
+  double most_per_s;                         /* tokens a second of many conversations, at most */
+  double prompt_per_s, prompt_per_s_low, prompt_per_s_high; /* tokens a second of a prompt, in chunks */
+  uint64_t n_stages;
+  bool measured;                             /* from measurements of these devices; else from what they are said to reach */
+  char reserved[7];
+} koine_estimate;
+#define KOINE_ESTIMATE_INIT {sizeof(koine_estimate), 0, 0, 0, 0, 0, 0, 0, 0, false, {0}}
+KOINE_API koine_status koine_placement_estimate(const koine_placement *placement, koine_estimate *out);
 
 /* ---- session ---------------------------------------------------------------------------------------------------------- */
 typedef struct koine_session koine_session;
