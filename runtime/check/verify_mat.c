@@ -12,7 +12,7 @@ static void product_bound(koi_verify_job *j)
 {
   int y = j->op == &koi_op_matvec ? MATVEC_Y : MATMUL_Y;
   if (j->v->how & ONE_HOT) koi_verify_bound_each(j, y, 0, j->denormals ? 0 : 0x1p-126f);
-  else koi_verify_bound_linear(j, MATVEC_W, j->v->c[MATVEC_WT]);
+  else koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K]); /* matmul has them in the same places */
 }
 
 /* ---- embed ---- */
@@ -219,7 +219,7 @@ static void make_gemm(koi_verify_job *j)
   koi_verify_out(j, GEMM_Y, (size_t)(i[GEMM_N] * i[GEMM_LDY]) * 4, KOI_VERIFY_F32);
 }
 
-static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, -1, 0); }
+static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
 
 const koi_verify_op koi_verify_mat[] = {
   {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL},
