@@ -4,10 +4,8 @@
 
 #define CONSTANT static const
 #define uint uint32_t
-#define ushort uint16_t
 #include "cl/grids.clh"
 #undef uint
-#undef ushort
 
 enum { RUN = KOI_RUN, RUNS = 8 /* of a block of 256 */ };
 
