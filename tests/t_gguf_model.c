@@ -1,8 +1,7 @@
 /* Models in GGUF files: bound to the same weights as the folder they were made of, with the same logits, bit by bit; and what a file says wrong.
  *
  * usage: t_gguf_model                         the tests
- *        t_gguf_model FOLDER FILE [q8]        makes FILE of a checkpoint's folder
- *        t_gguf_model decode FORMAT           blocks on standard input to floats on standard output */
+ *        t_gguf_model FOLDER FILE [q8]        makes FILE of a checkpoint's folder */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -239,34 +238,6 @@ static void test_replaced(void **state)
   remake_rmdir(dir);
 }
 
-/* ---- for check_gguf.py ---- */
-/* One block through a tile, as a model's rows go. */
-static void decode_block(const koi_weight_format *f, const uint8_t *block)
-{
-  uint8_t codes[8192], scales[1024];
-  uint8_t *tile[KOI_MAX_STREAMS] = {codes, scales};
-  double out[256][KOI_TILE];
-  koi_values values;
-  koi_values_fill(&values);
-  koi_format_tiles(f->wt, &(koi_stored){block, NULL, 1, f->block_columns}, 0, 1, 0, 1, tile);
-  f->decode(&values, (const uint8_t *const *)tile, 0, f->block_columns, out);
-  for (uint32_t i = 0; i < f->block_columns; i++) {
-    float v = (float)out[i][0];
-    fwrite(&v, sizeof v, 1, stdout);
-  }
-}
-
-static int decode(const char *name)
-{
-  uint8_t block[256];
-  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
-    if (strcmp(koi_formats[wt].name, name)) continue;
-    while (fread(block, koi_formats[wt].block_bytes, 1, stdin) == 1) decode_block(&koi_formats[wt], block);
-    return 0;
-  }
-  return 1;
-}
-
 /* A format without kernels: the model opens and is described, and no plan is made of it. */
 static void test_cannot(void **state)
 {
@@ -306,7 +277,6 @@ int main(int argc, char **argv)
 {
   const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced),
                                    cmocka_unit_test(test_cannot)};
-  if (argc == 3 && !strcmp(argv[1], "decode")) return decode(argv[2]);
   if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8"), 1), 0;
   return cmocka_run_group_tests(all, NULL, NULL);
 }

@@ -6,29 +6,51 @@
 
 #define STEP 32
 
+#if MINS
+/* The sum of RUN inputs. */
+FN F sum_of(GLOBAL const float *x)
+{
+  F some = VLOAD(x);
+  UNROLL for (int i = VW; i < RUN; i += VW) some += VLOAD(x + i);
+  float one[VW];
+  VSTORE(some, one);
+  UNROLL for (int n = VW / 2; n > 0; n /= 2) {
+    UNROLL for (int i = 0; i < n; i++) one[i] += one[i + n];
+  }
+  return SPLAT(one[0]);
+}
+#endif
+
 /* 32 columns from k on (whole: k + 32 <= K), onto acc. */
 FN F step(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int k, F acc)
 {
+  UNROLL for (int r = 0; r < STEP; r += RUN) {
 #if SCALED
-  F even = SPLAT(0.0f), odd = SPLAT(0.0f);
+    F even = SPLAT(0.0f), odd = SPLAT(0.0f);
 #else
-  F even = acc, odd = SPLAT(0.0f);
+    F even = acc, odd = SPLAT(0.0f);
 #endif
-  UNROLL for (int i = 0; i < STEP; i += 8) {
-    F q[8];
-    decode8(w, s, k + i, q);
-    UNROLL for (int j = 0; j < 8; j += 2) {
-      even = FMA(q[j], SPLAT(x[k + i + j]), even);
-      odd = FMA(q[j + 1], SPLAT(x[k + i + j + 1]), odd);
+    UNROLL for (int i = r; i < r + RUN; i += 8) {
+      F q[8];
+      decode8(w, s, k + i, q);
+      UNROLL for (int j = 0; j < 8; j += 2) {
+        even = FMA(q[j], SPLAT(x[k + i + j]), even);
+        odd = FMA(q[j + 1], SPLAT(x[k + i + j + 1]), odd);
+      }
     }
-  }
 #if SCALED
-  return scaled(s, k, even + odd, acc);
+    acc = scaled(w, s, k + r, even + odd, acc);
 #else
-  return even + odd;
+    acc = even + odd;
 #endif
+#if MINS
+    acc = FMA(factor_of(w, s, k + r).least, sum_of(x + k + r), acc);
+#endif
+  }
+  return acc;
 }
 
+#if !WHOLE
 /* The columns from k on that do not fill a step. */
 FN F tail(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int k, int K, F acc)
 {
@@ -36,11 +58,12 @@ FN F tail(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, in
   int from = k;
   for (; k < K; k++) sum = FMA(decode1(w, s, k), SPLAT(x[k]), sum);
 #if SCALED
-  return from < K ? scaled(s, from, sum, acc) : acc;
+  return from < K ? scaled(w, s, from, sum, acc) : acc;
 #else
   return acc + sum;
 #endif
 }
+#endif
 
 /* The share `part` of KS of a row's product. */
 FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int K, int part)
@@ -52,7 +75,9 @@ FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x,
     UNROLL for (int i = 0; i < KI; i++) acc[i] = step(w, s, x, (i * each + b) * STEP, acc[i]);
   }
   for (int b = each * KI + part; b < n; b += KS) acc[0] = step(w, s, x, b * STEP, acc[0]);
+#if !WHOLE
   if (n % KS == part) acc[0] = tail(w, s, x, n * STEP, K, acc[0]);
+#endif
   UNROLL for (int i = 1; i < KI; i++) acc[0] += acc[i];
   return acc[0];
 }

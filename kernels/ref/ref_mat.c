@@ -25,7 +25,7 @@ static void decode(const weight *w, size_t at, size_t k0, size_t n, double (*out
 {
   const uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
   for (int s = 0; s < KOI_MAX_STREAMS && w->tile_bytes[s]; s++) tile[s] = w->stream[s] + at * w->tile_bytes[s];
-  koi_formats[w->wt].decode(&w->values, tile, k0, n, out);
+  koi_formats[w->wt].decode(&koi_formats[w->wt], &w->values, tile, k0, n, out);
 }
 
 /* ---- products ---- */

@@ -73,9 +73,9 @@ enum { KOI_VERIFY_TEXT = 400 };
 bool koi_verify_compare(const koi_verify_slot *s, const koi_buf_desc *desc, bool bare, char *out);
 
 /* ---- bounds ---- */
-/* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. codes: the slot of the first
- * stream of weights of type wt, the others behind it; or -1. For each float output. */
-void koi_verify_bound_linear(koi_verify_job *j, int codes, int wt);
+/* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. wt: the format of weights with k
+ * columns, which lie where matvec and matmul have them; KOI_FORMAT_NONE: there are none. For each float output. */
+void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k);
 /* relative x the largest magnitude in each row of n elements of what the reference gave. */
 void koi_verify_bound_rows(koi_verify_job *j, int slot, size_t n, float relative);
 /* relative x the magnitude of each element, but at least `least`. */

@@ -69,7 +69,7 @@ static void make_hc_post(koi_verify_job *j)
   if (i[HC_POST_N_PARTS]) koi_verify_floats(j, HC_POST_PARTS, n_tokens * (size_t)i[HC_POST_N_PARTS] * dim, 1);
 }
 
-static void hc_post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, -1, 0); }
+static void hc_post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
 
 /* ---- norm_rope ---- */
 enum { IN_PLACE = 1 };
