@@ -163,6 +163,29 @@ static void test_damage(const koi_endpoint *e)
   CHECK(look().n == N);
 }
 
+/* What is no file at all in an entry's place: each start builds it, and a rename puts it right where it can. */
+static void test_odd(const koi_endpoint *e)
+{
+  static const struct { const char *what, *make; bool stays; } ways[] = {
+    {"a pipe", "mkfifo '%s'", false}, {"a link to nowhere", "ln -s /nowhere/at/all '%s'", false}, {"a link to itself", "ln -s '%s' '%s'", false},
+    {"a file of a terabyte", "truncate -s 1T '%s'", false}, {"a device", "ln -s /dev/zero '%s'", false}, {"a folder", "mkdir -p '%s/x'", true}};
+  files f = look();
+  for (size_t i = 0; i < KOI_COUNT(ways); i++) {
+    char line[4200];
+    const char *path = f.path[i % N];
+    CHECK(!unlink(path));
+    snprintf(line, sizeof line, ways[i].make, path, path);
+    CHECK(!system(line));
+    expect(e, dir, ways[i].what, 1);
+    expect(e, dir, "after that", ways[i].stays);
+    if (!ways[i].stays) continue;
+    snprintf(line, sizeof line, "rm -r '%s'", path);
+    CHECK(!system(line));
+    expect(e, dir, "without it", 1);
+  }
+  CHECK(look().n == N);
+}
+
 static void test_other_device(const koi_endpoint *e)
 {
   koi_endpoint other = *e;
@@ -324,6 +347,7 @@ static void test_device(const koi_endpoint *e)
   expect(e, dir, "the first start", N);
   expect(e, dir, "the second start", 0);
   test_damage(e);
+  test_odd(e);
   test_other_device(e);
   if (e->backend == &fake_backend) test_refused(e);
   test_two(e);
