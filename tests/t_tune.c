@@ -231,8 +231,8 @@ static void test_refused(koi_device *d)
 {
   int32_t p[KOI_MAX_PARAMS] = {0};
   plant_these(valley, is_128, NULL); /* and VW 4 is not built at all */
-  koi_contest_result r = contest(d, 0, 60);
-  CHECK(r.won && r.n_refused >= 2 && r.p[L] == 64 && r.p[VW] == 8 && chosen(d, 0, p) == KOI_RUNG_TUNED);
+  koi_contest_result r = contest(d, 11, 60);
+  CHECK(r.won && r.n_refused >= 2 && r.p[L] == 64 && r.p[VW] == 8 && chosen(d, 11, p) == KOI_RUNG_TUNED);
 }
 
 /* The verifier runs what was tuned, for whatever bucket: here L 64 for buckets 0 and 3. */

@@ -19,7 +19,7 @@ enum {
   F_SPREAD, F_OUTCOME, F_SUM, N_FIELDS
 };
 
-static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "won", "kept"};
+static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "won", "kept", "trying", "lost"};
 static const char *const types[] = {[KOINE_DEVICE_HOST] = "host", [KOINE_DEVICE_CPU] = "cpu", [KOINE_DEVICE_GPU] = "gpu", [KOINE_DEVICE_ACCELERATOR] = "accelerator"};
 
 static koine_status file_path(const char *cache_dir, char **out)
@@ -155,10 +155,11 @@ static koi_rung rung_of(char *const *field, const koi_op *op, const koi_endpoint
   return fresh ? KOI_RUNG_TUNED : KOI_RUNG_STALE;
 }
 
-static koine_status enter(koi_tuned_table *t, const koi_tuned_line *l, koi_rung rung)
+static koine_status enter(void *user, const koi_tuned_line *l, koi_rung rung)
 {
+  koi_tuned_table *t = user;
   koi_tuned *e = koi_tuned_find(t, l->op, l->c, l->bucket);
-  if (rung == KOI_RUNG_DEFAULT || (e && e->rung < rung)) return KOINE_OK;
+  if ((l->outcome != KOI_OUTCOME_WON && l->outcome != KOI_OUTCOME_KEPT) || (e && e->rung < rung)) return KOINE_OK;
   if (!e) {
     koi_tuned *v = koi_realloc(t->v, t->n + 1, sizeof *v);
     if (!v) return KOINE_ERR_MEMORY;
@@ -170,21 +171,23 @@ static koine_status enter(koi_tuned_table *t, const koi_tuned_line *l, koi_rung 
   return KOINE_OK;
 }
 
-static koine_status read_line(koi_device *d, const char *path, size_t n, char *text)
+typedef struct reader { const koi_endpoint *e; const char *path; koi_tuned_each_fn *each; void *user; bool quiet; } reader;
+
+static koine_status read_line(const reader *r, size_t n, char *text)
 {
   char *field[N_FIELDS];
   koi_tuned_line l = {0};
   if (!*text) return KOINE_OK;
   if (!cut(text, field)) {
-    koi_log(KOINE_LOG_WARNING, "%s: line %zu is damaged and is skipped", path, n);
+    if (!r->quiet) koi_log(KOINE_LOG_WARNING, "%s: line %zu is damaged and is skipped", r->path, n);
     return KOINE_OK;
   }
   if (!take(field, &l)) {
-    koi_log(KOINE_LOG_NOTE, "%s: line %zu is of another release and is skipped", path, n);
+    if (!r->quiet) koi_log(KOINE_LOG_NOTE, "%s: line %zu is of another release and is skipped", r->path, n);
     return KOINE_OK;
   }
-  if (l.outcome != KOI_OUTCOME_WON && l.outcome != KOI_OUTCOME_KEPT) return KOINE_OK;
-  return enter(&d->tuned, &l, rung_of(field, l.op, d->endpoint));
+  koi_rung rung = rung_of(field, l.op, r->e);
+  return rung == KOI_RUNG_DEFAULT ? KOINE_OK : r->each(r->user, &l, rung);
 }
 
 static void say_what_holds(const koi_device *d, const char *path)
@@ -195,21 +198,20 @@ static void say_what_holds(const koi_device *d, const char *path)
     if (n[r]) koi_log(KOINE_LOG_NOTE, "%s: parameters of %zu kernels: %s", path, n[r], koi_rung_name((koi_rung)r));
 }
 
-static koine_status read_all(koi_device *d, const char *path)
+static koine_status read_all(const reader *r)
 {
   char *all = NULL;
   size_t n_bytes, n = 0;
   struct stat st;
-  if (stat(path, &st) && errno == ENOENT) return KOINE_OK;
-  koine_status s = koi_file_read(path, MAX_FILE_BYTES, &all, &n_bytes);
+  if (stat(r->path, &st) && errno == ENOENT) return KOINE_OK;
+  koine_status s = koi_file_read(r->path, MAX_FILE_BYTES, &all, &n_bytes);
   if (s) return s;
   for (char *text = all, *next; text && !s; text = next) {
     next = strchr(text, '\n');
     if (next) *next++ = 0;
-    s = read_line(d, path, ++n, text);
+    s = read_line(r, ++n, text);
   }
   koi_free(all);
-  if (!s) say_what_holds(d, path);
   return s;
 }
 
@@ -220,10 +222,20 @@ koine_status koi_tuned_load(koi_device *d, const char *cache_dir)
   koi_tuned_drop(d);
   if (wanted && !strcmp(wanted, "off")) return KOINE_OK;
   koine_status s = file_path(cache_dir, &path);
-  if (!s && path) s = read_all(d, path);
+  if (!s && path) s = read_all(&(reader){d->endpoint, path, enter, &d->tuned, false});
   if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_NOTE, "%s; kernels keep their default parameters", koi_error_text()), s = KOINE_OK;
+  else if (!s && path) say_what_holds(d, path);
   koi_free(path);
   return s;
+}
+
+koine_status koi_tuned_each(const koi_device *d, koi_tuned_each_fn *each, void *user)
+{
+  char *path;
+  koine_status s = file_path(d->cache_dir, &path);
+  if (!s && path) s = read_all(&(reader){d->endpoint, path, each, user, true});
+  koi_free(path);
+  return s == KOINE_ERR_FILE ? KOINE_OK : s;
 }
 
 void koi_tuned_drop(koi_device *d)

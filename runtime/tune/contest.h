@@ -1,5 +1,7 @@
-/* One call, many parameters: builds, times and checks candidates on one device, and says which parameters hold from now on. Every candidate
- * goes to the log (device/tuned.h); one that cannot be built or started, or that answers wrongly, costs itself only. */
+/* One call, many parameters: builds, checks and times candidates on one device, and says which parameters hold from now on. Every candidate
+ * goes to the log (device/tuned.h), before it is built and afterwards; one that cannot be built or started, or that answers wrongly, costs
+ * itself only. What the log has about this device, driver and kernel text already is not measured again: a process that was killed, by
+ * whomever, goes on where it was. What it was trying then is tried once more, and when that ends likewise, or `lost` is set, given up. */
 #ifndef KOI_CONTEST_H
 #define KOI_CONTEST_H
 #include "device/kern.h"
@@ -18,6 +20,7 @@ typedef struct koi_contest {
   void *user;
   uint64_t deadline_ns;   /* by that clock: no new candidate from then on */
   size_t max_candidates;  /* 0: any number */
+  bool lost;              /* the process before this one was ended while it tuned, and goes on in this one: what it decided holds */
 } koi_contest;
 
 typedef struct koi_contest_result {
@@ -25,9 +28,11 @@ typedef struct koi_contest_result {
   double default_us, best_us;    /* of the last duel; equal when the default stays */
   double spread_us;
   size_t n_tried, n_refused, n_wrong;
+  size_t n_known, n_lost;        /* measured before; given up now */
   bool won;
+  bool gone;                     /* with KOINE_ERR_DEVICE: the default ran, and no longer does */
 } koi_contest_result;
 
-/* KOINE_ERR_DEVICE: the default itself cannot be built or started. */
+/* KOINE_ERR_DEVICE: the default itself cannot be built or started, or no longer. */
 koine_status koi_contest_run(const koi_contest *k, koi_contest_result *out);
 #endif

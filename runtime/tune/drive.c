@@ -4,6 +4,7 @@
 #include <string.h>
 #include "device/kern.h"
 
+static const double far_ahead = 1.5;
 enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7 };
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out)
@@ -87,6 +88,16 @@ static void speed_of(turns *t, koi_speed *out)
   }
 }
 
+double koi_drive_turns_s(double token_s, double prefill_s) { return 2 * (N_DECODE * token_s + prefill_s) + token_s; }
+
+/* Whether more turns would not change the picture: one is far ahead in both. */
+static bool is_clear(const turns *a, const turns *b)
+{
+  bool far = true;
+  for (int mode = 0; mode < 2; mode++) far = far && b->v[mode][0] > far_ahead * a->v[mode][0];
+  return far;
+}
+
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after)
 {
   koi_stage *st = koi_engine_stage(v->plan);
@@ -97,7 +108,8 @@ koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, 
   uint64_t start = koi_now_ns();
   for (size_t i = 0; i < MAX_TURNS && !s; i++) {
     double spent = (double)(koi_now_ns() - start) * 1e-9;
-    if (i >= MIN_TURNS && spent * (double)(i + 1) / (double)i > seconds) break;
+    bool late = i && spent * (double)(i + 1) / (double)i > seconds;
+    if (late && (i >= MIN_TURNS || spent > seconds || is_clear(&t[0], &t[1]))) break;
     for (size_t k = 0; k < 2 && !s; k++) { /* who begins changes */
       size_t side = (i + k) % 2;
       s = use(st, side ? tuned : none);

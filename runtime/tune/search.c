@@ -110,8 +110,8 @@ koine_status koi_search_tell(koi_search *s, const int32_t *p, double cost)
   return KOINE_OK;
 }
 
-void koi_search_reject(koi_search *s, const int32_t *p)
+void koi_search_correct(koi_search *s, const int32_t *p, double cost)
 {
   koi_tried *t = find(s, p);
-  if (t) t->cost = INFINITY;
+  if (t) t->cost = cost;
 }

@@ -26,6 +26,6 @@ bool koi_search_next(koi_search *s, int32_t *p);
 bool koi_search_is_new(const koi_search *s, const int32_t *p);
 koine_status koi_search_tell(koi_search *s, const int32_t *p, double cost);
 const koi_tried *koi_search_best(const koi_search *s);
-/* What turned out wrong or slow after all. */
-void koi_search_reject(koi_search *s, const int32_t *p);
+/* What turned out to cost something else after all; INFINITY: wrong. */
+void koi_search_correct(koi_search *s, const int32_t *p, double cost);
 #endif

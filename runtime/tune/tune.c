@@ -6,8 +6,9 @@
 #include "drive.h"
 #include "shares.h"
 
-enum { MAX_RING = 64, FIRST_PREFILL = 96 };
-static const double least_share = 0.005, for_ends = 0.1; /* of a step; of the budget, to compare before and after */
+enum { MAX_RING = 64, FIRST_PREFILL = 80 };
+static const double least_share = 0.005;                 /* of a step */
+static const double for_ends = 0.1, most_for_ends = 0.4; /* of the budget, to compare before and after; where steps take long */
 
 typedef struct tune {
   koine_plan *p;
@@ -17,6 +18,8 @@ typedef struct tune {
   koine_progress_fn *progress;
   void *user;
   double seconds;
+  bool lost;
+  double step_s[2];        /* a token, a prefill, with the defaults */
   uint64_t start_ns, end_ns; /* of all contests; until when the mode at hand may go on */
   int mode;
   koi_key *key;            /* in contest */
@@ -60,11 +63,11 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
   while (i < s->n_keys && (s->keys[i].done || s->keys[i].call != b->call)) i++;
   if (i == s->n_keys) return KOINE_OK;
   koi_key *key = &s->keys[i];
-  koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->ring, .told = told, .user = t, .deadline_ns = deadline(t, key)};
+  koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->ring, .told = told, .user = t, .deadline_ns = deadline(t, key), .lost = t->lost};
   k.n_args = koi_shares_ring(s, b, t->ring, MAX_RING);
   koine_status status = koi_contest_run(&k, &key->r);
   key->done = true;
-  if (status == KOINE_ERR_DEVICE) {
+  if ((status == KOINE_ERR_DEVICE && !key->r.gone) || status == KOINE_ERR_MEMORY) {
     koi_log(KOINE_LOG_WARNING, "op %s is not tuned: %s", key->op->name, koi_error_text());
     status = KOINE_OK;
   }
@@ -77,31 +80,45 @@ static void pass_over_small(koi_shares *s)
   for (size_t i = 0; i < s->n_keys; i++) s->keys[i].done = (double)s->keys[i].ns < least_share * (double)s->ns;
 }
 
+/* One step with a clock at every call. */
+static koine_status take_shares(tune *t, int mode, uint32_t n)
+{
+  koi_watch share = koi_shares_watch(&t->shares[mode]);
+  return koi_drive_step(&t->drive, mode, n, &share, &t->step_s[mode]);
+}
+
+/* Where a step's time goes; in a prefill of as many tokens as a chunk has, where the device is fast enough for that. */
+static koine_status measure_steps(tune *t)
+{
+  uint32_t first = t->p->chunk < FIRST_PREFILL ? t->p->chunk : FIRST_PREFILL;
+  t->drive.n_prefill = first;
+  if (!say(t, "measuring the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
+  koine_status s = take_shares(t, 0, 1);
+  if (!s && !say(t, "measuring the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
+  if (!s) s = take_shares(t, 1, first);
+  if (s || first == t->p->chunk || t->step_s[1] / first * t->p->chunk > 0.05 * t->seconds) return s;
+  koi_shares_free(&t->shares[1]);
+  t->drive.n_prefill = t->p->chunk;
+  return take_shares(t, 1, t->p->chunk);
+}
+
+/* Until `until` seconds after the start; the step in which the contests are held takes its own time. */
 static koine_status tune_mode(tune *t, int mode, double until)
 {
   double seconds;
-  koi_shares *s = &t->shares[mode];
-  uint32_t n = mode ? t->drive.n_prefill : 1;
-  koi_watch share = koi_shares_watch(s), contests = {before_call, NULL, t};
-  t->mode = mode, t->end_ns = t->start_ns + (uint64_t)(until * 1e9);
-  koine_status st = koi_drive_step(&t->drive, mode, n, &share, &seconds);
-  if (!st) st = koi_shares_sum(s);
+  koi_watch contests = {before_call, NULL, t};
+  t->mode = mode, t->end_ns = t->start_ns + (uint64_t)((until > t->step_s[mode] ? until - t->step_s[mode] : 0) * 1e9);
+  koine_status st = koi_shares_sum(&t->shares[mode]);
   if (st) return st;
-  pass_over_small(s);
-  return koi_drive_step(&t->drive, mode, n, &contests, &seconds);
+  pass_over_small(&t->shares[mode]);
+  return koi_drive_step(&t->drive, mode, mode ? t->drive.n_prefill : 1, &contests, &seconds);
 }
 
-/* As many tokens as a chunk has, where the device is fast enough for that. */
-static koine_status choose_prefill(tune *t)
+/* Seconds that comparing before and after will take: its share, or what one turn of each needs. */
+static double ends(const tune *t)
 {
-  double seconds;
-  uint32_t first = t->p->chunk < FIRST_PREFILL ? t->p->chunk : FIRST_PREFILL;
-  if (!say(t, "measuring the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
-  koine_status s = koi_drive_step(&t->drive, false, 1, NULL, &seconds);
-  if (!s) s = koi_drive_step(&t->drive, true, first, NULL, &seconds);
-  bool fast = seconds / first * t->p->chunk < 0.05 * t->seconds;
-  t->drive.n_prefill = fast ? t->p->chunk : first;
-  return s || !fast || first == t->p->chunk ? s : koi_drive_step(&t->drive, true, t->p->chunk, NULL, &seconds);
+  double turns = koi_drive_turns_s(t->step_s[0], t->step_s[1]), share = for_ends * t->seconds, most = most_for_ends * t->seconds;
+  return turns > most ? most : turns > share ? turns : share;
 }
 
 /* ---- from end to end --------------------------------------------------------------------------------------------------- */
@@ -129,7 +146,8 @@ static koine_status compare(tune *t)
     for (size_t i = 0; i < t->shares[mode].n_keys; i++) any |= t->shares[mode].keys[i].r.won;
   if (!say(t, "comparing with the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
   if (!any) return KOINE_OK;
-  koine_status s = koi_drive_compare(&t->drive, for_ends * t->seconds, &t->before, &t->after);
+  double left = t->seconds - (double)(koi_now_ns() - t->start_ns) * 1e-9;
+  koine_status s = koi_drive_compare(&t->drive, left > 0 ? left : 0, &t->before, &t->after);
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
   if (s) return s;
   pthread_mutex_lock(&t->st->dev->lock);
@@ -197,17 +215,17 @@ static koine_status check(const koi_device *d)
   return KOINE_OK;
 }
 
-koine_status koi_tune(koine_plan *p, double seconds, koine_progress_fn *progress, void *user, koi_text *report)
+koine_status koi_tune(koine_plan *p, double seconds, bool lost, koine_progress_fn *progress, void *user, koi_text *report)
 {
   koi_stage *st = koi_engine_stage(p);
   koine_status s = check(st->dev);
   if (s) return s;
   tune *t = koi_alloc(1, sizeof *t);
   if (!t) return KOINE_ERR_MEMORY;
-  *t = (tune){.p = p, .st = st, .progress = progress, .user = user, .seconds = seconds, .start_ns = koi_now_ns()};
+  *t = (tune){.p = p, .st = st, .progress = progress, .user = user, .seconds = seconds, .lost = lost, .start_ns = koi_now_ns()};
   s = koi_drive_open(p, &t->drive);
-  if (!s) s = choose_prefill(t);
-  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, half = ((1 - for_ends) * seconds - spent) / 2;
+  if (!s) s = measure_steps(t);
+  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, half = (seconds - ends(t) - spent) / 2;
   if (!s) s = tune_mode(t, 0, spent + half);
   if (!s) s = tune_mode(t, 1, spent + 2 * half);
   if (!s) s = compare(t);
