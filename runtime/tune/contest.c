@@ -190,8 +190,11 @@ static koine_status search(ring *g)
   koine_status s = KOINE_OK;
   int32_t p[KOI_MAX_PARAMS] = {0};
   const koi_tuned_table *known = &g->k->d->tuned;
-  for (size_t i = 0; i < known->n && !s && on(g); i++)
-    if (known->v[i].op == g->k->op && !known->v[i].kept && koi_search_is_new(&g->search, known->v[i].p)) s = try(g, known->v[i].p);
+  for (size_t i = 0; i < known->n && !s && on(g); i++) {
+    if (known->v[i].op != g->k->op || known->v[i].kept) continue;
+    memcpy(p, known->v[i].p, sizeof p);
+    if (koi_settle(&g->t, g->k->op, g->k->c, p) && koi_search_is_new(&g->search, p)) s = try(g, p);
+  }
   if (!s) s = try_kinds(g);
   while (!s && on(g) && koi_search_next(&g->search, p)) s = try(g, p);
   return s;
