@@ -15,7 +15,7 @@ static bool progress(void *user, const char *what, uint64_t done, uint64_t total
   return cli_progress(NULL, what, done, total);
 }
 
-static int tune(void *user, double left_s, unsigned nth)
+static int tune(void *user, double left_s, unsigned nth, bool hung)
 {
   const cli_args *a = user;
   cli_engine e;
@@ -23,7 +23,7 @@ static int tune(void *user, double left_s, unsigned nth)
   bool busy = true;
   int status = cli_engine_open(a, 0, &e);
   if (!status) {
-    koine_tune_options options = {.size = sizeof options, .seconds = left_s < 1 ? 1 : (uint32_t)left_s, .flags = nth ? KOINE_TUNE_AFTER_LOSS : 0};
+    koine_tune_options options = {.size = sizeof options, .seconds = left_s < 1 ? 1 : (uint32_t)left_s, .flags = !nth ? 0 : hung ? KOINE_TUNE_AFTER_HANG : KOINE_TUNE_AFTER_CRASH};
     koine_status s = koine_tune(e.plan, &options, progress, &busy, &report);
     cli_progress_end();
     if (s) status = cli_fail(s);

@@ -30,7 +30,7 @@ void cli_guard_beat(bool busy)
 
 typedef struct child { pid_t pid; int fd; double busy_since; bool hung; } child;
 
-static bool start(const cli_guard *g, double left_s, unsigned nth, child *c)
+static bool start(const cli_guard *g, double left_s, unsigned nth, bool hung, child *c)
 {
   int fd[2];
   if (pipe(fd)) return false;
@@ -41,7 +41,7 @@ static bool start(const cli_guard *g, double left_s, unsigned nth, child *c)
     beats = fd[1];
     signal(SIGINT, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    exit(g->work(g->user, left_s, nth));
+    exit(g->work(g->user, left_s, nth, hung));
   }
   close(fd[1]);
   if (c->pid < 0) close(fd[0]);
@@ -72,13 +72,15 @@ int cli_guard_run(const cli_guard *g, int failed)
   double left_s = g->budget_s;
   void (*before)(int) = signal(SIGINT, SIG_IGN); /* the child's matter: the terminal tells both */
   int status = failed;
+  bool hung = false;
   for (unsigned nth = 0;; nth++) {
     child c;
     int how = 0;
-    if (!start(g, left_s, nth, &c)) break;
+    if (!start(g, left_s, nth, hung, &c)) break;
     watch(g, &c);
     while (waitpid(c.pid, &how, 0) < 0 && errno == EINTR) {}
     close(c.fd);
+    hung = c.hung;
     bool gone = WIFEXITED(how) && WEXITSTATUS(how) == CLI_GUARD_GONE, stopped = WIFSIGNALED(how) && WTERMSIG(how) == SIGINT;
     if (stopped || (WIFEXITED(how) && !gone)) {
       status = stopped ? 128 + SIGINT : WEXITSTATUS(how);
@@ -86,7 +88,7 @@ int cli_guard_run(const cli_guard *g, int failed)
     }
     if (c.busy_since > 0) left_s -= now() - c.busy_since;
     bool again = c.busy_since > 0 && nth < g->most && left_s > 0;
-    if (g->lost) g->lost(g->user, gone ? 0 : WTERMSIG(how), c.hung, again);
+    if (g->lost) g->lost(g->user, gone ? 0 : WTERMSIG(how), hung, again);
     if (!again) break;
   }
   signal(SIGINT, before);

@@ -4,9 +4,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What the child has to do. `left_s`: seconds of the budget that are left; nth: 0 for the first child, then one more for each that was lost.
+/* What the child has to do. `left_s`: seconds of the budget that are left; nth: 0 for the first child, then one more for each that
+ * was lost; hung: the last of them did.
  * Returns the exit status. It says that it lives by cli_guard_beat. */
-typedef int cli_guard_fn(void *user, double left_s, unsigned nth);
+typedef int cli_guard_fn(void *user, double left_s, unsigned nth, bool hung);
 
 typedef struct cli_guard {
   cli_guard_fn *work;

@@ -462,13 +462,15 @@ typedef struct koine_bench_options {
 /* Measures an awake plan; *out is a table in the chosen format. KOINE_ERR_STATE for a sleeping one. */
 KOINE_API koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, koine_progress_fn *progress, void *user, char **out);
 
-/* The process before this one was ended while it tuned, and this one goes on: what was being tried then is given up, what was decided holds. */
-#define KOINE_TUNE_AFTER_LOSS 1u
+/* The process before this one ended while it tuned, or hung and was ended, and this one goes on: what was being tried then is given up, what was
+ * decided holds. */
+#define KOINE_TUNE_AFTER_CRASH 1u
+#define KOINE_TUNE_AFTER_HANG 2u
 
 typedef struct koine_tune_options {
   size_t size;      /* sizeof this struct */
   uint32_t seconds; /* about how long; 0: 60 */
-  uint32_t flags;   /* KOINE_TUNE_AFTER_LOSS, or 0 */
+  uint32_t flags;   /* one of KOINE_TUNE_AFTER_..., or 0 */
 } koine_tune_options;
 #define KOINE_TUNE_OPTIONS_INIT {sizeof(koine_tune_options), 0, 0}
 /* Looks for parameters of kernels that are faster than the defaults on an awake plan's device, checks them against the C reference, and keeps them
@@ -476,7 +478,7 @@ typedef struct koine_tune_options {
  * and after. KOINE_ERR_STATE for a sleeping plan, or without a cache folder; KOINE_ERR_CANCELLED: what was found until then is kept.
  * Whatever is measured is kept at once: a process that was killed goes on where it was when it calls this again. A driver may crash or hang on
  * parameters that nobody tried before: let a child process call this, end it when `progress` is not called for a minute or two, and start
- * another one with KOINE_TUNE_AFTER_LOSS and the rest of the time (koine tune does that). */
+ * another one with KOINE_TUNE_AFTER_HANG or _CRASH and the rest of the time (koine tune does that). */
 KOINE_API koine_status koine_tune(koine_plan *plan, const koine_tune_options *options, koine_progress_fn *progress, void *user, char **report);
 
 #ifdef __cplusplus

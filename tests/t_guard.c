@@ -65,7 +65,7 @@ static bool told(void *user, const koi_contest *k, double default_us, double bes
   return true;
 }
 
-static koine_status contest(bool lost, koi_contest_result *r)
+static koine_status contest(koi_lost lost, koi_contest_result *r)
 {
   enum { ROWS = 3, INTER = 64 };
   koi_probe p = {0};
@@ -93,12 +93,12 @@ static koine_status contest(bool lost, koi_contest_result *r)
   return s;
 }
 
-static int work(void *user, double left_s, unsigned nth)
+static int work(void *user, double left_s, unsigned nth, bool hung)
 {
   koi_contest_result r;
   (void)user, (void)left_s;
   cli_guard_beat(true);
-  koine_status s = contest(nth > 0, &r);
+  koine_status s = contest(!nth ? KOI_LOST_NOTHING : hung ? KOI_LOST_HUNG : KOI_LOST_CRASHED, &r);
   return s == KOINE_ERR_DEVICE ? CLI_GUARD_GONE : s || !r.won ? 1 : 0;
 }
 
@@ -144,7 +144,7 @@ static void test_faults(void)
 {
   static const struct { fault f; const char *outcome; int children; } cases[] = {
     {NONE, "\twon\t", 0},        {NOT_BUILT, "\trefused\t", 0}, {NOT_STARTED, "\trefused\t", 0}, {WRONG, "\twrong\t", 0},
-    {HANGS, "\tlost\t", 1},      {CRASHES, "\tlost\t", 1},      {VANISHES, "\tlost\t", 1},
+    {HANGS, "\thung\t", 1},      {CRASHES, "\tcrashed\t", 1},      {VANISHES, "\tcrashed\t", 1},
   };
   for (size_t i = 0; i < KOI_COUNT(cases); i++) {
     fresh();
@@ -163,15 +163,15 @@ static void test_faults(void)
 }
 
 /* A child that is lost before it is busy, or again and again, is an error; what one returns comes back. */
-static int dies(void *user, double left_s, unsigned nth)
+static int dies(void *user, double left_s, unsigned nth, bool hung)
 {
-  (void)left_s, (void)nth;
+  (void)left_s, (void)nth, (void)hung;
   if (*(bool *)user) cli_guard_beat(true);
   raise(SIGKILL);
   return 0;
 }
 
-static int returns(void *user, double left_s, unsigned nth) { return (void)user, left_s == 9 && nth == 0 ? 3 : 1; }
+static int returns(void *user, double left_s, unsigned nth, bool hung) { return (void)user, (void)hung, left_s == 9 && nth == 0 ? 3 : 1; }
 
 static void test_ends(void)
 {
@@ -194,7 +194,7 @@ static void test_resume(void)
   pid_t pid = fork();
   if (pid == 0) {
     kill_after = 10;
-    contest(false, &r);
+    contest(KOI_LOST_NOTHING, &r);
     _exit(1);
   }
   CHECK(waitpid(pid, &how, 0) == pid && WIFSIGNALED(how));
@@ -202,11 +202,11 @@ static void test_resume(void)
   int before = count(log, "swiglu", "\tmeasured\t") - 1;
   CHECK(before == 10 && count(log, "swiglu", "\ttrying\t") == 10);
   koi_free(log);
-  CHECK(!contest(false, &r) && r.won && is_bad(r.p) && r.n_known == (size_t)before && !r.n_lost);
+  CHECK(!contest(KOI_LOST_NOTHING, &r) && r.won && is_bad(r.p) && r.n_known == (size_t)before && !r.n_lost);
   log = log_text();
   CHECK(count(log, "swiglu", "\tmeasured\t") == before + 1 /* the default */ + 2 /* the default, the best */ + (int)r.n_tried);
   koi_free(log);
-  CHECK(!contest(true, &r) && r.won && is_bad(r.p) && !r.n_tried); /* after a loss what was decided holds */
+  CHECK(!contest(KOI_LOST_CRASHED, &r) && r.won && is_bad(r.p) && !r.n_tried); /* after a loss what was decided holds */
   clear();
 }
 

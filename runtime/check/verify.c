@@ -237,7 +237,7 @@ static void add_tuned(const run *r, const int32_t *c, set *sets, size_t *n)
     set s = {0};
     if (e->op != op || e->kept || memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) continue;
     memcpy(s.p, e->p, koi_op_n_params(op) * sizeof *s.p);
-    add_set(r, c, &s, sets, n);
+    if (koi_settle(&t, op, c, s.p)) add_set(r, c, &s, sets, n);
   }
 }
 

@@ -1,36 +1,76 @@
-/* What measurements chose, kept on disk: <cache_dir>/tuned.log, text that is only ever appended to, one line a measurement or an outcome. Which
- * parameters hold is derived when a device is opened. Merging two logs is putting one behind the other; several processes may write at once.
- * A line that is damaged, cut short or of another release is passed over, and the log says which. Environment: KOINE_TUNED=off ignores the file. */
+/* What measurements found, kept on disk as text that is only ever appended to: <cache_dir>/tuned.log, and *.log of a folder that ships with the
+ * library. One line a measurement or an outcome, each whole in itself: which parameters hold is derived when a file is read, so that merging two logs
+ * is putting one behind the other, and several processes may write at once. A line that is damaged, cut short or of another release is passed
+ * over, and the log says which. Environment: KOINE_TUNED=off ignores all of it. */
 #ifndef KOI_TUNED_H
 #define KOI_TUNED_H
 #include "backend.h"
+#include "kernels/step.h"
 
 typedef enum koi_outcome {
   KOI_OUTCOME_MEASURED, /* ran; median and spread say how fast */
   KOI_OUTCOME_REFUSED,  /* could not be built or started */
   KOI_OUTCOME_WRONG,    /* differs from the C reference */
+  KOI_OUTCOME_CRASHED,  /* ended the process that tried it */
+  KOI_OUTCOME_HUNG,     /* did not come back */
   KOI_OUTCOME_WON,      /* right, and faster than the default: from now on taken */
   KOI_OUTCOME_KEPT,     /* the default (whose parameters these are) stays */
   KOI_OUTCOME_TRYING,   /* about to be built and run: where no other outcome follows, the process ended there */
-  KOI_OUTCOME_LOST,     /* the process ended or hung while it was tried */
   KOI_N_OUTCOMES
 } koi_outcome;
+const char *koi_outcome_name(koi_outcome o);
 
+enum { KOI_NOTE = 120, KOI_LINE = 4096 /* most bytes of a line */ };
+
+/* A line, but for the device that it was measured on. */
 typedef struct koi_tuned_line {
-  const koi_op *op;
+  const koi_op *op;           /* or one of koi_steps: panels, splits, crossovers, library; decode, prefill, read, multiply */
   int32_t c[KOI_MAX_CONSTS], bucket, p[KOI_MAX_PARAMS];
+  int32_t tile;               /* rows side by side in the weights; appending fills in the layout there is when this is 0 and the op reads weights */
   uint32_t n_samples;
-  double median_us, spread_us; /* of a call; spread: median distance from the median */
+  double median_us, spread_us; /* of a call; spread: median distance from the median. decode, prefill: of a token */
+  double default_us, default_spread_us; /* the default's in the same rounds; 0: it took no part */
+  double flops, bytes;        /* of such a call, 0: unknown; a second for read and multiply */
   koi_outcome outcome;
+  uint64_t when_ms;           /* since 1970; 0: now */
+  char note[KOI_NOTE];        /* why, in words; "" */
 } koi_tuned_line;
 
-/* Reads the log in cache_dir (NULL: there is none) into d->tuned, in place of what was there. Fails only for lack of memory. */
-koine_status koi_tuned_load(koi_device *d, const char *cache_dir);
-void koi_tuned_drop(koi_device *d);
-/* Every sound line of the log that says anything about this device, in order, with the rung that it stands on. Ends with what `each` returns
- * when that is no KOINE_OK. A log that cannot be read has no lines. */
-typedef koine_status koi_tuned_each_fn(void *user, const koi_tuned_line *l, koi_rung rung);
-koine_status koi_tuned_each(const koi_device *d, koi_tuned_each_fn *each, void *user);
 /* Adds a line for this device and driver, by one write; d->tuned is as it was. Does nothing without a cache folder. KOINE_ERR_FILE. */
 koine_status koi_tuned_append(const koi_device *d, const koi_tuned_line *l);
+
+/* ---- tuned.c: what holds ---- */
+/* Reads what is new in the log of d->cache_dir, or of cache_dir, into d->tuned, which begins with what the endpoint knows. Fails only for lack of memory. */
+koine_status koi_tuned_load(koi_device *d, const char *cache_dir);
+void koi_tuned_drop(koi_device *d);
+
+/* A line as it was read: the texts live as long as the call that hands it over. */
+typedef struct koi_tuned_read {
+  koi_tuned_line l;
+  const char *vendor, *platform, *type, *name, *arch, *driver, *version;
+  uint64_t text;              /* hash of the kernel's */
+  koi_origin origin;
+  const char *path; size_t n; /* file, line in it */
+} koi_tuned_read;
+/* The rung on which a line stands for a device; KOI_RUNG_DEFAULT: on none. */
+koi_rung koi_tuned_rung(const koi_tuned_read *r, const koi_endpoint *e);
+
+/* ---- tuned_file.c, tuned_line.c: files and lines ---- */
+typedef koine_status koi_tuned_fn(void *user, const koi_tuned_read *r);
+typedef struct koi_tuned_counts { size_t n_lines, n_damaged, n_foreign; bool quiet; /* nothing is said: somebody read it before */ } koi_tuned_counts;
+/* Every sound line of a file from byte *at and line counts->n_lines on; *at: where to go on when it has grown. What is passed over is said in the
+ * log, a line each up to some, then how many. No file is an empty one. KOINE_ERR_FILE, KOINE_ERR_MEMORY, what fn returns. */
+koine_status koi_tuned_each(const char *path, koi_origin origin, size_t *at, koi_tuned_counts *counts, koi_tuned_fn *fn, void *user);
+/* The same for the user's log, then *.log of the folder that ships by name. Either NULL: there is none. */
+koine_status koi_tuned_each_log(const char *cache_dir, const char *shipped, koi_tuned_counts *counts, koi_tuned_fn *fn, void *user);
+/* <cache_dir>/tuned.log, for koi_free. */
+koine_status koi_tuned_path(const char *cache_dir, char **out);
+/* Appends text, whole lines, by one write. */
+koine_status koi_tuned_write(const char *cache_dir, const char *text, size_t n);
+
+void koi_tuned_put_line(koi_text *t, const koi_endpoint *e, const koi_tuned_line *l);
+typedef enum koi_sound { KOI_SOUND, KOI_DAMAGED, KOI_FOREIGN } koi_sound;
+/* A line without its end, which is cut up; r's texts point into it. */
+koi_sound koi_tuned_take_line(char *text, koi_tuned_read *r);
+uint64_t koi_tuned_text_hash(const koi_op *op);
 #endif

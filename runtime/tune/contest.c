@@ -52,7 +52,7 @@ static koine_status compare(koi_ring *g, koi_runner *r, double *cost)
   }
   if (s) return s;
   *cost = (near ? koi_runner_median(r) : koi_runner_lowest(r)) / best_us * best_cost; /* costs of other minutes stay comparable */
-  koi_ring_note(g, r, KOI_OUTCOME_MEASURED);
+  koi_ring_note(g, r, KOI_OUTCOME_MEASURED, *cost, NULL);
   if (near && *cost < best_cost) lead(g, r);
   return KOINE_OK;
 }
@@ -71,13 +71,15 @@ static koine_status enter(koi_ring *g, koi_runner *r)
 static koine_status fail(koi_ring *g, koi_runner *r, koine_status s)
 {
   double ignored;
+  char why[KOI_NOTE];
   if (s != KOINE_ERR_DEVICE && s != KOINE_ERR_CHECK) return s;
+  koi_print(why, sizeof why, "%s", koi_error_text());
   if (s == KOINE_ERR_DEVICE && koi_ring_warm(g, &g->first, &ignored)) {
     g->out->gone = true;
     return koi_error_prefix(KOINE_ERR_DEVICE, "the device no longer runs the default of op %s", g->k->op->name);
   }
   r->n = 0;
-  koi_ring_note(g, r, s == KOINE_ERR_CHECK ? KOI_OUTCOME_WRONG : KOI_OUTCOME_REFUSED);
+  koi_ring_note(g, r, s == KOINE_ERR_CHECK ? KOI_OUTCOME_WRONG : KOI_OUTCOME_REFUSED, 0, why);
   *(s == KOINE_ERR_CHECK ? &g->out->n_wrong : &g->out->n_refused) += 1;
   return KOINE_OK;
 }
@@ -87,7 +89,7 @@ static koine_status try(koi_ring *g, const int32_t *p)
   koi_runner r = {0};
   double cost = INFINITY;
   memcpy(r.p, p, sizeof r.p);
-  koi_ring_note(g, &r, KOI_OUTCOME_TRYING);
+  koi_ring_note(g, &r, KOI_OUTCOME_TRYING, 0, NULL);
   koine_status s = enter(g, &r);
   if (!s) s = compare(g, &r, &cost);
   s = fail(g, &r, s);
@@ -115,12 +117,12 @@ static koine_status resume(koi_ring *g)
     koi_runner r = {0};
     double us;
     memcpy(r.p, koi_search_best(&g->search)->p, sizeof r.p);
-    koi_ring_note(g, &r, KOI_OUTCOME_TRYING);
+    koi_ring_note(g, &r, KOI_OUTCOME_TRYING, 0, NULL);
     s = koi_ring_build(g, &r);
     if (!s) s = koi_ring_warm(g, &r, &us);
     if (!s) s = koi_ring_rounds(g, &g->first, &r, g->n_rounds);
     double cost = s ? INFINITY : koi_runner_median(&r) / koi_runner_median(&g->first) * g->search.tried[0].cost;
-    if (!s) koi_ring_note(g, &r, KOI_OUTCOME_MEASURED);
+    if (!s) koi_ring_note(g, &r, KOI_OUTCOME_MEASURED, 0, NULL);
     s = fail(g, &r, s);
     koi_search_correct(&g->search, r.p, cost);
     if (!s && koi_search_best(&g->search)->cost == cost && r.kernel && cost < INFINITY) lead(g, &r);
@@ -135,8 +137,11 @@ static koine_status search(koi_ring *g)
   koine_status s = resume(g);
   int32_t p[KOI_MAX_PARAMS] = {0};
   const koi_tuned_table *known = &g->k->d->tuned;
-  for (size_t i = 0; i < known->n && !s && on(g); i++)
-    if (known->v[i].op == g->k->op && !known->v[i].kept && koi_search_is_new(&g->search, known->v[i].p)) s = try(g, known->v[i].p);
+  for (size_t i = 0; i < known->n && !s && on(g); i++) {
+    if (known->v[i].op != g->k->op || known->v[i].kept) continue;
+    memcpy(p, known->v[i].p, sizeof p);
+    if (koi_settle(&g->t, g->k->op, g->k->c, p) && koi_search_is_new(&g->search, p)) s = try(g, p);
+  }
   for (size_t i = 0; !s && on(g) && koi_seed(&g->t, g->k->op, g->k->c, g->k->bucket, i, p); i++)
     if (koi_search_is_new(&g->search, p)) s = try(g, p);
   while (!s && on(g) && koi_search_next(&g->search, p)) s = try(g, p);
@@ -188,14 +193,14 @@ static koine_status decide(koi_ring *g)
     s = fail(g, &r, s);
     if (!ok) koi_search_correct(&g->search, r.p, INFINITY);
     if (!s && faster) {
-      koi_ring_note(g, &r, KOI_OUTCOME_WON);
+      koi_ring_note(g, &r, KOI_OUTCOME_WON, 0, NULL);
       memcpy(g->out->p, r.p, sizeof g->out->p);
       g->out->won = true;
     }
     koi_ring_drop(g, &r);
     if (ok) break;
   }
-  if (!s && !g->out->won && g->out->n_tried) koi_ring_note(g, &g->first, KOI_OUTCOME_KEPT);
+  if (!s && !g->out->won && g->out->n_tried) koi_ring_note(g, &g->first, KOI_OUTCOME_KEPT, 0, NULL);
   return s;
 }
 
@@ -231,7 +236,7 @@ koine_status koi_contest_run(const koi_contest *k, koi_contest_result *out)
   if (!s) s = koi_ring_recall(&g); /* costs so far: times the default's */
   if (!s && !g.decided) s = measure_default(&g);
   for (size_t i = 1; i < g.search.n && !g.decided; i++) g.search.tried[i].cost *= out->default_us;
-  if (!s && !g.decided && k->deadline_ns > now) koi_ring_note(&g, &g.first, KOI_OUTCOME_MEASURED);
+  if (!s && !g.decided && k->deadline_ns > now) koi_ring_note(&g, &g.first, KOI_OUTCOME_MEASURED, 0, NULL);
   if (!s && !g.decided) s = search(&g);
   koi_ring_drop(&g, &g.best);
   if (!s && !g.decided) s = decide(&g);

@@ -7,6 +7,9 @@
 #include "device/kern.h"
 #include "device/tuned.h"
 
+/* What became of a process before this one, which goes on where that was. */
+typedef enum koi_lost { KOI_LOST_NOTHING, KOI_LOST_CRASHED, KOI_LOST_HUNG } koi_lost;
+
 typedef struct koi_contest {
   koi_device *d;          /* its lock is held */
   const koi_op *op;
@@ -20,7 +23,7 @@ typedef struct koi_contest {
   void *user;
   uint64_t deadline_ns;   /* by that clock: no new candidate from then on */
   size_t max_candidates;  /* 0: any number */
-  bool lost;              /* the process before this one was ended while it tuned, and goes on in this one: what it decided holds */
+  koi_lost lost;          /* what it decided holds, too */
 } koi_contest;
 
 typedef struct koi_contest_result {

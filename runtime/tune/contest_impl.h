@@ -22,7 +22,6 @@ typedef struct koi_ring {
   size_t n_launches, turn; /* of a sample; the next of args */
   size_t n_rounds;         /* for a candidate: fewer where one takes long */
   uint64_t slot_ns;        /* of the whole contest */
-  double past_us;          /* what the default took when the log was written last */
   bool decided;            /* the log has what this contest would find */
 } koi_ring;
 
@@ -42,8 +41,8 @@ koine_status koi_ring_rounds(koi_ring *g, koi_runner *a, koi_runner *b, size_t n
 double koi_ring_pair_ns(const koi_ring *g, const koi_runner *r);
 
 /* ---- contest_past.c ---- */
-/* A line in the log. A disk that is full costs the keeping only. */
-void koi_ring_note(const koi_ring *g, const koi_runner *r, koi_outcome outcome);
+/* A line in the log. cost: as the search has it, 0: the default ran in the same rounds. why: NULL for no note. A disk that is full costs the keeping only. */
+void koi_ring_note(const koi_ring *g, const koi_runner *r, koi_outcome outcome, double cost, const char *why);
 /* Tells the search what the log knows; gives up what was being tried when a process ended. The search is open. */
 koine_status koi_ring_recall(koi_ring *g);
 #endif

@@ -18,7 +18,7 @@ typedef struct tune {
   koine_progress_fn *progress;
   void *user;
   double seconds;
-  bool lost;
+  koi_lost lost;
   double step_s[2];        /* a token, a prefill, with the defaults */
   uint64_t start_ns, end_ns; /* of all contests; until when the mode at hand may go on */
   int mode;
@@ -215,7 +215,7 @@ static koine_status check(const koi_device *d)
   return KOINE_OK;
 }
 
-koine_status koi_tune(koine_plan *p, double seconds, bool lost, koine_progress_fn *progress, void *user, koi_text *report)
+koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progress_fn *progress, void *user, koi_text *report)
 {
   koi_stage *st = koi_engine_stage(p);
   koine_status s = check(st->dev);
