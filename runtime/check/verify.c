@@ -6,8 +6,9 @@
 #include "device/kern.h"
 #include "kernels/choose.h"
 #include "verify_case.h"
+#include "verify_sets.h"
 
-enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
+enum { GUARD_BYTES = 512, GUARD = 0xa5, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
 
 typedef struct run {
   koi_device *d;
@@ -22,8 +23,6 @@ typedef struct run {
   size_t op_wrong;        /* differences of this op */
   char first[3 * TEXT_BYTES]; /* the first difference of all */
 } run;
-
-typedef struct set { int32_t p[KOI_MAX_PARAMS]; } set;
 
 /* ---- texts ---- */
 static size_t put(char *out, size_t at, const char *name, int32_t value)
@@ -213,62 +212,6 @@ static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bo
   return st;
 }
 
-/* ---- parameters ---- */
-static void add_set(const run *r, const int32_t *c, const set *s, set *sets, size_t *n)
-{
-  const koi_op *op = r->v->op;
-  if (!koi_legal(&r->target, op, c, s->p)) return;
-  for (size_t i = 0; i < *n; i++)
-    if (!memcmp(&sets[i], s, sizeof *s)) return;
-  sets[(*n)++] = *s;
-}
-
-/* What a device with tuned parameters runs for other buckets than the first: the defaults, and whatever won. */
-static void add_tuned(const run *r, const int32_t *c, set *sets, size_t *n)
-{
-  const koi_op *op = r->v->op;
-  const koi_tuned_table none = {0}, *known = r->target.tuned ? r->target.tuned : &none;
-  koi_target t = r->target;
-  set usual = {0};
-  t.tuned = NULL;
-  if (known->n && !koi_choose(&t, op, c, 0, usual.p, NULL)) add_set(r, c, &usual, sets, n);
-  for (size_t i = 0; i < known->n && *n < MAX_SETS; i++) {
-    const koi_tuned *e = &known->v[i];
-    set s = {0};
-    if (e->op != op || e->kept || memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) continue;
-    memcpy(s.p, e->p, koi_op_n_params(op) * sizeof *s.p);
-    if (koi_settle(&t, op, c, s.p)) add_set(r, c, &s, sets, n);
-  }
-}
-
-/* The first bucket's parameters first, legal or not; then what was tuned for these constants; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
-static size_t make_sets(const run *r, const int32_t *c, set *sets)
-{
-  const koi_op *op = r->v->op;
-  size_t n = 1, n_params = koi_op_n_params(op), n_values = 0, max = r->o.max_sets < MAX_SETS ? r->o.max_sets : MAX_SETS;
-  set first = {0};
-  koi_choose(&r->target, op, c, 0, first.p, NULL);
-  sets[0] = first;
-  add_tuned(r, c, sets, &n);
-  for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
-  size_t some = (max * 2 + 2) / 3;
-  for (size_t k = 0; k < n_values && n < some; k++) {
-    size_t at = (k + r->group * some) % n_values, param = 0;
-    while (at >= op->params[param].n_values) at -= op->params[param++].n_values;
-    set s = first;
-    s.p[param] = op->params[param].values[at];
-    add_set(r, c, &s, sets, &n);
-  }
-  koi_verify_job random = {.seed = 0x9e3779b97f4a7c15u ^ (r->group + 1)};
-  for (int tries = 0; n_values && tries < 200 && n < max; tries++) {
-    set s = first;
-    for (size_t i = 0; i < n_params; i++)
-      if (op->params[i].n_values) s.p[i] = op->params[i].values[koi_verify_below(&random, (int32_t)op->params[i].n_values)];
-    add_set(r, c, &s, sets, &n);
-  }
-  return n;
-}
-
 /* ---- all cases of one op ---- */
 static bool same_consts(const koi_op *op, const koi_verify_case *a, const koi_verify_case *b)
 {
@@ -287,7 +230,7 @@ static void note_host(run *r, const int32_t *c, const char *why)
 }
 
 /* One kernel and every case from number `at` on that has its constants. */
-static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
+static koine_status run_kernel(run *r, size_t at, const koi_verify_set *s, bool is_default)
 {
   const koi_op *op = r->v->op;
   const koi_verify_case *first = &r->cases[at];
@@ -336,8 +279,8 @@ static bool seen(const run *r, size_t at)
 /* The sets for the constants of the case at `at`. */
 static koine_status run_sets(run *r, size_t at)
 {
-  set sets[MAX_SETS + 1] = {0};
-  size_t n = make_sets(r, r->cases[at].c, sets);
+  koi_verify_set sets[KOI_VERIFY_SETS + 1] = {0};
+  size_t n = koi_verify_sets(&r->target, r->v->op, r->cases[at].c, r->o.max_sets, r->group, sets);
   koine_status st = KOINE_OK;
   for (size_t s = 0; s < n && open_yet(r, st); s++) st = run_kernel(r, at, &sets[s], s == 0);
   return st;
@@ -345,7 +288,7 @@ static koine_status run_sets(run *r, size_t at)
 
 static koine_status run_given(run *r, size_t at)
 {
-  set given = {0};
+  koi_verify_set given = {0};
   memcpy(given.p, r->o.p, koi_op_n_params(r->v->op) * sizeof *given.p);
   return run_kernel(r, at, &given, false);
 }

@@ -45,12 +45,19 @@ koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_wa
 /* ---- before and after -------------------------------------------------------------------------------------------------- */
 typedef struct turns { double v[2][MAX_TURNS]; size_t n; } turns; /* decode, prefill */
 
-static koine_status use(koi_stage *st, koi_tuned_table t)
+koine_status koi_drive_use(koi_drive *v, koi_tuned_table t)
 {
+  koi_stage *st = koi_engine_stage(v->plan);
+  koi_target target;
+  koi_tunables u;
   pthread_mutex_lock(&st->dev->lock);
   st->dev->tuned = t;
   koi_kern_forget(st->dev);
   koine_status s = koi_run_forget(st);
+  koi_backend_target(st->dev, &target);
+  koi_step_tunables(&target, &u);
+  memcpy(u.gemm_from, st->at.tunables.gemm_from, sizeof u.gemm_from); /* gemm.c's */
+  if (!s && memcmp(&u, &st->at.tunables, sizeof u)) s = koi_stage_retune(st, &u);
   pthread_mutex_unlock(&st->dev->lock);
   return s;
 }
@@ -103,7 +110,7 @@ koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, 
   koi_stage *st = koi_engine_stage(v->plan);
   koi_tuned_table tuned = st->dev->tuned, none = {0};
   turns t[2] = {{.n = 0}, {.n = 0}};
-  koine_status s = use(st, tuned);
+  koine_status s = koi_drive_use(v, tuned);
   if (!s) s = turn(v, &t[1], true);
   uint64_t start = koi_now_ns();
   for (size_t i = 0; i < MAX_TURNS && !s; i++) {
@@ -112,11 +119,11 @@ koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, 
     if (late && (i >= MIN_TURNS || spent > seconds || is_clear(&t[0], &t[1]))) break;
     for (size_t k = 0; k < 2 && !s; k++) { /* who begins changes */
       size_t side = (i + k) % 2;
-      s = use(st, side ? tuned : none);
+      s = koi_drive_use(v, side ? tuned : none);
       if (!s) s = turn(v, &t[side], false);
     }
   }
-  koine_status back = use(st, tuned);
+  koine_status back = koi_drive_use(v, tuned);
   if (s || back) return s ? s : back;
   speed_of(&t[0], before);
   speed_of(&t[1], after);

@@ -5,9 +5,12 @@
 #include <string.h>
 #include "drive.h"
 #include "shares.h"
+#include "steps.h"
+#include "turn.h"
 
-enum { MAX_RING = 64, FIRST_PREFILL = 80 };
+enum { FIRST_PREFILL = 80 };
 static const double least_share = 0.005;                 /* of a step */
+static const double for_steps = 0.15;                    /* of the budget, for what a step decides */
 static const double for_ends = 0.1, most_for_ends = 0.4; /* of the budget, to compare before and after; where steps take long */
 
 typedef struct tune {
@@ -23,7 +26,8 @@ typedef struct tune {
   uint64_t start_ns, end_ns; /* of all contests; until when the mode at hand may go on */
   int mode;
   koi_key *key;            /* in contest */
-  koi_args ring[MAX_RING];
+  koi_turn turn;           /* its calls */
+  koi_step_choice steps[KOI_STEP_CHOICES];
   koi_speed before, after;
 } tune;
 
@@ -63,9 +67,11 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
   while (i < s->n_keys && (s->keys[i].done || s->keys[i].call != b->call)) i++;
   if (i == s->n_keys) return KOINE_OK;
   koi_key *key = &s->keys[i];
-  koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->ring, .told = told, .user = t, .deadline_ns = deadline(t, key), .lost = t->lost};
-  k.n_args = koi_shares_ring(s, b, t->ring, MAX_RING);
+  koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->turn.args, .told = told, .user = t, .deadline_ns = deadline(t, key), .lost = t->lost};
+  koi_turn_open(&t->turn, s, st, b);
+  k.n_args = t->turn.n;
   koine_status status = koi_contest_run(&k, &key->r);
+  koi_turn_close(&t->turn, st->dev);
   key->done = true;
   if ((status == KOINE_ERR_DEVICE && !key->r.gone) || status == KOINE_ERR_MEMORY) {
     koi_log(KOINE_LOG_WARNING, "op %s is not tuned: %s", key->op->name, koi_error_text());
@@ -122,6 +128,14 @@ static double ends(const tune *t)
 }
 
 /* ---- from end to end --------------------------------------------------------------------------------------------------- */
+static koine_status keep_default(const tune *t, const koi_op *op, const int32_t *c, int32_t bucket, const int32_t *p)
+{
+  koi_tuned_line l = {.op = op, .bucket = bucket, .outcome = KOI_OUTCOME_KEPT, .note = "not faster from end to end"};
+  memcpy(l.c, c, sizeof l.c);
+  memcpy(l.p, p, sizeof l.p);
+  return koi_tuned_append(t->st->dev, &l);
+}
+
 /* Winners of a mode that is not faster with them than without are withdrawn. */
 static koine_status withdraw(tune *t, int mode)
 {
@@ -130,18 +144,46 @@ static koine_status withdraw(tune *t, int mode)
   for (size_t i = 0; i < t->shares[mode].n_keys && !s; i++) {
     koi_key *k = &t->shares[mode].keys[i];
     if (!k->r.won) continue;
-    koi_tuned_line l = {.op = k->op, .bucket = k->bucket, .outcome = KOI_OUTCOME_KEPT};
-    memcpy(l.c, k->c, sizeof l.c);
-    memcpy(l.p, k->r.p, sizeof l.p);
-    s = koi_tuned_append(t->st->dev, &l);
+    s = keep_default(t, k->op, k->c, k->bucket, k->r.p);
     k->r.won = false;
   }
+  for (int i = 0; i < KOI_STEP_CHOICES && !s; i++) { /* the first is decode's */
+    koi_step_choice *c = &t->steps[i];
+    if (!c->won || (i > 0) != mode) continue;
+    s = keep_default(t, c->op, (const int32_t[KOI_MAX_CONSTS]){0}, 0, c->p);
+    c->won = false;
+  }
   return s;
+}
+
+/* The device has what the log says, and so has the stage. */
+static koine_status reload(tune *t)
+{
+  koi_device *d = t->st->dev;
+  pthread_mutex_lock(&d->lock);
+  koine_status s = koi_tuned_load(d, d->cache_dir);
+  pthread_mutex_unlock(&d->lock);
+  return s ? s : koi_drive_use(&t->drive, d->tuned);
+}
+
+static bool told_step(void *user, const char *what)
+{
+  char line[160];
+  koi_print(line, sizeof line, "tuning steps, %s", what);
+  return say(user, line);
+}
+
+/* With the winners so far in use. */
+static koine_status tune_steps(tune *t, double until)
+{
+  koine_status s = reload(t);
+  return s ? s : koi_steps_tune(&t->drive, t->start_ns + (uint64_t)(until * 1e9), told_step, t, t->steps);
 }
 
 static koine_status compare(tune *t)
 {
   bool any = false;
+  for (int i = 0; i < KOI_STEP_CHOICES; i++) any |= t->steps[i].won;
   for (int mode = 0; mode < 2; mode++)
     for (size_t i = 0; i < t->shares[mode].n_keys; i++) any |= t->shares[mode].keys[i].r.won;
   if (!say(t, "comparing with the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
@@ -150,12 +192,7 @@ static koine_status compare(tune *t)
   koine_status s = koi_drive_compare(&t->drive, left > 0 ? left : 0, &t->before, &t->after);
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
   if (s) return s;
-  pthread_mutex_lock(&t->st->dev->lock);
-  s = koi_tuned_load(t->st->dev, t->st->dev->cache_dir);
-  koi_kern_forget(t->st->dev);
-  koine_status forgot = koi_run_forget(t->st);
-  pthread_mutex_unlock(&t->st->dev->lock);
-  return s ? s : forgot;
+  return reload(t);
 }
 
 /* ---- the report -------------------------------------------------------------------------------------------------------- */
@@ -177,6 +214,17 @@ static void put_keys(koi_text *out, const tune *t, int mode)
                  k->r.n_wrong);
     if (k->r.won) put_values(out, k);
     else koi_text_add(out, "default");
+    koi_text_add(out, " |\n");
+  }
+}
+
+static void put_steps(koi_text *out, const tune *t)
+{
+  for (int i = 0; i < KOI_STEP_CHOICES; i++) {
+    const koi_step_choice *c = &t->steps[i];
+    if (!c->won) continue;
+    koi_text_add(out, "| step | %s | | %.0f | %.0f | %zu | 0 | 0 | ", c->op->name, 1e6 * c->default_s, 1e6 * c->best_s, c->n_tried);
+    for (size_t k = 0; k < koi_op_n_params(c->op); k++) koi_text_add(out, "%s%s=%d", k ? " " : "", c->op->params[k].name, (int)c->p[k]);
     koi_text_add(out, " |\n");
   }
 }
@@ -203,6 +251,7 @@ static void put(koi_text *out, const tune *t)
   koi_text_add(out, "| | op | share %% | default us | tuned us | tried | refused | wrong | parameters |\n|---|---|---:|---:|---:|---:|---:|---:|---|\n");
   put_keys(out, t, 0);
   put_keys(out, t, 1);
+  put_steps(out, t);
   put_speeds(out, t);
 }
 
@@ -225,9 +274,10 @@ koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progre
   *t = (tune){.p = p, .st = st, .progress = progress, .user = user, .seconds = seconds, .lost = lost, .start_ns = koi_now_ns()};
   s = koi_drive_open(p, &t->drive);
   if (!s) s = measure_steps(t);
-  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, half = (seconds - ends(t) - spent) / 2;
+  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = seconds - ends(t) - spent, half = (left - for_steps * seconds) / 2;
   if (!s) s = tune_mode(t, 0, spent + half);
   if (!s) s = tune_mode(t, 1, spent + 2 * half);
+  if (!s) s = tune_steps(t, spent + left);
   if (!s) s = compare(t);
   if (!s) put(report, t);
   koi_drive_close(&t->drive);
