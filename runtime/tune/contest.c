@@ -204,6 +204,12 @@ static koine_status decide(koi_ring *g)
   return s;
 }
 
+static void set_launches(koi_ring *g, double us)
+{
+  double n = us > 0 ? SAMPLE_NS * 1e-3 / us : 1;
+  g->n_launches = n < 1 ? 1 : n > MAX_LAUNCHES ? MAX_LAUNCHES : (size_t)n;
+}
+
 /* The default: how long it takes, and so how many launches make a sample, and how many samples a candidate gets. */
 static koine_status measure_default(koi_ring *g)
 {
@@ -211,8 +217,7 @@ static koine_status measure_default(koi_ring *g)
   koine_status s = koi_ring_build(g, &g->first);
   if (!s) s = koi_ring_warm(g, &g->first, &us);
   if (!s) s = koi_ring_warm(g, &g->first, &us);
-  double n = us > 0 ? SAMPLE_NS * 1e-3 / us : 1;
-  g->n_launches = n < 1 ? 1 : n > MAX_LAUNCHES ? MAX_LAUNCHES : (size_t)n;
+  set_launches(g, us);
   g->n_rounds = rounds_for(g, 2 * us * 1e3 * (double)g->n_launches, for_candidate, LEAST_ROUNDS, KOI_CONTEST_ROUNDS);
   for (size_t i = 0; i < g->n_rounds && !s; i++) s = koi_ring_sample(g, &g->first);
   if (s) return s;
@@ -221,6 +226,28 @@ static koine_status measure_default(koi_ring *g)
   memcpy(g->out->p, g->first.p, sizeof g->out->p);
   koi_search_correct(&g->search, g->first.p, us);
   return KOINE_OK;
+}
+
+koine_status koi_contest_pair(const koi_contest *k, const int32_t *p, double *default_us, double *us)
+{
+  koi_contest_result ignored = {0};
+  koi_ring g = {.k = k, .out = &ignored};
+  koi_runner r = {0};
+  koi_backend_target(k->d, &g.t);
+  g.t.tuned = NULL;
+  memcpy(r.p, p, sizeof r.p);
+  koine_status s = koi_choose(&g.t, k->op, k->c, k->bucket, g.first.p, NULL);
+  if (!s) s = koi_ring_build(&g, &g.first);
+  if (!s) s = koi_ring_build(&g, &r);
+  if (!s) s = koi_ring_warm(&g, &g.first, default_us);
+  if (!s) s = koi_ring_warm(&g, &r, us);
+  if (!s) s = koi_ring_warm(&g, &g.first, default_us);
+  if (!s) set_launches(&g, *default_us);
+  if (!s) s = koi_ring_rounds(&g, &g.first, &r, LEAST_DUEL);
+  if (!s) *default_us = koi_runner_median(&g.first), *us = koi_runner_median(&r);
+  koi_ring_drop(&g, &r);
+  koi_ring_drop(&g, &g.first);
+  return s;
 }
 
 koine_status koi_contest_run(const koi_contest *k, koi_contest_result *out)

@@ -37,5 +37,7 @@ typedef struct koi_contest_result {
 } koi_contest_result;
 
 /* KOINE_ERR_DEVICE: the default itself cannot be built or started, or no longer. */
+/* The default and p in turns, both right already: medians. KOINE_ERR_DEVICE: one of them is not started here. */
+koine_status koi_contest_pair(const koi_contest *k, const int32_t *p, double *default_us, double *us);
 koine_status koi_contest_run(const koi_contest *k, koi_contest_result *out);
 #endif

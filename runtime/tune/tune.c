@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "drive.h"
+#include "shapes.h"
 #include "shares.h"
 #include "steps.h"
 #include "turn.h"
@@ -11,6 +12,7 @@
 enum { FIRST_PREFILL = 80 };
 static const double least_share = 0.005;                 /* of a step */
 static const double for_steps = 0.15;                    /* of the budget, for what a step decides */
+static const double for_shapes = 0.15, most_for_check = 0.05; /* of a mode's time, for its other shapes; of the budget, a step that is run for them */
 static const double for_ends = 0.1, most_for_ends = 0.4; /* of the budget, to compare before and after; where steps take long */
 
 typedef struct tune {
@@ -113,11 +115,16 @@ static koine_status tune_mode(tune *t, int mode, double until)
 {
   double seconds;
   koi_watch contests = {before_call, NULL, t};
-  t->mode = mode, t->end_ns = t->start_ns + (uint64_t)((until > t->step_s[mode] ? until - t->step_s[mode] : 0) * 1e9);
+  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = until - spent - t->step_s[mode];
+  bool check = t->step_s[mode] < most_for_check * t->seconds; /* where a step takes long, gains are far from the noise or the budget is too small */
+  if (check) left = (1 - for_shapes) * left - t->step_s[mode];
+  t->mode = mode, t->end_ns = koi_now_ns() + (uint64_t)((left > 0 ? left : 0) * 1e9);
   koine_status st = koi_shares_sum(&t->shares[mode]);
   if (st) return st;
   pass_over_small(&t->shares[mode]);
-  return koi_drive_step(&t->drive, mode, mode ? t->drive.n_prefill : 1, &contests, &seconds);
+  st = koi_drive_step(&t->drive, mode, mode ? t->drive.n_prefill : 1, &contests, &seconds);
+  if (st || !check) return st;
+  return koi_shapes_check(&t->drive, &t->shares[mode], mode, mode ? t->drive.n_prefill : 1, t->start_ns + (uint64_t)(until * 1e9));
 }
 
 /* Seconds that comparing before and after will take: its share, or what one turn of each needs. */
