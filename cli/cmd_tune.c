@@ -6,6 +6,7 @@ int cmd_tune(const cli_args *a)
 {
   cli_engine e;
   char *report = NULL;
+  if (cmd_tuned_wanted(a)) return cmd_tuned(a);
   int status = cli_check_model(a);
   if (status) return status;
   status = cli_engine_open(a, 0, &e);
@@ -18,5 +19,5 @@ int cmd_tune(const cli_args *a)
   }
   koine_text_free(report);
   cli_engine_close(&e);
-  return status;
+  return status ? status : cmd_tuned_report(a);
 }

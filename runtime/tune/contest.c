@@ -115,6 +115,9 @@ static void note(const ring *g, const runner *r, koi_outcome outcome)
   memcpy(l.c, g->k->c, koi_op_n_consts(l.op) * sizeof *l.c);
   memcpy(l.p, r->p, sizeof l.p);
   if (r->n) l.median_us = median(r->us, r->n), l.spread_us = spread(r);
+  if (g->first.n) l.default_us = median(g->first.us, g->first.n), l.default_spread_us = spread(&g->first);
+  if (l.op->flops) l.flops = l.op->flops(&g->k->args[0], g->k->c);
+  if (l.op->bytes) l.bytes = l.op->bytes(&g->k->args[0], g->k->c);
   if (koi_tuned_append(g->k->d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
 }
 
