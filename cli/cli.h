@@ -12,6 +12,9 @@ int cmd_logits(const cli_args *a);
 int cmd_verify(const cli_args *a);
 int cmd_bench(const cli_args *a);
 int cmd_tune(const cli_args *a);
+bool cmd_tuned_wanted(const cli_args *a); /* koine tune without measuring; cmd_tuned.c */
+int cmd_tuned(const cli_args *a);
+int cmd_tuned_report(const cli_args *a);  /* --report, where it was given */
 int cmd_run(const cli_args *a);
 int cmd_chat(const cli_args *a);
 int cmd_tokenize(const cli_args *a);

@@ -32,7 +32,7 @@ static int tune(void *user, double left_s, unsigned nth, bool hung)
   }
   koine_text_free(report);
   cli_engine_close(&e);
-  return status;
+  return status ? status : cmd_tuned_report(a);
 }
 
 static void lost(void *user, int sig, bool hung, bool again)
@@ -48,6 +48,7 @@ static void lost(void *user, int sig, bool hung, bool again)
 int cmd_tune(const cli_args *a)
 {
   double seconds = (double)a->v[OPT_BUDGET].i, limit = seconds;
+  if (cmd_tuned_wanted(a)) return cmd_tuned(a);
   int status = cli_check_model(a);
   if (status) return status;
   limit = limit < least_limit_s ? least_limit_s : limit > most_limit_s ? most_limit_s : limit;

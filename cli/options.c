@@ -32,7 +32,8 @@ const cli_command cli_commands[N_COMMANDS] = {
   [CMD_TUNE] = {"tune", "", 0, "find faster kernel parameters for a device and keep them",
                 "Times parameters of every kernel that matters, on the device's own weights and as a conversation calls them, checks the fastest against the C "
                 "reference, and keeps in the cache folder (tuned.log) what beats the default by more than the noise. Later runs on the device use it. Takes a "
-                "checkpoint (-m) or made-up weights of a published shape (--shape). Ends with tokens a second before and after."},
+                "checkpoint (-m) or made-up weights of a published shape (--shape). Ends with tokens a second before and after. "
+                "--list, --why, --export, --import, and --report without a model, show and share what was found."},
   [CMD_RUN] = {"run", "[PROMPT]", 1, "continue a text",
                "Completes PROMPT, the text of -f, or standard input, after the checkpoint's beginning-of-text token. What is generated goes to "
                "standard output, progress and statistics to standard error. Ctrl-C ends the text and the program, with status 130."},
@@ -98,9 +99,14 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_REPETITIONS] = {{"-r", "--repetitions"}, CLI_INT, "N", 1, 1000, .fallback = "3", .commands = BIT(CMD_BENCH), .help = "how often a test is repeated"},
   [OPT_FORMAT] = {{"-o", "--output"}, CLI_CHOICE, "FORMAT", .choices = formats, .fallback = "md", .commands = BIT(CMD_BENCH), .help = "of the result"},
   [OPT_BUDGET] = {{"--budget"}, CLI_INT, "SECONDS", 5, 86400, .fallback = "60", .commands = BIT(CMD_TUNE), .help = "about how long to tune"},
+  [OPT_LIST] = {{"--list"}, CLI_FLAG, .commands = BIT(CMD_TUNE), .help = "measure nothing: print what is known of every device, or that of --device"},
+  [OPT_WHY] = {{"--why"}, CLI_TEXT, "OP", .commands = BIT(CMD_TUNE), .help = "measure nothing: print what each rung of the ladder says of OP, and why it is taken or not"},
+  [OPT_EXPORT] = {{"--export"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "measure nothing: write the results that hold, of all devices or of --device, to FILE; - is standard output"},
+  [OPT_IMPORT] = {{"--import"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "measure nothing: add the results in FILE to the log; - is standard input"},
+  [OPT_REPORT] = {{"--report"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "write a page of HTML about the device's measurements, after tuning or, without -m and --shape, of what is there"},
   [OPT_NO_TUNE] = {{"--no-tune"}, CLI_FLAG, .commands = (ENGINE & ~BIT(CMD_TUNE)) | BIT(CMD_VERIFY), .help = "default parameters for every kernel, whatever koine tune found"},
   [OPT_TOPOLOGY] = {{"--topology"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "show a machine recorded by hwloc (XML) in place of this one"},
-  [OPT_JSON] = {{"--json"}, CLI_FLAG, .commands = BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY), .help = "JSON instead of text"},
+  [OPT_JSON] = {{"--json"}, CLI_FLAG, .commands = BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY) | BIT(CMD_TUNE), .help = "JSON instead of text; of tune for --list and --why"},
   [OPT_VERBOSE] = {{"-v", "--verbose"}, CLI_FLAG, .commands = ALL, .help = "notes on standard error, not only warnings"},
   [OPT_HELP] = {{"-h", "--help"}, CLI_FLAG, .commands = ALL, .help = "this text"},
 };

@@ -112,8 +112,10 @@ typedef struct koine_runtime_options {
                                $HOME/.cache/koine; "": nothing is ever written. Copied */
   uint32_t n_threads;       /* of this library's own work on the CPU, such as compiling; 0: as many as there are processors */
   uint32_t reserved;
+  const char *shipped_dir;  /* a folder of measurements (*.log, as koine_tuned_export writes them) that stand behind the user's own; NULL: those
+                               that were installed with the library; "": none. Copied */
 } koine_runtime_options;
-#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0}
+#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0, NULL}
 
 typedef enum koine_device_type { KOINE_DEVICE_HOST, KOINE_DEVICE_CPU, KOINE_DEVICE_GPU, KOINE_DEVICE_ACCELERATOR } koine_device_type;
 
@@ -138,7 +140,8 @@ typedef struct koine_device_info {
 KOINE_API koine_status koine_runtime_open(const koine_runtime_options *options, koine_runtime **out);
 KOINE_API void koine_runtime_close(koine_runtime *runtime);
 KOINE_API size_t koine_runtime_n_devices(const koine_runtime *runtime);
-/* Device i, 0 <= i < n_devices, best first; the host reference is last. KOINE_ERR_ARG out of range. */
+/* Device i, 0 <= i < n_devices, best first: GPUs, accelerators, processors, the host reference; of one kind those with memory of their own, then by
+ * units and clock. Those that koine_tune has measured with the same model stand by their speed in each other's places. KOINE_ERR_ARG out of range. */
 KOINE_API koine_status koine_runtime_device(const koine_runtime *runtime, size_t i, koine_device_info *out);
 /* The machine as text or JSON: cards, endpoints, and why a device or platform was skipped. */
 KOINE_API koine_status koine_runtime_describe(koine_runtime *runtime, bool json, char **out);
@@ -480,6 +483,31 @@ typedef struct koine_tune_options {
  * parameters that nobody tried before: let a child process call this, end it when `progress` is not called for a minute or two, and start
  * another one with KOINE_TUNE_AFTER_HANG or _CRASH and the rest of the time (koine tune does that). */
 KOINE_API koine_status koine_tune(koine_plan *plan, const koine_tune_options *options, koine_progress_fn *progress, void *user, char **report);
+
+/* ---- what was measured ------------------------------------------------------------------------------------------------- */
+/* koine_tune keeps a log, tuned.log in the cache folder: text, one line a measurement, only ever appended to, so that several processes may write
+ * and two logs are merged by putting one behind the other. Which parameters a kernel has is derived from it, and from the logs of shipped_dir: the first
+ * that answers of "this device, driver and kernel text", "this device with another driver or text", "another device of the architecture",
+ * "another device of the vendor", the user's log before those that ship on each, then the default. What is not legal on the device is
+ * repaired or passed over. The functions below read the logs anew; plans take what was there when they woke, or what koine_tune found for them.
+ * device: as in koine_plan_options. Texts are released by koine_text_free. KOINE_ERR_FILE for a log that cannot be read. */
+
+/* Every kernel of which something is known: parameters, the rung that gave them, how much faster they are. device NULL: of all devices. */
+KOINE_API koine_status koine_tuned_list(koine_runtime *runtime, const char *device, bool json, char **out);
+/* Looks an op up (by name, as the lists have it): what each rung says of it for each set of constants and class of shapes, and why it was taken or
+ * not. KOINE_ERR_ARG: no such op; the message lists them. */
+KOINE_API koine_status koine_tuned_why(koine_runtime *runtime, const char *device, const char *op, bool json, char **out);
+/* The lines of the user's log that decide something, *n_bytes of text: to be kept, sent, put into a shipped_dir or imported elsewhere. device NULL: of
+ * all devices in it. They name device, driver and kernel text and nothing else of the machine. KOINE_ERR_STATE: there are none. */
+KOINE_API koine_status koine_tuned_export(koine_runtime *runtime, const char *device, char **out, size_t *n_bytes);
+/* Appends the sound lines of text [n_bytes] that are new to the user's log. Damaged lines, and those of another release, are passed over: the log callback
+ * has a line for each of the first ones. Nothing in the text is trusted: parameters that are not legal on a device are repaired or not used there. name
+ * stands for the text in messages. *report: lines taken and not, and what each device can use. KOINE_ERR_FILE: no line of a log in it;
+ * KOINE_ERR_STATE without a cache folder. */
+KOINE_API koine_status koine_tuned_import(koine_runtime *runtime, const char *name, const char *text, size_t n_bytes, char **report);
+/* A page of HTML with all pictures in it that needs no network: the device's roofline with each op before and after, how fast the candidates were, the
+ * best so far, and tokens a second before and after. KOINE_ERR_STATE: nothing was measured on the device. */
+KOINE_API koine_status koine_tuned_report(koine_runtime *runtime, const char *device, char **html);
 
 #ifdef __cplusplus
 }

@@ -25,7 +25,9 @@ typedef struct koi_tuned {
   int32_t c[KOI_MAX_CONSTS], bucket, tile, p[KOI_MAX_PARAMS]; /* tile: rows side by side in the weights that it reads; 0: it reads none */
   koi_rung rung;
   koi_origin origin;
-  uint32_t line;           /* of its file */
+  uint32_t line, n_samples; /* of its file; what was measured */
+  uint64_t when_ms;        /* of records with one key the latest counts */
+  double us, default_us;   /* of a call, with p and with the default; 0: not known */
   bool kept;               /* the default was no slower: it stays, and p is not looked at */
 } koi_tuned;
 

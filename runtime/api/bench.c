@@ -6,10 +6,11 @@
 #include <string.h>
 #include "base/record.h"
 #include "engine/gemm.h"
+#include "engine/probe.h"
 #include "plan/plan.h"
 #include "engine/session.h"
 
-enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20 };
+enum { MAX_REPETITIONS = 1000 };
 
 typedef struct result {
   char test[KOI_MAX_TIMES];
@@ -35,39 +36,6 @@ static int ascending(const void *a, const void *b)
 {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
-}
-
-/* Bytes a second that the device reads from a buffer far larger than its caches: the most a decode could reach. The matrix product
- * that reads its weights once is the probe, with weights of the plainest kind. */
-static koine_status read_probe(koi_stage *x, double *out)
-{
-  const koi_backend *b = x->dev->backend;
-  uint64_t bytes = PROBE_BYTES, limit = x->dev->endpoint->max_buffer_bytes;
-  if (limit && bytes > limit) bytes = limit;
-  int32_t k = 4096, rows = (int32_t)(bytes / (4 * (uint64_t)k) / 16 * 16);
-  koi_buf *w = NULL, *v = NULL, *y = NULL;
-  koine_status s = koi_device_alloc(x->dev, (size_t)rows * k * 4, &w);
-  if (!s) s = koi_device_alloc(x->dev, (size_t)k * 4, &v);
-  if (!s) s = koi_device_alloc(x->dev, (size_t)rows * 4, &y);
-  if (!s) s = b->fill(x->dev, w, 0);
-  if (!s) s = b->fill(x->dev, v, 0);
-  double best = 0;
-  for (int i = 0; i < 4 && !s; i++) {
-    s = b->finish(x->dev);
-    uint64_t start = koi_now_ns();
-    if (!s) s = koi_stage_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
-                              &(koi_args){.buf = {[MATVEC_W] = w, [MATVEC_X] = v, [MATVEC_Y] = y},
-                                          .i = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1,
-                                                [MATVEC_TILE1] = rows / 16, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
-    if (!s) s = b->finish(x->dev);
-    double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
-    if (i && rate > best) best = rate; /* the first call may compile */
-  }
-  koi_device_free(x->dev, w);
-  koi_device_free(x->dev, v);
-  koi_device_free(x->dev, y);
-  if (!s) *out = best;
-  return s;
 }
 
 static koine_status step_done(bench *b, const char *what)
@@ -136,7 +104,7 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
     if (!st) st = step_done(b, r->test);
   }
   pthread_mutex_lock(&x->dev->lock);
-  if (!st && !times) st = read_probe(x, &r->probe);
+  if (!st && !times) st = koi_probe_read(x, &r->probe);
   pthread_mutex_unlock(&x->dev->lock);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);

@@ -98,7 +98,7 @@ static koine_status read_from(const char *path, size_t at, char **out, size_t *n
 static void say(const char *path, size_t n, koi_sound sound, koi_tuned_counts *c)
 {
   size_t *count = sound == KOI_DAMAGED ? &c->n_damaged : &c->n_foreign;
-  if (++*count > MAX_SAID) return;
+  if (++*count > MAX_SAID || c->quiet) return;
   if (sound == KOI_DAMAGED) koi_log(KOINE_LOG_WARNING, "%s: line %zu is damaged and is skipped", path, n);
   else koi_log(KOINE_LOG_NOTE, "%s: line %zu is of another release and is skipped", path, n);
 }
@@ -106,32 +106,48 @@ static void say(const char *path, size_t n, koi_sound sound, koi_tuned_counts *c
 /* One line of `len` bytes, its end cut off. A zero byte in it hides what follows, so the line is damaged. */
 static koine_status one(const char *path, koi_origin origin, char *text, size_t len, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
 {
-  koi_tuned_read r = {.origin = origin, .path = path, .n = ++c->n_lines};
+  koi_tuned_read r = {.origin = origin, .path = path, .n = ++c->n_lines, .raw = text, .len = len};
   if (!len) return KOINE_OK;
   koi_sound sound = len <= KOI_LINE && strlen(text) == len ? koi_tuned_take_line(text, &r) : KOI_DAMAGED;
   if (sound == KOI_SOUND) return fn(user, &r);
-  if (!c->quiet) say(path, r.n, sound, c);
+  say(path, r.n, sound, c);
   return KOINE_OK;
 }
 
-koine_status koi_tuned_each(const char *path, koi_origin origin, size_t *at, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
+/* *whole: bytes of lines that have their end. */
+static koine_status scan(const char *name, char *text, size_t n, koi_origin origin, size_t *whole, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
 {
-  char *all;
-  size_t n, before[] = {c->n_damaged, c->n_foreign};
-  koine_status s = read_from(path, *at, &all, &n);
+  size_t before[] = {c->n_damaged, c->n_foreign};
+  koine_status s = KOINE_OK;
   for (size_t i = 0; i < n && !s;) {
-    char *end = memchr(all + i, '\n', n - i);
-    size_t len = end ? (size_t)(end - (all + i)) : n - i;
+    char *end = memchr(text + i, '\n', n - i);
+    size_t len = end ? (size_t)(end - (text + i)) : n - i;
     if (end) *end = 0;
-    s = one(path, origin, all + i, len, c, fn, user);
+    s = one(name, origin, text + i, len, c, fn, user);
     i += len + (end != NULL);
-    if (end) *at += len + 1;
+    if (end) *whole = i;
     else c->n_lines--; /* it may still grow, and is looked at again */
   }
-  koi_free(all);
   const size_t more[] = {c->n_damaged - before[0], c->n_foreign - before[1]};
-  if (more[0] > MAX_SAID && !c->quiet) koi_log(KOINE_LOG_WARNING, "%s: %zu damaged lines in all are skipped", path, more[0]);
-  if (more[1] > MAX_SAID && !c->quiet) koi_log(KOINE_LOG_NOTE, "%s: %zu lines of another release in all are skipped", path, more[1]);
+  if (more[0] > MAX_SAID && !c->quiet) koi_log(KOINE_LOG_WARNING, "%s: %zu damaged lines in all are skipped", name, more[0]);
+  if (more[1] > MAX_SAID && !c->quiet) koi_log(KOINE_LOG_NOTE, "%s: %zu lines of another release in all are skipped", name, more[1]);
+  return s;
+}
+
+koine_status koi_tuned_scan_text(const char *name, char *text, size_t n, koi_origin origin, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
+{
+  size_t whole = 0;
+  return scan(name, text, n, origin, &whole, c, fn, user);
+}
+
+koine_status koi_tuned_scan(const char *path, koi_origin origin, size_t *at, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
+{
+  char *all;
+  size_t n, whole = 0;
+  koine_status s = read_from(path, *at, &all, &n);
+  if (!s && n) s = scan(path, all, n, origin, &whole, c, fn, user);
+  *at += whole;
+  koi_free(all);
   return s;
 }
 
@@ -151,9 +167,9 @@ static koine_status each_shipped(const char *folder, koi_tuned_counts *c, koi_tu
   koine_status s = KOINE_OK;
   for (int i = 0; i < n; i++) {
     size_t at = 0;
-    koi_tuned_counts own = {0};
+    koi_tuned_counts own = {.quiet = c->quiet};
     char *path = i < MAX_FILES ? koi_format("%s/%s", folder, names[i]->d_name) : NULL;
-    if (path && !s) s = koi_tuned_each(path, KOI_ORIGIN_SHIPPED, &at, &own, fn, user);
+    if (path && !s) s = koi_tuned_scan(path, KOI_ORIGIN_SHIPPED, &at, &own, fn, user);
     else if (!path && i < MAX_FILES) s = KOINE_ERR_MEMORY;
     c->n_lines += own.n_lines, c->n_damaged += own.n_damaged, c->n_foreign += own.n_foreign;
     koi_free(path);
@@ -163,14 +179,14 @@ static koine_status each_shipped(const char *folder, koi_tuned_counts *c, koi_tu
   return s;
 }
 
-koine_status koi_tuned_each_log(const char *cache_dir, const char *shipped, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
+koine_status koi_tuned_scan_log(const char *cache_dir, const char *shipped, koi_tuned_counts *c, koi_tuned_fn *fn, void *user)
 {
   char *path = NULL;
   size_t at = 0;
   koine_status s = shipped ? each_shipped(shipped, c, fn, user) : KOINE_OK;
-  koi_tuned_counts own = {0};
+  koi_tuned_counts own = {.quiet = c->quiet};
   if (!s) s = koi_tuned_path(cache_dir, &path);
-  if (!s && path) s = koi_tuned_each(path, KOI_ORIGIN_USER, &at, &own, fn, user);
+  if (!s && path) s = koi_tuned_scan(path, KOI_ORIGIN_USER, &at, &own, fn, user);
   koi_free(path);
   c->n_lines += own.n_lines, c->n_damaged += own.n_damaged, c->n_foreign += own.n_foreign;
   return s;

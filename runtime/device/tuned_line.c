@@ -16,7 +16,7 @@ enum {
   F_SPREAD, F_DEFAULT, F_DEFAULT_SPREAD, F_FLOPS, F_BYTES, F_OUTCOME, F_NOTE, F_SUM, N_FIELDS
 };
 
-static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "crashed", "hung", "won", "kept", "trying"};
+static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "trying", "lost", "crashed", "hung", "won", "kept"};
 static const char *const types[] = {[KOINE_DEVICE_HOST] = "host", [KOINE_DEVICE_CPU] = "cpu", [KOINE_DEVICE_GPU] = "gpu", [KOINE_DEVICE_ACCELERATOR] = "accelerator"};
 static const double most_number = 1e18;
 
@@ -33,25 +33,25 @@ uint64_t koi_tuned_text_hash(const koi_op *op)
 static bool is_format(const char *name, int32_t v) { return !strcmp(name, "WT") && v >= 0 && v < KOI_N_FORMATS; }
 
 /* Formats of weights by name: their numbers are this release's. */
-static void put_consts(koi_text *t, const koi_op *op, const int32_t *c)
+void koi_tuned_put_consts(koi_text *t, const koi_op *op, const int32_t *c)
 {
   size_t n = koi_op_n_consts(op);
   for (size_t i = 0; i < n; i++)
     if (is_format(op->consts[i], c[i])) koi_text_add(t, "%s%s=%s", i ? " " : "", op->consts[i], koi_formats[c[i]].name);
     else koi_text_add(t, "%s%s=%" PRId32, i ? " " : "", op->consts[i], c[i]);
-  koi_text_add(t, n ? "\t" : "-\t");
+  if (!n) koi_text_add(t, "-");
 }
 
-static void put_params(koi_text *t, const koi_op *op, const int32_t *p)
+void koi_tuned_put_params(koi_text *t, const koi_op *op, const int32_t *p)
 {
   size_t n = koi_op_n_params(op);
   for (size_t i = 0; i < n; i++) koi_text_add(t, "%s%s=%" PRId32, i ? " " : "", op->params[i].name, p[i]);
-  koi_text_add(t, n ? "\t" : "-\t");
+  if (!n) koi_text_add(t, "-");
 }
 
 static uint64_t whole(double v) { return v > 0 && v < most_number ? (uint64_t)(v + 0.5) : 0; }
 
-static uint64_t now_ms(void)
+uint64_t koi_tuned_now_ms(void)
 {
   struct timespec t;
   clock_gettime(CLOCK_REALTIME, &t);
@@ -65,11 +65,11 @@ void koi_tuned_put_line(koi_text *t, const koi_endpoint *e, const koi_tuned_line
   size_t start = t->len;
   koi_dev_text(note, sizeof note, l->note);
   koi_text_add(t, FORMAT "\t%s\t", op->name);
-  put_consts(t, op, l->c);
-  koi_text_add(t, "%" PRId32 "\t%" PRId32 "\t", l->bucket, l->tile ? l->tile : koi_op_tile(op, KOI_TILE));
-  put_params(t, op, l->p);
-  koi_text_add(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t", e->vendor, e->platform, types[e->type], e->name, e->arch, e->driver, e->version);
-  koi_text_add(t, "%016" PRIx64 "\t%" PRIu64 "\t%" PRIu32, koi_tuned_text_hash(op), l->when_ms ? l->when_ms : now_ms(), l->n_samples);
+  koi_tuned_put_consts(t, op, l->c);
+  koi_text_add(t, "\t%" PRId32 "\t%" PRId32 "\t", l->bucket, l->tile ? l->tile : koi_op_tile(op, KOI_TILE));
+  koi_tuned_put_params(t, op, l->p);
+  koi_text_add(t, "\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t", e->vendor, e->platform, types[e->type], e->name, e->arch, e->driver, e->version);
+  koi_text_add(t, "%016" PRIx64 "\t%" PRIu64 "\t%" PRIu32, koi_tuned_text_hash(op), l->when_ms ? l->when_ms : koi_tuned_now_ms(), l->n_samples);
   const double numbers[] = {1e3 * l->median_us, 1e3 * l->spread_us, 1e3 * l->default_us, 1e3 * l->default_spread_us, l->flops, l->bytes};
   for (size_t i = 0; i < KOI_COUNT(numbers); i++) koi_text_add(t, "\t%" PRIu64, whole(numbers[i]));
   koi_text_add(t, "\t%s\t%s\t", outcomes[l->outcome], note);
@@ -163,6 +163,17 @@ static bool take(char *const *field, koi_tuned_line *l)
   koi_dev_text(l->note, sizeof l->note, field[F_NOTE]);
   return o < KOI_N_OUTCOMES && values(field[F_CONSTS], l->op->consts, sizeof *l->op->consts, koi_op_n_consts(l->op), true, l->c) &&
          values(field[F_PARAMS], &l->op->params->name, sizeof *l->op->params, koi_op_n_params(l->op), false, l->p) && numbers(field, l);
+}
+
+void koi_tuned_raw(koi_text *t, const koi_tuned_read *r)
+{
+  for (size_t i = 0; i < r->len;) {
+    size_t n = strlen(r->raw + i);
+    koi_text_bytes(t, r->raw + i, n);
+    i += n;
+    if (i < r->len) koi_text_bytes(t, "\t", 1), i++;
+  }
+  koi_text_bytes(t, "\n", 1);
 }
 
 koi_sound koi_tuned_take_line(char *text, koi_tuned_read *r)

@@ -39,7 +39,7 @@ static known *find(past *a, const int32_t *p)
   return &a->v[a->n++];
 }
 
-static bool is_failure(koi_outcome o) { return o == KOI_OUTCOME_REFUSED || o == KOI_OUTCOME_WRONG || o == KOI_OUTCOME_CRASHED || o == KOI_OUTCOME_HUNG; }
+static bool is_failure(koi_outcome o) { return o == KOI_OUTCOME_REFUSED || o == KOI_OUTCOME_WRONG || o == KOI_OUTCOME_LOST || o == KOI_OUTCOME_CRASHED || o == KOI_OUTCOME_HUNG; }
 
 static koine_status each(void *user, const koi_tuned_read *r)
 {
@@ -61,10 +61,11 @@ static koine_status each(void *user, const koi_tuned_read *r)
 /* Begun and not ended: by a process that was ended, perhaps by the driver. */
 static bool give_up(koi_ring *g, const known *w)
 {
+  static const koi_outcome outcomes[] = {[KOI_LOST_NOTHING] = KOI_OUTCOME_LOST, [KOI_LOST_CRASHED] = KOI_OUTCOME_CRASHED, [KOI_LOST_HUNG] = KOI_OUTCOME_HUNG};
   koi_runner r = {0};
   if (!w->open || (w->open < 2 && g->k->lost == KOI_LOST_NOTHING)) return false;
   memcpy(r.p, w->p, sizeof r.p);
-  koi_ring_note(g, &r, g->k->lost == KOI_LOST_HUNG ? KOI_OUTCOME_HUNG : KOI_OUTCOME_CRASHED, 0, "the process that tried it ended");
+  koi_ring_note(g, &r, outcomes[g->k->lost], 0, NULL);
   g->out->n_lost++;
   return true;
 }
@@ -85,7 +86,7 @@ koine_status koi_ring_recall(koi_ring *g)
   char *path;
   size_t at = 0;
   koine_status s = koi_tuned_path(g->k->d->cache_dir, &path);
-  if (!s && path) s = koi_tuned_each(path, KOI_ORIGIN_USER, &at, &counts, each, &a);
+  if (!s && path) s = koi_tuned_scan(path, KOI_ORIGIN_USER, &at, &counts, each, &a);
   koi_free(path);
   if (s == KOINE_ERR_FILE) s = KOINE_OK; /* what cannot be read is not known */
   double us = g->search.tried[0].cost;

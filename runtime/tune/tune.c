@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "drive.h"
+#include "ends.h"
+#include "engine/probe.h"
 #include "shapes.h"
 #include "shares.h"
 #include "steps.h"
@@ -187,6 +189,17 @@ static koine_status tune_steps(tune *t, double until)
   return s ? s : koi_steps_tune(&t->drive, t->start_ns + (uint64_t)(until * 1e9), told_step, t, t->steps);
 }
 
+/* Beside the ops in the report, and never worth a failure. The reference on the host would take long. */
+static void probe(tune *t)
+{
+  double bytes_per_s = 0;
+  if (t->st->at.endpoint->type == KOINE_DEVICE_HOST) return;
+  pthread_mutex_lock(&t->st->dev->lock);
+  koine_status s = koi_probe_read(t->st, &bytes_per_s);
+  pthread_mutex_unlock(&t->st->dev->lock);
+  if (!s) koi_ends_read(t->st->dev, bytes_per_s);
+}
+
 static koine_status compare(tune *t)
 {
   bool any = false;
@@ -194,10 +207,11 @@ static koine_status compare(tune *t)
   for (int mode = 0; mode < 2; mode++)
     for (size_t i = 0; i < t->shares[mode].n_keys; i++) any |= t->shares[mode].keys[i].r.won;
   if (!say(t, "comparing with the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
-  if (!any) return KOINE_OK;
+  if (!any) return koi_ends_plain(t->st->dev, &t->drive);
   double left = t->seconds - (double)(koi_now_ns() - t->start_ns) * 1e-9;
   koine_status s = koi_drive_compare(&t->drive, left > 0 ? left : 0, &t->before, &t->after);
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
+  if (!s) koi_ends_note(t->st->dev, &t->drive, &t->before, &t->after);
   if (s) return s;
   return reload(t);
 }
@@ -286,6 +300,7 @@ koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progre
   if (!s) s = tune_mode(t, 1, spent + 2 * half);
   if (!s) s = tune_steps(t, spent + left);
   if (!s) s = compare(t);
+  if (!s) probe(t);
   if (!s) put(report, t);
   koi_drive_close(&t->drive);
   for (int mode = 0; mode < 2; mode++) koi_shares_free(&t->shares[mode]);
