@@ -14,6 +14,9 @@ int cmd_bench(const cli_args *a);
 int cmd_tune(const cli_args *a);
 int cmd_plan(const cli_args *a);
 int cmd_estimate(const cli_args *a);
+bool cmd_tuned_wanted(const cli_args *a); /* koine tune without measuring; cmd_tuned.c */
+int cmd_tuned(const cli_args *a);
+int cmd_tuned_report(const cli_args *a);  /* --report, where it was given */
 int cmd_run(const cli_args *a);
 int cmd_chat(const cli_args *a);
 int cmd_tokenize(const cli_args *a);

@@ -20,7 +20,8 @@ const cli_command cli_commands[N_COMMANDS] = {
   [CMD_TUNE] = {"tune", "", 0, "find faster kernel parameters for a device and keep them",
                 "Times parameters of every kernel that matters, on the device's own weights and as a conversation calls them, checks the fastest against the C "
                 "reference, and keeps in the cache folder (tuned.log) what beats the default by more than the noise. Later runs on the device use it. Takes a "
-                "checkpoint (-m) or made-up weights of a published shape (--shape). Ends with tokens a second before and after."},
+                "checkpoint (-m) or made-up weights of a published shape (--shape). Ends with tokens a second before and after. "
+                "--list, --why, --export, --import, and --report without a model, show and share what was found."},
   [CMD_PLAN] = {"plan", "", 0, "which device should have which layers",
                 "Finds the best placement of a model's layers, embedding, head and routed experts on a machine's devices under their memory, by measured costs where there "
                 "are any, and prints it with what it will take. Takes a checkpoint (-m), of which the config is enough, or a published shape (--shape)."},

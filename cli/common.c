@@ -165,7 +165,7 @@ static void limit_threads(int64_t n)
 void cli_begin(const cli_args *a)
 {
   koine_log_set(print_note, (void *)(uintptr_t)a); /* only read */
-  if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "off", 1);
+  if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "order", 1); /* the device stays the same */
   if (a->v[OPT_THREADS].given) limit_threads(a->v[OPT_THREADS].i);
 }
 

@@ -6,10 +6,11 @@
 #include <string.h>
 #include "base/record.h"
 #include "engine/gemm.h"
+#include "engine/probe.h"
 #include "plan/plan.h"
 #include "engine/session.h"
 
-enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20, NAMES = 512 };
+enum { MAX_REPETITIONS = 1000 };
 
 typedef struct result {
   char test[64]; /* its name */
@@ -37,39 +38,6 @@ static int ascending(const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
-/* Bytes a second that the device reads from a buffer far larger than its caches: the most a decode could reach. The matrix product
- * that reads its weights once is the probe, with weights of the plainest kind. */
-static koine_status read_probe(koi_stage *x, double *out)
-{
-  const koi_backend *b = x->dev->backend;
-  uint64_t bytes = PROBE_BYTES, limit = x->dev->endpoint->max_buffer_bytes;
-  if (limit && bytes > limit) bytes = limit;
-  int32_t k = 4096, rows = (int32_t)(bytes / (4 * (uint64_t)k) / 16 * 16);
-  koi_buf *w = NULL, *v = NULL, *y = NULL;
-  koine_status s = koi_device_alloc(x->dev, (size_t)rows * k * 4, &w);
-  if (!s) s = koi_device_alloc(x->dev, (size_t)k * 4, &v);
-  if (!s) s = koi_device_alloc(x->dev, (size_t)rows * 4, &y);
-  if (!s) s = b->fill(x->dev, w, 0);
-  if (!s) s = b->fill(x->dev, v, 0);
-  double best = 0;
-  for (int i = 0; i < 4 && !s; i++) {
-    s = b->finish(x->dev);
-    uint64_t start = koi_now_ns();
-    if (!s) s = koi_stage_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
-                              &(koi_args){.buf = {[MATVEC_W] = w, [MATVEC_X] = v, [MATVEC_Y] = y},
-                                          .i = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1,
-                                                [MATVEC_TILE1] = rows / 16, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
-    if (!s) s = b->finish(x->dev);
-    double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
-    if (i && rate > best) best = rate; /* the first call may compile */
-  }
-  koi_device_free(x->dev, w);
-  koi_device_free(x->dev, v);
-  koi_device_free(x->dev, y);
-  if (!s) *out = best;
-  return s;
-}
-
 /* Of one device after the other, as a token reads their weights. */
 static koine_status probe_all(const koine_plan *p, double *out)
 {
@@ -78,7 +46,7 @@ static koine_status probe_all(const koine_plan *p, double *out)
   for (size_t i = 0; i < p->awake->n_stages && !s; i++)
     for (koi_stage *x = koi_engine_stage(p, i); x && !s; x = x->experts) {
       koi_stage_lock(x);
-      s = read_probe(x, &rate);
+      s = koi_probe_read(x, &rate);
       koi_stage_unlock(x);
       bytes += (double)x->at.laid->bytes_per_token, seconds += (double)x->at.laid->bytes_per_token / rate;
     }

@@ -243,10 +243,10 @@ static void make_gemm(koi_verify_job *j)
 static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
 
 const koi_verify_op koi_verify_mat[] = {
-  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL},
-  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL},
-  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL},
-  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL},
-  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL},
-  {&koi_op_gemm, gemm_cases, COUNT(gemm_cases), make_gemm, gemm_bound, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL}};
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL, 0},
+  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0},
+  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
+  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
+  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0},
+  {&koi_op_gemm, gemm_cases, COUNT(gemm_cases), make_gemm, gemm_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

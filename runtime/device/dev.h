@@ -31,6 +31,8 @@ typedef struct koi_endpoint {
   bool usable;               /* can run kernels */
   char why[256];             /* why not, or what is done on the host instead; "" */
   const char *cache_dir;     /* the runtime's; NULL: nothing is written */
+  const struct koi_tuned_table *known; /* what measurements said when the machine was looked at (tuned.h); NULL: nothing */
+  char order[KOI_NAME];      /* what was measured and so decides the order of devices; "": nothing */
 } koi_endpoint;
 
 /* A platform or device that was found and skipped, with the reason. */

@@ -271,6 +271,9 @@ static koine_status make(const koine_runtime_options *o, koi_topo *topo, koi_pro
   koine_runtime *rt = NULL;
   koine_status s = koi_runtime_make(topo, p, &rt);
   if (!s) s = koi_runtime_set_cache(rt, o->cache_dir);
+  const char *shipped = o->shipped_dir ? o->shipped_dir : KOINE_DATA_DIR;
+  if (!s && *shipped && !(rt->shipped_dir = koi_strdup(shipped))) s = KOINE_ERR_MEMORY;
+  if (!s) s = koi_runtime_measure(rt);
   if (s) {
     koine_runtime_close(rt);
     return s;
@@ -306,6 +309,8 @@ void koine_runtime_close(koine_runtime *rt)
   if (!rt) return;
   for (size_t i = 0; i < rt->n_endpoints; i++) rt->endpoints[i].backend->unprobe(&rt->endpoints[i]);
   koi_topo_close(rt->topo);
+  koi_runtime_forget(rt);
+  koi_free(rt->shipped_dir);
   koi_free(rt->endpoints);
   koi_free(rt->skipped);
   koi_free(rt->cards);

@@ -124,6 +124,27 @@ koine_status koi_stage_make(koi_stage *st)
   return s ? s : make_tables(st);
 }
 
+static void free_scratch(koi_stage *st)
+{
+  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++)
+    if (i != KOI_S_wide) koi_device_free(st->dev, st->s[i]);
+  koi_device_free(st->dev, st->arena);
+  koi_device_free(st->dev, st->feed);
+}
+
+koine_status koi_stage_retune(koi_stage *st, const koi_tunables *u)
+{
+  koi_stage old = *st;
+  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++)
+    if (i != KOI_S_wide) st->s[i] = NULL;
+  st->arena = st->feed = NULL, st->at.tunables = *u;
+  koine_status s = make_scratch(st);
+  if (!s && st->s[KOI_S_wide]) st->scratch_bytes += KOI_WIDE_BYTES;
+  free_scratch(s ? st : &old);
+  if (s) *st = old;
+  return s;
+}
+
 void koi_stage_free(koi_stage *st)
 {
   for (int exact = 0; exact < 2; exact++) {
@@ -131,8 +152,8 @@ void koi_stage_free(koi_stage *st)
     koi_free(st->pools[exact]);
     koi_caches_free(st->caches[exact]);
   }
-  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++) koi_device_free(st->dev, st->s[i]);
-  koi_buf *const all[] = {st->arena, st->feed, st->tables, st->group_ids};
+  free_scratch(st);
+  koi_buf *const all[] = {st->s[KOI_S_wide], st->tables, st->group_ids};
   for (size_t i = 0; i < KOI_COUNT(all); i++) koi_device_free(st->dev, all[i]);
   koi_free(st->freq_main);
   koi_free(st->freq_comp);

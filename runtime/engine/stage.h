@@ -63,6 +63,9 @@ koine_status koi_stage_clear(koi_stage *st);
 /* Pools, scratch memory and tables of a stage whose device and layout are set; koi_stage_free frees them, also after a failure. */
 koine_status koi_stage_make(koi_stage *st);
 void koi_stage_free(koi_stage *st);
+/* Other choices of a step from now on: scratch memory is made anew for them. Between steps, with no list bound; what cannot be made leaves all as
+ * it was. */
+koine_status koi_stage_retune(koi_stage *st, const koi_tunables *u);
 
 /* ---- engine.c ---- */
 typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; } koi_engine; /* a plan awake */

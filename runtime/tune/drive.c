@@ -4,6 +4,7 @@
 #include <string.h>
 #include "device/kern.h"
 
+static const double far_ahead = 1.5;
 enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7 };
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out)
@@ -44,12 +45,19 @@ koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_wa
 /* ---- before and after -------------------------------------------------------------------------------------------------- */
 typedef struct turns { double v[2][MAX_TURNS]; size_t n; } turns; /* decode, prefill */
 
-static koine_status use(koi_stage *st, koi_tuned_table t)
+koine_status koi_drive_use(koi_drive *v, koi_tuned_table t)
 {
+  koi_stage *st = koi_engine_stage(v->plan, 0);
+  koi_target target;
+  koi_tunables u;
   koi_stage_lock(st);
   st->dev->tuned = t;
   koi_kern_forget(st->dev);
   koine_status s = koi_run_forget(st);
+  koi_backend_target(st->dev, &target);
+  koi_plan_tunables(v->plan, &target, &u);
+  memcpy(u.gemm_from, st->at.tunables.gemm_from, sizeof u.gemm_from); /* gemm.c's */
+  if (!s && memcmp(&u, &st->at.tunables, sizeof u)) s = koi_stage_retune(st, &u);
   koi_stage_unlock(st);
   return s;
 }
@@ -87,24 +95,35 @@ static void speed_of(turns *t, koi_speed *out)
   }
 }
 
+double koi_drive_turns_s(double token_s, double prefill_s) { return 2 * (N_DECODE * token_s + prefill_s) + token_s; }
+
+/* Whether more turns would not change the picture: one is far ahead in both. */
+static bool is_clear(const turns *a, const turns *b)
+{
+  bool far = true;
+  for (int mode = 0; mode < 2; mode++) far = far && b->v[mode][0] > far_ahead * a->v[mode][0];
+  return far;
+}
+
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after)
 {
   koi_stage *st = koi_engine_stage(v->plan, 0);
   koi_tuned_table tuned = st->dev->tuned, none = {0};
   turns t[2] = {{.n = 0}, {.n = 0}};
-  koine_status s = use(st, tuned);
+  koine_status s = koi_drive_use(v, tuned);
   if (!s) s = turn(v, &t[1], true);
   uint64_t start = koi_now_ns();
   for (size_t i = 0; i < MAX_TURNS && !s; i++) {
     double spent = (double)(koi_now_ns() - start) * 1e-9;
-    if (i >= MIN_TURNS && spent * (double)(i + 1) / (double)i > seconds) break;
+    bool late = i && spent * (double)(i + 1) / (double)i > seconds;
+    if (late && (i >= MIN_TURNS || spent > seconds || is_clear(&t[0], &t[1]))) break;
     for (size_t k = 0; k < 2 && !s; k++) { /* who begins changes */
       size_t side = (i + k) % 2;
-      s = use(st, side ? tuned : none);
+      s = koi_drive_use(v, side ? tuned : none);
       if (!s) s = turn(v, &t[side], false);
     }
   }
-  koine_status back = use(st, tuned);
+  koine_status back = koi_drive_use(v, tuned);
   if (s || back) return s ? s : back;
   speed_of(&t[0], before);
   speed_of(&t[1], after);

@@ -18,6 +18,11 @@ void koi_drive_close(koi_drive *v);
 koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds);
 
 typedef struct koi_speed { double per_s[2], low[2], high[2]; size_t n; } koi_speed; /* tokens a second: decode, prefill; median and range of n turns */
-/* The defaults and what is tuned now, in turns of about `seconds` in all, but three at least. The device has its tuned parameters again afterwards. */
+/* The defaults and what is tuned now, in turns of about `seconds` in all: three at least, or one where that says enough or takes long. The device
+ * has its tuned parameters again afterwards. */
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after);
+/* This table, and the choices of a step that it says, from now on. The caller keeps what the table points to. */
+koine_status koi_drive_use(koi_drive *v, koi_tuned_table t);
+/* Seconds of one turn of each, when a token and a prefill take so long. */
+double koi_drive_turns_s(double token_s, double prefill_s);
 #endif

@@ -13,6 +13,7 @@ typedef struct koi_key { /* parameters to be chosen */
   uint64_t ns, shape_ns;   /* of a step: all calls; those of this shape */
   bool done;
   koi_contest_result r;
+  double before, after;    /* of the shapes that were looked at: nanoseconds of a step by default, and with the winner (shapes.h) */
 } koi_key;
 
 typedef struct koi_shares {
@@ -25,6 +26,9 @@ typedef struct koi_shares {
 koi_watch koi_shares_watch(koi_shares *s);
 /* v to keys, the longest first. */
 koine_status koi_shares_sum(koi_shares *s);
+bool koi_shares_same_shape(const koi_timed *a, const koi_timed *b);
+/* The call among those that were timed. */
+const koi_timed *koi_shares_timed(const koi_shares *s, const koi_call *call);
 void koi_shares_free(koi_shares *s);
 /* The call at hand with the weights of every call of its shape in turn, at most `most`; returns how many. */
 size_t koi_shares_ring(const koi_shares *s, const koi_bound_call *b, koi_args *out, size_t most);

@@ -19,8 +19,10 @@ typedef struct koine_runtime_options {
   const char *const *subdevices; /* [n_subdevices] "cl0=1,1": beside cl0 there are devices cl0/0 and cl0/1, of one of its compute units each;
                                KOINE_ERR_NO_DEVICE where it is not there or its driver cannot part it so */
   size_t n_subdevices;
+  const char *shipped_dir;  /* a folder of measurements (*.log, as koine_tuned_export writes them) that stand behind the user's own; NULL: those
+                               that were installed with the library; "": none. Copied */
 } koine_runtime_options;
-#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0, NULL, 0}
+#define KOINE_RUNTIME_OPTIONS_INIT {sizeof(koine_runtime_options), NULL, NULL, 0, 0, NULL, 0, NULL}
 
 typedef enum koine_device_type { KOINE_DEVICE_HOST, KOINE_DEVICE_CPU, KOINE_DEVICE_GPU, KOINE_DEVICE_ACCELERATOR } koine_device_type;
 
@@ -45,7 +47,8 @@ typedef struct koine_device_info {
 KOINE_API koine_status koine_runtime_open(const koine_runtime_options *options, koine_runtime **out);
 KOINE_API void koine_runtime_close(koine_runtime *runtime);
 KOINE_API size_t koine_runtime_n_devices(const koine_runtime *runtime);
-/* Device i, 0 <= i < n_devices, best first; the host reference is last. KOINE_ERR_ARG out of range. */
+/* Device i, 0 <= i < n_devices, best first: GPUs, accelerators, processors, the host reference; of one kind those with memory of their own, then by
+ * units and clock. Those that koine_tune has measured with the same model stand by their speed in each other's places. KOINE_ERR_ARG out of range. */
 KOINE_API koine_status koine_runtime_device(const koine_runtime *runtime, size_t i, koine_device_info *out);
 /* The machine as text or JSON: cards, endpoints, and why a device or platform was skipped. */
 KOINE_API koine_status koine_runtime_describe(koine_runtime *runtime, bool json, char **out);
