@@ -127,7 +127,7 @@ static koine_status step(bench *b, const koi_step_at *at, uint64_t (*ns)[KOI_N_P
   clock_ c = {.ns = ns, .part = -1};
   koi_watch watch = {before, after, &c};
   koine_eval_options one = {.size = sizeof one, .n_logits = 1};
-  koi_stage *st = koi_engine_stage(b->plan);
+  koi_stage *st = koi_engine_stage(b->plan, 0);
   koine_status s = koi_session_fill(b->session, at->position);
   if (s) return s;
   memcpy(b->tokens, b->session->held, at->position * sizeof *b->tokens);
