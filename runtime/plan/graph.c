@@ -232,7 +232,7 @@ int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
 
 uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
 {
-  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / 4 + 1, rows);
+  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / KOI_CSA_RATIO + 1, rows);
   uint32_t rounds = 1;
   while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
   return rounds;

@@ -27,7 +27,7 @@ uint64_t koi_scratch_panels(uint64_t n, uint64_t n_units, uint64_t nt) { return 
 
 uint64_t koi_scratch_score_floats(const koi_tunables *t, uint64_t chunk, uint64_t context)
 {
-  uint64_t all = chunk * koi_ceil_div(context / 4 + 1, 16) * 16;
+  uint64_t all = chunk * koi_ceil_div(context / KOI_CSA_RATIO + 1, 16) * 16;
   return min64(all, max64(t->score_floats, chunk * 256));
 }
 

@@ -62,7 +62,7 @@ koine_status koi_shapes_check(koi_drive *v, koi_shares *s, bool prefill, uint32_
     k->before = (double)k->shape_ns, k->after = k->r.won ? k->before * k->r.best_us / k->r.default_us : k->before;
   }
   koine_status st = koi_drive_step(v, prefill, n, &watch, &seconds);
-  for (size_t i = 0; i < s->n_keys && !st; i++) st = judge(koi_engine_stage(v->plan), &s->keys[i]);
+  for (size_t i = 0; i < s->n_keys && !st; i++) st = judge(koi_engine_stage(v->plan, 0), &s->keys[i]);
   koi_free(h.seen);
   return st;
 }

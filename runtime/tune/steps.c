@@ -123,7 +123,7 @@ static void note_more(const koi_device *d, const koi_tuned_table *was, const koi
 
 static koine_status try(koi_drive *v, size_t at, koi_step_choice *c, const int32_t *p)
 {
-  koi_device *d = koi_engine_stage(v->plan)->dev;
+  koi_device *d = koi_engine_stage(v->plan, 0)->dev;
   koi_tuned_table sides[2] = {d->tuned, {0}};
   koi_step_choice other = *c;
   pair t = {.ahead = false};
@@ -156,7 +156,7 @@ static koine_status tune_choice(koi_drive *v, size_t at, uint64_t deadline_ns, b
 {
   koi_target t;
   double one = 0;
-  koi_backend_target(koi_engine_stage(v->plan)->dev, &t);
+  koi_backend_target(koi_engine_stage(v->plan, 0)->dev, &t);
   koine_status s = koi_choose(&t, c->op, (const int32_t[KOI_MAX_CONSTS]){0}, 0, c->p, NULL);
   if (!s) s = choices[at].time(v, &one);
   uint64_t each = (uint64_t)(STEPS * one * 1e9);
