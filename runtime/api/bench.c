@@ -10,7 +10,7 @@
 #include "plan/plan.h"
 #include "engine/session.h"
 
-enum { MAX_REPETITIONS = 1000 };
+enum { MAX_REPETITIONS = 1000, NAMES = 512 };
 
 typedef struct result {
   char test[64]; /* its name */
