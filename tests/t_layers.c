@@ -190,6 +190,27 @@ static void test_streams(void)
   koine_plan_free(p);
 }
 
+/* ---- as text ---- */
+static void test_text(void)
+{
+  lying l = in_turn(ids, n_ids, 0);
+  add(l.experts, &l.n_experts, ids[1], 0, 0);
+  const char *layers[MAX_PARTS], *experts[MAX_PARTS];
+  koine_plan_options o = {.size = sizeof o, .layers = layers, .n_layers = l.n_layers, .experts = experts, .n_experts = l.n_experts, .split_groups = 24};
+  koine_plan *p = NULL, *again = NULL;
+  char *text = NULL, *same = NULL, *line = NULL;
+  for (size_t i = 0; i < l.n_layers; i++) layers[i] = l.layers[i];
+  for (size_t i = 0; i < l.n_experts; i++) experts[i] = l.experts[i];
+  check(!koine_plan_make(rt, model, &o, &p) && !koine_plan_describe(p, &text) && !koine_plan_line(p, &line), "a plan as text", koine_last_error());
+  koine_plan_options read = {.size = sizeof read, .placement = text};
+  check(!koine_plan_make(rt, model, &read, &again) && !koine_plan_describe(again, &same), "and read again", koine_last_error());
+  check(text && same && !strcmp(text, same), "a plan that was read", same ? same : "");
+  check(line && strstr(line, "layers 0-0 on ") && strstr(line, "with routed experts on"), "a plan in one line", line ? line : "");
+  koine_text_free(text), koine_text_free(same), koine_text_free(line);
+  if (p) koine_plan_free(p);
+  if (again) koine_plan_free(again);
+}
+
 /* ---- what is refused ---- */
 static void refused(const char *const *layers, size_t n, const char *device, koine_status status, const char *words)
 {
@@ -234,6 +255,7 @@ static void test_model(const char *folder)
     every_way(ids, n_ids, NULL, 0);
     test_parts();
     test_streams();
+    test_text();
     test_refused();
   }
   koine_model_close(model);
