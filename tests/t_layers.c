@@ -85,6 +85,7 @@ static float *run(koine_plan *plan, int exact, uint32_t chunk)
 static void check_plan(const lying *l, koine_plan *same)
 {
   char what[512], line[512];
+  int before = n_failed;
   name_of(l, what, sizeof what);
   koine_plan *p = wake(l);
   check(p != NULL, what, koine_last_error());
@@ -99,6 +100,8 @@ static void check_plan(const lying *l, koine_plan *same)
       free(want);
     }
   if (p) koine_plan_free(p);
+  printf("%s%s%s\n", n_failed == before ? "ok  " : "FAIL", what, same ? ", as one device" : "");
+  fflush(stdout);
 }
 
 /* Layers before k on a, the rest on b. */

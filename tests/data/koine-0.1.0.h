@@ -277,7 +277,8 @@ typedef struct koine_eval_options {
  * and the tokens of the finished chunks (koine_session_n_held), and goes on from there when it is called again. */
 KOINE_API koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens,
                                           const koine_eval_options *options, float *logits);
-/* Makes a running koine_session_eval of this session end after its current chunk. From any thread. */
+/* Makes a running koine_session_eval of this session end after its current chunk, or, on several devices, those that are under way: where
+ * these are the last, it ends as if nothing had been said. From any thread. */
 KOINE_API void koine_session_cancel(koine_session *session);
 /* Tokens that the session holds: an evaluation that begins with them evaluates only what follows. */
 KOINE_API size_t koine_session_n_held(const koine_session *session);
