@@ -6,7 +6,7 @@
 /* Where local memory is ordinary memory. */
 static const struct { const koi_op *op; int32_t p[KOI_MAX_PARAMS]; } processors[] = {
   {&koi_op_hc_post, {64, 16, 1}}, {&koi_op_hc_post, {1, 8, 8}},  {&koi_op_hc_post, {1, 16, 64}},
-  {&koi_op_swiglu, {64, 16, 1}},  {&koi_op_swiglu, {1, 16, 64}}, {&koi_op_swiglu, {1, 8, 8}},
+  {&koi_op_swiglu, {1, 16, 64}}, {&koi_op_swiglu, {128, 16, 2}}, {&koi_op_swiglu, {256, 8, 1}},
 };
 
 static const koi_target kinds[] = {{.vector_width = 16, .local_is_global = 1}, {.vector_width = 4, .local_is_global = 1},
