@@ -7,7 +7,7 @@
 #include "guard.h"
 
 enum { MOST_LOST = 20 };
-static const double least_limit_s = 30, most_limit_s = 120;
+static const double least_limit_s = 60, most_limit_s = 120;
 
 static bool progress(void *user, const char *what, uint64_t done, uint64_t total)
 {

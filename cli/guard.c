@@ -86,7 +86,7 @@ int cli_guard_run(const cli_guard *g, int failed)
       status = stopped ? 128 + SIGINT : WEXITSTATUS(how);
       break;
     }
-    if (c.busy_since > 0) left_s -= now() - c.busy_since;
+    if (c.busy_since > 0) left_s -= now() - c.busy_since - (hung ? g->limit_s : 0); /* waiting in vain is not tuning */
     bool again = c.busy_since > 0 && nth < g->most && left_s > 0;
     if (g->lost) g->lost(g->user, gone ? 0 : WTERMSIG(how), hung, again);
     if (!again) break;

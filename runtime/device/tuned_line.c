@@ -19,6 +19,7 @@ enum {
 static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "trying", "lost", "crashed", "hung", "won", "kept"};
 static const char *const types[] = {[KOINE_DEVICE_HOST] = "host", [KOINE_DEVICE_CPU] = "cpu", [KOINE_DEVICE_GPU] = "gpu", [KOINE_DEVICE_ACCELERATOR] = "accelerator"};
 static const double most_number = 1e18;
+enum { MOST_CONST = 32768 }; /* of an op */
 
 const char *koi_outcome_name(koi_outcome o) { return outcomes[o]; }
 
@@ -30,14 +31,18 @@ uint64_t koi_tuned_text_hash(const koi_op *op)
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------------- */
-static bool is_format(const char *name, int32_t v) { return !strcmp(name, "WT") && v >= 0 && v < KOI_N_FORMATS; }
+static bool is_format(const char *name)
+{
+  size_t n = strlen(name);
+  return n >= 2 && !strcmp(name + n - 2, "WT");
+}
 
 /* Formats of weights by name: their numbers are this release's. */
 void koi_tuned_put_consts(koi_text *t, const koi_op *op, const int32_t *c)
 {
   size_t n = koi_op_n_consts(op);
   for (size_t i = 0; i < n; i++)
-    if (is_format(op->consts[i], c[i])) koi_text_add(t, "%s%s=%s", i ? " " : "", op->consts[i], koi_formats[c[i]].name);
+    if (is_format(op->consts[i]) && c[i] >= 0 && c[i] < KOI_N_FORMATS) koi_text_add(t, "%s%s=%s", i ? " " : "", op->consts[i], koi_formats[c[i]].name);
     else koi_text_add(t, "%s%s=%" PRId32, i ? " " : "", op->consts[i], c[i]);
   if (!n) koi_text_add(t, "-");
 }
@@ -131,7 +136,7 @@ static bool values(const char *text, const char *const *names, size_t stride, si
     int64_t value;
     if (strncmp(text, *names, len) || text[len] != '=') return false;
     text += len + 1;
-    if (!(formats && !strcmp(*names, "WT") ? format_number : integer)(&text, end, &value)) return false;
+    if (!(formats && is_format(*names) ? format_number : integer)(&text, end, &value)) return false;
     if (value < INT32_MIN || value > INT32_MAX) return false;
     v[i] = (int32_t)value, text++;
   }
@@ -153,6 +158,16 @@ static bool numbers(char *const *field, koi_tuned_line *l)
   return true;
 }
 
+/* Constants that some call can have: rules of descriptors divide by sizes, and halve until something fits them. */
+static bool plausible(const koi_op *op, const int32_t *c)
+{
+  for (size_t i = 0; i < koi_op_n_consts(op); i++) {
+    int32_t least = op->usual[i] >= KOI_N_FORMATS, most = is_format(op->consts[i]) ? KOI_N_FORMATS - 1 : koi_op_n_params(op) ? MOST_CONST : INT32_MAX;
+    if (c[i] < least || c[i] > most) return false;
+  }
+  return true;
+}
+
 /* What this release knows of a sound line; false: it is another's. */
 static bool take(char *const *field, koi_tuned_line *l)
 {
@@ -161,7 +176,7 @@ static bool take(char *const *field, koi_tuned_line *l)
   while (o < KOI_N_OUTCOMES && strcmp(outcomes[o], field[F_OUTCOME])) o++;
   l->outcome = (koi_outcome)o;
   koi_dev_text(l->note, sizeof l->note, field[F_NOTE]);
-  return o < KOI_N_OUTCOMES && values(field[F_CONSTS], l->op->consts, sizeof *l->op->consts, koi_op_n_consts(l->op), true, l->c) &&
+  return o < KOI_N_OUTCOMES && values(field[F_CONSTS], l->op->consts, sizeof *l->op->consts, koi_op_n_consts(l->op), true, l->c) && plausible(l->op, l->c) &&
          values(field[F_PARAMS], &l->op->params->name, sizeof *l->op->params, koi_op_n_params(l->op), false, l->p) && numbers(field, l);
 }
 

@@ -5,7 +5,7 @@
 #include "device/kern.h"
 
 static const double far_ahead = 1.5;
-enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7 };
+enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7, BEAT_NS = 500000000 };
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out)
 {
@@ -26,6 +26,16 @@ void koi_drive_close(koi_drive *v)
   *v = (koi_drive){0};
 }
 
+koine_status koi_drive_beat(koi_drive *v)
+{
+  uint64_t now = koi_now_ns();
+  if (!v->beat || now - v->beat_ns < BEAT_NS) return KOINE_OK;
+  v->beat_ns = now;
+  return v->beat(v->user) ? KOINE_OK : koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
+}
+
+static koine_status beat(void *user, koi_stage *st, const koi_bound_call *b) { return (void)st, (void)b, koi_drive_beat(user); }
+
 koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds)
 {
   koine_eval_options one = {.size = sizeof one, .n_logits = 1};
@@ -33,7 +43,8 @@ koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_wa
   if (s) return s;
   memcpy(v->tokens, v->s->held, v->depth * sizeof *v->tokens);
   for (uint32_t i = 0; i < n; i++) v->tokens[v->depth + i] = (int32_t)((i * 7919u + 13u) % v->plan->model->config.n_vocab);
-  v->s->watch = watch;
+  koi_watch alone = {beat, NULL, v};
+  v->s->watch = watch ? watch : &alone;
   uint64_t start = koi_now_ns();
   if (prefill) s = koi_session_eval(v->s, v->tokens, v->depth + n, &one, v->logits);
   for (uint32_t i = 1; !prefill && i <= n && !s; i++) s = koi_session_eval(v->s, v->tokens, v->depth + i, &one, v->logits);

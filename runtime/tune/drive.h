@@ -10,12 +10,18 @@ typedef struct koi_drive {
   float *logits;
   size_t depth;        /* tokens in the caches before each step */
   uint32_t n_prefill;  /* of a chunk */
+  /* Now and then while steps run, that somebody sees that they do; false ends them in KOINE_ERR_CANCELLED. NULL: nobody is told. */
+  bool (*beat)(void *user);
+  void *user;
+  uint64_t beat_ns;    /* the last one */
 } koi_drive;
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out);
 void koi_drive_close(koi_drive *v);
 /* n tokens after `depth`, at once or one by one; seconds they took. watch NULL: none. */
 koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds);
+
+koine_status koi_drive_beat(koi_drive *v);
 
 typedef struct koi_speed { double per_s[2], low[2], high[2]; size_t n; } koi_speed; /* tokens a second: decode, prefill; median and range of n turns */
 /* The defaults and what is tuned now, in turns of about `seconds` in all: three at least, or one where that says enough or takes long. The device

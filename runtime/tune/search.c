@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_DRAWS = 400 };
+enum { MAX_DRAWS = 400, SCOUTS = 16, SCOUT_EVERY = 3 }; /* of so many first ones every other is picked by chance, later every third */
 /* A place that chance picked is worth a look around it when it costs less than this times the best. */
 static const double near_best = 1.25;
 
@@ -108,6 +108,8 @@ static bool random_one(koi_search *s, int32_t *p) { return draw(s, s->tried[0].p
 
 static bool local(koi_search *s, int32_t *p)
 {
+  bool scout = s->n < SCOUTS ? s->n % 2 : s->n % SCOUT_EVERY == 0; /* a basin that the default does not lie in */
+  if (scout) return draw(s, s->tried[0].p, true, p);
   s->jumped = false;
   while (s->step < n_steps(s))
     if (neighbour(s, s->step++, p) && koi_search_is_new(s, p)) return true;

@@ -6,7 +6,7 @@
 typedef struct koi_tried { int32_t p[KOI_MAX_PARAMS]; double cost; } koi_tried; /* INFINITY: of no use */
 
 typedef enum koi_search_mode {
-  KOI_SEARCH_LOCAL,      /* steps in one parameter from the best so far, then from others, that chance picks; all the rest when chance finds nothing */
+  KOI_SEARCH_LOCAL,      /* steps in one parameter from the best so far, and places that chance picks; all the rest when chance finds nothing */
   KOI_SEARCH_RANDOM,     /* chance alone, then all the rest */
   KOI_SEARCH_EXHAUSTIVE, /* one after the other */
   KOI_SEARCH_N_MODES

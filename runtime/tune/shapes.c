@@ -4,7 +4,7 @@
 
 static const double worthwhile = 0.99;
 
-typedef struct shapes { koi_shares *s; bool *seen; uint64_t deadline_ns; koi_turn turn; } shapes; /* seen: [s->n] */
+typedef struct shapes { koi_drive *v; koi_shares *s; bool *seen; uint64_t deadline_ns; koi_turn turn; } shapes; /* seen: [s->n] */
 
 static koi_key *won_key(const koi_shares *s, const koi_timed *t)
 {
@@ -28,6 +28,8 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
 {
   shapes *h = user;
   size_t at = 0;
+  koine_status s = koi_drive_beat(h->v);
+  if (s) return s;
   while (at < h->s->n && h->s->v[at].call != b->call) at++;
   koi_key *k = at < h->s->n && !h->seen[at] ? won_key(h->s, &h->s->v[at]) : NULL;
   if (!k || koi_now_ns() > h->deadline_ns) return KOINE_OK;
@@ -35,7 +37,7 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
   if (k->call == b->call || koi_shares_same_shape(&h->s->v[at], koi_shares_timed(h->s, k->call))) return KOINE_OK;
   koi_turn_open(&h->turn, h->s, st, b);
   koi_contest c = {.d = st->dev, .op = k->op, .c = k->c, .bucket = k->bucket, .args = h->turn.args, .n_args = h->turn.n, .deadline_ns = h->deadline_ns};
-  koine_status s = koi_contest_pair(&c, k->r.p, &was, &is);
+  s = koi_contest_pair(&c, k->r.p, &was, &is);
   koi_turn_close(&h->turn, st->dev);
   if (!s) k->before += share, k->after += share * is / was;
   return s == KOINE_ERR_DEVICE ? KOINE_OK : s;
@@ -53,7 +55,7 @@ static koine_status judge(koi_stage *st, koi_key *k)
 
 koine_status koi_shapes_check(koi_drive *v, koi_shares *s, bool prefill, uint32_t n, uint64_t deadline_ns)
 {
-  shapes h = {.s = s, .seen = koi_alloc(s->n + 1, sizeof *h.seen), .deadline_ns = deadline_ns};
+  shapes h = {.v = v, .s = s, .seen = koi_alloc(s->n + 1, sizeof *h.seen), .deadline_ns = deadline_ns};
   koi_watch watch = {before_call, NULL, &h};
   double seconds;
   if (!h.seen) return KOINE_ERR_MEMORY;

@@ -6,9 +6,11 @@
 /* ---- timing ------------------------------------------------------------------------------------------------------------ */
 static koine_status start_clock(void *user, koi_stage *st, const koi_bound_call *b)
 {
+  koi_shares *own = user;
   (void)b;
-  koine_status s = st->dev->backend->finish(st->dev);
-  ((koi_shares *)user)->start = koi_now_ns();
+  koine_status s = own->drive ? koi_drive_beat(own->drive) : KOINE_OK;
+  if (!s) s = st->dev->backend->finish(st->dev);
+  own->start = koi_now_ns();
   return s;
 }
 

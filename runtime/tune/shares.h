@@ -2,6 +2,7 @@
 #ifndef KOI_SHARES_H
 #define KOI_SHARES_H
 #include "contest.h"
+#include "drive.h"
 #include "engine/run.h"
 
 typedef struct koi_timed { const koi_call *call; koi_args a; int32_t bucket; uint64_t ns; } koi_timed;
@@ -20,6 +21,7 @@ typedef struct koi_shares {
   koi_timed *v; size_t n, cap;
   koi_key *keys; size_t n_keys;
   uint64_t ns, start;      /* of the step; of the call at hand */
+  koi_drive *drive;        /* whose beat goes on; NULL: none */
 } koi_shares;
 
 /* Fills v as the step goes; only calls that have parameters, and a kernel of ours. */

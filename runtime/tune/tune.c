@@ -44,6 +44,12 @@ static bool say(const tune *t, const char *what)
   return !t->progress || t->progress(t->user, what, (uint64_t)(spent < t->seconds ? spent : t->seconds), (uint64_t)t->seconds);
 }
 
+static bool beat(void *user)
+{
+  const tune *t = user;
+  return say(t, t->mode < 0 ? "measuring" : modes[t->mode]);
+}
+
 static bool told(void *user, const koi_contest *k, double default_us, double best_us)
 {
   const tune *t = user;
@@ -68,13 +74,15 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
   tune *t = user;
   koi_shares *s = &t->shares[t->mode];
   size_t i = 0;
+  koine_status status = koi_drive_beat(&t->drive);
+  if (status) return status;
   while (i < s->n_keys && (s->keys[i].done || s->keys[i].call != b->call)) i++;
   if (i == s->n_keys) return KOINE_OK;
   koi_key *key = &s->keys[i];
   koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->turn.args, .told = told, .user = t, .deadline_ns = deadline(t, key), .lost = t->lost};
   koi_turn_open(&t->turn, s, st, b);
   k.n_args = t->turn.n;
-  koine_status status = koi_contest_run(&k, &key->r);
+  status = koi_contest_run(&k, &key->r);
   koi_turn_close(&t->turn, st->dev);
   key->done = true;
   if ((status == KOINE_ERR_DEVICE && !key->r.gone) || status == KOINE_ERR_MEMORY) {
@@ -94,6 +102,7 @@ static void pass_over_small(koi_shares *s)
 static koine_status take_shares(tune *t, int mode, uint32_t n)
 {
   koi_watch share = koi_shares_watch(&t->shares[mode]);
+  t->shares[mode].drive = &t->drive;
   return koi_drive_step(&t->drive, mode, n, &share, &t->step_s[mode]);
 }
 
@@ -186,6 +195,7 @@ static bool told_step(void *user, const char *what)
 static koine_status tune_steps(tune *t, double until)
 {
   koine_status s = reload(t);
+  t->mode = -1;
   return s ? s : koi_steps_tune(&t->drive, t->start_ns + (uint64_t)(until * 1e9), told_step, t, t->steps);
 }
 
@@ -295,6 +305,7 @@ koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progre
   if (!t) return KOINE_ERR_MEMORY;
   *t = (tune){.p = p, .st = st, .progress = progress, .user = user, .seconds = seconds, .lost = lost, .start_ns = koi_now_ns()};
   s = koi_drive_open(p, &t->drive);
+  t->drive.beat = beat, t->drive.user = t, t->mode = -1;
   if (!s) s = measure_steps(t);
   double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = seconds - ends(t) - spent, half = (left - for_steps * seconds) / 2;
   if (!s) s = tune_mode(t, 0, spent + half);
