@@ -1,6 +1,8 @@
 /* See placing.h. Owns nothing. */
 #include "placing.h"
 #include <string.h>
+#include "plan/assign.h"
+#include "tune/measure.h"
 
 static void put_id(const koine_runtime *rt, size_t i, char to[KOI_PLACEMENT_ID]) { koi_print(to, KOI_PLACEMENT_ID, "%s", rt->endpoints[i].id); }
 
@@ -89,4 +91,38 @@ koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const ko
   koi_placement_order(&p);
   *out = p;
   return KOINE_OK;
+}
+
+/* ---- the best place ---------------------------------------------------------------------------------------------------- */
+static koine_status assign(const koi_site *site, const koine_model *m, const koine_plan_options *o, koi_assigned *out)
+{
+  koi_assign_wish w = KOI_ASSIGN_WISH;
+  koi_bound_memory *limits = koi_alloc(site->n_devices + 1, sizeof *limits);
+  if (!limits) return KOINE_ERR_MEMORY;
+  for (size_t d = 0; d < site->n_devices; d++) {
+    koi_print(limits[d].device, sizeof limits[d].device, "%s", site->devices[d].id);
+    limits[d].bytes = o->memory_bytes;
+  }
+  w.context = o->context, w.chunk = o->chunk, w.exact = o->cache == KOINE_CACHE_EXACT;
+  if (o->memory_bytes) w.memory = limits, w.n_memory = site->n_devices;
+  koine_status s = koi_assign(site, m, &w, out);
+  koi_free(limits);
+  return s;
+}
+
+bool koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
+{
+  koi_site site;
+  koi_assigned a;
+  size_t n = 0;
+  if (o->chunk > KOI_ASSIGN_CHUNK || koi_measure_known(rt, &site)) return false;
+  for (size_t d = 0; d < site.n_devices; d++) n += koi_measure_wanted(&site, d) && site.devices[d].rates.bytes_per_s > 0;
+  koine_status s = n > 1 ? assign(&site, m, o, &a) : KOINE_ERR_NO_DEVICE;
+  koi_site_free(&site);
+  if (s) return false;
+  *out = a.placement;
+  a.placement = (koi_placement){0};
+  koi_log(KOINE_LOG_NOTE, "layers lie where measurements say that it is best: %.1f ms a token are expected", 1e3 * a.token_s);
+  koi_assigned_free(&a);
+  return true;
 }

@@ -99,6 +99,8 @@ koine_status koi_config_gguf(const koi_gguf *g, koi_config *out, uint32_t **rati
 /* `path`: a checkpoint's folder, or a GGUF file. */
 koine_status koi_model_open(const char *path, koine_model **out);
 koine_status koi_model_synthetic(const koine_shape *shape, koine_model **out);
+/* Layers [n] of a model in their real sizes, but with made-up weights and at most n_experts experts each. */
+koine_status koi_model_excerpt(const koine_model *m, const uint32_t *layers, uint32_t n, uint32_t n_experts, koine_model **out);
 void koi_model_close(koine_model *m);
 
 /* Checks config and weights (NULL: none) against each other and fills m->layers and the rest. m->config and ratios [n_layers] are set. */

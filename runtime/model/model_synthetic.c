@@ -68,3 +68,23 @@ koine_status koi_model_synthetic(const koine_shape *shape, koine_model **out)
   else *out = m;
   return s;
 }
+
+koine_status koi_model_excerpt(const koine_model *from, const uint32_t *layers, uint32_t n, uint32_t n_experts, koine_model **out)
+{
+  koine_model *m = koi_alloc(1, sizeof *m);
+  uint32_t *ratios = koi_alloc(n + 1, sizeof *ratios);
+  koine_status s = m && ratios && (m->path = koi_strdup(from->path)) ? KOINE_OK : KOINE_ERR_MEMORY;
+  if (!s) {
+    koi_config *c = &m->config;
+    *c = from->config;
+    c->n_layers = n, c->n_hash_layers = 0;
+    if (c->n_experts > n_experts && n_experts >= c->n_used) c->n_experts = n_experts;
+    for (uint32_t i = 0; i < n; i++) ratios[i] = from->layers[layers[i]].ratio, c->hash[i] = from->layers[layers[i]].hash, c->n_hash_layers += c->hash[i];
+    s = koi_model_bind(m, ratios);
+    m->synthetic = m->runnable = true;
+  }
+  koi_free(ratios);
+  if (s) koi_model_close(m);
+  else *out = m;
+  return s;
+}

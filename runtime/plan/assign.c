@@ -42,7 +42,7 @@ static koine_status choose_devices(koi_question *q)
       bool named = pinned(w, x->id) || listed(w->include, w->n_include, x->id);
       if (!x->usable || listed(w->exclude, w->n_exclude, x->id) || (w->n_include && !named) || (x->reference && !named && !plain)) continue;
       if (!known(q, d)) {
-        q->n_unknown += !x->reference;
+        q->n_unknown += !x->reference || plain;
         continue;
       }
       if (q->n == KOI_SOLVE_DEVICES) return koi_error(KOINE_ERR_ARG, "more than %d devices: exclude some", KOI_SOLVE_DEVICES);

@@ -20,6 +20,7 @@ typedef struct koi_assign_wish {
   int32_t on_cards;            /* so many items from the end (layers, and the head as one) are not on processors, the others are; -1: as is best */
   int32_t experts_on_cpu;      /* the routed experts of so many first layers lie on the processors; -1: as is best */
 } koi_assign_wish;
+enum { KOI_ASSIGN_CHUNK = 16384 };
 #define KOI_ASSIGN_WISH {.on_cards = -1, .experts_on_cpu = -1}
 
 typedef struct koi_assigned_stage { /* beside the placement's stage of the same number */

@@ -143,7 +143,7 @@ static koine_status ask(const koi_question *q, const koi_holding *h, const koi_c
   koine_status s = put_experts_on_cpu(q, t);
   put_pins(q, t);
   put_on_cards(q, t);
-  bool apart = !q->w.together && q->w.experts_on_cpu < 0;
+  bool apart = !q->w.together && q->w.experts_on_cpu < 0 && q->w.on_cards < 0; /* -ngl means whole layers */
   koi_solve p = {.n_devices = q->n, .n_items = q->n_items, .devices = t->devices, .seconds = t->seconds, .bytes = t->bytes, .hop = t->hop, .out = t->out,
                  .expert_seconds = apart ? t->expert_seconds : NULL, .expert_bytes = t->expert_bytes, .round_trip = t->trip, .n_streams = q->w.n_streams};
   if (!s) s = koi_solve_best(&p, out);

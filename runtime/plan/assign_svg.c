@@ -1,5 +1,6 @@
 /* A plan as a picture: a row for each device with its layers and memory, and below a token's way through them in time. Owns nothing.
  * Invariant: the result is well-formed whatever the names are. */
+#include <string.h>
 #include "assign.h"
 #include "solve.h"
 
@@ -116,7 +117,7 @@ static void gantt(koi_text *t, const koi_assigned *a, const koi_site *site, doub
     koi_print(tip, sizeof tip, "%s%s%s %.3f ms", site->devices[s->device].id, s->experts != KOI_SOLVE_NOWHERE ? " with experts on " : "",
               s->experts != KOI_SOLVE_NOWHERE ? site->devices[s->experts].id : "", 1e3 * s->seconds);
     box(t, x, y, s->seconds * scale, colour(s->device), tip);
-    if (s->seconds * scale > 120) label(t, x + 4, y + 13, "on", "start", tip);
+    if (s->seconds * scale > 6.5 * (double)strlen(tip)) label(t, x + 4, y + 13, "on", "start", tip);
     x += s->seconds * scale;
   }
   label(t, LEFT, y + 32, "small", "start", "0");

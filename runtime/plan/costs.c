@@ -45,13 +45,12 @@ static bool reads_part_of(const koi_call *c, const koi_laid *w)
   return false;
 }
 
-/* The item that a call belongs to, and which part of it. */
-static koi_part_of part_of(const listed *l, const koi_call *c, uint32_t n_layers, uint32_t *item)
+koi_part_of koi_costs_part(const koi_laid_model *laid, const koi_call *c, uint32_t *item)
 {
   *item = c->layer < 0 ? 0 : (uint32_t)c->layer + 1;
   if (c->layer < 0) return KOI_PART_EMBED;
-  if ((uint32_t)c->layer >= n_layers) return KOI_PART_HEAD;
-  const koi_laid *w = l->laid->layers[c->layer];
+  if ((uint32_t)c->layer >= laid->model->config.n_layers) return KOI_PART_HEAD;
+  const koi_laid *w = laid->layers[c->layer];
   return reads_part_of(c, &w[KOI_W_expert_up]) || reads_part_of(c, &w[KOI_W_expert_down]) ? KOI_PART_EXPERTS : KOI_PART_REST;
 }
 
@@ -72,14 +71,14 @@ static void add_call(const koi_call *c, const int32_t *syms, const koi_rates *ra
 koine_status koi_costs_expect(const koine_model *m, const koi_step_at *at, bool exact, const koi_rates *rates, size_t n_rates, double *out)
 {
   listed l = {0};
-  uint32_t n = m->config.n_layers, item;
+  uint32_t item;
   size_t stride = (size_t)koi_costs_items(m) * KOI_N_PARTS;
   koine_status s = list_calls(m, at, exact, &l);
   for (size_t i = 0; i < n_rates * stride; i++) out[i] = 0;
   for (size_t i = 0; i < l.calls.n && !s; i++) {
     const koi_call *c = &l.calls.v[i];
     if (c->when && !l.syms[c->when]) continue;
-    koi_part_of part = part_of(&l, c, n, &item);
+    koi_part_of part = koi_costs_part(l.laid, c, &item);
     add_call(c, l.syms, rates, n_rates, &out[item * KOI_N_PARTS + part], stride);
   }
   unlist(&l);

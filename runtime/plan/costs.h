@@ -1,6 +1,8 @@
 /* What every layer of a model takes on every device of a site, in seconds and bytes: from the list of calls, the devices' rates, and what was measured. */
 #ifndef KOI_COSTS_H
 #define KOI_COSTS_H
+#include "call.h"
+#include "lay.h"
 #include "site.h"
 
 typedef struct koi_step_at { uint32_t n_tokens; uint64_t position; } koi_step_at; /* a step of so many tokens, the first at `position` */
@@ -9,6 +11,9 @@ typedef struct koi_step_at { uint32_t n_tokens; uint64_t position; } koi_step_at
 static inline uint32_t koi_costs_items(const koine_model *m) { return m->config.n_layers + 2; }
 /* Seconds of every part of a step that each of the rates lets expect: out [n_rates][n_items][KOI_N_PARTS]. */
 koine_status koi_costs_expect(const koine_model *m, const koi_step_at *at, bool exact, const koi_rates *rates, size_t n_rates, double *out);
+
+/* The item that a call belongs to, and which part of it; the calls are of a list of all layers. */
+koi_part_of koi_costs_part(const koi_laid_model *laid, const koi_call *c, uint32_t *item);
 
 /* By device and item, [n_devices][n_items]; NaN where nothing is known of the device. low and high: what is likely. */
 typedef struct koi_costs {

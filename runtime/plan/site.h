@@ -18,7 +18,7 @@ typedef struct koi_link { double latency_s, bytes_per_s; } koi_link; /* of one t
 typedef struct koi_rates { double bytes_per_s, flops_per_s, launch_s; } koi_rates; /* that a device reaches at best */
 
 typedef struct koi_site_device {
-  char id[KOI_SITE_ID], name[KOI_NAME];
+  char id[KOI_SITE_ID], name[KOI_NAME], driver[KOI_NAME];
   uint32_t card;
   bool usable, reference;        /* reference: plain C, used only when it is named or nothing else is there */
   uint32_t n_units;
@@ -64,4 +64,6 @@ const char *koi_site_kind_name(koi_layer_kind kind);
 koine_status koi_site_text(const koi_site *s, char **out);
 /* `where` names it in errors, with the line. KOINE_ERR_FILE. */
 koine_status koi_site_parse(const char *text, const char *where, koi_site *out);
+/* Links as a table: a row from each device and the host to each. */
+koine_status koi_site_links(const koi_site *s, char **out);
 #endif

@@ -28,6 +28,7 @@ static void put_device(koi_text *t, const koi_site *s, const koi_site_device *d)
   koi_word_put(t, "id", d->id);
   koi_word_put(t, "card", s->cards[d->card].id);
   koi_word_put(t, "name", d->name);
+  if (d->driver[0]) koi_word_put(t, "driver", d->driver);
   koi_text_add(t, "%s%s units=%u max_buffer_bytes=%llu", d->usable ? "" : " unusable", d->reference ? " reference" : "", d->n_units, (unsigned long long)d->max_buffer_bytes);
   number(t, "bytes_per_s", d->rates.bytes_per_s);
   number(t, "flops_per_s", d->rates.flops_per_s);
@@ -123,6 +124,7 @@ static bool read_device(const char *at, koi_site *s)
   if (!d) return false;
   while (koi_word_next(&at, &w)) {
     if (!koi_word_text(&w, "id=", d->id, sizeof d->id) || !koi_word_text(&w, "name=", d->name, sizeof d->name) || !koi_word_text(&w, "card=", card, sizeof card) ||
+        !koi_word_text(&w, "driver=", d->driver, sizeof d->driver) ||
         !koi_word_count(&w, "units=", &units) || units > UINT32_MAX || !koi_word_count(&w, "max_buffer_bytes=", &d->max_buffer_bytes) || !read_rates(&w, d))
       return false;
     d->usable &= !koi_word_is(&w, "unusable"), d->reference |= koi_word_is(&w, "reference");
@@ -210,4 +212,46 @@ koine_status koi_site_parse(const char *text, const char *where, koi_site *out)
   if (s) koi_site_free(&site);
   else *out = site;
   return s;
+}
+
+/* ---- for people -------------------------------------------------------------------------------------------------------- */
+static void one_way(koi_text *t, const koi_link *up, const koi_link *down)
+{
+  double latency = (up ? up->latency_s : 0) + (down ? down->latency_s : 0), each = (up ? 1 / up->bytes_per_s : 0) + (down ? 1 / down->bytes_per_s : 0);
+  if (isfinite(latency) && each > 0) koi_text_add(t, " %7.1f us %6.2f GB/s", 1e6 * latency, 1e-9 / each);
+  else koi_text_add(t, " %22s", "unknown");
+}
+
+static void matrix(koi_text *t, const koi_site *s, bool busy)
+{
+  koi_text_add(t, "%-10s", "from \\ to");
+  koi_text_add(t, " %22s", "memory");
+  for (size_t j = 0; j < s->n_devices; j++) koi_text_add(t, " %22s", s->devices[j].id);
+  for (size_t i = 0; i <= s->n_devices; i++) {
+    const koi_site_device *a = i ? &s->devices[i - 1] : NULL;
+    const koi_link *up = !a ? NULL : busy ? &a->to_host_busy : &a->to_host;
+    koi_text_add(t, "\n%-10s", a ? a->id : "memory");
+    if (a) one_way(t, up, NULL);
+    else koi_text_add(t, " %22s", "");
+    for (size_t j = 0; j < s->n_devices; j++)
+      if (i == j + 1) koi_text_add(t, " %22s", "");
+      else one_way(t, up, busy ? &s->devices[j].from_host_busy : &s->devices[j].from_host);
+  }
+  koi_text_add(t, "\n");
+}
+
+koine_status koi_site_links(const koi_site *s, char **out)
+{
+  koi_text t = {0};
+  koi_text_add(&t, "Links, alone: microseconds of a small transfer, gigabytes a second of a large one; between devices through the host's memory\n");
+  matrix(&t, s, false);
+  koi_text_add(&t, "Links, while both sides compute\n");
+  matrix(&t, s, true);
+  koi_text_add(&t, "Devices: reads of memory, arithmetic, a launch\n");
+  for (size_t i = 0; i < s->n_devices; i++) {
+    const koi_rates *r = &s->devices[i].rates;
+    if (isfinite(r->bytes_per_s)) koi_text_add(&t, "%-10s %8.2f GB/s %9.1f GFLOP/s %7.1f us\n", s->devices[i].id, 1e-9 * r->bytes_per_s, 1e-9 * r->flops_per_s, 1e6 * r->launch_s);
+    else koi_text_add(&t, "%-10s unknown\n", s->devices[i].id);
+  }
+  return koi_text_take(&t, out);
 }
