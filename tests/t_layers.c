@@ -2,7 +2,7 @@
  *
  * usage: t_layers FOLDER...   golden models; one that is absent is a counted skip
  * KOINE_TEST_DEVICES  names of devices, "portable,host" (the default); those that are not here are skipped, and with fewer than two left all of it
- * KOINE_TEST_CHUNKS   "1,7,129" (the default) */
+ * KOINE_TEST_CHUNKS   "1,7,129" (the default)      KOINE_TEST_ALL=1: every placement with all of them; else one after the other takes the next */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,15 +81,20 @@ static float *run(koine_plan *plan, int exact, uint32_t chunk)
   return NULL;
 }
 
-/* Both cache modes and all chunks, within the golden bounds; where `same` is given, bit for bit what that plan gives. */
+static bool all_chunks;
+static size_t n_plans;
+
+/* Both cache modes, within the golden bounds; where `same` is given, bit for bit what that plan gives. */
 static void check_plan(const lying *l, koine_plan *same)
 {
   char what[512], line[512];
+  int before = n_failed;
+  size_t turn = n_plans++ % n_chunks;
   name_of(l, what, sizeof what);
   koine_plan *p = wake(l);
   check(p != NULL, what, koine_last_error());
   for (int exact = 0; exact < 2 && p; exact++)
-    for (size_t c = 0; c < n_chunks && truth.logits[exact]; c++) {
+    for (size_t c = all_chunks ? 0 : turn; c < (all_chunks ? n_chunks : turn + 1) && truth.logits[exact]; c++) {
       float *got = run(p, exact, chunks[c]), *want = same && got ? run(same, exact, chunks[c]) : NULL;
       if (!got) snprintf(line, sizeof line, "%.500s", koine_last_error());
       bool ok = got && golden_within(got, truth.logits[exact], truth.n, info.n_vocab, exact, line, sizeof line);
@@ -99,6 +104,8 @@ static void check_plan(const lying *l, koine_plan *same)
       free(want);
     }
   if (p) koine_plan_free(p);
+  printf("%s%s%s\n", n_failed == before ? "ok  " : "FAIL", what, same ? ", as one device" : "");
+  fflush(stdout);
 }
 
 /* Layers before k on a, the rest on b. */
@@ -190,6 +197,27 @@ static void test_streams(void)
   koine_plan_free(p);
 }
 
+/* ---- as text ---- */
+static void test_text(void)
+{
+  lying l = in_turn(ids, n_ids, 0);
+  add(l.experts, &l.n_experts, ids[1], 0, 0);
+  const char *layers[MAX_PARTS], *experts[MAX_PARTS];
+  koine_plan_options o = {.size = sizeof o, .layers = layers, .n_layers = l.n_layers, .experts = experts, .n_experts = l.n_experts, .split_groups = 24};
+  koine_plan *p = NULL, *again = NULL;
+  char *text = NULL, *same = NULL, *line = NULL;
+  for (size_t i = 0; i < l.n_layers; i++) layers[i] = l.layers[i];
+  for (size_t i = 0; i < l.n_experts; i++) experts[i] = l.experts[i];
+  check(!koine_plan_make(rt, model, &o, &p) && !koine_plan_describe(p, &text) && !koine_plan_line(p, &line), "a plan as text", koine_last_error());
+  koine_plan_options read = {.size = sizeof read, .placement = text};
+  check(!koine_plan_make(rt, model, &read, &again) && !koine_plan_describe(again, &same), "and read again", koine_last_error());
+  check(text && same && !strcmp(text, same), "a plan that was read", same ? same : "");
+  check(line && strstr(line, "layers 0-0 on ") && strstr(line, "with routed experts on"), "a plan in one line", line ? line : "");
+  koine_text_free(text), koine_text_free(same), koine_text_free(line);
+  if (p) koine_plan_free(p);
+  if (again) koine_plan_free(again);
+}
+
 /* ---- what is refused ---- */
 static void refused(const char *const *layers, size_t n, const char *device, koine_status status, const char *words)
 {
@@ -234,6 +262,7 @@ static void test_model(const char *folder)
     every_way(ids, n_ids, NULL, 0);
     test_parts();
     test_streams();
+    test_text();
     test_refused();
   }
   koine_model_close(model);
@@ -282,7 +311,9 @@ static void log_line(void *user, koine_log_level level, const char *line)
 int main(int argc, char **argv)
 {
   const char *names = getenv("KOINE_TEST_DEVICES"), *wanted = getenv("KOINE_TEST_CHUNKS");
+  const char *all = getenv("KOINE_TEST_ALL");
   char list[256];
+  all_chunks = all && all[0] == '1';
   koine_log_set(log_line, NULL);
   if (open_runtime(NULL, &rt)) return printf("FAIL %s\n", koine_last_error()), 1;
   snprintf(list, sizeof list, "%s", names ? names : "portable,host");

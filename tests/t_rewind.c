@@ -266,9 +266,9 @@ static void test_rows(void **state)
 static void test_thinned(void **state)
 {
   (void)state;
-  const koi_caches *c = koi_engine_stage(plan, 0)->caches[0];
+  uint64_t mark_bytes = koi_engine_stage(plan, 0)->mark_bytes[0]; /* on all stages */
   for (uint64_t most = 0; most < N_MARKS; most += 1 + (n_long < MAX_LONG)) { /* fewer on the host */
-    koine_plan *p = make_plan(most ? most * koi_caches_mark_bytes(c) : 1);
+    koine_plan *p = make_plan(most ? most * mark_bytes : 1);
     lines *l = &both[0];
     koine_session *s = open_in(p, l->mode, LINE);
     go(s, l, 0, 40); /* so that chunks end between marks */

@@ -71,7 +71,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   koi_placement place = {0};
   koine_status s = KOI_TAKE(koine_plan_options, options, &own);
   if (!s && own.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_plan_options: reserved is %u, expected 0", own.reserved);
-  if (!s && (own.n_layers || own.n_experts)) s = koi_placing(runtime, model, &own, &place);
+  if (!s && (own.n_layers || own.n_experts || own.placement)) s = koi_placing(runtime, model, &own, &place);
   else if (!s && !(own.device && *own.device) && koi_placing_best(runtime, model, &own, &place)) s = KOINE_OK;
   else if (!s) s = koi_runtime_find(runtime, own.device, &i);
   if (s) return s;

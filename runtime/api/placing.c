@@ -71,8 +71,16 @@ static koine_status put_experts(const koine_runtime *rt, const koine_model *m, c
   return s;
 }
 
+static koine_status read_text(const koine_plan_options *o, koi_placement *out)
+{
+  if (o->n_layers || o->n_experts || (o->device && o->device[0]))
+    return koi_error(KOINE_ERR_ARG, "a placement is given, and layers, experts or a device too; expected one of them");
+  return koi_placement_parse(o->placement, out);
+}
+
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
 {
+  if (o->placement) return read_text(o, out);
   koi_placement p = {0};
   koine_status s = o->n_layers ? put_layers(rt, m, o, &p) : put_all(rt, m, o->device, &p);
   for (size_t i = 0; i < o->n_experts && !s; i++) s = put_experts(rt, m, o->experts[i], &p);

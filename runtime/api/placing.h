@@ -5,7 +5,7 @@
 #include "model/model.h"
 #include "plan/placement.h"
 
-/* From the options' layers, experts and device, with ids of the machine's endpoints in place of names. Gaps and overlaps are left for the plan to
+/* From the options' placement, or layers, experts and device, with ids of the machine's endpoints in place of names. Gaps and overlaps are left for the plan to
  * refuse. Release with koi_placement_free. */
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);
 /* Where it is best to have the layers, if the machine has several devices whose speeds were measured; false: it has not, or nothing fits. */

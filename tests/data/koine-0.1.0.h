@@ -204,17 +204,19 @@ typedef struct koine_plan_options {
   size_t n_layers;
   const char *const *experts; /* [n_experts] "DEVICE=FIRST-LAST", or "DEVICE" for all layers: these layers' routed experts are computed there */
   size_t n_experts;
+  const char *placement; /* in place of layers, experts and device: a text with the lines of koine_plan_describe that begin with "place" and "layers";
+                            other lines are passed over */
   uint32_t split_groups; /* into how many groups of work attention is cut for all devices, which changes last bits of results; 0: what suits the device,
                             of several the largest. With equal kernels and parameters results do not depend on which device has which layer */
   uint32_t reserved;
 } koine_plan_options;
-#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, 0, 0}
+#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0, 0}
 
 /* Decides where the layers run. options may be NULL. Keeps pointers to runtime and model. KOINE_ERR_NO_DEVICE, KOINE_ERR_MEMORY when
  * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights, KOINE_ERR_ARG for layers without a
  * device or with two. */
 KOINE_API koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out);
-/* The plan as text. */
+/* The plan as text, which makes the same plan again (koine_plan_options.placement). */
 KOINE_API koine_status koine_plan_describe(const koine_plan *plan, char **out);
 /* Where everything lies, as one line: "layers 0-21 on cl0 (NAME), layers 22-42 on cl1 (NAME)". */
 KOINE_API koine_status koine_plan_line(const koine_plan *plan, char **out);
@@ -347,7 +349,8 @@ typedef struct koine_eval_options {
  * and the tokens of the finished chunks (koine_session_n_held), and goes on from there when it is called again. */
 KOINE_API koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens,
                                           const koine_eval_options *options, float *logits);
-/* Makes a running koine_session_eval of this session end after its current chunk. From any thread. */
+/* Makes a running koine_session_eval of this session end after its current chunk, or, on several devices, those that are under way: where
+ * these are the last, it ends as if nothing had been said. From any thread. */
 KOINE_API void koine_session_cancel(koine_session *session);
 /* Tokens that the session holds: an evaluation that begins with them evaluates only what follows. */
 KOINE_API size_t koine_session_n_held(const koine_session *session);
