@@ -9,7 +9,7 @@ enum { KOI_RECORD_MOST = 4096 }; /* bytes: a larger size is no size */
 
 /* Every record of release 0.1.0 with the last member that it had there. */
 #define KOI_RECORDS(X) \
-  X(koine_runtime_options, reserved) X(koine_device_info, max_buffer_bytes) X(koine_model_info, weight_bytes) X(koine_shape, n_vocab) \
+  X(koine_runtime_options, shipped_dir) X(koine_device_info, max_buffer_bytes) X(koine_model_info, weight_bytes) X(koine_shape, n_vocab) \
   X(koine_plan_options, memory_bytes) X(koine_plan_usage, limit_bytes) X(koine_session_options, context) X(koine_eval_options, user) \
   X(koine_session_stats, context) X(koine_chat_options, reserved) X(koine_sampling, tokenizer) X(koine_generate_options, stream) \
   X(koine_perplexity_result, n_bytes) X(koine_bench_options, cache) X(koine_tune_options, flags)

@@ -9,6 +9,10 @@
 #include "base/record.h"
 #include "limits.h"
 
+#ifndef KOINE_DATA_DIR
+#define KOINE_DATA_DIR "" /* Makefile.am says where measurements that ship are installed; other builds have none */
+#endif
+
 enum { HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
 enum { USUAL_MHZ = 1000 }; /* of a device that does not say */
 enum { OWN_BYTES = 128 << 20 }; /* of a control group's limit, kept for the process itself */

@@ -19,15 +19,27 @@ enum {
 static const char *const outcomes[KOI_N_OUTCOMES] = {"measured", "refused", "wrong", "trying", "lost", "crashed", "hung", "won", "kept"};
 static const char *const types[] = {[KOINE_DEVICE_HOST] = "host", [KOINE_DEVICE_CPU] = "cpu", [KOINE_DEVICE_GPU] = "gpu", [KOINE_DEVICE_ACCELERATOR] = "accelerator"};
 static const double most_number = 1e18;
-enum { MOST_CONST = 32768 }; /* of an op */
+enum { MOST_CONST = 32768 /* of an op */, MAX_OPS = 128 };
 
 const char *koi_outcome_name(koi_outcome o) { return outcomes[o]; }
 
-/* Of the kernel's text: parameters of another text are stale. */
-uint64_t koi_tuned_text_hash(const koi_op *op)
+static uint64_t hash_of(const koi_op *op)
 {
   const char *text = op->source ? koi_source_text(op->source) : NULL;
   return text ? koi_hash(text, strlen(text), 0) : 0;
+}
+
+/* Of the kernel's text: parameters of another text are stale. A log asks for it line by line, so it is made once for each op; 0: not yet, or there
+ * is no text. */
+uint64_t koi_tuned_text_hash(const koi_op *op)
+{
+  static _Atomic uint64_t known[MAX_OPS];
+  size_t i = 0;
+  while (i < MAX_OPS && koi_ops[i] && koi_ops[i] != op) i++;
+  if (i == MAX_OPS || !koi_ops[i]) return hash_of(op);
+  uint64_t h = known[i];
+  if (!h) known[i] = h = hash_of(op);
+  return h;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------------- */
