@@ -12,6 +12,7 @@ struct chat_talk {
   koine_chat *chat;
   const char *system;
   json_object *request; /* {"messages": [...]}, with whatever else a loaded file has (tools) */
+  json_object *before;  /* [...] the messages when the turn began */
   int32_t *held;        /* [n_held] the last prompt and its answer, as sampled */
   size_t n_held;
 };
@@ -58,6 +59,7 @@ void chat_talk_close(chat_talk *k)
 {
   if (!k) return;
   json_object_put(k->request);
+  json_object_put(k->before);
   koine_chat_close(k->chat);
   free(k->held);
   free(k);
@@ -87,10 +89,44 @@ int chat_talk_add_answer(chat_talk *k, const char *message)
   return json_object_array_add(messages(k), m) ? no_memory() : EXIT_DONE;
 }
 
-void chat_talk_drop_last(chat_talk *k)
+int chat_talk_begin(chat_talk *k)
+{
+  json_object *all = json_object_new_array();
+  for (size_t i = 0; all && i < chat_talk_n_messages(k); i++) {
+    json_object *m = json_object_get(json_object_array_get_idx(messages(k), i)); /* shared: a message does not change */
+    if (!json_object_array_add(all, m)) continue;
+    json_object_put(m);
+    json_object_put(all);
+    all = NULL;
+  }
+  if (!all) return no_memory();
+  json_object_put(k->before);
+  k->before = all;
+  return EXIT_DONE;
+}
+
+void chat_talk_undo(chat_talk *k)
+{
+  if (k->before) json_object_object_add(k->request, "messages", k->before); /* a name that is there: nothing is allocated */
+  k->before = NULL;
+}
+
+static bool last_is(const chat_talk *k, const char *role)
 {
   size_t n = chat_talk_n_messages(k);
-  if (n) json_object_array_del_idx(messages(k), n - 1, 1);
+  const char *is = n ? json_object_get_string(json_object_object_get(json_object_array_get_idx(messages(k), n - 1), "role")) : NULL;
+  return is && !strcmp(is, role);
+}
+
+static void drop_last(chat_talk *k) { json_object_array_del_idx(messages(k), chat_talk_n_messages(k) - 1, 1); }
+
+int chat_talk_take_back(chat_talk *k, const char *name, bool question)
+{
+  while (last_is(k, "assistant")) drop_last(k);
+  bool asked = last_is(k, "user");
+  if (question ? !asked : !asked && !last_is(k, "tool")) return cli_fail_with(EXIT_USAGE, "%s: expected a message of yours before it, found none", name);
+  if (question) drop_last(k);
+  return EXIT_DONE;
 }
 
 /* ---- tokens ---- */

@@ -12,6 +12,11 @@ int cmd_logits(const cli_args *a);
 int cmd_verify(const cli_args *a);
 int cmd_bench(const cli_args *a);
 int cmd_tune(const cli_args *a);
+int cmd_plan(const cli_args *a);
+int cmd_estimate(const cli_args *a);
+bool cmd_tuned_wanted(const cli_args *a); /* koine tune without measuring; cmd_tuned.c */
+int cmd_tuned(const cli_args *a);
+int cmd_tuned_report(const cli_args *a);  /* --report, where it was given */
 int cmd_run(const cli_args *a);
 int cmd_chat(const cli_args *a);
 int cmd_tokenize(const cli_args *a);
@@ -47,16 +52,23 @@ void cli_begin(const cli_args *a);
 /* Whether -m or --shape is there, and what goes with it; 0, or the exit status after a message. */
 int cli_check_model(const cli_args *a);
 
+/* From -m or --shape. */
+koine_status cli_model_open(const cli_args *a, koine_model **out);
+/* With --topology and --subdevices. */
+koine_status cli_runtime_open(const cli_args *a, koine_runtime **out);
+
 typedef struct cli_engine {
   koine_runtime *runtime;
   koine_model *model;
   koine_plan *plan;
 } cli_engine;
-/* From -m or --shape, --device and -ub: an awake plan, with progress. 0, or the exit status after a message. max_tokens: what the caller
+/* From -m or --shape, -ub, --device, --layers and --experts-on: an awake plan, with progress. 0, or the exit status after a message. max_tokens: what the caller
  * will evaluate at most at once, 0 unknown. Close in either case. */
 int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out);
 void cli_engine_close(cli_engine *e);
 
+/* Writes a whole file; 0, or the exit status after a message. */
+int cli_write_file(const char *path, const char *text);
 /* The whole file ("-": standard input) with a zero byte behind; 0, or the exit status after a message. Free *out. */
 int cli_read_file(const char *path, char **out, size_t *n_bytes);
 #endif

@@ -16,7 +16,7 @@ int cmd_bench(const cli_args *a)
 {
   const cli_value *v = a->v;
   cli_engine e;
-  char *table = NULL;
+  char *table = NULL, *where = NULL;
   int status = cli_check_model(a);
   if (status) return status;
   uint32_t *n_prompt = calloc(v[OPT_N_PROMPT].n + v[OPT_N_GEN].n, sizeof *n_prompt), *n_gen = n_prompt ? n_prompt + v[OPT_N_PROMPT].n : NULL;
@@ -29,10 +29,12 @@ int cmd_bench(const cli_args *a)
   if (!status) {
     koine_status s = koine_bench(e.plan, &options, cli_progress, NULL, &table);
     cli_progress_end();
+    if (!s) s = koine_plan_line(e.plan, &where);
     if (s) status = cli_fail(s);
-    else fputs(table, stdout), fflush(stdout); /* whatever a driver does when it is closed */
+    else fprintf(stderr, "koine: %s\n", where), fputs(table, stdout), fflush(stdout); /* whatever a driver does when it is closed */
   }
   koine_text_free(table);
+  koine_text_free(where);
   cli_engine_close(&e);
   free(n_prompt);
   return status;

@@ -11,6 +11,7 @@ typedef struct chat {
   chat_line *line;
   chat_talk *talk;
   koine_thinking thinking;
+  size_t n_again; /* answers that were made anew: each has a seed of its own */
   bool over;
 } chat;
 
@@ -21,7 +22,7 @@ static int keep(chat *c, const chat_show *w, const char *message, const int32_t 
   int status = chat_talk_hold(c->talk, prompt, n_prompt, turn->ids, turn->n_ids);
   if (status) return status;
   if (!turn->n_ids || !w->some) { /* stopped before it began, or nothing but an end: there is no answer to keep */
-    chat_talk_drop_last(c->talk);
+    chat_talk_undo(c->talk);
     return EXIT_DONE;
   }
   return chat_talk_add_answer(c->talk, message);
@@ -39,7 +40,7 @@ static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
   char *message = NULL;
   int status = chat_show_begin(c->text.tokenizer, c->thinking, &w);
   if (status) return status;
-  cli_turn turn = {.seed = cli_text_seed(&c->text, chat_talk_n_messages(c->talk)), .token = chat_show_token, .stream = w.stream, .user = &w};
+  cli_turn turn = {.seed = cli_text_seed(&c->text, chat_talk_n_messages(c->talk) + c->n_again), .token = chat_show_token, .stream = w.stream, .user = &w};
   cli_clear_interrupt();
   koine_status s = cli_text_generate(c->a, &c->text, prompt, n_prompt, &turn), shown = chat_show_end(&w, &message);
   if (!s || s == KOINE_ERR_CANCELLED) s = shown;
@@ -49,7 +50,7 @@ static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
     tell_defects(&w, &turn);
   } else {
     status = cli_fail(s);
-    chat_talk_drop_last(c->talk);
+    chat_talk_undo(c->talk);
   }
   if (cli_interrupted() && !status && !chat_line_is_edited(c->line)) status = EXIT_INTERRUPT; /* from a pipe nobody goes on */
   if (w.broken && !status) status = EXIT_FILE, c->over = true; /* main.c says that standard output is broken */
@@ -60,15 +61,17 @@ static int answer(chat *c, const int32_t *prompt, size_t n_prompt)
   return status;
 }
 
-static int take_turn(chat *c, const char *text, size_t n_bytes)
+/* back: the command that takes the last answer back first, or NULL; text: the user's message, or NULL for the one that is there. */
+static int take_turn(chat *c, const char *back, const char *text, size_t n_bytes)
 {
   int32_t *prompt = NULL;
   size_t n_prompt;
-  int status = chat_talk_add_user(c->talk, text, n_bytes);
-  if (status) return status;
-  status = chat_talk_encode(c->talk, c->thinking, &prompt, &n_prompt);
+  int status = chat_talk_begin(c->talk);
+  if (!status && back) status = chat_talk_take_back(c->talk, back, text != NULL);
+  if (!status && text) status = chat_talk_add_user(c->talk, text, n_bytes);
+  if (!status) status = chat_talk_encode(c->talk, c->thinking, &prompt, &n_prompt);
   if (!status) status = cli_text_check_prompt(&c->text, n_prompt);
-  if (status) chat_talk_drop_last(c->talk);
+  if (status) chat_talk_undo(c->talk);
   else status = answer(c, prompt, n_prompt);
   free(prompt);
   return status;
@@ -112,6 +115,19 @@ static int do_reset(chat *c, const char *rest)
   return chat_talk_reset(c->talk);
 }
 
+static int do_regen(chat *c, const char *rest)
+{
+  (void)rest;
+  c->n_again++;
+  return take_turn(c, "/regen", NULL, 0);
+}
+
+static int do_edit(chat *c, const char *rest)
+{
+  if (!*rest) return cli_fail_with(EXIT_USAGE, "/edit: expected TEXT, found nothing; arrow up has the message that is there");
+  return take_turn(c, "/edit", rest, strlen(rest));
+}
+
 static int do_quit(chat *c, const char *rest)
 {
   (void)rest;
@@ -122,6 +138,8 @@ static int do_quit(chat *c, const char *rest)
 static const struct { const char *name, *operand, *help; int (*run)(chat *, const char *); } commands[] = {
   {"/help", "", "this list", do_help},
   {"/think", "off|high|max", "reasoning before the answer; without a word: what it is now", do_think},
+  {"/regen", "", "answer the last message anew, with another seed", do_regen},
+  {"/edit", "TEXT", "put TEXT in the last message's place, and answer it", do_edit},
   {"/save", "FILE", "write the conversation as JSON messages", do_save},
   {"/load", "FILE", "go on from JSON messages", do_load},
   {"/reset", "", "begin a new conversation", do_reset},
@@ -138,13 +156,10 @@ static int do_help(chat *c, const char *rest)
   return EXIT_DONE;
 }
 
-static int run_command(chat *c, const char *line, size_t n_bytes)
+/* text: the line, zero-terminated, which is cut up. */
+static int run(chat *c, char *text, size_t n_bytes)
 {
-  char text[4096];
   const char *names[N_CHAT_COMMANDS];
-  if (n_bytes >= sizeof text || memchr(line, 0, n_bytes)) return cli_fail_with(EXIT_USAGE, "expected a command of chat, found %zu bytes; /help lists them", n_bytes);
-  memcpy(text, line, n_bytes);
-  text[n_bytes] = 0;
   size_t n_name = strcspn(text, " \t"), end = n_bytes;
   while (end > n_name && strchr(" \t", text[end - 1])) text[--end] = 0;
   char *rest = text + n_name;
@@ -158,6 +173,18 @@ static int run_command(chat *c, const char *line, size_t n_bytes)
   }
   const char *near = cli_nearest(text, names, N_CHAT_COMMANDS);
   return cli_fail_with(EXIT_USAGE, "no command %s%s%s; /help lists them, // begins a message with /", text, near ? "; did you mean " : "", near ? near : "");
+}
+
+static int run_command(chat *c, const char *line, size_t n_bytes)
+{
+  if (memchr(line, 0, n_bytes)) return cli_fail_with(EXIT_USAGE, "expected a command of chat, found a zero byte; /help lists them");
+  char *text = malloc(n_bytes + 1);
+  if (!text) return cli_fail_with(EXIT_DEVICE, "out of memory");
+  memcpy(text, line, n_bytes);
+  text[n_bytes] = 0;
+  int status = run(c, text, n_bytes);
+  free(text);
+  return status;
 }
 
 /* ---- the loop ---- */
@@ -174,7 +201,7 @@ static int loop(chat *c)
     if (input == CHAT_INPUT_END) break;
     if (input == CHAT_INPUT_CLEARED || !n) continue;
     bool command = text[0] == '/' && (n < 2 || text[1] != '/'), escaped = text[0] == '/' && !command;
-    status = command ? run_command(c, text, n) : take_turn(c, text + escaped, n - escaped);
+    status = command ? run_command(c, text, n) : take_turn(c, NULL, text + escaped, n - escaped);
     if (status && !edited) break;
   }
   if (edited && !c->over) fputc('\n', stderr);

@@ -25,7 +25,12 @@ int chat_talk_reset(chat_talk *k); /* only the system message stays */
 int chat_talk_add_user(chat_talk *k, const char *text, size_t n_bytes);
 /* The JSON message that an answer was read as. */
 int chat_talk_add_answer(chat_talk *k, const char *message);
-void chat_talk_drop_last(chat_talk *k);
+/* A turn: between the two, what was said when it began can be had back. */
+int chat_talk_begin(chat_talk *k);
+void chat_talk_undo(chat_talk *k);
+/* Takes off the answers at the end, and with `question` the user's message before them: what is next is answered anew. `name`: of the command,
+ * for the message when there is none. */
+int chat_talk_take_back(chat_talk *k, const char *name, bool question);
 /* The whole conversation as tokens, spelled as the session holds them where that is the same text; free *ids. */
 int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_t *n_ids);
 /* What the session was given last, and what it gave. */

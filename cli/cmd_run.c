@@ -29,10 +29,21 @@ static koine_status evaluate(cli_text *t, const int32_t *ids, size_t n_ids, cli_
   return s;
 }
 
-static int answer(const cli_args *a, cli_text *t, const int32_t *ids, size_t n_ids)
+static int read_schema(const cli_args *a, const cli_text *t, koine_schema **out)
+{
+  char *json = NULL;
+  size_t n;
+  if (!a->v[OPT_JSON_SCHEMA].given) return EXIT_DONE;
+  int status = cli_read_file(a->v[OPT_JSON_SCHEMA].text, &json, &n);
+  koine_status s = status ? KOINE_OK : koine_schema_open(t->tokenizer, json, n, out);
+  free(json);
+  return s ? cli_fail(s) : status;
+}
+
+static int answer(const cli_args *a, cli_text *t, koine_schema *schema, const int32_t *ids, size_t n_ids)
 {
   output o = {.at_line = true};
-  cli_turn turn = {.seed = cli_text_seed(t, 0), .special = a->v[OPT_SPECIAL].i, .text = put, .user = &o};
+  cli_turn turn = {.seed = cli_text_seed(t, 0), .special = a->v[OPT_SPECIAL].i, .text = put, .user = &o, .schema = schema};
   int status = cli_text_check_prompt(t, n_ids);
   if (status) return status;
   koine_status s = a->v[OPT_N_PREDICT].i ? cli_text_generate(a, t, ids, n_ids, &turn) : evaluate(t, ids, n_ids, &turn);
@@ -49,9 +60,11 @@ int cmd_run(const cli_args *a)
   cli_text t = {0};
   char *text = NULL;
   int32_t *ids = NULL;
+  koine_schema *schema = NULL;
   size_t n_bytes, n_ids = 0;
   int status = cli_text_input(a, &text, &n_bytes);
   if (!status) status = cli_text_open(a, &t);
+  if (!status) status = read_schema(a, &t, &schema);
   if (!status) {
     unsigned flags = a->v[OPT_SPECIAL].i ? KOINE_TOKENIZE_SPECIAL : 0;
     if (koine_tokenizer_bos(t.tokenizer) >= 0) flags |= KOINE_TOKENIZE_BOS;
@@ -60,7 +73,8 @@ int cmd_run(const cli_args *a)
     else if (!n_ids) status = cli_fail_with(EXIT_FILE, "expected a prompt: the checkpoint has no beginning-of-text token, found no text");
   }
   if (!status) status = cli_text_wake(a, (uint64_t)a->v[OPT_CTX].i, n_ids, &t);
-  if (!status) status = answer(a, &t, ids, n_ids);
+  if (!status) status = answer(a, &t, schema, ids, n_ids);
+  koine_schema_close(schema);
   koine_ids_free(ids);
   cli_text_close(&t);
   free(text);

@@ -6,7 +6,7 @@ int cmd_verify(const cli_args *a)
 {
   koine_runtime *runtime;
   char *report = NULL;
-  koine_status s = koine_runtime_open(NULL, &runtime);
+  koine_status s = cli_runtime_open(a, &runtime);
   if (s) return cli_fail(s);
   cli_catch_interrupt();
   s = koine_verify(runtime, a->v[OPT_DEVICE].text, cli_progress, NULL, &report);

@@ -165,7 +165,7 @@ static void limit_threads(int64_t n)
 void cli_begin(const cli_args *a)
 {
   koine_log_set(print_note, (void *)(uintptr_t)a); /* only read */
-  if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "off", 1);
+  if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "order", 1); /* the device stays the same */
   if (a->v[OPT_THREADS].given) limit_threads(a->v[OPT_THREADS].i);
 }
 
@@ -182,27 +182,37 @@ int cli_check_model(const cli_args *a)
   return 0;
 }
 
-static koine_status open_model(const cli_args *a, cli_engine *e)
+koine_status cli_model_open(const cli_args *a, koine_model **out)
 {
   const cli_value *v = a->v;
-  if (v[OPT_MODEL].given) return koine_model_open(v[OPT_MODEL].text, &e->model);
+  if (v[OPT_MODEL].given) return koine_model_open(v[OPT_MODEL].text, out);
   int32_t *ratios = calloc(v[OPT_RATIOS].n + 1, sizeof *ratios);
   for (size_t i = 0; ratios && i < v[OPT_RATIOS].n; i++) ratios[i] = (int32_t)v[OPT_RATIOS].list[i];
   koine_shape shape = {.size = sizeof shape, .name = v[OPT_SHAPE].text, .ratios = v[OPT_RATIOS].n ? ratios : NULL, .n_ratios = v[OPT_RATIOS].n,
                        .n_experts = (uint32_t)v[OPT_EXPERTS].i, .n_vocab = (uint32_t)v[OPT_VOCAB].i};
-  koine_status s = koine_model_synthetic(&shape, &e->model);
+  koine_status s = koine_model_synthetic(&shape, out);
   free(ratios);
   return s;
+}
+
+koine_status cli_runtime_open(const cli_args *a, koine_runtime **out)
+{
+  const cli_value *v = a->v;
+  koine_runtime_options options = {.size = sizeof options, .topology_xml = v[OPT_TOPOLOGY].text, .subdevices = v[OPT_SUBDEVICES].texts,
+                                   .n_subdevices = v[OPT_SUBDEVICES].n};
+  return koine_runtime_open(&options, out);
 }
 
 int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out)
 {
   *out = (cli_engine){0};
   cli_catch_interrupt();
-  koine_plan_options options = {.size = sizeof options, .device = a->v[OPT_DEVICE].text, .chunk = (uint32_t)a->v[OPT_CHUNK].i};
+  const cli_value *v = a->v;
+  koine_plan_options options = {.size = sizeof options, .device = v[OPT_DEVICE].text, .chunk = (uint32_t)v[OPT_CHUNK].i, .layers = v[OPT_LAYERS].texts,
+                                .n_layers = v[OPT_LAYERS].n, .experts = v[OPT_EXPERTS_ON].texts, .n_experts = v[OPT_EXPERTS_ON].n};
   if (max_tokens && options.chunk > max_tokens) options.chunk = (uint32_t)max_tokens;
-  koine_status s = open_model(a, out);
-  if (!s) s = koine_runtime_open(NULL, &out->runtime);
+  koine_status s = cli_model_open(a, &out->model);
+  if (!s) s = cli_runtime_open(a, &out->runtime);
   if (!s) s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
   if (!s) s = koine_plan_wake(out->plan, cli_progress, NULL);
   cli_progress_end();
@@ -218,6 +228,14 @@ void cli_engine_close(cli_engine *e)
 }
 
 /* ---- files ---- */
+int cli_write_file(const char *path, const char *text)
+{
+  FILE *f = fopen(path, "w");
+  bool good = f && fputs(text, f) >= 0;
+  if (f && fclose(f)) good = false;
+  return good ? EXIT_DONE : cli_fail_with(EXIT_FILE, "%s: expected a file that can be written, found: %s", path, strerror(errno));
+}
+
 int cli_read_file(const char *path, char **out, size_t *n_bytes)
 {
   bool standard = !strcmp(path, "-");

@@ -159,7 +159,7 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
                  .presence_penalty = (float)v[OPT_PRESENCE_PENALTY].f, .frequency_penalty = (float)v[OPT_FREQUENCY_PENALTY].f, .seed = turn->seed},
     .n_predict = v[OPT_N_PREDICT].i < 0 ? 0 : (uint64_t)v[OPT_N_PREDICT].i, .stops = v[OPT_STOP].texts, .n_stops = v[OPT_STOP].n,
     .special = turn->special, .text = turn->text, .progress = cli_progress, .user = turn->user,
-    .token = turn->token, .stream = turn->stream};
+    .token = turn->token, .stream = turn->stream, .schema = turn->schema};
   turn->ids = NULL;
   turn->n_ids = 0;
   turn->stop = KOINE_STOP_CALLER; /* unless it ends by itself */
@@ -183,10 +183,12 @@ void cli_text_report_load(const cli_text *t)
 {
   koine_plan_usage u = KOINE_PLAN_USAGE_INIT;
   koine_session_stats k = KOINE_SESSION_STATS_INIT;
-  if (koine_plan_get_usage(t->engine.plan, &u) || koine_session_get_stats(t->session, &k)) return;
-  fprintf(stderr, "%sload: %.2f s; device memory: %.1f MB (weights %.1f, scratch %.1f, caches %.1f)%s\n", dim() ? "\033[2m" : "",
+  char *where = NULL;
+  if (koine_plan_get_usage(t->engine.plan, &u) || koine_session_get_stats(t->session, &k) || koine_plan_line(t->engine.plan, &where)) return;
+  fprintf(stderr, "%sload: %.2f s; device memory: %.1f MB (weights %.1f, scratch %.1f, caches %.1f); %s%s\n", dim() ? "\033[2m" : "",
           1e-9 * (double)t->load_ns, 1e-6 * (double)(u.weight_bytes + u.scratch_bytes + k.cache_bytes), 1e-6 * (double)u.weight_bytes,
-          1e-6 * (double)u.scratch_bytes, 1e-6 * (double)k.cache_bytes, dim() ? "\033[0m" : "");
+          1e-6 * (double)u.scratch_bytes, 1e-6 * (double)k.cache_bytes, where, dim() ? "\033[0m" : "");
+  koine_text_free(where);
 }
 
 /* Why the answer ended, and what lets it go on. */

@@ -37,6 +37,7 @@ typedef struct cli_turn {
   koine_text_fn *text;
   koine_token_fn *token;
   koine_chat_stream *stream;
+  koine_schema *schema;
   void *user;
   int32_t *ids;        /* [n_ids] new tokens; koine_ids_free */
   size_t n_ids;

@@ -199,8 +199,10 @@ int cli_parse(cli_command_id command, int argc, char **argv, cli_args *out)
 {
   *out = (cli_args){.command = command};
   out->operands = calloc((size_t)argc + 1, sizeof *out->operands);
-  out->v[OPT_STOP].texts = calloc((size_t)argc + 1, sizeof *out->operands);
-  if (!out->operands || !out->v[OPT_STOP].texts) {
+  bool room = out->operands != NULL;
+  for (int o = 0; o < N_OPTIONS; o++)
+    if (cli_options[o].type == CLI_TEXTS) room &= (out->v[o].texts = calloc((size_t)argc + 1, sizeof *out->operands)) != NULL;
+  if (!room) {
     fprintf(stderr, "koine: out of memory\n");
     return EXIT_DEVICE;
   }

@@ -11,32 +11,33 @@ void koi_values_fill(koi_values *v)
 }
 
 /* ---- decoders ---- */
-static void decode_f32(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_f32(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
 {
   const float *w = (const float *)(const void *)tile[0] + k0 * KOI_TILE;
-  (void)v;
+  (void)f, (void)v;
   for (size_t i = 0; i < n; i++)
     for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = w[i * KOI_TILE + r];
 }
 
-static void decode_f16(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_f16(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
 {
   const uint16_t *w = (const uint16_t *)(const void *)tile[0] + k0 * KOI_TILE;
-  (void)v;
+  (void)f, (void)v;
   for (size_t i = 0; i < n; i++)
     for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = koi_f16(w[i * KOI_TILE + r]);
 }
 
-static void decode_bf16(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_bf16(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
 {
   const uint16_t *w = (const uint16_t *)(const void *)tile[0] + k0 * KOI_TILE;
-  (void)v;
+  (void)f, (void)v;
   for (size_t i = 0; i < n; i++)
     for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = koi_bf16(w[i * KOI_TILE + r]);
 }
 
-static void decode_fp8(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_fp8(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
 {
+  (void)f;
   for (size_t i = 0, k = k0; i < n; i++, k++) {
     const uint16_t *two = (const uint16_t *)(const void *)tile[0] + k / 2 * KOI_TILE;
     const uint8_t *s = tile[1] + k / 128 * KOI_TILE;
@@ -44,8 +45,9 @@ static void decode_fp8(const koi_values *v, const uint8_t *const tile[KOI_MAX_ST
   }
 }
 
-static void decode_fp4(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_fp4(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
 {
+  (void)f;
   for (size_t i = 0, k = k0; i < n; i++, k++) {
     const uint32_t *eight = (const uint32_t *)(const void *)tile[0] + k / 8 * KOI_TILE;
     const uint8_t *s = tile[1] + k / 32 * KOI_TILE;
@@ -63,43 +65,54 @@ static int level(uint64_t k)
   return e;
 }
 
-static void random_f32(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_f32(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
   uint64_t e = (uint64_t)(level(k) + 127);
-  (void)stream;
+  (void)f, (void)stream;
   koi_format_random_bits(0x807fffff807fffffu, e << 23 | e << 55, seed, bytes, out);
 }
 
-static void random_f16(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_f16(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
   uint64_t e = (uint64_t)(level(k) < -14 ? 1 : level(k) + 15);
-  (void)stream;
+  (void)f, (void)stream;
   koi_format_random_bits(0x83ff83ff83ff83ffu, e * 0x0400040004000400u, seed, bytes, out);
 }
 
-static void random_bf16(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_bf16(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
-  (void)stream;
+  (void)f, (void)stream;
   koi_format_random_bits(0x807f807f807f807fu, (uint64_t)(level(k) + 127) * 0x0080008000800080u, seed, bytes, out);
 }
 
-static void random_fp8(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_fp8(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
+  (void)f;
   if (stream) memset(out, 127 + level(k), bytes); /* the mean square of the codes is near 2^-1 */
   else koi_format_random_bits(0xbfbfbfbfbfbfbfbfu, 0, seed, bytes, out); /* exponent up to 7: never a NaN */
 }
 
-static void random_fp4(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_fp4(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
+  (void)f;
   if (stream) memset(out, 127 + level(k) - 1, bytes); /* here near 2^3 */
   else koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
 }
 
-static void random_q8_0(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+/* Blocks: any codes and small scales; the halves of a word of scales are close to 2^(level(k) - the format's level). */
+static void random_blocks(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
 {
-  int e = level(k) - 6 + 15; /* the mean square of the codes is near 2^12 */
-  if (stream) koi_format_random_bits(0, (uint64_t)(e < 1 ? 1 : e) * 0x0400040004000400u, seed, bytes, out);
-  else koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
+  const koi_stream *s = &f->streams[1];
+  int e = level(k) - f->level + 15;
+  uint16_t half;
+  koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
+  for (size_t i = 0; i < bytes / 2 && stream; i++) {
+    if (i / KOI_TILE % s->words >= f->halves) continue;
+    memcpy(&half, out + 2 * i, 2);
+    uint32_t fraction = half & 0x3ff, less = e < 1 ? (fraction | 0x400) >> (1 - e) : fraction | (uint32_t)e << 10; /* a subnormal where it has to be */
+    half = (uint16_t)((half & 0x8000) | less);
+    memcpy(out + 2 * i, &half, 2);
+  }
 }
 
 /* ---- care ---- */
@@ -141,17 +154,36 @@ static bool care_fp4(const koi_stored *m, uint64_t row, uint64_t n)
 
 /* ---- the table ---- */
 const koi_weight_format koi_formats[KOI_N_FORMATS] = {
-  [KOI_WT_F32] = {"f32", "F32", KOI_WT_F32, 1, 4, 0, 0, 1, {{"codes", 1, 4, 0x7fffffffu}}, koi_format_repack_words, random_f32, NULL, decode_f32},
-  [KOI_WT_F16] = {"f16", "F16", KOI_WT_F16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_format_repack_words, random_f16, NULL, decode_f16},
-  [KOI_WT_BF16] = {"bf16", "BF16", KOI_WT_BF16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 0x7fff7fffu}}, koi_format_repack_words, random_bf16, NULL, decode_bf16},
-  [KOI_WT_FP8] = {"fp8", "FP8", KOI_WT_FP8, 1, 1, 128, 128, 1, {{"codes", 2, 2, 0x7f7f7f7fu}, {"scales", 128, 1, UINT32_MAX}}, koi_format_repack_words,
+  [KOI_WT_F32] = {"f32", "F32", KOI_WT_F32, 1, 4, 0, 0, 1, {{"codes", 1, 4, 1}}, koi_format_repack_words, random_f32, NULL, decode_f32},
+  [KOI_WT_F16] = {"f16", "F16", KOI_WT_F16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 1}}, koi_format_repack_words, random_f16, NULL, decode_f16},
+  [KOI_WT_BF16] = {"bf16", "BF16", KOI_WT_BF16, 1, 2, 0, 0, 1, {{"codes", 1, 2, 1}}, koi_format_repack_words, random_bf16, NULL, decode_bf16},
+  [KOI_WT_FP8] = {"fp8", "FP8", KOI_WT_FP8, 1, 1, 128, 128, 1, {{"codes", 2, 2, 1}, {"scales", 128, 1, 1}}, koi_format_repack_words,
                   random_fp8, care_fp8, decode_fp8},
-  [KOI_WT_FP4] = {"fp4", "FP4", KOI_WT_FP4, 2, 1, 1, 32, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_format_repack_words,
+  [KOI_WT_FP4] = {"fp4", "FP4", KOI_WT_FP4, 2, 1, 1, 32, 32, {{"codes", 8, 4, 1}, {"scales", 32, 1, 1}}, koi_format_repack_words,
                   random_fp4, care_fp4, decode_fp4},
-  [KOI_WT_MXFP4] = {"mxfp4", "MXFP4", KOI_WT_MXFP4, 32, 17, 0, 0, 32, {{"codes", 8, 4, 0x77777777u}, {"scales", 32, 1, UINT32_MAX}}, koi_format_repack_mxfp4,
+  [KOI_WT_MXFP4] = {"mxfp4", "MXFP4", KOI_WT_MXFP4, 32, 17, 0, 0, 32, {{"codes", 8, 4, 1}, {"scales", 32, 1, 1}}, koi_format_repack_mxfp4,
                     random_fp4, koi_format_care_mxfp4, koi_format_decode_mxfp4},
-  [KOI_WT_Q8_0] = {"q8_0", "Q8_0", KOI_WT_Q8_0, 32, 34, 0, 0, 32, {{"codes", 4, 4, 0x7f7f7f7fu}, {"scales", 32, 2, 0x7fff7fffu}}, koi_format_repack_q8_0,
-                   random_q8_0, NULL, koi_format_decode_q8_0},
+#define BLOCKS(NAME, name, columns, bytes, n_codes, n_scales, halves, level, split) \
+  [KOI_WT_##NAME] = {#name, #NAME, KOI_WT_##NAME, columns, bytes, 0, 0, columns, {{"codes", KOI_RUN, 4, n_codes}, {"scales", columns, 2, n_scales}}, \
+                     koi_format_repack_blocks, random_blocks, NULL, koi_format_decode_blocks, halves, level, koi_block_split_##split, koi_block_run_##name}
+  BLOCKS(Q8_0, q8_0, 32, 34, 8, 1, 1, 6, q8_0),
+  BLOCKS(Q4_0, q4_0, 32, 18, 4, 1, 1, 2, q4_0),
+  BLOCKS(Q4_1, q4_1, 32, 20, 4, 2, 2, 3, q4_1),
+  BLOCKS(Q5_0, q5_0, 32, 22, 5, 1, 1, 3, q5_0),
+  BLOCKS(Q5_1, q5_1, 32, 24, 5, 2, 2, 4, q5_1),
+  BLOCKS(Q2_K, q2_k, 256, 84, 2, 10, 2, 4, q2_k),
+  BLOCKS(Q3_K, q3_k, 256, 110, 3, 7, 1, 5, q3_k),
+  BLOCKS(Q4_K, q4_k, 256, 144, 4, 8, 2, 8, q4_k),
+  BLOCKS(Q5_K, q5_k, 256, 176, 5, 8, 2, 9, q5_k),
+  BLOCKS(Q6_K, q6_k, 256, 210, 6, 9, 1, 10, q6_k),
+  BLOCKS(IQ2_XXS, iq2_xxs, 256, 66, 2, 1, 1, 6, iq2_xxs),
+  BLOCKS(IQ2_XS, iq2_xs, 256, 74, 2, 5, 1, 6, iq2_xs),
+  BLOCKS(IQ2_S, iq2_s, 256, 82, 2, 9, 1, 6, iq2_s),
+  BLOCKS(IQ3_XXS, iq3_xxs, 256, 98, 3, 1, 1, 7, iq3_xxs),
+  BLOCKS(IQ3_S, iq3_s, 256, 110, 3, 7, 1, 7, iq3_s),
+  BLOCKS(IQ4_NL, iq4_nl, 32, 18, 4, 1, 1, 6, q4_0),
+  BLOCKS(IQ4_XS, iq4_xs, 256, 136, 4, 4, 1, 10, iq4_xs),
+#undef BLOCKS
 };
 
 /* ---- sizes ---- */
@@ -167,7 +199,7 @@ uint64_t koi_format_stored_bytes(int wt, uint64_t rows, uint64_t k)
 uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k)
 {
   const koi_stream *s = &koi_formats[wt].streams[stream];
-  return s->name ? koi_ceil_div(k, s->columns) * s->bytes * KOI_TILE : 0;
+  return s->name ? koi_ceil_div(k, s->columns) * s->words * s->bytes * KOI_TILE : 0;
 }
 
 /* ---- tiles ---- */
@@ -184,10 +216,4 @@ bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows,
     if (m->weight && f->care && n && !care) care = f->care(m, row0 + row, n);
   }
   return care;
-}
-
-void koi_format_random_rows(int wt, uint64_t k, uint64_t row0, uint64_t n, uint8_t *out)
-{
-  uint64_t bytes = koi_format_row_bytes(wt, k);
-  for (uint64_t r = 0; r < n; r++) koi_formats[wt].random(0, 1, (row0 + r) << 20 ^ k, bytes, out + r * bytes);
 }

@@ -3,9 +3,8 @@
  *
  * A matrix lies in a file by rows, each a sequence of blocks, perhaps with a tensor of scales beside it; on a device it lies in tiles of 16
  * rows (layout.h), cut into streams: codes, scales and what else the format has (minima, say). A stream is an array of words
- * [ceil(k / columns)][16], each word `bytes` long and good for `columns` columns of its row. Every stream has a buffer of its own.
- * Signs are bits: with them cleared in every stream, a tile decodes to values that are at least the magnitudes of what it held
- * (but for Q8_0's -128, which no quantiser makes). */
+ * [ceil(k / columns)][words][16], each word `bytes` long, so many of them good for `columns` columns of their row. Every stream has a buffer of
+ * its own. */
 #ifndef KOI_FORMAT_H
 #define KOI_FORMAT_H
 #include <stdbool.h>
@@ -14,8 +13,10 @@
 #include "layout.h"
 
 /* The number that the kernels know as WT. */
-enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4, KOI_WT_MXFP4, KOI_WT_Q8_0, KOI_N_FORMATS };
-enum { KOI_FORMAT_NONE = -1, KOI_MAX_STREAMS = 4 };
+enum { KOI_WT_F32, KOI_WT_F16, KOI_WT_BF16, KOI_WT_FP8, KOI_WT_FP4, KOI_WT_MXFP4, KOI_WT_Q8_0, KOI_WT_Q4_0, KOI_WT_Q4_1, KOI_WT_Q5_0, KOI_WT_Q5_1,
+       KOI_WT_Q2_K, KOI_WT_Q3_K, KOI_WT_Q4_K, KOI_WT_Q5_K, KOI_WT_Q6_K, KOI_WT_IQ2_XXS, KOI_WT_IQ2_XS, KOI_WT_IQ2_S, KOI_WT_IQ3_XXS, KOI_WT_IQ3_S,
+       KOI_WT_IQ4_NL, KOI_WT_IQ4_XS, KOI_N_FORMATS };
+enum { KOI_FORMAT_NONE = -1, KOI_MAX_STREAMS = 4, KOI_RUN = 32 /* columns of a block that are decoded at once */ };
 
 /* A matrix as a file has it. weight NULL: there is no file, and it is made up. scale: NULL where the format has no such tensor. */
 typedef struct koi_stored {
@@ -29,8 +30,8 @@ void koi_values_fill(koi_values *v);
 
 typedef struct koi_stream {
   const char *name;
-  uint32_t columns, bytes; /* of a word */
-  uint32_t magnitude;      /* four bytes of it without their signs */
+  uint32_t columns, bytes; /* of its words together, and of a word */
+  uint32_t words;
 } koi_stream;
 
 typedef struct koi_weight_format koi_weight_format;
@@ -46,11 +47,20 @@ struct koi_weight_format {
   /* Rows [row, row + n), n at most 16, into one tile of each stream, every byte of it: the rest of the rows are zeros. */
   void (*repack)(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
   /* `bytes` of a stream of a matrix that is made up: k weights that meet inputs of order one give outputs of order one. */
-  void (*random)(int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out);
+  void (*random)(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out);
   /* Whether rows [row, row + n) have codes or scales outside the fast decoders' range (CARE). NULL: they never do. */
   bool (*care)(const koi_stored *m, uint64_t row, uint64_t n);
   /* Columns [k0, k0 + n) of a tile, exact: what the references compute with. */
-  void (*decode)(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE]);
+  void (*decode)(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n,
+                 double (*out)[KOI_TILE]);
+  /* Formats of blocks that are cut into words of codes (32 bits) and of scales (16 bits), whose first are F16, a scale and perhaps a minimum;
+   * else NULL. A weight is about 2^level times its block's scale. */
+  uint32_t halves;
+  int level;
+  /* A block of a file: the words of all its runs, and of its scales. */
+  void (*split)(const uint8_t *block, uint32_t *codes, uint16_t *scales);
+  /* One run of a block from its words and those of the block's scales: exact but for a minimum, where the sum is rounded to double. */
+  void (*run)(const uint32_t *codes, const uint16_t *scales, uint32_t run, double out[KOI_RUN]);
 };
 extern const koi_weight_format koi_formats[KOI_N_FORMATS]; /* by KOI_WT_* */
 
@@ -62,6 +72,4 @@ uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k);
 /* Tiles [tile0, tile1) of rows [row0, row0 + rows) of m (tile t is rows row0 + 16t ..; rows past row0 + rows are zero codes and zero-byte
  * scales) into the streams of out, which begin at tile0. True: some of the rows need care. */
 bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1, uint8_t *const out[KOI_MAX_STREAMS]);
-/* Row-major rows [row0, row0 + n) of a made-up table of floats (the embedding), each of order one. */
-void koi_format_random_rows(int wt, uint64_t k, uint64_t row0, uint64_t n, uint8_t *out);
 #endif

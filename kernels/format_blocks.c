@@ -1,9 +1,10 @@
-/* Formats of GGUF files: a row is a sequence of blocks, each of them its scale and its codes. Owns nothing. Does not allocate, so it cannot fail.
+/* Formats of GGUF files: a row is a sequence of blocks, each of them its scales and its codes. Here what they all share, those of 32 columns,
+ * and MXFP4; those of 256 are format_k.c's and format_iq.c's. Owns nothing. Does not allocate, so it cannot fail.
  * Invariant: every byte of the tiles asked for is written; what lies past the rows is zero. */
 #include "format_impl.h"
 #include <string.h>
 
-enum { COLUMNS = 32 }; /* of a block */
+enum { RUN = KOI_RUN, MAX_BLOCK = 256, MAX_CODE_WORDS = 8 /* of a run */, MAX_SCALE_WORDS = 10 /* of a block */ };
 
 static const uint8_t *block_of(const koi_weight_format *f, const koi_stored *m, uint64_t row, uint64_t block)
 {
@@ -15,35 +16,113 @@ static void clear(const koi_weight_format *f, const koi_stored *m, uint8_t *cons
   for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) memset(tile[s], 0, koi_format_tile_bytes(f->wt, s, m->k));
 }
 
-/* ---- Q8_0: a scale in F16, then a byte a column ---- */
-void koi_format_repack_q8_0(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
+/* ---- blocks that are cut into words of codes, 32 bits, and words of scales, 16 bits ---- */
+void koi_format_repack_blocks(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
 {
-  enum { WORDS = COLUMNS / 4 };
+  uint32_t codes[MAX_BLOCK / RUN * MAX_CODE_WORDS], n_codes = f->block_columns / RUN * f->streams[0].words, n_scales = f->streams[1].words;
+  uint16_t scales[MAX_SCALE_WORDS];
   if (n < KOI_TILE) clear(f, m, tile);
-  for (uint64_t b = 0; b < m->k / COLUMNS; b++)
+  for (uint64_t b = 0; b < m->k / f->block_columns; b++)
     for (size_t r = 0; r < n; r++) {
-      const uint8_t *from = block_of(f, m, row + r, b);
-      memcpy(tile[1] + (b * KOI_TILE + r) * 2, from, 2);
-      for (size_t w = 0; w < WORDS; w++) memcpy(tile[0] + ((b * WORDS + w) * KOI_TILE + r) * 4, from + 2 + 4 * w, 4);
+      f->split(block_of(f, m, row + r, b), codes, scales);
+      for (uint32_t w = 0; w < n_codes; w++) memcpy(tile[0] + ((b * n_codes + w) * KOI_TILE + r) * 4, &codes[w], 4);
+      for (uint32_t w = 0; w < n_scales; w++) memcpy(tile[1] + ((b * n_scales + w) * KOI_TILE + r) * 2, &scales[w], 2);
     }
 }
 
-void koi_format_decode_q8_0(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+/* The run that column k lies in, of row r of a tile. */
+static void decode_run(const koi_weight_format *f, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k, size_t r, double out[RUN])
 {
-  (void)v;
-  for (size_t i = 0, k = k0; i < n; i++, k++) {
-    const uint32_t *four = (const uint32_t *)(const void *)tile[0] + k / 4 * KOI_TILE;
-    const uint16_t *s = (const uint16_t *)(const void *)tile[1] + k / COLUMNS * KOI_TILE;
-    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = (double)(int8_t)(four[r] >> k % 4 * 8 & 255) * (double)koi_f16(s[r]);
-  }
+  uint32_t codes[MAX_CODE_WORDS], n_codes = f->streams[0].words, n_scales = f->streams[1].words;
+  uint16_t scales[MAX_SCALE_WORDS];
+  for (uint32_t w = 0; w < n_codes; w++) memcpy(&codes[w], tile[0] + ((k / RUN * n_codes + w) * KOI_TILE + r) * 4, 4);
+  for (uint32_t w = 0; w < n_scales; w++) memcpy(&scales[w], tile[1] + ((k / f->block_columns * n_scales + w) * KOI_TILE + r) * 2, 2);
+  f->run(codes, scales, (uint32_t)(k % f->block_columns / RUN), out);
 }
 
-/* ---- MXFP4: a scale in E8M0, then nibbles: the lower ones are the first half of the columns ---- */
+void koi_format_decode_blocks(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n,
+                              double (*out)[KOI_TILE])
+{
+  double run[RUN];
+  (void)v;
+  for (size_t first = k0 / RUN * RUN; first < k0 + n; first += RUN)
+    for (size_t r = 0; r < KOI_TILE; r++) {
+      decode_run(f, tile, first, r, run);
+      for (size_t k = first < k0 ? k0 : first; k < first + RUN && k < k0 + n; k++) out[k - k0][r] = run[k - first];
+    }
+}
+
+/* ---- pieces of blocks ---- */
+uint16_t koi_block_half(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+uint32_t koi_block_word(const uint8_t *p) { return koi_block_half(p) | (uint32_t)koi_block_half(p + 2) << 16; }
+
+void koi_block_bits(uint32_t *words, uint32_t column, uint32_t bits, uint32_t value)
+{
+  uint32_t per_word = 32 / bits;
+  if (column % per_word == 0) words[column / per_word] = 0;
+  words[column / per_word] |= value << column % per_word * bits;
+}
+
+/* ---- 32 columns: a scale and perhaps a minimum, in F16; perhaps a fifth bit of every code; nibbles: the lower ones are the first half ---- */
+static void nibbles(const uint8_t *p, uint32_t *codes)
+{
+  for (uint32_t c = 0; c < RUN; c++) koi_block_bits(codes, c, 4, p[c % 16] >> c / 16 * 4 & 15);
+}
+
+static double nibble(const uint32_t *codes, uint32_t c) { return codes[c / 8] >> c % 8 * 4 & 15; }
+static double five_bits(const uint32_t *codes, uint32_t c) { return nibble(codes, c) + (codes[4] >> c & 1) * 16; }
+
+void koi_block_split_q4_0(const uint8_t *b, uint32_t *codes, uint16_t *scales)
+{
+  scales[0] = koi_block_half(b);
+  nibbles(b + 2, codes);
+}
+
+void koi_block_split_q4_1(const uint8_t *b, uint32_t *codes, uint16_t *scales)
+{
+  scales[0] = koi_block_half(b), scales[1] = koi_block_half(b + 2);
+  nibbles(b + 4, codes);
+}
+
+void koi_block_split_q5_0(const uint8_t *b, uint32_t *codes, uint16_t *scales)
+{
+  scales[0] = koi_block_half(b);
+  nibbles(b + 6, codes);
+  codes[4] = koi_block_word(b + 2);
+}
+
+void koi_block_split_q5_1(const uint8_t *b, uint32_t *codes, uint16_t *scales)
+{
+  scales[0] = koi_block_half(b), scales[1] = koi_block_half(b + 2);
+  nibbles(b + 8, codes);
+  codes[4] = koi_block_word(b + 4);
+}
+
+void koi_block_split_q8_0(const uint8_t *b, uint32_t *codes, uint16_t *scales)
+{
+  scales[0] = koi_block_half(b);
+  for (uint32_t w = 0; w < 8; w++) codes[w] = koi_block_word(b + 2 + 4 * w);
+}
+
+#define RUN_OF(name, value) \
+  void koi_block_run_##name(const uint32_t *codes, const uint16_t *scales, uint32_t run, double out[KOI_RUN]) \
+  { \
+    double d = (double)koi_f16(scales[0]); \
+    (void)run; \
+    for (uint32_t c = 0; c < RUN; c++) out[c] = value; \
+  }
+RUN_OF(q4_0, d *(nibble(codes, c) - 8))
+RUN_OF(q4_1, d *nibble(codes, c) + (double)koi_f16(scales[1]))
+RUN_OF(q5_0, d *(five_bits(codes, c) - 16))
+RUN_OF(q5_1, d *five_bits(codes, c) + (double)koi_f16(scales[1]))
+RUN_OF(q8_0, d *(int8_t)(codes[c / 4] >> c % 4 * 8 & 255))
+
+/* ---- MXFP4: a scale in E8M0, then nibbles in the same order ---- */
 void koi_format_repack_mxfp4(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS])
 {
-  enum { WORDS = COLUMNS / 8 };
+  enum { WORDS = RUN / 8 };
   if (n < KOI_TILE) clear(f, m, tile);
-  for (uint64_t b = 0; b < m->k / COLUMNS; b++)
+  for (uint64_t b = 0; b < m->k / RUN; b++)
     for (size_t r = 0; r < n; r++) {
       const uint8_t *from = block_of(f, m, row + r, b);
       tile[1][b * KOI_TILE + r] = from[0];
@@ -59,11 +138,13 @@ void koi_format_repack_mxfp4(const koi_weight_format *f, const koi_stored *m, ui
 }
 
 /* As FP4, but for the scale 255: to GGUF a number, 2^128, not a NaN. */
-void koi_format_decode_mxfp4(const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+void koi_format_decode_mxfp4(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n,
+                             double (*out)[KOI_TILE])
 {
+  (void)f;
   for (size_t i = 0, k = k0; i < n; i++, k++) {
     const uint32_t *eight = (const uint32_t *)(const void *)tile[0] + k / 8 * KOI_TILE;
-    const uint8_t *s = tile[1] + k / COLUMNS * KOI_TILE;
+    const uint8_t *s = tile[1] + k / RUN * KOI_TILE;
     for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = (double)v->e2m1[eight[r] >> k % 8 * 4 & 15] * (s[r] == 255 ? 0x1p128 : (double)v->e8m0[s[r]]);
   }
 }
@@ -72,7 +153,7 @@ bool koi_format_care_mxfp4(const koi_stored *m, uint64_t row, uint64_t n)
 {
   const koi_weight_format *f = &koi_formats[KOI_WT_MXFP4];
   for (uint64_t r = row; r < row + n; r++)
-    for (uint64_t b = 0; b < m->k / COLUMNS; b++) {
+    for (uint64_t b = 0; b < m->k / RUN; b++) {
       uint8_t scale = *block_of(f, m, r, b);
       if (scale < KOI_SCALE_LOW || scale > KOI_SCALE_HIGH) return true;
     }

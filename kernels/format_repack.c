@@ -73,7 +73,7 @@ void koi_format_random_bits(uint64_t keep, uint64_t set, uint64_t seed, size_t b
 /* Clears the columns past k of the last words of codes. */
 static void end_rows(const koi_stream *s, uint64_t k, uint8_t *last)
 {
-  uint32_t rest = k % s->columns, keep = rest ? (uint32_t)((UINT64_C(1) << (8 * s->bytes / s->columns * rest)) - 1) : UINT32_MAX;
+  uint32_t rest = k % s->columns, keep = rest && s->words == 1 ? (uint32_t)((UINT64_C(1) << (8 * s->bytes / s->columns * rest)) - 1) : UINT32_MAX;
   for (size_t i = 0; i < s->bytes * KOI_TILE && rest; i++) last[i] &= (uint8_t)(keep >> i % s->bytes * 8);
 }
 
@@ -83,7 +83,7 @@ void koi_format_random_tile(const koi_weight_format *f, const koi_stored *m, uin
   for (int i = 0; i < KOI_MAX_STREAMS && f->streams[i].name; i++) {
     const koi_stream *s = &f->streams[i];
     size_t word = s->bytes, words = word * KOI_TILE, bytes = koi_format_tile_bytes(f->wt, i, m->k);
-    f->random(i, m->k, seed + (uint64_t)i, bytes, tile[i]);
+    f->random(f, i, m->k, seed + (uint64_t)i, bytes, tile[i]);
     if (!i) end_rows(s, m->k, tile[i] + bytes - words);
     for (size_t at = 0; at < bytes && n < KOI_TILE; at += words) memset(tile[i] + at + n * word, 0, (KOI_TILE - n) * word);
   }

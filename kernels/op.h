@@ -47,6 +47,7 @@ typedef struct koi_target {
   uint32_t n_units;
   int local_is_global;    /* CPUs: work-groups of one work-item with wide vectors */
   int denormals;
+  int32_t tile;           /* rows side by side in the weights (layout.h) */
   const struct koi_tuned_table *tuned; /* what measurements chose (choose.h); NULL: nothing. No rule looks at it */
 } koi_target;
 

@@ -1,5 +1,7 @@
 /* What a step through the layers decides before any op is called: widths, splits, and from how many tokens on which op is taken. Numbers of a
- * device alone: nothing is compiled, and no op chooses them by itself, since several must agree. */
+ * device alone: nothing is compiled, and no op chooses them by itself, since several must agree.
+ * Each choice is a record like an op, with constants, parameters and values but no kernel, so that it goes through the same ladder (choose.h),
+ * the same log (device/tuned.h) and the same search as the parameters of kernels. */
 #ifndef KOI_STEP_H
 #define KOI_STEP_H
 #include "ops.h"
@@ -18,4 +20,23 @@ typedef struct koi_tunables {
 void koi_step_tunables(const koi_target *t, koi_tunables *out);
 /* Splits of the visible rows that a step of n_tokens may use. */
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens);
+
+/* ---- the choices ---- */
+enum { PANELS_NT, PANELS_NT_GROUP };
+enum { SPLITS_MIN_ROWS, SPLITS_MAX, SPLITS_GROUPS };
+enum { CROSSOVERS_VEC_TOKENS, CROSSOVERS_GROUP_TOKENS };
+enum { LIBRARY_WT }; /* constant */
+enum { LIBRARY_FROM };
+extern const koi_op koi_step_panels, koi_step_splits_of, koi_step_crossovers, koi_step_library;
+
+/* ---- what is only measured: no parameters ---- */
+/* A token of a conversation, from end to end: the model by its sizes, the tokens in the caches before, the tokens at once. */
+enum { SPEED_LAYERS, SPEED_HIDDEN, SPEED_EXPERTS, SPEED_VOCAB, SPEED_DEPTH, SPEED_TOKENS };
+extern const koi_op koi_step_decode, koi_step_prefill;
+/* The device's roof: memory read, floats multiplied and added. */
+extern const koi_op koi_step_read, koi_step_multiply;
+
+extern const koi_op *const koi_steps[]; /* all of these, NULL-terminated */
+/* An op, or one of koi_steps; NULL: there is none of this name. */
+const koi_op *koi_step_named(const char *name);
 #endif

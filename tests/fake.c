@@ -24,13 +24,35 @@ void fake_refuse(fake_kind kind, long first, long n, koine_status status)
 long fake_calls(fake_kind kind) { return atomic_load(&calls[kind]); }
 long fake_n_live(void) { return atomic_load(&n_live); }
 
-/* Counts a call; the status to refuse it with, or KOINE_OK. */
-static koine_status enter(fake_kind kind)
+static long lose_at;
+static _Atomic(const koi_endpoint *) lost;
+static uint64_t memory, max_buffer;
+
+void fake_lose_at(long nth)
+{
+  for (size_t i = 0; i < KOI_COUNT(calls); i++) atomic_store(&calls[i], 0);
+  lose_at = nth;
+  atomic_store(&lost, NULL);
+}
+
+const char *fake_lost(void)
+{
+  const koi_endpoint *e = atomic_load(&lost);
+  return e ? e->id : "";
+}
+
+void fake_memory(uint64_t bytes) { memory = bytes; }
+void fake_max_buffer(uint64_t bytes) { max_buffer = bytes; }
+
+/* Counts a call to a device; the status to refuse it with, or KOINE_OK. */
+static koine_status enter(const koi_endpoint *e, fake_kind kind)
 {
   long nth = atomic_fetch_add(&calls[kind], 1) + 1, nth_of_all = atomic_fetch_add(&calls[FAKE_ANY], 1) + 1;
   long at = rule.kind == FAKE_ANY ? nth_of_all : nth;
+  if (nth_of_all == lose_at) atomic_store(&lost, e);
+  if (atomic_load(&lost) == e) return koi_error(KOINE_ERR_DEVICE, "device %s: %s: it is lost, for a test", e->id, names[kind]);
   if ((rule.kind != kind && rule.kind != FAKE_ANY) || at < rule.first || at - rule.first >= rule.n) return KOINE_OK;
-  return koi_error(rule.status, "device fake: %s %ld refused for a test", names[kind], at);
+  return koi_error(rule.status, "device %s: %s %ld refused for a test", e->id, names[kind], at);
 }
 
 static koine_status gave(koine_status s)
@@ -41,13 +63,18 @@ static koine_status gave(koine_status s)
 
 static koi_device *host(koi_device *d) { return ((fake_device *)d)->host; }
 
+static size_t n_devices = 1;
+
 static koine_status probe(koi_probe *out)
 {
-  size_t n = out->n_endpoints;
-  koine_status s = koi_backend_host.probe(out);
-  for (; n < out->n_endpoints; n++) {
-    out->endpoints[n].backend = &fake_backend;
-    snprintf(out->endpoints[n].id, sizeof out->endpoints[n].id, "fake");
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < n_devices && !s; i++) {
+    s = koi_backend_host.probe(out);
+    if (s) break;
+    koi_endpoint *e = &out->endpoints[out->n_endpoints - 1];
+    e->backend = &fake_backend;
+    snprintf(e->id, sizeof e->id, i ? "fake%zu" : "fake", i);
+    if (max_buffer) e->max_buffer_bytes = max_buffer;
   }
   return s;
 }
@@ -56,7 +83,7 @@ static void unprobe(koi_endpoint *e) { koi_backend_host.unprobe(e); }
 
 static koine_status open_(const koi_endpoint *e, koi_device **out)
 {
-  koine_status s = enter(FAKE_OPEN);
+  koine_status s = enter(e, FAKE_OPEN);
   if (s) return s;
   fake_device *d = koi_alloc(1, sizeof *d);
   if (!d) return KOINE_ERR_MEMORY;
@@ -76,13 +103,15 @@ static void close_(koi_device *d)
 
 static koine_status alloc(koi_device *d, size_t bytes, koi_buf **out)
 {
-  koine_status s = enter(FAKE_ALLOC);
+  koine_status s = enter(d->endpoint, FAKE_ALLOC);
+  if (!s && ((memory && d->bytes + bytes > memory) || (d->endpoint->max_buffer_bytes && bytes > d->endpoint->max_buffer_bytes)))
+    s = koi_error(KOINE_ERR_MEMORY, "device %s: there is no room for %zu bytes beside %llu, for a test", d->endpoint->id, bytes, (unsigned long long)d->bytes);
   return s ? s : gave(koi_backend_host.alloc(host(d), bytes, out));
 }
 
 static koine_status view(koi_device *d, koi_buf *parent, size_t offset, size_t bytes, koi_buf **out)
 {
-  koine_status s = enter(FAKE_VIEW);
+  koine_status s = enter(d->endpoint, FAKE_VIEW);
   return s ? s : gave(koi_backend_host.view(host(d), parent, offset, bytes, out));
 }
 
@@ -94,25 +123,25 @@ static void free_(koi_device *d, koi_buf *b)
 
 static koine_status write_(koi_device *d, koi_buf *b, size_t offset, size_t bytes, const void *src)
 {
-  koine_status s = enter(FAKE_WRITE);
+  koine_status s = enter(d->endpoint, FAKE_WRITE);
   return s ? s : koi_backend_host.write(host(d), b, offset, bytes, src);
 }
 
 static koine_status read_(koi_device *d, koi_buf *b, size_t offset, size_t bytes, void *dst)
 {
-  koine_status s = enter(FAKE_READ);
+  koine_status s = enter(d->endpoint, FAKE_READ);
   return s ? s : koi_backend_host.read(host(d), b, offset, bytes, dst);
 }
 
 static koine_status copy(koi_device *d, koi_buf *to, size_t to_offset, koi_buf *from, size_t from_offset, size_t bytes)
 {
-  koine_status s = enter(FAKE_COPY);
+  koine_status s = enter(d->endpoint, FAKE_COPY);
   return s ? s : koi_backend_host.copy(host(d), to, to_offset, from, from_offset, bytes);
 }
 
 static koine_status fill(koi_device *d, koi_buf *b, uint8_t value)
 {
-  koine_status s = enter(FAKE_FILL);
+  koine_status s = enter(d->endpoint, FAKE_FILL);
   return s ? s : koi_backend_host.fill(host(d), b, value);
 }
 
@@ -136,7 +165,7 @@ static char *binary_of(const koi_build *b)
 
 static koine_status build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes)
 {
-  koine_status s = enter(FAKE_BUILD);
+  koine_status s = enter(d->endpoint, FAKE_BUILD);
   if (s) return s;
   char *own = gives_binaries ? binary_of(b) : NULL;
   if (gives_binaries && !own) return KOINE_ERR_MEMORY;
@@ -156,25 +185,25 @@ static void drop(koi_device *d, koi_kernel *k)
 
 static koine_status launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *r)
 {
-  koine_status s = enter(FAKE_LAUNCH);
+  koine_status s = enter(d->endpoint, FAKE_LAUNCH);
   return s ? s : koi_backend_host.launch(host(d), k, a, r);
 }
 
 static koine_status bind_call(koi_device *d, koi_kernel *k, const koi_args *a, koi_bound **out)
 {
-  koine_status s = enter(FAKE_BIND);
+  koine_status s = enter(d->endpoint, FAKE_BIND);
   return s ? s : gave(koi_backend_host.bind(host(d), k, a, out));
 }
 
 static koine_status patch(koi_device *d, koi_bound *b, size_t i, int32_t value)
 {
-  koine_status s = enter(FAKE_PATCH);
+  koine_status s = enter(d->endpoint, FAKE_PATCH);
   return s ? s : koi_backend_host.patch(host(d), b, i, value);
 }
 
 static koine_status start(koi_device *d, koi_bound *b, const koi_range *r)
 {
-  koine_status s = enter(FAKE_START);
+  koine_status s = enter(d->endpoint, FAKE_START);
   return s ? s : koi_backend_host.start(host(d), b, r);
 }
 
@@ -186,7 +215,7 @@ static void unbind(koi_device *d, koi_bound *b)
 
 static koine_status finish(koi_device *d)
 {
-  koine_status s = enter(FAKE_FINISH);
+  koine_status s = enter(d->endpoint, FAKE_FINISH);
   return s ? s : koi_backend_host.finish(host(d));
 }
 
@@ -195,8 +224,11 @@ const koi_backend fake_backend = {
   .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = identity, .build = build, .drop = drop, .launch = launch,
   .bind = bind_call, .patch = patch, .start = start, .unbind = unbind, .finish = finish};
 
-koine_status fake_runtime_open(koine_runtime **out)
+koine_status fake_runtime_open(koine_runtime **out) { return fake_runtime_open_many(1, out); }
+
+koine_status fake_runtime_open_many(size_t n, koine_runtime **out)
 {
+  n_devices = n;
   koi_topo *topo;
   koi_probe p = {0};
   koine_status s = koi_topo_open(NULL, &topo);

@@ -1,4 +1,4 @@
-/* A backend for fault tests: the host backend behind a counter that refuses chosen calls. One at a time in a process. */
+/* A backend for fault tests: the host backend behind a counter that refuses chosen calls. All fakes of a process share the counter. */
 #ifndef FAKE_H
 #define FAKE_H
 #include "device/machine.h"
@@ -21,6 +21,16 @@ long fake_n_live(void);
 const char *fake_kind_name(fake_kind kind);
 /* From now on its compiler gives binaries, and refuses those that are not its own (refuse: all). */
 void fake_binaries(bool give, bool refuse);
-/* This machine with the fake in the place of the host reference: id "fake", the only device. */
+/* The device that call `nth` of all, counted from now, goes to is lost: this call and all later ones of it are refused. 0: none, and what was lost
+ * is there again. */
+void fake_lose_at(long nth);
+/* The id of what was lost; "": nothing yet. */
+const char *fake_lost(void);
+/* From now on a device holds at most so many bytes, whatever it reports; 0: any. */
+void fake_memory(uint64_t bytes);
+/* What the fakes of runtimes that are opened from now on allow in one allocation; 0: any. */
+void fake_max_buffer(uint64_t bytes);
+/* This machine with fakes in the place of the host reference: ids "fake", "fake1", ..., and nothing else. */
 koine_status fake_runtime_open(koine_runtime **out);
+koine_status fake_runtime_open_many(size_t n, koine_runtime **out);
 #endif

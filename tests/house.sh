@@ -1,6 +1,6 @@
 #!/bin/sh
-# House figures, each of which must be 0: of the library, the kernels' host code and the command, as clang-format lays them out
-# at 80 columns. Prints a line a figure, and the places behind one that is not 0. `house.sh tests` adds the tests' sizes.
+# House figures, each of which must be 0: of all C files and headers, the public ones, tests, benchmarks and examples too, as clang-format
+# lays them out at 80 columns. Prints a line a figure, and the places behind one that is not 0.
 cd "${srcdir:-$(dirname "$0")/..}" || exit 1
 style='{BasedOnStyle: LLVM, ColumnLimit: 80, SortIncludes: Never}'
 file_lines=500 function_lines=60
@@ -16,8 +16,8 @@ figure() { # what it counts; its places on standard input, a line each
   [ "$n" = 0 ] || { printf '%s\n' "$places" | sed 's/^/        /'; : >"$tmp/bad"; }
 }
 
-files=$(ls runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] | grep -vx kernels/sources.c)
-[ "$1" = tests ] && files="$files $(ls tests/*.[ch] tests/bench/*.[ch])"
+files=$(ls include/*.h include/*/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] examples/*.c tests/*.[ch] tests/bench/*.[ch] |
+  grep -vx kernels/sources.c)
 mkdir "$tmp/src"
 tar cf - $files | tar xf - -C "$tmp/src"
 cd "$tmp/src" || exit 1
@@ -41,7 +41,7 @@ srcdir=. sh tests/t_includes.sh arrows >"$tmp/arrows"
 # Folders, and modules: x.c, x.h and x_impl.h are one.
 sed -E 's,([^ ]*)/[^ ]* ([^ ]*) ([^ ]*)/[^ ]* ([^ ]*),\1 \3 \2 \4,' "$tmp/arrows" | awk '$1 != $2' | sort -u >"$tmp/folders"
 sed -E 's,(_impl)?\.[a-z]+ [^ ]*,,g' "$tmp/arrows" | awk '$1 != $2' | sort -u >"$tmp/modules"
-awk '$4 >= $3 && $2 != "include" { print $1 " (level " $3 ") to " $2 " (level " $4 ")" }' "$tmp/folders" | figure "arrows upward between folders"
+awk '$4 >= $3 { print $1 " (level " $3 ") to " $2 " (level " $4 ")" }' "$tmp/folders" | figure "arrows upward between folders"
 circles() { # tsort names the members of each
   tsort 2>&1 >/dev/null | awk '/contains a loop/ { if (line) print line; line = ""; next } { line = line " " $2 } END { if (line) print line }'
 }

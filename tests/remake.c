@@ -169,3 +169,23 @@ void remake_refused(koine_status s, const char *fragment, const char *what)
   if (s != KOINE_ERR_FILE || !strstr(koi_error_text(), fragment) || strchr(koi_error_text(), '\n'))
     fail_msg("%s: expected an error with \"%s\", found %d \"%s\"", what, fragment, s, koi_error_text());
 }
+
+void remake_config(const char *folder, const char *name)
+{
+  char path[4352], *text;
+  size_t n;
+  snprintf(path, sizeof path, "%s/config.json", remake_data(name));
+  assert_int_equal(koi_file_read(path, 1 << 20, &text, &n), KOINE_OK);
+  remake_put(folder, "config.json", text, n);
+  koi_free(text);
+}
+
+koine_status remake_open(const remake *r, koine_model **m)
+{
+  char *folder = remake_mkdir();
+  remake_config(folder, "tiny-quant");
+  remake_write_all(r, folder);
+  koine_status s = koi_model_open(folder, m);
+  remake_rmdir(folder);
+  return s;
+}

@@ -35,6 +35,10 @@ void remake_rmdir(char *folder);
 void remake_put(const char *folder, const char *file, const void *data, size_t bytes);
 /* "tests/data/NAME" wherever the tests run. */
 const char *remake_data(const char *name);
+/* The config.json of tests/data/NAME into `folder`. */
+void remake_config(const char *folder, const char *name);
+/* Writes the checkpoint beside tiny-quant's config and opens it. */
+koine_status remake_open(const remake *r, koine_model **m);
 /* Fails the test unless s is KOINE_ERR_FILE and the message one line that has `fragment`; `what` was tried. */
 void remake_refused(koine_status s, const char *fragment, const char *what);
 #endif

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Programs and libraries of different releases: one built against the header of release 0.1.0 (tests/data/koine-0.1.0.h) runs with a library
+# Programs and libraries of different releases: one built against the header of release 0.1.0 (tests/data/koine-0.1.0) runs with a library
 # whose records have grown, and one of a newer header with this library. The grown library is this one, compiled against a header with a
 # member more at the end of every record. CC: the compiler. Runs in the build folder.
 top=$(realpath "${srcdir:-.}")
@@ -11,20 +11,23 @@ lib=$PWD/.libs
 [ -f "$lib/libkoine.so" ] || { echo "no shared library was built"; exit 77; }
 export KOINE_BACKENDS=host
 read -ra cc <<<"${CC:-cc} ${KOINE_CFLAGS-}"
-frozen=$top/tests/data/koine-0.1.0.h header=$top/include/koine.h
+frozen=$top/tests/data/koine-0.1.0 headers=$top/include
 
 # ---- the headers ----
 # Until 0.1.0 is out, its header is this one.
-version=$(sed -n 's/^#define KOINE_VERSION "\(.*\)"/\1/p' "$header")
-[ "$version" != 0.1.0 ] || cmp "$frozen" "$header" || fail "tests/data/koine-0.1.0.h is not the header: cp include/koine.h tests/data/koine-0.1.0.h"
-records=$(sed -n 's/^  size_t size;.*/&/p' "$header" | wc -l)
-mkdir -p "$tmp/old" "$tmp/grown" "$tmp/now"
-cp "$frozen" "$tmp/old/koine.h"
-cp "$header" "$tmp/now/koine.h"
-awk '/^typedef struct koine_/ { record = 0 } /^  size_t size;/ { record = 1 } record && /^} koine_/ { print "  uint64_t grown;"; record = 0 } 1' "$header" >"$tmp/grown/koine.h"
-[ "$(grep -c '^  uint64_t grown;' "$tmp/grown/koine.h")" = "$records" ] || fail "expected $records records with a size, grown: $(grep -c grown "$tmp/grown/koine.h")"
+version=$(sed -n 's/^#define KOINE_VERSION "\(.*\)"/\1/p' "$headers/koine/base.h")
+[ "$version" != 0.1.0 ] || diff -r "$frozen" "$headers" || fail "tests/data/koine-0.1.0 is not the header: cp -r include/. tests/data/koine-0.1.0"
+records=$(cat "$headers"/koine/*.h | grep -c '^  size_t size;')
+cp -r "$frozen" "$tmp/old"
+cp -r "$headers" "$tmp/now"
+cp -r "$headers" "$tmp/grown"
+for h in "$headers"/koine/*.h; do
+  awk '/^typedef struct koine_/ { record = 0 } /^  size_t size;/ { record = 1 } record && /^} koine_/ { print "  uint64_t grown;"; record = 0 } 1' "$h" >"$tmp/grown/koine/${h##*/}"
+done
+grown=$(cat "$tmp"/grown/koine/*.h | grep -c '^  uint64_t grown;')
+[ "$grown" = "$records" ] || fail "expected $records records with a size, grown: $grown"
 # Each is a row of the library's table, and ends in a member, not in padding.
-for r in $(awk '/^  size_t size;/ { on = 1 } on && /^} koine_/ { gsub(/[};]/, ""); print $1; on = 0 }' "$header"); do
+for r in $(awk '/^  size_t size;/ { on = 1 } on && /^} koine_/ { gsub(/[};]/, ""); print $1; on = 0 }' "$headers"/koine/*.h); do
   last=$(grep -oE "X\($r, [a-z_]+\)" "$top/runtime/base/record.h" | sed 's/.*, \(.*\))/\1/')
   [ -n "$last" ] || fail "runtime/base/record.h has no row for $r"
   printf '#include <koine.h>\n#include <stddef.h>\n_Static_assert(offsetof(%s, %s) + sizeof(((%s *)0)->%s) == sizeof(%s), "padding");\n' \

@@ -7,34 +7,9 @@
 #include <string.h>
 #include "kernels/sources.h"
 #include "device/kern.h"
+#include "checks.h"
 #include "fake.h"
-
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:MesaOpenCL\nleak:RusticlOpenCL\nleak:liboclgrind\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed;
-static const char *on = ""; /* the device under test */
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_backend.c:%d on %s: %s (%s)\n", line, on, what, koi_error_text());
-}
-
-static bool all_are(const uint8_t *v, size_t n, uint8_t value)
-{
-  for (size_t i = 0; i < n; i++)
-    if (v[i] != value) return false;
-  return true;
-}
+#include "small_call.h"
 
 /* ---- memory -------------------------------------------------------------------------------------------------------------- */
 enum { BIG = 200003 }; /* bytes: more than one staged write, no multiple of anything */
@@ -124,83 +99,37 @@ static void test_too_large(koi_device *d)
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------------------------- */
-enum { E = 5, INTER = 333, LDG = 700, LDH = 340 };
-static float gu[E * LDG], weights[E], expected[E * LDH];
-
-static koi_args small_call(koi_device *d, bool weighted)
-{
-  koi_args a = {.i = {[SWIGLU_E] = E, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = LDG, [SWIGLU_LDH] = LDH, [SWIGLU_HAS_W] = weighted}, .f = {[SWIGLU_LIMIT] = 2.0f}};
-  OK(d->backend->alloc(d, sizeof gu, &a.buf[SWIGLU_GU]));
-  OK(d->backend->write(d, a.buf[SWIGLU_GU], 0, sizeof gu, gu));
-  OK(d->backend->alloc(d, sizeof expected, &a.buf[SWIGLU_H]));
-  OK(d->backend->fill(d, a.buf[SWIGLU_H], 0x11));
-  if (weighted) {
-    OK(d->backend->alloc(d, sizeof weights, &a.buf[SWIGLU_W]));
-    OK(d->backend->write(d, a.buf[SWIGLU_W], 0, sizeof weights, weights));
-  }
-  return a;
-}
-
-static void end_call(koi_device *d, const koi_args *a)
-{
-  for (size_t i = 0; i < 3; i++) d->backend->free(d, a->buf[i]);
-}
-
-static void expect(bool weighted)
-{
-  for (size_t i = 0; i < KOI_COUNT(gu); i++) gu[i] = (float)((int)(i * 37 % 101) - 50) / 16;
-  for (size_t i = 0; i < E; i++) weights[i] = 0.25f * (float)(i + 1);
-  memset(expected, 0x11, sizeof expected);
-  koi_ref_args r = {.buf = {[SWIGLU_GU] = gu, [SWIGLU_W] = weighted ? weights : NULL, [SWIGLU_H] = expected},
-                    .bytes = {[SWIGLU_GU] = sizeof gu, [SWIGLU_W] = sizeof weights, [SWIGLU_H] = sizeof expected},
-                    .i = (const int32_t[]){[SWIGLU_E] = E, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = LDG, [SWIGLU_LDH] = LDH, [SWIGLU_HAS_W] = weighted},
-                    .f = (const float[]){[SWIGLU_LIMIT] = 2.0f}};
-  koi_op_swiglu.ref(&r);
-}
-
-static bool as_expected(koi_device *d, const koi_args *a, float relative)
-{
-  static float got[E * LDH];
-  OK(d->backend->read(d, a->buf[2], 0, sizeof got, got));
-  for (size_t i = 0; i < KOI_COUNT(got); i++)
-    if (fabsf(got[i] - expected[i]) > relative * fabsf(expected[i]) || (i % LDH >= INTER && memcmp(&got[i], &expected[i], 4))) {
-      printf("element %zu: %.9g, expected %.9g\n", i, (double)got[i], (double)expected[i]);
-      return false;
-    }
-  return true;
-}
-
 static void test_launch(koi_device *d)
 {
   for (int weighted = 0; weighted < 2; weighted++) { /* unweighted: the second buffer is NULL */
     koi_kernel *k, *same;
     int32_t c[KOI_MAX_CONSTS] = {0};
-    expect(weighted);
+    small_expect(weighted);
     koi_args a = small_call(d, weighted);
     OK(koi_kern_choose(d, &koi_op_swiglu, c, 0, &same));
     OK(koi_kern_build(d, &koi_op_swiglu, c, same->p, &k));
     CHECK(k->op == &koi_op_swiglu && k != same && koi_kern_fits(k));
     OK(koi_kern_launch(d, k, &a));
-    CHECK(as_expected(d, &a, 1e-5f));
+    CHECK(small_matches(d, &a, 1e-5f));
     koi_kern_drop(d, k); /* the other one stays whole */
     OK(d->backend->fill(d, a.buf[SWIGLU_H], 0x11));
     OK(koi_kern_launch(d, same, &a));
-    CHECK(as_expected(d, &a, 1e-5f));
+    CHECK(small_matches(d, &a, 1e-5f));
     a.i[0] = 0; /* nothing to do is no error */
     OK(koi_kern_launch(d, same, &a));
     OK(d->backend->finish(d));
-    end_call(d, &a);
+    small_end(d, &a);
   }
 }
 
 static void test_fallback(koi_device *d)
 {
   int32_t c[KOI_MAX_CONSTS] = {0};
-  expect(true);
+  small_expect(true);
   koi_args a = small_call(d, true);
   OK(koi_backend_fallback(d, &koi_op_swiglu, c, &a));
-  CHECK(as_expected(d, &a, 0));
-  end_call(d, &a);
+  CHECK(small_matches(d, &a, 0));
+  small_end(d, &a);
 }
 
 /* One buffer in two places is one memory. */
@@ -251,14 +180,14 @@ static void test_bad_kernels(koi_device *d)
   broken = koi_op_swiglu;
   broken.launch = wide_launch;
   OK(koi_kern_build(d, &broken, c, p, &k));
-  expect(true);
+  small_expect(true);
   koi_args a = small_call(d, true);
   CHECK(koi_kern_launch(d, k, &a) == KOINE_ERR_DEVICE && strstr(koi_error_text(), "1048576"));
   koi_kern_drop(d, k);
   OK(koi_kern_choose(d, &koi_op_swiglu, c, 0, &k)); /* and the device goes on */
   OK(koi_kern_launch(d, k, &a));
-  CHECK(as_expected(d, &a, 1e-5f));
-  end_call(d, &a);
+  CHECK(small_matches(d, &a, 1e-5f));
+  small_end(d, &a);
 }
 
 /* ---- exhaustion of the host's memory ------------------------------------------------------------------------------------- */
@@ -268,14 +197,14 @@ static koine_status short_life(const koi_endpoint *e)
   koi_kernel *k = NULL;
   koi_bound *b = NULL, *reference = NULL;
   koi_range r;
-  koi_args a = {.i = {[SWIGLU_E] = E, [SWIGLU_INTER] = INTER, [SWIGLU_LDG] = LDG, [SWIGLU_LDH] = LDH}, .f = {[SWIGLU_LIMIT] = 2.0f}};
+  koi_args a = {.i = {[SWIGLU_E] = SMALL_E, [SWIGLU_INTER] = SMALL_INTER, [SWIGLU_LDG] = SMALL_LDG, [SWIGLU_LDH] = SMALL_LDH}, .f = {[SWIGLU_LIMIT] = 2.0f}};
   int32_t c[KOI_MAX_CONSTS] = {0};
   koine_status s = koi_device_open(e, NULL, 0, &d);
   if (s) return s;
-  s = koi_device_alloc(d, sizeof gu, &a.buf[0]);
+  s = koi_device_alloc(d, sizeof small_gu, &a.buf[0]);
   if (!s) s = d->backend->view(d, a.buf[0], 0, 64, &a.buf[1]);
-  if (!s) s = koi_device_alloc(d, sizeof expected, &a.buf[2]);
-  if (!s) s = d->backend->write(d, a.buf[0], 0, sizeof gu, gu);
+  if (!s) s = koi_device_alloc(d, sizeof small_out, &a.buf[2]);
+  if (!s) s = d->backend->write(d, a.buf[0], 0, sizeof small_gu, small_gu);
   if (!s) s = koi_kern_get(d, &koi_op_swiglu, c, 0, &k);
   if (!s) s = koi_kern_launch(d, k, &a);
   if (!s) s = koi_backend_fallback(d, &koi_op_swiglu, c, &a);
@@ -334,7 +263,7 @@ static void test_fake(void)
   size_t i = 9;
   OK(koi_runtime_find(rt, "fake", &i));
   const koi_endpoint *e = &rt->endpoints[i];
-  on = e->id;
+  checks_on = e->id;
   for (fake_kind kind = FAKE_OPEN; kind <= FAKE_ANY; kind++) {
     fake_refuse(kind, 0, 0, KOINE_OK);
     OK(short_life(e));
@@ -353,7 +282,7 @@ static void test_fake(void)
 /* ---- descriptors and their texts ----------------------------------------------------------------------------------------- */
 static void test_sources(void)
 {
-  on = "the op table";
+  checks_on = "the op table";
   for (size_t i = 0; koi_ops[i]; i++) {
     const koi_op *op = koi_ops[i];
     const char *text = koi_source_text(op->source);
@@ -371,7 +300,7 @@ static void test_sources(void)
 static void test_device(const koi_endpoint *e)
 {
   koi_device *d = NULL;
-  on = e->id;
+  checks_on = e->id;
   OK(koi_device_open(e, NULL, 0, &d));
   if (!d) return;
   printf("%s: %s, %s\n", e->id, e->name, e->driver);

@@ -161,7 +161,7 @@ static void editing(void)
   expect("/hlep\r", "did you mean /help");
   check(wait_prompt(), "a prompt after an unknown command");
   expect("/help\r", "/quit");
-  check(strstr(seen, "/save") && strstr(seen, "/load") && strstr(seen, "/reset") && strstr(seen, "/think"), "/help lists the commands");
+  check(strstr(seen, "/save") && strstr(seen, "/load") && strstr(seen, "/reset") && strstr(seen, "/think") && strstr(seen, "/regen") && strstr(seen, "/edit"), "/help lists the commands");
   check(wait_prompt(), "a prompt after /help");
 }
 
@@ -222,6 +222,39 @@ static void turns(const char *folder)
   check(wait_prompt(), "a prompt after reasoning");
 }
 
+/* The last answer anew, and the last message edited: both go on from what the session holds of the turns before. */
+static void taken_back(const char *folder)
+{
+  char path[300], line[400], text[20000], first[1200] = "First of all, good day to you";
+  unsigned long reused = 0, evaluated = 0;
+  while (strlen(first) < 1000) strcat(first, ", my dear sister"); /* beyond the first mark, at 128 tokens */
+  strcat(first, ".\r");
+  snprintf(path, sizeof path, "%s/again.json", folder);
+  snprintf(line, sizeof line, "/save %s\r", path);
+  expect("/reset\r", "a new conversation");
+  check(wait_prompt(), "a prompt after /reset");
+  expect("/regen\r", "/regen: expected a message of yours");
+  check(wait_prompt(), "a prompt where there is nothing to answer");
+  expect("/edit x\r", "/edit: expected a message of yours");
+  check(wait_prompt(), "a prompt where there is nothing to edit");
+  expect(first, "; answer: 24 tokens");
+  check(wait_prompt(), "a prompt after an answer");
+  expect("Second.\r", "; answer: 24 tokens");
+  check(wait_prompt(), "a prompt after another");
+  const char *const again[][2] = {{"/regen\r", "the answer anew"}, {"/edit Second, dear\\\r", "the message edited"}};
+  for (int i = 0; i < 2; i++) {
+    if (i) expect(again[i][0], "> ");
+    expect(i ? "sister?\r" : again[i][0], "; answer: 24 tokens");
+    const char *figures = strstr(seen, "tokens, ");
+    check(figures && sscanf(figures, "tokens, %lu reused, %lu evaluated", &reused, &evaluated) == 2 && reused >= 128 && evaluated <= 127 + 40, again[i][1]);
+    check(wait_prompt(), again[i][1]);
+    expect(line, "saved: 4 messages");
+    check(slurp(path, text, sizeof text) && strstr(text, "First of all") && strstr(text, i ? "\"Second, dear\\nsister?\"" : "\"Second.\"") && !(i && strstr(text, "Second.\"")),
+          "the saved conversation has the other turns as they were");
+    check(wait_prompt(), "a prompt after /save");
+  }
+}
+
 static void interrupts(void)
 {
   unsigned long n = 0;
@@ -261,6 +294,7 @@ int main(void)
   editing();
   several_lines(folder);
   turns(folder);
+  taken_back(folder);
   type("\004");
   check(finish() == 0, "Ctrl-D ends with status 0");
   snprintf(path, sizeof path, "%s/koine/history", folder);

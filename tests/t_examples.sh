@@ -12,7 +12,7 @@ fail() { echo "FAIL: $*"; bad=$((bad + 1)); }
 [ -f "$lib/libkoine.so" ] || { echo "no shared library was built"; exit 77; }
 
 # ---- compiled against the build, run with good and bad input ----
-mkdir "$tmp/include" && ln -s "$top/include/koine.h" "$tmp/include/"
+ln -s "$top/include" "$tmp/include"
 for e in logits chat; do
   "${cc[@]}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$tmp/include" "$top/examples/$e.c" "$lib/libkoine.so" -Wl,-rpath,"$lib" -o "$tmp/$e" ||
     fail "$e.c does not compile"
@@ -54,7 +54,7 @@ evaluated=$(sed -n 's/^\[tokens evaluated in all: \([0-9]*\)\]$/\1/p' "$tmp/err"
 # ---- the header ----
 {
   printf '#include <koine.h>\n#include <koine.h>\nint main(void)\n{\n  int bad = koine_version()[0] == 0;\n'
-  for init in $(grep -oE '^#define KOINE_[A-Z_]+_INIT' "$top/include/koine.h" | cut -d' ' -f2); do # each initialises every member of its record
+  for init in $(cat "$top"/include/koine/*.h | grep -oE '^#define KOINE_[A-Z_]+_INIT' | cut -d' ' -f2); do # each initialises every member of its record
     record=$(tr '[:upper:]' '[:lower:]' <<<"${init%_INIT}")
     printf '  %s %s_made = %s;\n  bad |= %s_made.size != sizeof(%s);\n' "$record" "$record" "$init" "$record" "$record"
   done
@@ -76,7 +76,7 @@ fi
 root=$tmp/root
 MAKEFLAGS= "${MAKE:-make}" install DESTDIR="$root" >"$tmp/install" 2>&1 || fail "make install: $(tail -5 "$tmp/install")"
 pc=$(find "$root" -name koine.pc) shared=$(find "$root" -name 'libkoine.so.*.*') program=$(find "$root" -path '*bin/koine')
-for what in "$pc" "$shared" "$program" "$(find "$root" -name koine.h)" "$(find "$root" -name koine.1)" "$(find "$root" -path '*bash-completion*' -type f)"; do
+for what in "$pc" "$shared" "$program" "$(find "$root" -name koine.h)" "$(find "$root" -path '*include/koine/text.h')" "$(find "$root" -name koine.1)" "$(find "$root" -path '*bash-completion*' -type f)"; do
   [ -n "$what" ] || fail "not installed: a file of this list: $(cd "$root" && find . -type f)"
 done
 if [ -n "$pc" ] && [ -n "$shared" ] && [ -n "$program" ]; then

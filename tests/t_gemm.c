@@ -1,4 +1,5 @@
-/* The second entry for dense products: the device's gemm on awkward shapes against plain C, and the remembered choice between the entries.
+/* The second entry for dense products: the device's gemm on awkward shapes against plain C, and the choice between the entries, which the log of
+ * measurements keeps.
  * Usage: t_gemm MODEL FOLDER   FOLDER: empty, to keep choices in
  * KOINE_TEST_DEVICE  the device (default: any that has a gemm). Exit 77 where none has. */
 #include <math.h>
@@ -9,30 +10,13 @@
 #include "engine/gemm.h"
 #include "plan/plan.h"
 #include "device/machine.h"
+#include "device/tuned.h"
+#include "checks.h"
 
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:libclblast\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed, n_skipped_lines;
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_gemm.c:%d: %s (%s)\n", line, what, koi_error_text());
-}
 
 static void log_line(void *user, koine_log_level level, const char *text)
 {
   (void)user, (void)level;
-  n_skipped_lines += strstr(text, "is skipped") != NULL;
   printf("note: %s\n", text);
 }
 
@@ -102,32 +86,31 @@ static koine_plan *wake(koine_runtime *rt, koine_model *m, const char *device)
   return plan;
 }
 
-static void write_choices(const char *path, const koi_endpoint *e)
+static void remember(const koi_endpoint *e, const char *folder, int32_t wt, int32_t from)
 {
-  koi_text t = {0};
-  koi_text_add(&t, "# a heading\nnonsense\n%s\t%s\t%s\tfp8\tclblast\t300\t2.0\t1.0\n", e->name, e->driver, e->version);
-  koi_text_add(&t, "%s\t%s\t%s\tbf16\town\t300\t1.0\t2.0\n%s\tanother driver\t%s\tf16\tclblast\t300\t2.0\t1.0\n", e->name, e->driver, e->version, e->name, e->version);
-  koi_text_add(&t, "%s\t%s\t%s\tfp9\tclblast\t300\t2.0\t1.0\n%s\t%s\t%s\tf32\tclblast\t-3\t2.0\t1.0\n\t\t\n%s", e->name, e->driver, e->version, e->name, e->driver,
-               e->version, e->name);
-  OK(koi_file_replace(path, t.s, t.len));
-  koi_free(t.s);
+  koi_device d = {.endpoint = e, .cache_dir = (char *)(uintptr_t)folder}; /* only read */
+  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_WT] = wt}, .p = {[LIBRARY_FROM] = from}, .outcome = from ? KOI_OUTCOME_WON : KOI_OUTCOME_KEPT};
+  OK(koi_tuned_append(&d, &l));
 }
 
-/* Read at waking; written anew by the benchmark, which keeps what was chosen for other devices. */
+/* Read at waking, from the log of measurements; the benchmark adds what it found. */
 static void test_choice(koine_runtime *rt, koine_model *m, const koi_endpoint *e, const char *folder)
 {
-  char *path = koi_format("%s/koine/gemm", folder), *below = koi_format("%s/koine", folder), *table = NULL, *text = NULL;
+  char *below = koi_format("%s/koine", folder), *path = koi_format("%s/koine/tuned.log", folder), *table = NULL, *text = NULL;
   size_t n;
-  CHECK(path && below && !mkdir(below, 0700));
-  koi_free(below);
   koine_plan *plan = wake(rt, m, e->id);
-  for (int wt = 0; wt < KOI_N_FORMATS; wt++) CHECK(!koi_engine_stage(plan)->at.tunables.gemm_from[wt]); /* nothing remembered: the own kernels */
+  const koi_tunables *u = &koi_engine_stage(plan, 0)->at.tunables;
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) CHECK(!u->gemm_from[wt]); /* nothing measured: the own kernels */
   koine_plan_free(plan);
-  write_choices(path, e);
+  koi_endpoint other = *e;
+  snprintf(other.driver, sizeof other.driver, "another driver");
+  remember(e, below, KOI_WT_FP8, 128);
+  remember(&other, below, KOI_WT_FP8, 0);  /* a better rung answers */
+  remember(&other, below, KOI_WT_F16, 77); /* no listed number: the nearest */
+  remember(e, below, KOI_WT_BF16, 0);
   plan = wake(rt, m, e->id);
-  CHECK(n_skipped_lines == 5);
-  CHECK(koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_FP8] == 150 && !koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_BF16]);
-  CHECK(!koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_F16] && !koi_engine_stage(plan)->at.tunables.gemm_from[KOI_WT_F32]);
+  u = &koi_engine_stage(plan, 0)->at.tunables;
+  CHECK(u->gemm_from[KOI_WT_FP8] == 128 && !u->gemm_from[KOI_WT_BF16] && u->gemm_from[KOI_WT_F16] == 64 && !u->gemm_from[KOI_WT_F32]);
   koine_plan_usage with;
   OK(koine_plan_get_usage(plan, &with));
   CHECK(with.scratch_bytes >= (16 << 20));
@@ -136,10 +119,10 @@ static void test_choice(koine_runtime *rt, koine_model *m, const koi_endpoint *e
   CHECK(table && strstr(table, "\"dense_gemm\": {") && strstr(table, "\"own_ms\": "));
   koine_text_free(table);
   koine_plan_free(plan);
-  CHECK(!koi_file_read(path, 1 << 20, &text, &n) && strstr(text, "another driver") && !strstr(text, "nonsense"));
-  CHECK(text && strstr(text, "\tfp8\t") && strstr(text, "\t160\t") && !strstr(text, "\tbf16\town\t300"));
+  CHECK(!koi_file_read(path, 1 << 20, &text, &n) && strstr(text, "another driver") && strstr(text, "\tlibrary\tWT=fp8\t") && strstr(text, "chunks of 160 tokens"));
   koi_free(text);
   koi_free(path);
+  koi_free(below);
 }
 
 int main(int argc, char **argv)
@@ -152,6 +135,7 @@ int main(int argc, char **argv)
   if (argc != 3) return printf("usage: t_gemm MODEL FOLDER\n"), 2;
   setenv("XDG_CACHE_HOME", argv[2], 1);
   unsetenv("KOINE_GEMM");
+  unsetenv("KOINE_TUNED");
   if (koine_runtime_open(NULL, &rt)) return printf("%s\n", koine_last_error()), 1;
   while (!wanted && at < rt->n_endpoints && !rt->endpoints[at].backend->gemm) at++;
   if ((wanted && koi_runtime_find(rt, wanted, &at)) || at == rt->n_endpoints || !rt->endpoints[at].backend->gemm) {

@@ -1,6 +1,7 @@
 /* Memory that is refused while conversations grow, and a device that fails while they go on: what was held stays held, nothing leaks, and the
  * next evaluation is right. On the fake backend.
- * usage: t_grow CHECKPOINT      KOINE_TEST_ALL=1: every call is refused once, not a sample */
+ * usage: t_grow CHECKPOINT      KOINE_TEST_ALL=1: every call is refused once, not a sample
+ * KOINE_TEST_LAYERS: layers over the two fakes, "fake=0-1;fake1=2-" */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include "engine/history_impl.h"
 #include "engine/session.h"
 #include "fake.h"
+#include "placed.h"
 
 enum { CHUNK = 32, LINE = 272, N_LINES = 3, CONTEXT = 300, N_SESSIONS = 4, FOREVER = 1 << 30 };
 static const size_t parts[N_LINES] = {0, 137, 150}; /* where a line leaves line 0 */
@@ -119,10 +121,12 @@ static long script(int exact, long from, bool *failed)
 /* Device memory of pools that nobody uses goes, so that they grow again. */
 static void trim(void)
 {
-  koi_stage *st = koi_engine_stage(plan);
-  assert_int_equal(koi_run_forget(st), KOINE_OK);
-  for (int exact = 0; exact < 2; exact++)
-    for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) koi_pool_trim(&st->pools[exact][k]), assert_int_equal(st->pools[exact][k].n_pages, 0);
+  for (size_t i = 0; i < plan->n_stages; i++) {
+    koi_stage *st = koi_engine_stage(plan, i);
+    assert_int_equal(koi_run_forget(st), KOINE_OK);
+    for (int exact = 0; exact < 2; exact++)
+      for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) koi_pool_trim(&st->pools[exact][k]), assert_int_equal(st->pools[exact][k].n_pages, 0);
+  }
 }
 
 static void test_refused(void **state)
@@ -131,12 +135,12 @@ static void test_refused(void **state)
   for (int exact = 0; exact < 2; exact++) {
     bool failed;
     trim();
-    uint64_t bytes = koi_engine_stage(plan)->dev->bytes;
+    uint64_t bytes = koi_engine_stage(plan, 0)->dev->bytes;
     long live = fake_n_live(), n = script(exact, 0, &failed), n_failed = 0;
     assert_true(!failed && n > 8);
     for (long at = 1; at <= n; at += 1 + (exact && !all_calls)) {
       trim();
-      assert_int_equal(koi_engine_stage(plan)->dev->bytes, bytes);
+      assert_int_equal(koi_engine_stage(plan, 0)->dev->bytes, bytes);
       assert_int_equal(fake_n_live(), live);
       script(exact, at, &failed);
       n_failed += failed;
@@ -186,6 +190,33 @@ static void test_device_error(void **state)
   }
 }
 
+/* A call's numbers are changed one by one. When that fails on the way, whichever step comes next has its own: also the one that went before. */
+static void test_failed_patch(void **state)
+{
+  (void)state;
+  koine_session *s = opened(0, CONTEXT);
+  assert_go(s, 1, 250);
+  bool refused = true;
+  for (long at = 1; refused; at++) {
+    koine_session *f = NULL;
+    allow();
+    assert_int_equal(koine_session_fork(s, &f), KOINE_OK);
+    assert_go(f, 1, 251);
+    assert_int_equal(koine_session_truncate(f, 140), KOINE_OK);
+    assert_go(f, 1, 140);
+    fake_refuse(FAKE_PATCH, at, 1, KOINE_ERR_DEVICE);
+    koine_status st = go(f, 1, 141);
+    refused = fake_calls(FAKE_PATCH) >= at;
+    assert_int_equal(st, refused ? KOINE_ERR_DEVICE : KOINE_OK);
+    allow();
+    assert_go(f, 1, 250);
+    assert_go(f, 1, 251);
+    koine_session_close(f);
+    assert_true(refused || at > 2);
+  }
+  koine_session_close(s);
+}
+
 static void test_failed_fork(void **state)
 {
   (void)state;
@@ -221,7 +252,7 @@ static void test_host_memory(void **state)
   for (long at = 1; st; at += all_calls ? 1 : 1 + at / 8) {
     koine_session *f = NULL;
     assert_int_equal(koine_session_fork(s, &f), KOINE_OK);
-    koi_run_forget(koi_engine_stage(plan)); /* lists too want memory */
+    for (size_t i = 0; i < plan->n_stages; i++) koi_run_forget(koi_engine_stage(plan, i)); /* lists too want memory */
     koi_alloc_fail_at(at);
     st = go(f, 0, 129);
     koi_alloc_fail_at(0);
@@ -241,13 +272,13 @@ static void test_marks_given_up(void **state)
   koine_session *a = opened(0, CONTEXT), *b = opened(0, CONTEXT);
   assert_go(a, 0, 260);
   assert_go(b, 1, 150);
-  assert_true(a->h.n_marks == 2 && b->h.n_marks == 1);
-  koi_pool *window = koi_history_pool(&b->h, 0);
+  assert_true(a->line.h[0].n_marks == 2 && b->line.h[0].n_marks == 1);
+  koi_pool *window = koi_history_pool(&b->line.h[0], 0);
   fake_refuse(FAKE_ALLOC, 1, FOREVER, KOINE_ERR_MEMORY);
-  assert_int_equal(koi_history_reserve(&b->h, 0, window->n_free + 1), KOINE_OK);
-  assert_true(a->h.n_marks == 1 && a->h.marks[0].at == 256 && b->h.n_marks == 1); /* the oldest of the longest conversation */
-  assert_int_equal(koi_history_reserve(&b->h, 0, window->n_free + 1), KOINE_ERR_MEMORY); /* the others' rows are in use beside them */
-  assert_int_equal(a->h.n_marks + b->h.n_marks, 0);
+  assert_int_equal(koi_history_reserve(&b->line.h[0], 0, window->n_free + 1), KOINE_OK);
+  assert_true(a->line.h[0].n_marks == 1 && a->line.h[0].marks[0].at == 256 && b->line.h[0].n_marks == 1); /* the oldest of the longest conversation */
+  assert_int_equal(koi_history_reserve(&b->line.h[0], 0, window->n_free + 1), KOINE_ERR_MEMORY); /* the others' rows are in use beside them */
+  assert_int_equal(a->line.h[0].n_marks + b->line.h[0].n_marks, 0);
   assert_int_equal(koine_session_truncate(a, 255), KOINE_OK);
   assert_int_equal(koine_session_n_held(a), 255);
   allow();
@@ -265,7 +296,7 @@ static void test_pool(void **state)
   koi_pool p;
   bool grew = false;
   static int32_t pages[MOST];
-  koi_pool_open(&p, koi_engine_stage(plan)->dev, 64);
+  koi_pool_open(&p, koi_engine_stage(plan, 0)->dev, 64);
   p.promised = MOST, p.n_promises = 1;
   for (size_t i = 0; i < MOST; i++) { /* page by page up to what a long conversation has, in so few slabs as there can be */
     assert_int_equal(koi_pool_reserve(&p, 1, USUAL, &grew), KOINE_OK);
@@ -298,7 +329,8 @@ static int setup(void **state)
   koine_plan_options o = {.size = sizeof o, .device = "fake", .chunk = CHUNK};
   const char *all = getenv("KOINE_TEST_ALL");
   all_calls = all && all[0] == '1';
-  if (fake_runtime_open(&rt) || koine_model_open(folder, &model) || koine_model_get_info(model, &info) || koine_plan_make(rt, model, &o, &plan) ||
+  placed_options(&o);
+  if (fake_runtime_open_many(2, &rt) || koine_model_open(folder, &model) || koine_model_get_info(model, &info) || koine_plan_make(rt, model, &o, &plan) ||
       koine_plan_wake(plan, NULL, NULL)) return -1;
   n_vocab = info.n_vocab;
   for (size_t line = 0; line < N_LINES; line++)
@@ -332,7 +364,7 @@ int main(int argc, char **argv)
   const char *top = getenv("srcdir");
   snprintf(own, sizeof own, "%s/tests/data/tiny-quant", top ? top : ".");
   folder = argc > 1 ? argv[1] : own;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_device_error), cmocka_unit_test(test_failed_fork),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_device_error), cmocka_unit_test(test_failed_patch), cmocka_unit_test(test_failed_fork),
                                      cmocka_unit_test(test_host_memory), cmocka_unit_test(test_marks_given_up), cmocka_unit_test(test_pool)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -5,7 +5,8 @@
 cd "${srcdir:-.}" || exit 1
 bad=0
 levels='
-include 0 runtime/base 0
+include/koine -2 include -1
+runtime/base 0
 kernels 1 runtime/file 1 runtime/text 1
 kernels/ref 2 runtime/model 2 runtime/device 2
 runtime/check 3 runtime/plan 3
@@ -20,16 +21,16 @@ arrows() {
     BEGIN { n = split(levels, word); for (k = 1; k < n; k += 2) at[word[k]] = word[k + 1] }
     FILENAME != "kernels/sources.c" && /^#include "/ {
       split($0, quoted, "\""); h = quoted[2]
-      to = h == "koine.h" ? "include/" h : h ~ /^kernels\// ? h : h ~ /\// ? "runtime/" h : folder(FILENAME) "/" h
+      to = h ~ /^koine(\.h$|\/)/ ? "include/" h : h ~ /^kernels\// ? h : h ~ /\// ? "runtime/" h : folder(FILENAME) "/" h
       print FILENAME, level(FILENAME), to, level(to)
-    }' runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch]
+    }' include/*.h include/koine/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch]
 }
 [ "$1" = arrows ] && { arrows; exit; }
 
 found=$(arrows | awk '
   function folder(file) { return substr(file, 1, match(file, "/[^/]*$") - 1) }
   $2 == "none" || $4 == "none" { print $1 " includes " $3 ": a folder without a level in tests/t_includes.sh"; next }
-  $4 >= $2 && folder($1) != folder($3) && folder($3) != "include" { print $1 " (level " $2 ") includes " $3 " (level " $4 ")" }')
+  $4 >= $2 && folder($1) != folder($3) { print $1 " (level " $2 ") includes " $3 " (level " $4 ")" }')
 [ -z "$found" ] || { echo "$found"; bad=1; }
 only() { # header, files that may include it
   found=$(grep -lE "^#include <$1" runtime/*/* kernels/*.[ch] kernels/ref/* cli/* 2>/dev/null | grep -vE "^($2)\$")
@@ -38,6 +39,6 @@ only() { # header, files that may include it
 only CL/ 'runtime/device/dev_cl.*'
 only clblast 'runtime/device/clblast.c'
 only hwloc 'runtime/device/topo.c'
-found=$(grep -nE '^#include "' cli/*.[ch] 2>/dev/null | grep -vE '"(koine|options|cmd|common|cli|term)[a-z_]*\.h"')
+found=$(grep -nE '^#include "' cli/*.[ch] 2>/dev/null | grep -vE '"(koine|options|cmd|common|cli|term|guard)[a-z_]*\.h"')
 [ -z "$found" ] || { echo "the command includes: $found"; bad=1; }
 exit $bad

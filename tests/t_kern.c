@@ -7,88 +7,17 @@
 #include <string.h>
 #include "device/kern.h"
 #include "device/machine.h"
+#include "checks.h"
+#include "small_call.h"
 
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:MesaOpenCL\nleak:RusticlOpenCL\nleak:liboclgrind\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed;
-static const char *on = ""; /* the device under test */
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_kern.c:%d on %s: %s (%s)\n", line, on, what, koi_error_text());
-}
-
-static bool all_are(const uint8_t *v, size_t n, uint8_t value)
-{
-  for (size_t i = 0; i < n; i++)
-    if (v[i] != value) return false;
-  return true;
-}
-
-/* ---- a small call ---- */
-enum { E = 5, INTER = 333, LDG = 700, LDH = 340 };
-static float gu[E * LDG], weights[E], expected[E * LDH];
-
-static koi_args small_call(koi_device *d, bool weighted)
-{
-  koi_args a = {.i = {E, INTER, LDG, LDH, weighted}, .f = {2.0f}};
-  OK(d->backend->alloc(d, sizeof gu, &a.buf[0]));
-  OK(d->backend->write(d, a.buf[0], 0, sizeof gu, gu));
-  OK(d->backend->alloc(d, sizeof expected, &a.buf[2]));
-  OK(d->backend->fill(d, a.buf[2], 0x11));
-  if (weighted) {
-    OK(d->backend->alloc(d, sizeof weights, &a.buf[1]));
-    OK(d->backend->write(d, a.buf[1], 0, sizeof weights, weights));
-  }
-  return a;
-}
-
-static void end_call(koi_device *d, const koi_args *a)
-{
-  for (size_t i = 0; i < 3; i++) d->backend->free(d, a->buf[i]);
-}
-
-static void expect(bool weighted)
-{
-  for (size_t i = 0; i < KOI_COUNT(gu); i++) gu[i] = (float)((int)(i * 37 % 101) - 50) / 16;
-  for (size_t i = 0; i < E; i++) weights[i] = 0.25f * (float)(i + 1);
-  memset(expected, 0x11, sizeof expected);
-  koi_ref_args r = {.buf = {gu, weighted ? weights : NULL, expected}, .bytes = {sizeof gu, sizeof weights, sizeof expected},
-                    .i = (const int32_t[]){E, INTER, LDG, LDH, weighted}, .f = (const float[]){2.0f}};
-  koi_op_swiglu.ref(&r);
-}
-
-static bool as_expected(koi_device *d, const koi_args *a, float relative)
-{
-  static float got[E * LDH];
-  OK(d->backend->read(d, a->buf[2], 0, sizeof got, got));
-  for (size_t i = 0; i < KOI_COUNT(got); i++)
-    if (fabsf(got[i] - expected[i]) > relative * fabsf(expected[i]) || (i % LDH >= INTER && memcmp(&got[i], &expected[i], 4))) {
-      printf("element %zu: %.9g, expected %.9g\n", i, (double)got[i], (double)expected[i]);
-      return false;
-    }
-  return true;
-}
-
-/* ---- tests ---- */
 /* Calls that begin inside their buffers: input and output in one buffer, each at an offset. */
 static koi_args call_inside(koi_device *d, size_t step)
 {
   koi_args a = small_call(d, true), in = a;
-  size_t at_gu = step, at_out = (at_gu + sizeof gu + step - 1) / step * step;
-  OK(koi_device_alloc(d, at_out + sizeof expected, &in.buf[0]));
+  size_t at_gu = step, at_out = (at_gu + sizeof small_gu + step - 1) / step * step;
+  OK(koi_device_alloc(d, at_out + sizeof small_out, &in.buf[0]));
   OK(d->backend->fill(d, in.buf[0], 0x11));
-  OK(d->backend->write(d, in.buf[0], at_gu, sizeof gu, gu));
+  OK(d->backend->write(d, in.buf[0], at_gu, sizeof small_gu, small_gu));
   d->backend->free(d, a.buf[0]);
   d->backend->free(d, a.buf[2]);
   in.buf[2] = in.buf[0], in.at[0] = at_gu, in.at[2] = at_out;
@@ -101,11 +30,11 @@ static bool inside_as_expected(koi_device *d, const koi_args *a, float relative)
   static uint8_t before[4096];
   size_t n = a->at[0] < sizeof before ? a->at[0] : sizeof before;
   OK(d->backend->read(d, a->buf[0], 0, n, before));
-  OK(d->backend->view(d, a->buf[2], a->at[2], sizeof expected, &out.buf[2]));
-  bool ok = as_expected(d, &out, relative) && all_are(before, n, 0x11);
+  OK(d->backend->view(d, a->buf[2], a->at[2], sizeof small_out, &out.buf[2]));
+  bool ok = small_matches(d, &out, relative) && all_are(before, n, 0x11);
   d->backend->free(d, out.buf[2]);
   OK(d->backend->fill(d, a->buf[0], 0x11)); /* for the next way to run it */
-  OK(d->backend->write(d, a->buf[0], a->at[0], sizeof gu, gu));
+  OK(d->backend->write(d, a->buf[0], a->at[0], sizeof small_gu, small_gu));
   return ok;
 }
 
@@ -116,7 +45,7 @@ static void test_offsets(koi_device *d)
   koi_bound *b;
   koi_range r;
   int32_t c[KOI_MAX_CONSTS] = {0};
-  expect(true);
+  small_expect(true);
   koi_args a = call_inside(d, step);
   OK(koi_kern_get(d, &koi_op_swiglu, c, 0, &k));
   OK(koi_kern_launch(d, k, &a));
@@ -143,7 +72,7 @@ static void test_bound(koi_device *d)
   koi_range r;
   int32_t c[KOI_MAX_CONSTS] = {0};
   OK(koi_kern_get(d, &koi_op_swiglu, c, 0, &k));
-  expect(true);
+  small_expect(true);
   koi_args a = small_call(d, true), other = small_call(d, false);
   OK(koi_device_bind(d, &koi_op_swiglu, c, k, &a, &one));
   OK(koi_device_bind(d, &koi_op_swiglu, c, k, &other, &two));
@@ -151,22 +80,22 @@ static void test_bound(koi_device *d)
   OK(koi_kern_launch(d, k, &other));
   CHECK(koi_kern_range(k, &one->a, &r));
   OK(koi_device_start(d, one, &r));
-  float last[LDH];
+  float last[SMALL_LDH];
   OK(d->backend->read(d, a.buf[2], 4 * sizeof last, sizeof last, last));
   CHECK(all_are((uint8_t *)last, sizeof last, 0x11)); /* entry 4 is beyond the two */
-  OK(koi_device_patch(d, one, 0, E));
+  OK(koi_device_patch(d, one, 0, SMALL_E));
   CHECK(koi_kern_range(k, &one->a, &r));
   for (int i = 0; i < 3; i++) {
     OK(koi_device_start(d, two, &r));
     OK(koi_device_start(d, one, &r));
   }
-  CHECK(as_expected(d, &a, 1e-5f));
-  expect(false);
-  CHECK(as_expected(d, &other, 1e-5f));
+  CHECK(small_matches(d, &a, 1e-5f));
+  small_expect(false);
+  CHECK(small_matches(d, &other, 1e-5f));
   koi_device_unbind(d, one);
   koi_device_unbind(d, two);
-  end_call(d, &a);
-  end_call(d, &other);
+  small_end(d, &a);
+  small_end(d, &other);
 }
 
 static void test_build_all(koi_device *d)
@@ -187,7 +116,7 @@ static void test_build_all(koi_device *d)
 static void test_device(const koi_endpoint *e)
 {
   koi_device *d = NULL;
-  on = e->id;
+  checks_on = e->id;
   OK(koi_device_open(e, NULL, 0, &d));
   if (!d) return;
   printf("%s: %s, %s\n", e->id, e->name, e->driver);

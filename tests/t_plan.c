@@ -5,19 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "engine/session.h"
+#include "checks.h"
 #include "fake.h"
-
-static int n_checks, n_failed;
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_plan.c:%d: %s (%s)\n", line, what, koi_error_text());
-}
 
 /* ---- bytes --------------------------------------------------------------------------------------------------------------- */
 enum { CHUNK = 64, CONTEXT = 1000, N_WARM = 256 };
@@ -39,7 +28,7 @@ static void test_counted(koine_runtime *rt, koine_model *m, koine_cache cache)
   koine_session_options so = {.size = sizeof so, .cache = cache, .context = CONTEXT};
   OK(koine_plan_get_usage(p, &u));
   OK(koine_plan_wake(p, NULL, NULL));
-  const koi_stage *st = koi_engine_stage(p);
+  const koi_stage *st = koi_engine_stage(p, 0);
   const koi_stage_bytes *b = &p->stages[0].bytes;
   CHECK(st->dev->bytes == u.weight_bytes + u.scratch_bytes); /* to the byte */
   CHECK(st->at.laid->bytes == u.weight_bytes && st->scratch_bytes == u.scratch_bytes);
@@ -79,7 +68,7 @@ static void list(const koi_graph *g, uint32_t n, uint32_t n_logits, bool exact, 
 {
   koi_shape shape = {.n_tokens = n, .n_logits = n_logits, .n_rounds = 2, .exact = exact};
   *out = (listed){0};
-  OK(koi_caches_make(g->model, exact, g->layer0, g->layer1, &out->caches));
+  OK(koi_graph_caches(g, exact, &out->caches));
   OK(koi_feed_make(out->caches, &shape, 128, &out->feed));
   OK(koi_graph_calls(g, out->caches, &out->feed, &out->calls));
 }
@@ -104,7 +93,7 @@ static void test_placement(const koi_calls *l, const koi_scratch *s)
       for (size_t b = 0; b < KOI_MAX_BUFS; b++) {
         if (c->buf[b].space != KOI_AT_SCRATCH) continue;
         uint32_t id = c->buf[b].id;
-        int access = c->kind == KOI_CALL_OP ? c->op->bufs[b].access : c->kind == KOI_CALL_COPY && b ? KOI_OUT : KOI_IN;
+        int access = c->kind == KOI_CALL_OP ? c->op->bufs[b].access : b ? KOI_OUT : KOI_IN;
         if (!writing && (access & KOI_IN) && !(access & KOI_OUT)) bad += !live[id]; /* what is only read must still be there */
         if (!writing || !(access & KOI_OUT)) continue;
         for (uint32_t o = 0; o < KOI_N_SCRATCH; o++)

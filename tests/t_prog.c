@@ -15,28 +15,9 @@
 #include <unistd.h>
 #include "device/kern.h"
 #include "device/prog.h"
+#include "checks.h"
 #include "fake.h"
 #include "kernels/sources.h"
-
-/* Drivers keep memory to the end of the process. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-  return "leak:libOpenCL\nleak:libpocl\nleak:libLLVM\nleak:libclang\nleak:MesaOpenCL\nleak:RusticlOpenCL\nleak:<unknown module>";
-}
-
-static int n_checks, n_failed;
-static const char *on = "", *what_is_tried = "";
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_prog.c:%d on %s, %s: %s (%s)\n", line, on, what_is_tried, what, koi_error_text());
-}
 
 /* ---- notes --------------------------------------------------------------------------------------------------------------- */
 static atomic_int n_notes;
@@ -135,7 +116,7 @@ static koine_status start(const koi_endpoint *e, const char *folder, unsigned lo
 static void expect(const koi_endpoint *e, const char *folder, const char *what, unsigned long from_source)
 {
   unsigned long source = 99, disk = 99;
-  what_is_tried = what;
+  checks_tried = what;
   OK(start(e, folder, &source, &disk));
   if (source != from_source || disk != N - from_source) printf("%s: %lu from source, %lu from disk\n", what, source, disk);
   CHECK(source == from_source && disk == N - from_source);
@@ -182,6 +163,29 @@ static void test_damage(const koi_endpoint *e)
   CHECK(look().n == N);
 }
 
+/* What is no file at all in an entry's place: each start builds it, and a rename puts it right where it can. */
+static void test_odd(const koi_endpoint *e)
+{
+  static const struct { const char *what, *make; bool stays; } ways[] = {
+    {"a pipe", "mkfifo '%s'", false}, {"a link to nowhere", "ln -s /nowhere/at/all '%s'", false}, {"a link to itself", "ln -s '%s' '%s'", false},
+    {"a file of a terabyte", "truncate -s 1T '%s'", false}, {"a device", "ln -s /dev/zero '%s'", false}, {"a folder", "mkdir -p '%s/x'", true}};
+  files f = look();
+  for (size_t i = 0; i < KOI_COUNT(ways); i++) {
+    char line[4200];
+    const char *path = f.path[i % N];
+    CHECK(!unlink(path));
+    snprintf(line, sizeof line, ways[i].make, path, path);
+    CHECK(!system(line));
+    expect(e, dir, ways[i].what, 1);
+    expect(e, dir, "after that", ways[i].stays);
+    if (!ways[i].stays) continue;
+    snprintf(line, sizeof line, "rm -r '%s'", path);
+    CHECK(!system(line));
+    expect(e, dir, "without it", 1);
+  }
+  CHECK(look().n == N);
+}
+
 static void test_other_device(const koi_endpoint *e)
 {
   koi_endpoint other = *e;
@@ -196,7 +200,7 @@ static void test_other_device(const koi_endpoint *e)
 static void test_refused(const koi_endpoint *e)
 {
   koi_device *d;
-  what_is_tried = "a binary that the driver refuses";
+  checks_tried = "a binary that the driver refuses";
   OK(koi_device_open(e, dir, 1, &d));
   koi_kernel *k = NULL;
   koi_text defs = {0};
@@ -300,7 +304,7 @@ static void test_two(const koi_endpoint *e)
   char line[1200];
   FILE *child[2];
   unsigned long source, disk;
-  what_is_tried = "two processes with an empty folder";
+  checks_tried = "two processes with an empty folder";
   fresh();
   snprintf(line, sizeof line, "'/proc/%ld/exe' --child %s '%s'", (long)getpid(), e->id, dir);
   for (int i = 0; i < 2; i++) CHECK((child[i] = popen(line, "r")) != NULL);
@@ -323,7 +327,7 @@ static void test_cancel(const koi_endpoint *e)
 {
   koi_device *d;
   uint64_t last = 0;
-  what_is_tried = "cancelling";
+  checks_tried = "cancelling";
   OK(koi_device_open(e, NULL, 1, &d));
   CHECK(koi_kern_build_all(d, requests, N, stop, &last) == KOINE_ERR_CANCELLED && last >= 2 && last < N);
   OK(koi_kern_build_all(d, requests, N, NULL, NULL)); /* and the rest */
@@ -334,15 +338,16 @@ static void test_cancel(const koi_endpoint *e)
 static void test_device(const koi_endpoint *e)
 {
   unsigned long source, disk;
-  on = e->id;
+  checks_on = e->id;
   printf("%s: %s, %s\n", e->id, e->name, e->driver);
   fresh();
-  what_is_tried = "no folder";
+  checks_tried = "no folder";
   OK(start(e, NULL, &source, &disk));
   CHECK(source == N && !disk && !look().n);
   expect(e, dir, "the first start", N);
   expect(e, dir, "the second start", 0);
   test_damage(e);
+  test_odd(e);
   test_other_device(e);
   if (e->backend == &fake_backend) test_refused(e);
   test_two(e);
@@ -358,7 +363,7 @@ static bool has_binaries(koi_endpoint *e)
   unsigned long source, disk;
   if (!e->backend->identity) return false;
   fresh();
-  on = e->id, what_is_tried = "a driver with a cache of its own";
+  checks_on = e->id, checks_tried = "a driver with a cache of its own";
   if (e->keeps_programs) CHECK(!start(e, dir, &source, &disk) && source == N && !look().n);
   e->keeps_programs = false;
   return !start(e, dir, &source, &disk) && look().n == N;

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <cmocka.h>
 #include "engine/session.h"
+#include "near.h"
+#include "placed.h"
 
 enum { N_LINES = 5, CHUNK = 128, MAX_LONG = 4000, LINE = 420, MAX_SESSIONS = 6, N_MARKS = 3 };
 typedef struct lines { /* of one cache mode */
@@ -32,7 +34,7 @@ static koine_plan *plan;
 static size_t n_vocab, n_long, n_walk;
 static lines both[2];
 
-/* ---- numbers ----------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ---- */
 static uint64_t seed = 1;
 static size_t below(size_t n)
 {
@@ -55,11 +57,12 @@ static size_t alike(const lines *l, size_t a, size_t b)
   return n;
 }
 
-/* ---- plans and sessions ---------------------------------------------------------------------------------------------- */
+/* ---- plans and sessions ---- */
 static koine_plan *make_plan(uint64_t mark_bytes)
 {
   const char *device = getenv("KOINE_TEST_DEVICE");
   koine_plan_options o = {.size = sizeof o, .device = device ? device : "host", .chunk = CHUNK, .mark_bytes = mark_bytes};
+  placed_options(&o);
   koine_plan *p = NULL;
   assert_int_equal(koine_plan_make(rt, model, &o, &p), KOINE_OK);
   assert_int_equal(koine_plan_wake(p, NULL, NULL), KOINE_OK);
@@ -85,7 +88,7 @@ static koine_session *fork_of(koine_session *s)
 /* With every session closed, no page, no table and no promise is left. */
 static void assert_nothing_held(const koine_plan *p)
 {
-  const koi_stage *st = koi_engine_stage(p);
+  const koi_stage *st = koi_engine_stage(p, 0);
   for (int exact = 0; exact < 2; exact++) {
     assert_null(st->histories[exact]);
     for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) {
@@ -97,76 +100,34 @@ static void assert_nothing_held(const koine_plan *p)
   for (size_t i = 0; i < KOI_TABLE_INTS / 64; i++) assert_int_equal(st->tables_used[i], 0);
 }
 
-static uint64_t evaluated(const koine_session *s)
+static koine_session_stats stats(const koine_session *s)
 {
   koine_session_stats st = KOINE_SESSION_STATS_INIT;
   assert_int_equal(koine_session_get_stats(s, &st), KOINE_OK);
-  return st.n_evaluated;
+  return st;
 }
 
-static uint64_t reused(const koine_session *s)
-{
-  koine_session_stats st = KOINE_SESSION_STATS_INIT;
-  assert_int_equal(koine_session_get_stats(s, &st), KOINE_OK);
-  return st.n_reused;
-}
+static uint64_t evaluated(const koine_session *s) { return stats(s).n_evaluated; }
 
-/* ---- right logits ------------------------------------------------------------------------------------------------------ */
-/* How far logits may be off, as shares of the logits' range: those of the golden models. Broken ties move a few. */
-typedef struct bound { double at, most; } bound;
-static const bound bounds[2][3] = {{{0.5, 5e-4}, {0.9, 3e-3}, {0.97, 2e-2}}, {{0.5, 1e-6}, {0.9, 3e-6}, {1, 1e-5}}};
-enum { MAX_FAR = 1 << 16 };
-static double far[2][MAX_FAR];
-static size_t n_far[2];
-static pthread_mutex_t far_lock = PTHREAD_MUTEX_INITIALIZER;
-
+/* ---- right logits ---- */
 static void compare(const lines *l, size_t line, size_t n, const float *got)
 {
-  const float *want = l->logits[line] + (n - 1) * n_vocab;
-  double most = 0;
-  for (size_t v = 0; v < n_vocab; v++) {
-    double d = fabs((double)got[v] - want[v]) / l->range;
-    if (!(d <= most)) most = isnan(d) ? INFINITY : d;
-  }
-  bool exact = l->mode == KOINE_CACHE_EXACT;
-  pthread_mutex_lock(&far_lock);
-  if (n_far[exact] < MAX_FAR) far[exact][n_far[exact]++] = most;
-  pthread_mutex_unlock(&far_lock);
+  double most = near_add(l->mode == KOINE_CACHE_EXACT, got, l->logits[line] + (n - 1) * n_vocab, n_vocab, l->range);
   if (most > 0.2) fail_msg("line %zu, %zu tokens, cache mode %d: logits off by %g of their range", line, n, (int)l->mode, most);
-}
-
-static int ascending(const void *a, const void *b)
-{
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static void assert_near(const char *what)
-{
-  for (int exact = 0; exact < 2; exact++) {
-    double *d = far[exact];
-    size_t n = n_far[exact];
-    if (!n) continue;
-    qsort(d, n, sizeof *d, ascending);
-    print_message("%s, %s: %zu comparisons, off by 50%% %.1e 90%% %.1e 97%% %.1e 100%% %.1e\n", what, exact ? "exact" : "packed", n, d[(n - 1) / 2],
-                  d[(size_t)((double)(n - 1) * 0.9)], d[(size_t)((double)(n - 1) * 0.97)], d[n - 1]);
-    for (size_t i = 0; i < 3; i++) assert_true(d[(size_t)((double)(n - 1) * bounds[exact][i].at)] <= bounds[exact][i].most);
-    n_far[exact] = 0;
-  }
 }
 
 /* Evaluates the first n tokens of a line, compares, and tells how many tokens that took. */
 static uint64_t go(koine_session *s, const lines *l, size_t line, size_t n)
 {
   float *x = malloc(n_vocab * sizeof *x);
-  uint64_t before = evaluated(s), known = reused(s);
+  uint64_t before = evaluated(s), known = stats(s).n_reused;
   memset(x, 0xff, n_vocab * sizeof *x);
   koine_status st = koine_session_eval(s, l->tokens[line], n, NULL, x);
   if (st) fail_msg("%d: %s", (int)st, koine_last_error());
   compare(l, line, n, x);
   free(x);
   assert_int_equal(koine_session_n_held(s), n);
-  assert_int_equal(evaluated(s) - before + (reused(s) - known), n); /* each token is one or the other */
+  assert_int_equal(evaluated(s) - before + (stats(s).n_reused - known), n); /* each token is one or the other */
   return evaluated(s) - before;
 }
 
@@ -183,9 +144,7 @@ static void make_lines(lines *l, koine_cache mode, size_t n, size_t n_lines)
     assert_int_equal(koine_session_eval(s, l->tokens[i], n, &o, l->logits[i]), KOINE_OK);
   }
   koine_session_close(s);
-  float low = INFINITY, high = -INFINITY;
-  for (size_t i = 0; i < n * n_vocab; i++) low = fminf(low, l->logits[0][i]), high = fmaxf(high, l->logits[0][i]);
-  l->range = (double)high - low;
+  l->range = near_range(l->logits[0], n * n_vocab);
 }
 
 static void free_lines(lines *l)
@@ -193,7 +152,7 @@ static void free_lines(lines *l)
   for (size_t i = 0; i < N_LINES; i++) free(l->tokens[i]), free(l->logits[i]);
 }
 
-/* ---- regenerating ----------------------------------------------------------------------------------------------------------- */
+/* ---- regenerating ---- */
 /* A fork goes back to `cut`, by truncating or by another token there, and on to what line 0 has from there. */
 static void regenerate(koine_session *s, lines *l, size_t cut, bool truncate)
 {
@@ -238,7 +197,7 @@ static void test_regenerate(void **state)
     free_lines(&l);
     assert_nothing_held(plan);
   }
-  assert_near("regenerate");
+  near_assert("regenerate");
 }
 
 /* Logits of many positions that are held. */
@@ -257,38 +216,38 @@ static void test_rows(void **state)
   assert_true(go(s, l, 1, 3) <= 3);
   free(x);
   koine_session_close(s);
-  assert_near("rows");
+  near_assert("rows");
 }
 
-/* ---- a small budget for marks -------------------------------------------------------------------------------------------------- */
+/* ---- a small budget for marks ---- */
 static void test_thinned(void **state)
 {
   (void)state;
-  const koi_caches *c = koi_engine_stage(plan)->caches[0];
+  uint64_t mark_bytes = koi_engine_stage(plan, 0)->mark_bytes[0]; /* on all stages */
   for (uint64_t most = 0; most < N_MARKS; most += 1 + (n_long < MAX_LONG)) { /* fewer on the host */
-    koine_plan *p = make_plan(most ? most * koi_caches_mark_bytes(c) : 1);
+    koine_plan *p = make_plan(most ? most * mark_bytes : 1);
     lines *l = &both[0];
     koine_session *s = open_in(p, l->mode, LINE);
     go(s, l, 0, 40); /* so that chunks end between marks */
     go(s, l, 0, LINE);
-    assert_true(s->h.n_marks == (most < LINE / 128 ? most : LINE / 128));
+    assert_true(s->line.h[0].n_marks == (most < LINE / 128 ? most : LINE / 128));
     if (most) assert_true(go(s, l, 0, LINE - 2) <= 127 + 1); /* the newest mark is there */
     for (int i = 0; i < 4; i++) {
       koine_session *f = fork_of(s);
       size_t cut = below(LINE);
       assert_int_equal(koine_session_truncate(f, cut), KOINE_OK);
       go(f, l, 0, cut + 1);
-      assert_true(f->h.n_marks <= most);
+      assert_true(f->line.h[0].n_marks <= most);
       koine_session_close(f);
     }
     koine_session_close(s);
     assert_nothing_held(p);
     koine_plan_free(p);
   }
-  assert_near("thinned marks");
+  near_assert("thinned marks");
 }
 
-/* ---- forks ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- forks ---- */
 static void test_forks(void **state)
 {
   (void)state;
@@ -314,10 +273,10 @@ static void test_forks(void **state)
     koine_session_close(c);
     assert_nothing_held(plan);
   }
-  assert_near("forks");
+  near_assert("forks");
 }
 
-/* ---- a random walk ------------------------------------------------------------------------------------------------------------- */
+/* ---- a random walk ---- */
 typedef struct walker { koine_session *s; size_t line, n; } walker; /* stands for n tokens of a line */
 
 static void walk_on(walker *w, const lines *l)
@@ -356,10 +315,10 @@ static void test_walk(void **state)
   }
   for (size_t i = 0; i < 2 * MAX_SESSIONS; i++) koine_session_close(w[i / MAX_SESSIONS][i % MAX_SESSIONS].s);
   assert_nothing_held(plan);
-  assert_near("walk");
+  near_assert("walk");
 }
 
-/* ---- many sessions ------------------------------------------------------------------------------------------------------------- */
+/* ---- many sessions ---- */
 typedef struct thread { koine_session *s; const lines *l; uint64_t seed; } thread;
 static void *worker(void *arg)
 {
@@ -388,7 +347,7 @@ static void test_threads(void **state)
   for (int i = 0; i < 2; i++) assert_int_equal(pthread_join(id[i], &ended[i]), 0);
   for (int i = 0; i < 2; i++) assert_non_null(ended[i]), koine_session_close(t[i].s);
   assert_nothing_held(plan);
-  assert_near("threads");
+  near_assert("threads");
 }
 
 /* More sessions than a pool has slabs, of different contexts, each with a mark; then one of the longest context. */
@@ -418,7 +377,7 @@ static void test_many(void **state)
   free(held), free(x);
   assert_nothing_held(p);
   koine_plan_free(p);
-  assert_near("many sessions");
+  near_assert("many sessions");
 }
 
 /* ---- */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "koine.h"
+#include "placed.h"
 
 enum { N = 40 };
 static const char *folder;
@@ -23,6 +23,7 @@ static int setup(void **state)
   (void)state;
   const char *device = getenv("KOINE_TEST_DEVICE");
   koine_plan_options o = {.size = sizeof o, .device = device ? device : "host", .chunk = 16};
+  placed_options(&o);
   for (int i = 0; i < N; i++) tokens[i] = (i * 37 + 5) % 100;
   return koine_runtime_open(NULL, &rt) || koine_model_open(folder, &model) || koine_model_get_info(model, &info) || koine_plan_make(rt, model, &o, &plan) ||
          koine_plan_wake(plan, NULL, NULL);
@@ -116,7 +117,7 @@ static bool stop_at_second(void *user, const char *what, uint64_t done, uint64_t
 static void test_cancel(void **state)
 {
   (void)state;
-  koine_session *s = open_session(64, 10);
+  koine_session *s = open_session(64, 4); /* over several stages chunks are under way when the first is finished, and these are finished too */
   float *x = room(1), *y = room(1);
   koine_eval_options o = {.size = sizeof o, .n_logits = 1, .progress = stop_at_second, .user = &s};
   assert_int_equal(koine_session_eval(s, tokens, N, &o, x), KOINE_ERR_CANCELLED);
@@ -124,7 +125,7 @@ static void test_cancel(void **state)
   assert_true(held > 0 && held < N);
   assert_int_equal(koine_session_eval(s, tokens, N, NULL, x), KOINE_OK); /* goes on */
   assert_int_equal(evaluated(s), N);
-  koine_session *t = open_session(64, 10);
+  koine_session *t = open_session(64, 4);
   assert_int_equal(koine_session_eval(t, tokens, N, NULL, y), KOINE_OK);
   for (uint32_t v = 0; v < info.n_vocab; v++) assert_float_equal(x[v], y[v], 1e-3);
   koine_session_close(s);

@@ -202,6 +202,20 @@ is "seeds" 3 "$(sed -n 's/.*; seed //p' "$tmp/err" | sort -u | wc -l)"
 [ "$(sort -u "$tmp/out" | wc -l)" -ge 3 ] || fail "answers: expected three that differ, found $(cat "$tmp/out")" # an answer may have several lines
 with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0 -s 4
 is "answers of one seed" 1 "$(sort -u "$tmp/out" | wc -l)"
+# An answer made anew is another one, and with a seed the same two each time; an edited message is answered as if it had been the first.
+printf 'Hello there\n/regen\n' >"$tmp/all"
+for i in 1 2; do
+  with "$tmp/all" chat "${e[@]}" -n 8 --temp 1.5 --top-p 1 --min-p 0 --top-k 0 -s 4
+  cp "$tmp/out" "$tmp/again.$i"
+done
+cmp "$tmp/again.1" "$tmp/again.2" || fail "answers made anew: expected the same with the same seed"
+is "seeds of answers made anew" 2 "$(sed -n 's/.*; seed //p' "$tmp/err" | sort -u | wc -l)"
+printf 'Good day\n/edit Hello there\n' >"$tmp/all"
+with "$tmp/all" chat "${e[@]}" -n 8 --temp 0
+tail -n 1 "$tmp/out" >"$tmp/edited"
+printf 'Hello there\n' >"$tmp/all"
+with "$tmp/all" chat "${e[@]}" -n 8 --temp 0
+is "an edited message" "$(tail -n 1 "$tmp/out")" "$(cat "$tmp/edited")"
 with /dev/null chat "${e[@]}"
 is "chat of nothing" "0:0" "$status:$(stat -c %s "$tmp/out")"
 # told STATUS PATTERN LINE: a line that ends chat in a pipe
@@ -216,6 +230,9 @@ told 2 'no command /nothing' /nothing
 told 2 'no command /hlep; did you mean /help' /hlep
 told 2 "/think: expected off, high or max, found 'on'" '/think on'
 told 2 '/save: expected FILE' /save
+told 2 '/regen: expected a message of yours before it, found none' /regen
+told 2 '/edit: expected a message of yours before it, found none' '/edit x'
+told 2 '/edit: expected TEXT' /edit
 told 2 "/reset: expected nothing behind it, found 'x'" '/reset x'
 told 3 'No such file' "/load $tmp/no"
 told 3 'writing failed' "/save $tmp/no/folder"

@@ -10,20 +10,10 @@
 #include <string.h>
 #include "device/machine.h"
 #include "engine/session.h"
+#include "checks.h"
 #include "null.h"
 
 enum { POCL_CHUNK = 100, TOKENS = 280 };
-static int n_checks, n_failed;
-#define CHECK(what) check((what), #what, __LINE__)
-#define OK(call) check(!(call), #call, __LINE__)
-
-static void check(bool ok, const char *what, int line)
-{
-  n_checks++;
-  if (ok) return;
-  n_failed++;
-  printf("FAIL t_wake.c:%d: %s (%s)\n", line, what, koi_error_text());
-}
 
 /* ---- the driver's files ---- */
 typedef struct files { char **v; size_t n, cap; } files;
@@ -168,7 +158,7 @@ static void run(koine_cache mode, bool deep)
 
 static unsigned long n_built(void)
 {
-  const koi_device *d = koi_engine_stage(plan)->dev;
+  const koi_device *d = koi_engine_stage(plan, 0)->dev;
   return atomic_load(&d->built.from_source) + atomic_load(&d->built.from_disk);
 }
 

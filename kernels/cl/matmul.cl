@@ -21,26 +21,26 @@ typedef struct tile_set {
   GLOBAL const BLOCK *s[RT];
 } tile_set;
 
-/* SK columns from k on of every tile, with their scale but for CARE. */
+/* SK columns from k on of every tile, with their scale where it is one factor. */
 FN void decode_ahead(const tile_set *set, int k, F q[RT][SK])
 {
   for (int r = 0; r < RT; r++) {
 #if SK == 8
     decode8(set->w[r], set->s[r], k, q[r]);
-#if SCALED && !CARE
-    F scale = scale_of(set->s[r], k);
-    UNROLL for (int j = 0; j < 8; j++) q[r][j] *= scale;
+#if FACTORS
+    factor f = factor_of(set->w[r], set->s[r], k);
+    UNROLL for (int j = 0; j < 8; j++) q[r][j] = weight(q[r][j], f);
 #endif
 #else
-    for (int j = 0; j < SK; j += 32) {
-#if SCALED && !CARE
-      F scale = scale_of(set->s[r], k + j);
+    for (int j = 0; j < SK; j += RUN) {
+#if FACTORS
+      factor f = factor_of(set->w[r], set->s[r], k + j);
 #endif
-      UNROLL for (int i = j; i < j + 32; i += 8) {
+      UNROLL for (int i = j; i < j + RUN; i += 8) {
         F eight[8];
         decode8(set->w[r], set->s[r], k + i, eight);
-#if SCALED && !CARE
-        UNROLL for (int l = 0; l < 8; l++) q[r][i + l] = eight[l] * scale;
+#if FACTORS
+        UNROLL for (int l = 0; l < 8; l++) q[r][i + l] = weight(eight[l], f);
 #else
         UNROLL for (int l = 0; l < 8; l++) q[r][i + l] = eight[l];
 #endif
@@ -55,9 +55,9 @@ FN void decode_ahead(const tile_set *set, int k, F q[RT][SK])
  * would fetch. */
 FN void fetch_ahead(const tile_set *set, int k, int p, int n)
 {
-  const int bytes = SK / WORD_COLS * ROWS * (int)sizeof(WORD);
+  const int bytes = SK * WORDS / WORD_COLS * ROWS * (int)sizeof(WORD);
   for (int r = 0; r < RT; r++) {
-    GLOBAL const uchar *next = (GLOBAL const uchar *)(set->w[r] + (k / WORD_COLS + SK / WORD_COLS) * ROWS);
+    GLOBAL const uchar *next = (GLOBAL const uchar *)(set->w[r] + (k + SK) / WORD_COLS * WORDS * ROWS);
     for (int i = bytes * p / n / 64 * 64; i < bytes * (p + 1) / n; i += 64) PREFETCH(next + i);
   }
 }
@@ -76,7 +76,7 @@ FN void rank_one(F a[RT][NT], const F *q, int stride, X_PTR x)
 FN void accumulate(const tile_set *set, F acc[RT][NT], const F *q, int n, int stride, X_PTR x, int k)
 {
   F a[RT][NT];
-#if SCALED && CARE
+#if SCALED && !FACTORS
   UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) a[r][t] = SPLAT(0.0f);
 #else
   UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) a[r][t] = acc[r][t];
@@ -85,8 +85,8 @@ FN void accumulate(const tile_set *set, F acc[RT][NT], const F *q, int n, int st
   UNROLL
 #endif
   for (int j = 0; j < n; j++) rank_one(a, q + j, stride, x + j * NT);
-#if SCALED && CARE
-  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[r][t] = scaled(set->s[r], k, a[r][t], acc[r][t]);
+#if SCALED && !FACTORS
+  UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[r][t] = scaled(set->w[r], set->s[r], k, a[r][t], acc[r][t]);
 #else
   UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[r][t] = a[r][t];
 #endif
@@ -108,20 +108,31 @@ FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int
     }
 #endif
   }
+#if WHOLE && SK > 8
+  for (; k < to; k += 8) {
+    F q[RT][8];
+    UNROLL for (int r = 0; r < RT; r++) {
+#if FACTORS
+      weights8(set->w[r], set->s[r], k, q[r]);
+#else
+      decode8(set->w[r], set->s[r], k, q[r]);
+#endif
+    }
+    for (int p = 0; p < (PG == 1 ? 1 : n); p++) accumulate(set, acc[p], &q[0][0], 8, 8, x + p * ldp + (k - from) * NT, k);
+  }
+#elif !WHOLE
   for (; k < to; k++) {
     F q[RT];
     UNROLL for (int r = 0; r < RT; r++) {
+#if FACTORS
+      q[r] = weight1(set->w[r], set->s[r], k);
+#else
       q[r] = decode1(set->w[r], set->s[r], k);
-#if SCALED && !CARE
-      q[r] *= scale_of(set->s[r], k);
 #endif
     }
-#if PG == 1
-    accumulate(set, acc[0], q, 1, 1, x + (k - from) * NT, k);
-#else
-    for (int p = 0; p < n; p++) accumulate(set, acc[p], q, 1, 1, x + p * ldp + (k - from) * NT, k);
-#endif
+    for (int p = 0; p < (PG == 1 ? 1 : n); p++) accumulate(set, acc[p], q, 1, 1, x + p * ldp + (k - from) * NT, k);
   }
+#endif
 }
 
 KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,

@@ -18,6 +18,7 @@ typedef LOCAL_PTR const float *X_PTR;
 typedef GLOBAL const float *X_PTR;
 #endif
 
+#if !WHOLE
 /* The columns from k on that do not fill a step. */
 FN F tail(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int k, int K, F acc)
 {
@@ -25,11 +26,12 @@ FN F tail(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, in
   int from = k;
   for (; k < K; k++) sum = FMA(decode1(w, s, k), SPLAT(x[k]), sum);
 #if SCALED
-  return from < K ? scaled(s, from, sum, acc) : acc;
+  return from < K ? scaled(w, s, from, sum, acc) : acc;
 #else
   return acc + sum;
 #endif
 }
+#endif
 
 #if BY_UNIT
 #define SHARES (CHUNK / 8 / GROUP > 0 ? CHUNK / 8 / GROUP : 1) /* of a work-item: 8 columns each */
@@ -115,27 +117,48 @@ FN void product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float 
   UNROLL for (int i = 0; i < 2; i++) sum[i] += unit_across(sum[i], 1);
 }
 #else
+#if MINS
+/* The sum of RUN inputs. */
+FN F sum_of(X_PTR x)
+{
+  F some = VLOAD(x);
+  UNROLL for (int i = VW; i < RUN; i += VW) some += VLOAD(x + i);
+  float one[VW];
+  VSTORE(some, one);
+  UNROLL for (int n = VW / 2; n > 0; n /= 2) {
+    UNROLL for (int i = 0; i < n; i++) one[i] += one[i + n];
+  }
+  return SPLAT(one[0]);
+}
+#endif
+
 /* 32 columns from k on (whole: k + 32 <= K), onto acc; x: of column k. */
 FN F step(GLOBAL const WORD *w, GLOBAL const BLOCK *s, X_PTR x, int k, F acc)
 {
+  UNROLL for (int r = 0; r < STEP; r += RUN) {
 #if SCALED
-  F even = SPLAT(0.0f), odd = SPLAT(0.0f);
+    F even = SPLAT(0.0f), odd = SPLAT(0.0f);
 #else
-  F even = acc, odd = SPLAT(0.0f);
+    F even = acc, odd = SPLAT(0.0f);
 #endif
-  UNROLL for (int i = 0; i < STEP; i += 8) {
-    F q[8];
-    decode8(w, s, k + i, q);
-    UNROLL for (int j = 0; j < 8; j += 2) {
-      even = FMA(q[j], SPLAT(x[i + j]), even);
-      odd = FMA(q[j + 1], SPLAT(x[i + j + 1]), odd);
+    UNROLL for (int i = r; i < r + RUN; i += 8) {
+      F q[8];
+      decode8(w, s, k + i, q);
+      UNROLL for (int j = 0; j < 8; j += 2) {
+        even = FMA(q[j], SPLAT(x[i + j]), even);
+        odd = FMA(q[j + 1], SPLAT(x[i + j + 1]), odd);
+      }
     }
-  }
 #if SCALED
-  return scaled(s, k, even + odd, acc);
+    acc = scaled(w, s, k + r, even + odd, acc);
 #else
-  return even + odd;
+    acc = even + odd;
 #endif
+#if MINS
+    acc = FMA(factor_of(w, s, k + r).least, sum_of(x + r), acc);
+#endif
+  }
+  return acc;
 }
 
 #if KS > 1
@@ -151,7 +174,10 @@ FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x,
     BARRIER();
     for (int b = part; b < many && mine; b += KS) acc = step(w, s, stage + b * STEP, (b0 + b) * STEP, acc);
   }
-  return mine && n % KS == part ? tail(w, s, x, n * STEP, K, acc) : acc;
+#if !WHOLE
+  if (mine && n % KS == part) acc = tail(w, s, x, n * STEP, K, acc);
+#endif
+  return acc;
 }
 #else
 FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int K)
@@ -163,7 +189,9 @@ FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x,
     UNROLL for (int i = 0; i < KI; i++) acc[i] = step(w, s, x + (i * each + b) * STEP, (i * each + b) * STEP, acc[i]);
   }
   for (int b = each * KI; b < n; b++) acc[0] = step(w, s, x + b * STEP, b * STEP, acc[0]);
+#if !WHOLE
   acc[0] = tail(w, s, x, n * STEP, K, acc[0]);
+#endif
   UNROLL for (int i = 1; i < KI; i++) acc[0] += acc[i];
   return acc[0];
 }
@@ -193,7 +221,9 @@ KERNEL_OF(GROUP) void matvec(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL
   BARRIER();
   mine = mine && part == 0;
   for (int i = 0; i < KS / 2 && mine; i++) sum += parts[(slot * (KS / 2) + i) * ROWS + lane];
+#if !WHOLE
   if (mine && K % STEP) sum = tail(w + lane, s + lane, x, K / STEP * STEP, K, sum);
+#endif
 #elif KS == 1
   if (mine) sum = product(w + lane * VW, s + lane * VW, x, K);
 #else

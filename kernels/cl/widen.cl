@@ -19,11 +19,13 @@ KERNEL void widen(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL float *Y, 
   GLOBAL const WORD *w = W + at * (ulong)WORDS_OF(K) * ROWS + lane * VW;
   GLOBAL const BLOCK *s = S + at * (ulong)BLOCKS_OF(K) * ROWS + lane * VW;
   GLOBAL float *y = Y + (ulong)(row - row0) * (ulong)K;
-  for (; k < to; k++) {
-    F v = decode1(w, s, k);
-#if SCALED
-    v = scaled(s, k, v, SPLAT(0.0f));
-#endif
-    put_column(y + k, v, K, row1 - row);
+#if WHOLE
+  for (; k < to; k += 8) {
+    F v[8];
+    weights8(w, s, k, v);
+    UNROLL for (int i = 0; i < 8; i++) put_column(y + k + i, v[i], K, row1 - row);
   }
+#else
+  for (; k < to; k++) put_column(y + k, weight1(w, s, k), K, row1 - row);
+#endif
 }

@@ -4,6 +4,7 @@
 #include "plan/plan.h"
 #include "device/machine.h"
 #include "engine/session.h"
+#include "placing.h"
 
 /* PACKAGE_VERSION comes from configure. */
 const char *koine_version(void) { return PACKAGE_VERSION; }
@@ -65,15 +66,25 @@ koine_status koine_model_describe(const koine_model *model, const uint64_t *cont
 koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out)
 {
   if (!runtime || !model || !out) return missing("koine_plan_make");
-  size_t i;
+  size_t i = 0;
   koine_plan_options own;
+  koi_placement place = {0};
   koine_status s = KOI_TAKE(koine_plan_options, options, &own);
-  if (!s) s = koi_runtime_find(runtime, own.device, &i);
-  koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes};
-  return s ? s : koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
+  if (!s && own.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_plan_options: reserved is %u, expected 0", own.reserved);
+  if (!s && (own.n_layers || own.n_experts || own.placement)) s = koi_placing(runtime, model, &own, &place);
+  else if (!s && !(own.device && *own.device) && koi_placing_best(runtime, model, &own, &place)) s = KOINE_OK;
+  else if (!s) s = koi_runtime_find(runtime, own.device, &i);
+  if (s) return s;
+  koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes,
+                        .place = place.n_stages ? &place : NULL, .split_groups = own.split_groups};
+  s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
+  koi_placement_free(&place);
+  return s;
 }
 
 koine_status koine_plan_describe(const koine_plan *plan, char **out) { return plan && out ? koi_plan_text(plan, out) : missing("koine_plan_describe"); }
+
+koine_status koine_plan_line(const koine_plan *plan, char **out) { return plan && out ? koi_plan_line(plan, out) : missing("koine_plan_line"); }
 
 koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void *user)
 {
@@ -99,13 +110,10 @@ void koine_plan_free(koine_plan *plan)
 koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
 {
   if (!plan || !out) return missing("koine_plan_get_usage");
-  const koi_stage_bytes *b = &plan->stages[0].bytes;
-  koine_plan_usage own = {.weight_bytes = b->weights, .scratch_bytes = b->scratch, .cache_bytes = b->caches, .mark_bytes = b->marks, .program_bytes = b->programs,
-                          .limit_bytes = plan->stages[0].memory_bytes, .weight_bytes_per_token = plan->stages[0].laid->bytes_per_token, .wake_ns = plan->wake_ns};
-  if (plan->awake) {
-    const koi_stage *st = koi_engine_stage(plan);
-    own.weight_bytes = st->at.laid->bytes, own.scratch_bytes = st->scratch_bytes + st->dev->gemm_bytes;
-  }
+  koi_stage_bytes b = koi_plan_bytes(plan);
+  koine_plan_usage own = {.weight_bytes = b.weights, .scratch_bytes = b.scratch, .cache_bytes = b.caches, .mark_bytes = b.marks, .program_bytes = b.programs,
+                          .limit_bytes = koi_plan_limit(plan), .weight_bytes_per_token = koi_plan_bytes_per_token(plan), .wake_ns = plan->wake_ns};
+  if (plan->awake) koi_engine_bytes(plan, &own.weight_bytes, &own.scratch_bytes);
   KOI_GIVE(koine_plan_usage, &own, out);
   return KOINE_OK;
 }

@@ -4,6 +4,7 @@
 #include "api_text.h"
 #include "base/record.h"
 #include "engine/session.h"
+#include "text/schema.h"
 
 static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
@@ -82,6 +83,26 @@ koine_status koine_sample(koine_sampler *sampler, const float *logits, const int
   return s ? s : koi_sample_next(sampler->sampler, logits, "head", out);
 }
 
+/* ---- the form of answers ---- */
+koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *json, size_t n_bytes, koine_schema **out)
+{
+  if (!tokenizer || !json || !out) return missing("koine_schema_open");
+  koi_grammar *grammar;
+  koine_schema *schema = koi_alloc(1, sizeof *schema);
+  koine_status s = schema ? koi_schema_grammar(json, n_bytes, &grammar) : KOINE_ERR_MEMORY;
+  if (!s) s = koi_mask_open(tokenizer->tok, grammar, &schema->mask);
+  if (s) koi_free(schema);
+  else *out = schema;
+  return s;
+}
+
+void koine_schema_close(koine_schema *schema)
+{
+  if (!schema) return;
+  koi_mask_close(schema->mask);
+  koi_free(schema);
+}
+
 /* ---- generation ---- */
 typedef struct generation {
   koine_session *session;
@@ -92,9 +113,14 @@ typedef struct generation {
   float *logits;       /* [n_vocab] */
   koi_tok_ids tokens;  /* prompt and answer */
   size_t n_prompt;
+  uint64_t room;       /* tokens that may still come */
+  int32_t mask_after;  /* the token behind which the schema holds; -1: it holds */
   koine_stop stop;
   bool done;
 } generation;
+
+/* The mask that holds now; NULL: any token may come. */
+static koi_mask *mask_of(const generation *g) { return g->o->schema && g->mask_after < 0 ? g->o->schema->mask : NULL; }
 
 static void end(generation *g, koine_stop why)
 {
@@ -119,11 +145,23 @@ static koine_status give(generation *g, const char *text, size_t n)
 
 static koine_status choose(generation *g, int32_t *id)
 {
-  koine_status s = koi_sample_next(g->sampler, g->logits, "head", id);
+  size_t n_vocab = g->session->plan->model->config.n_vocab;
+  koine_status s = mask_of(g) ? koi_sample_check(g->logits, n_vocab, "head") : KOINE_OK;
+  if (!s && mask_of(g)) s = koi_mask_apply(mask_of(g), g->logits, n_vocab, g->room);
+  if (!s) s = koi_sample_next(g->sampler, g->logits, "head", id);
   if (s != KOINE_ERR_NUMERIC) return s;
-  for (size_t i = 0; i < g->session->plan->model->config.n_vocab; i++)
+  for (size_t i = 0; i < n_vocab; i++)
     if (g->logits[i] != g->logits[i]) return koi_session_explain_nan(g->session);
   return s; /* infinite, not NaN: the sampler's message stands */
+}
+
+/* The schema goes on with the token, or begins behind it. */
+static koine_status follow_schema(generation *g, int32_t id)
+{
+  koi_mask *mask = mask_of(g);
+  koine_status s = mask ? koi_mask_take(mask, id) : KOINE_OK;
+  if (g->o->schema && id == g->mask_after) g->mask_after = -1;
+  return s;
 }
 
 /* Takes one token up: text out, and whether it ends the answer. */
@@ -136,6 +174,7 @@ static koine_status take(generation *g, int32_t id)
   char mark = (char)((koi_tok_is_added(g->tok, id) ? KOI_GATE_BEGIN : 0) | (hidden ? KOI_GATE_HIDDEN : 0));
   koi_sample_see(g->sampler, id);
   koine_status s = koi_tok_push(&g->tokens, id);
+  if (!s) s = follow_schema(g, id);
   if (s) return s;
   if (koi_tok_is_eos(g->tok, id)) end(g, KOINE_STOP_EOS);
   if (o->token && !o->token(o->user, id)) end(g, KOINE_STOP_CALLER);
@@ -144,7 +183,9 @@ static koine_status take(generation *g, int32_t id)
   koi_tok_piece(g->tok, id, &bytes, &n);
   if ((s = koi_sample_gate_feed_marked(g->gate, bytes, n, mark, &text, &n_text, &stopped))) return s;
   if (stopped) end(g, KOINE_STOP_TEXT);
-  return give(g, text, n_text);
+  s = give(g, text, n_text);
+  if (mask_of(g) && koi_mask_ended(mask_of(g))) end(g, KOINE_STOP_EOS);
+  return s;
 }
 
 static koine_status generate(generation *g)
@@ -158,6 +199,7 @@ static koine_status generate(generation *g)
   if (!s && !most) end(g, full);
   for (uint64_t n = 0; !s && !g->done;) {
     int32_t id;
+    g->room = most - n;
     s = choose(g, &id);
     if (!s) s = take(g, id);
     if (!s && !g->done && ++n == most) end(g, full);
@@ -184,10 +226,19 @@ static koine_status hand_over(const generation *g, int32_t **out, size_t *n_out)
   return KOINE_OK;
 }
 
+static koine_status start_schema(generation *g)
+{
+  const char *after = g->o->schema_after;
+  g->mask_after = after ? koi_tok_id(g->tok, after) : -1;
+  if (after && g->mask_after < 0) return koi_error(KOINE_ERR_ARG, "schema_after: expected the text of a token, found %s", after);
+  return g->o->schema ? koi_mask_start(g->o->schema->mask) : KOINE_OK;
+}
+
 static koine_status start(generation *g, const int32_t *prompt)
 {
   size_t n_vocab = g->session->plan->model->config.n_vocab;
   koine_status s = koi_api_sampler(&g->o->sampling, g->tok, n_vocab, &g->sampler);
+  if (!s) s = start_schema(g);
   if (!s) s = koi_sample_gate_open(g->o->stops, g->o->n_stops, &g->gate);
   if (!s && !(g->logits = koi_alloc(n_vocab, sizeof(float)))) s = KOINE_ERR_MEMORY;
   for (size_t i = 0; i < g->n_prompt && !s; i++) s = koi_tok_push(&g->tokens, prompt[i]);

@@ -6,13 +6,14 @@
 #include <string.h>
 #include "base/record.h"
 #include "engine/gemm.h"
+#include "engine/probe.h"
 #include "plan/plan.h"
 #include "engine/session.h"
 
-enum { MAX_REPETITIONS = 1000, PROBE_BYTES = 256 << 20 };
+enum { MAX_REPETITIONS = 1000, NAMES = 512 };
 
 typedef struct result {
-  char test[KOI_MAX_TIMES];
+  char test[64]; /* its name */
   bool decode;
   uint32_t n_tokens;
   double *per_s; /* [n] tokens a second, sorted */
@@ -37,36 +38,19 @@ static int ascending(const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
-/* Bytes a second that the device reads from a buffer far larger than its caches: the most a decode could reach. The matrix product
- * that reads its weights once is the probe, with weights of the plainest kind. */
-static koine_status read_probe(koi_stage *x, double *out)
+/* Of one device after the other, as a token reads their weights. */
+static koine_status probe_all(const koine_plan *p, double *out)
 {
-  const koi_backend *b = x->dev->backend;
-  uint64_t bytes = PROBE_BYTES, limit = x->dev->endpoint->max_buffer_bytes;
-  if (limit && bytes > limit) bytes = limit;
-  int32_t k = 4096, rows = (int32_t)(bytes / (4 * (uint64_t)k) / 16 * 16);
-  koi_buf *w = NULL, *v = NULL, *y = NULL;
-  koine_status s = koi_device_alloc(x->dev, (size_t)rows * k * 4, &w);
-  if (!s) s = koi_device_alloc(x->dev, (size_t)k * 4, &v);
-  if (!s) s = koi_device_alloc(x->dev, (size_t)rows * 4, &y);
-  if (!s) s = b->fill(x->dev, w, 0);
-  if (!s) s = b->fill(x->dev, v, 0);
-  double best = 0;
-  for (int i = 0; i < 4 && !s; i++) {
-    s = b->finish(x->dev);
-    uint64_t start = koi_now_ns();
-    if (!s) s = koi_stage_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
-                              &(koi_args){.buf = {[MATVEC_W] = w, [MATVEC_X] = v, [MATVEC_Y] = y},
-                                          .i = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1,
-                                                [MATVEC_TILE1] = rows / 16, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
-    if (!s) s = b->finish(x->dev);
-    double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
-    if (i && rate > best) best = rate; /* the first call may compile */
-  }
-  koi_device_free(x->dev, w);
-  koi_device_free(x->dev, v);
-  koi_device_free(x->dev, y);
-  if (!s) *out = best;
+  double bytes = 0, seconds = 0, rate = 0;
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < p->awake->n_stages && !s; i++)
+    for (koi_stage *x = koi_engine_stage(p, i); x && !s; x = x->experts) {
+      koi_stage_lock(x);
+      s = koi_probe_read(x, &rate);
+      koi_stage_unlock(x);
+      bytes += (double)x->at.laid->bytes_per_token, seconds += (double)x->at.laid->bytes_per_token / rate;
+    }
+  if (!s) *out = seconds > 0 ? bytes / seconds : NAN;
   return s;
 }
 
@@ -113,8 +97,7 @@ static koine_status time_once(const bench *b, koine_session *s, int32_t *tokens,
 /* times: NULL, or where the time of each op goes; then every op is waited for. */
 static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, koi_op_time *times)
 {
-  koi_stage *x = koi_engine_stage(b->plan);
-  uint32_t reps = b->o->repetitions ? b->o->repetitions : 3, n_vocab = x->model->config.n_vocab;
+  uint32_t reps = b->o->repetitions ? b->o->repetitions : 3, n_vocab = b->plan->model->config.n_vocab;
   result *r = &b->r[b->n];
   koi_print(r->test, sizeof r->test, depth ? "%s%u@d%zu" : "%s%u", decode ? "tg" : "pp", n, depth);
   r->decode = decode, r->n_tokens = n, r->n = reps, r->probe = NAN;
@@ -135,9 +118,7 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
     st = time_once(b, s, tokens, logits, depth, n, decode, &r->per_s[i]);
     if (!st) st = step_done(b, r->test);
   }
-  pthread_mutex_lock(&x->dev->lock);
-  if (!st && !times) st = read_probe(x, &r->probe);
-  pthread_mutex_unlock(&x->dev->lock);
+  if (!st && !times) st = probe_all(b->plan, &r->probe);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);
   koi_free(tokens);
@@ -176,10 +157,21 @@ static void json_ops(koi_text *t, const koi_op_time *times)
   koi_text_add(t, "]");
 }
 
+/* The devices' names. */
+static void put_names(const bench *b, char *to, size_t room)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < b->plan->n_all; i++) {
+    bool said = false;
+    for (size_t j = 0; j < i; j++) said |= b->plan->stages[j].endpoint == b->plan->stages[i].endpoint;
+    if (!said && n < room) n += (size_t)koi_print(to + n, room - n, "%s%s", i ? " + " : "", b->plan->stages[i].endpoint->name);
+  }
+}
+
 /* The entry that dense products of a chunk of n tokens took. */
 static const char *entry_of(const bench *b, int wt, uint32_t n)
 {
-  const koi_stage *x = koi_engine_stage(b->plan);
+  const koi_stage *x = koi_engine_stage(b->plan, 0);
   uint32_t from = x->at.tunables.gemm_from[wt], chunk = b->plan->chunk;
   return from && (n < chunk ? n : chunk) >= from ? x->dev->backend->gemm_name : "own";
 }
@@ -201,16 +193,18 @@ static void json_gemm(koi_text *t, const bench *b, uint32_t n)
 static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[KOI_MAX_TIMES])
 {
   const koi_endpoint *e = b->plan->stages[0].endpoint;
+  char names[NAMES];
+  put_names(b, names, sizeof names);
   koi_text_add(t, "[");
   for (size_t i = 0; i < b->n; i++) {
     const result *r = &b->r[i];
     koi_text_add(t, "%s\n {\"test\": \"%s\", \"device\": ", i ? "," : "", r->test);
-    koi_text_json(t, e->name);
+    koi_text_json(t, names);
     koi_text_add(t, ", \"backend\": \"%s\", \"driver\": ", e->backend->name);
     koi_text_json(t, e->driver);
     koi_text_add(t, ", \"repetitions\": %zu, \"tokens_per_s\": {\"median\": %.6g, \"min\": %.6g, \"max\": %.6g}, ", r->n, median(r), r->per_s[0], r->per_s[r->n - 1]);
     json_number(t, "read_probe_bytes_per_s", r->probe);
-    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)koi_engine_stage(b->plan)->at.laid->bytes_per_token);
+    if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)koi_plan_bytes_per_token(b->plan));
     else json_gemm(t, b, r->n_tokens);
     if (times) json_ops(t, times[i]);
     koi_text_add(t, "}");
@@ -221,13 +215,15 @@ static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[KOI_MAX_T
 static void put_rows(koi_text *t, const bench *b, bool csv)
 {
   const char *line = csv ? "%s,\"%s\",%.2f,%.2f,%.2f,%.2f,%s\n" : "| %-14s | %s | %8.2f | %8.2f | %8.2f | %6.2f | %6s |\n";
+  char names[NAMES];
+  put_names(b, names, sizeof names);
   koi_text_add(t, csv ? "test,device,median_tokens_per_s,min_tokens_per_s,max_tokens_per_s,read_probe_gb_per_s,weights_gb_per_s\n"
                       : "| test | device | tokens/s | min | max | probe GB/s | weights GB/s |\n|---|---|---:|---:|---:|---:|---:|\n");
   for (size_t i = 0; i < b->n; i++) {
     const result *r = &b->r[i];
     char weights[32] = "";
-    if (r->decode) koi_print(weights, sizeof weights, "%.2f", median(r) * (double)koi_engine_stage(b->plan)->at.laid->bytes_per_token * 1e-9);
-    koi_text_add(t, line, r->test, b->plan->stages[0].endpoint->name, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
+    if (r->decode) koi_print(weights, sizeof weights, "%.2f", median(r) * (double)koi_plan_bytes_per_token(b->plan) * 1e-9);
+    koi_text_add(t, line, r->test, names, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
   }
 }
 
@@ -261,12 +257,15 @@ static void put_gemm(koi_text *t, const bench *b, bool csv)
 
 static koine_status measure_gemm(bench *b)
 {
-  koi_stage *x = koi_engine_stage(b->plan);
-  pthread_mutex_lock(&x->dev->lock);
   koine_status s = KOINE_OK;
-  if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
-  else koi_gemm_types(x, b->gemm);
-  pthread_mutex_unlock(&x->dev->lock);
+  if (b->o->gemm && b->plan->n_all > 1) return koi_error(KOINE_ERR_ARG, "dense products are measured on one device, but the plan has several: take one with --device");
+  for (size_t i = 0; i < b->plan->n_stages && !s; i++) {
+    koi_stage *x = koi_engine_stage(b->plan, i);
+    koi_stage_lock(x);
+    if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
+    else koi_gemm_types(x, b->gemm);
+    koi_stage_unlock(x);
+  }
   return s;
 }
 
@@ -295,6 +294,8 @@ koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, k
   if (took) return took;
   options = &own;
   if (!plan->awake) return koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first");
+  if ((options->n_n_prompt && !options->n_prompt) || (options->n_n_gen && !options->n_gen) || (options->n_depths && !options->depths))
+    return koi_error(KOINE_ERR_ARG, "koine_bench: a list with a length is NULL");
   if (options->repetitions > MAX_REPETITIONS) return koi_error(KOINE_ERR_ARG, "%u repetitions, expected at most %d", options->repetitions, MAX_REPETITIONS);
   size_t tests = (options->n_n_prompt + options->n_n_gen) * (options->n_depths ? options->n_depths : 1);
   bench b = {.plan = plan, .o = options, .progress = progress, .user = user, .total = tests * (options->repetitions ? options->repetitions : 3)};

@@ -55,6 +55,15 @@ void *koi_realloc(void *p, size_t n, size_t size)
   return checked(realloc(p, bytes ? bytes : 1), bytes);
 }
 
+void *koi_grow(void *p, size_t n, size_t *cap, size_t size)
+{
+  if (n < *cap) return p;
+  size_t more = n < 32 ? 64 : 2 * n; /* n elements are in memory: no overflow */
+  void *q = koi_realloc(p, more, size);
+  if (q) *cap = more;
+  return q;
+}
+
 char *koi_strdup(const char *s)
 {
   size_t n = strlen(s) + 1;

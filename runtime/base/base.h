@@ -25,6 +25,8 @@ bool koi_mul(size_t a, size_t b, size_t *out);
 /* Zeroed memory for n elements of `size` bytes; NULL on overflow or exhaustion (error message set). Free with koi_free. */
 void *koi_alloc(size_t n, size_t size);
 void *koi_realloc(void *p, size_t n, size_t size); /* new bytes are not zeroed; p stays valid on NULL */
+/* An array p of *cap elements with room for element n: p itself, or a larger one; NULL as koi_realloc, and then *cap is as it was. */
+void *koi_grow(void *p, size_t n, size_t *cap, size_t size);
 char *koi_strdup(const char *s);
 char *koi_format(const char *fmt, ...) KOI_PRINTF(1, 2); /* allocated text, or NULL */
 void koi_free(void *p);

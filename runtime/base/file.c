@@ -1,6 +1,8 @@
 /* Whole files, read and replaced: see base.h. Owns nothing. Invariant: a file that is replaced is at every moment the old one or the new. */
 #include "base.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,8 +13,13 @@ koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_
 {
   koine_status wrong = koi_kind_check(path);
   if (wrong) return wrong;
-  FILE *f = fopen(path, "rb");
-  if (!f) return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", path, strerror(errno));
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe that nobody writes to is not waited for */
+  FILE *f = fd < 0 ? NULL : fdopen(fd, "rb");
+  if (!f) {
+    int e = errno;
+    if (fd >= 0) close(fd);
+    return koi_error(KOINE_ERR_FILE, "%s: cannot open: %s", path, strerror(e));
+  }
   struct stat st;
   if (fstat(fileno(f), &st) || !S_ISREG(st.st_mode)) {
     fclose(f);
@@ -37,7 +44,8 @@ koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_
 
 koine_status koi_file_replace(const char *path, const void *data, size_t bytes)
 {
-  char *temp = koi_format("%s.%ld.new", path, (long)getpid());
+  static atomic_ulong n_written; /* of this process, so that no two threads share a temporary file */
+  char *temp = koi_format("%s.%ld.%lu.new", path, (long)getpid(), atomic_fetch_add(&n_written, 1));
   if (!temp) return KOINE_ERR_MEMORY;
   FILE *f = fopen(temp, "wb");
   bool ok = f && fwrite(data, 1, bytes, f) == bytes && fflush(f) == 0 && fsync(fileno(f)) == 0;

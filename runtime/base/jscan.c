@@ -230,12 +230,9 @@ static int by_text(const void *a, const void *b) { return strcmp(*(const char *c
 
 static bool pool_key(koi_jscan *j, pool *p)
 {
-  if (p->n_keys == p->cap) {
-    size_t cap = p->cap ? p->cap * 2 : 64;
-    const char **keys = koi_realloc(p->keys, cap, sizeof *keys);
-    if (!keys) return j->memory = true, fail(j, "out of host memory");
-    p->keys = keys, p->cap = cap;
-  }
+  const char **keys = koi_grow(p->keys, p->n_keys, &p->cap, sizeof *keys);
+  if (!keys) return j->memory = true, fail(j, "out of host memory");
+  p->keys = keys;
   size_t len;
   char *to = p->text + p->used;
   if (!koi_jscan_key(j, to, p->size - p->used, &len)) return false;

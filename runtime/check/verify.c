@@ -6,8 +6,9 @@
 #include "device/kern.h"
 #include "kernels/choose.h"
 #include "verify_case.h"
+#include "verify_sets.h"
 
-enum { GUARD_BYTES = 512, GUARD = 0xa5, MAX_SETS = 64, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
+enum { GUARD_BYTES = 512, GUARD = 0xa5, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
 
 typedef struct run {
   koi_device *d;
@@ -16,12 +17,12 @@ typedef struct run {
   koi_verify_counts n;
   koi_text *report;
   const koi_verify_op *v;
+  koi_verify_case *cases; /* those of v that are wanted, with the constants asked for */
+  size_t n_cases;
   size_t group;           /* number of the op's constants, so that different ones sweep different parameters */
   size_t op_wrong;        /* differences of this op */
   char first[3 * TEXT_BYTES]; /* the first difference of all */
 } run;
-
-typedef struct set { int32_t p[KOI_MAX_PARAMS]; } set;
 
 /* ---- texts ---- */
 static size_t put(char *out, size_t at, const char *name, int32_t value)
@@ -81,6 +82,7 @@ static void unmake(koi_verify_job *j)
     koi_free(j->slot[i].in);
     koi_free(j->slot[i].want);
     koi_free(j->slot[i].got);
+    koi_free(j->slot[i].once);
     koi_free(j->slot[i].bound);
   }
   koi_free(j);
@@ -90,7 +92,7 @@ typedef struct memory { koi_buf *parent[KOI_MAX_BUFS], *view[KOI_MAX_BUFS]; size
 
 static size_t whole_bytes(const memory *m, const koi_verify_slot *s) { return 2 * m->guard + (s->bytes + 3) / 4 * 4; }
 
-static koine_status upload(const run *r, const koi_verify_job *j, memory *m)
+static koine_status allocate(const run *r, const koi_verify_job *j, memory *m)
 {
   const koi_backend *b = r->d->backend;
   size_t align = r->d->endpoint->base_align_bytes;
@@ -99,12 +101,24 @@ static koine_status upload(const run *r, const koi_verify_job *j, memory *m)
     const koi_verify_slot *s = &j->slot[i];
     if (!s->in || !s->bytes) continue;
     koine_status st = b->alloc(r->d, whole_bytes(m, s), &m->parent[i]);
-    if (!st && !r->o.bare) st = b->fill(r->d, m->parent[i], GUARD);
     if (!st && !r->o.bare) st = b->view(r->d, m->parent[i], m->guard, s->bytes, &m->view[i]);
-    if (!st && (!r->o.bare || (j->op->bufs[i].access & KOI_IN))) st = b->write(r->d, m->parent[i], m->guard, s->bytes, s->in);
     if (st) return st;
   }
   return KOINE_OK;
+}
+
+/* Guards and contents as before the op. */
+static koine_status fill(const run *r, const koi_verify_job *j, const memory *m)
+{
+  const koi_backend *b = r->d->backend;
+  koine_status st = KOINE_OK;
+  for (size_t i = 0; i < KOI_MAX_BUFS && !st; i++) {
+    const koi_verify_slot *s = &j->slot[i];
+    if (!m->parent[i]) continue;
+    if (!r->o.bare) st = b->fill(r->d, m->parent[i], GUARD);
+    if (!st && (!r->o.bare || (j->op->bufs[i].access & KOI_IN))) st = b->write(r->d, m->parent[i], m->guard, s->bytes, s->in);
+  }
+  return st;
 }
 
 static void release(const run *r, memory *m)
@@ -130,6 +144,26 @@ static koine_status fetch(const run *r, koi_verify_job *j, const memory *m, size
   return st;
 }
 
+/* Whether the device left the same bytes as at the first run, of which a copy is made; false, and where. */
+static bool same_again(koi_verify_job *j, char *what)
+{
+  for (size_t i = 0; i < KOI_MAX_BUFS; i++) {
+    koi_verify_slot *s = &j->slot[i];
+    if (!s->in || !s->bytes) continue;
+    if (!s->once) {
+      if (!(s->once = koi_alloc(s->bytes, 1))) return j->failed = true;
+      memcpy(s->once, s->got, s->bytes);
+      continue;
+    }
+    size_t at = 0;
+    while (at < s->bytes && s->once[at] == s->got[at]) at++;
+    if (at == s->bytes) continue;
+    snprintf(what, TEXT_BYTES, "%s, byte %zu: 0x%02x, and 0x%02x when run again", j->op->bufs[i].name, at, s->once[at], s->got[at]);
+    return false;
+  }
+  return true;
+}
+
 static koine_status check(run *r, koi_verify_job *j, const koi_kernel *k, const memory *m)
 {
   char what[TEXT_BYTES];
@@ -141,7 +175,8 @@ static koine_status check(run *r, koi_verify_job *j, const koi_kernel *k, const 
       st = fetch(r, j, m, i, &ok);
       if (!ok) snprintf(what, sizeof what, "%s: written outside the buffer", j->op->bufs[i].name), guards_ok = false;
     }
-  if (st) return st;
+  if (!st && guards_ok && r->o.twice) guards_ok = same_again(j, what);
+  if (st || j->failed) return st ? st : KOINE_ERR_MEMORY;
   if (r->v->settle) r->v->settle(j);
   for (size_t i = 0; i < KOI_MAX_BUFS && guards_ok; i++)
     if (m->parent[i] && !koi_verify_compare(&j->slot[i], &j->op->bufs[i], r->o.bare, what)) {
@@ -157,16 +192,18 @@ static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bo
 {
   memory m = {0};
   koi_verify_job *j = make(r, v);
-  koine_status st = !j || j->failed ? KOINE_ERR_MEMORY : upload(r, j, &m);
-  if (!st) {
+  koine_status st = !j || j->failed ? KOINE_ERR_MEMORY : allocate(r, j, &m);
+  size_t before = r->n.n_wrong;
+  for (int n = r->o.twice ? 2 : 1; n && !st && !*refused && r->n.n_wrong == before; n--) {
     koi_args a = {0};
+    st = fill(r, j, &m);
     for (size_t i = 0; i < KOI_MAX_BUFS; i++) {
       size_t at = j->slot[i].same_as < 0 ? i : (size_t)j->slot[i].same_as;
       a.buf[i] = m.view[at] ? m.view[at] : m.parent[at];
     }
     memcpy(a.i, v->i, sizeof a.i);
     memcpy(a.f, v->f, sizeof a.f);
-    st = koi_kern_launch(r->d, k, &a);
+    if (!st) st = koi_kern_launch(r->d, k, &a);
     if (st == KOINE_ERR_DEVICE) *refused = true, st = KOINE_OK;
     else if (!st) st = check(r, j, k, &m);
   }
@@ -175,69 +212,14 @@ static koine_status run_case(run *r, const koi_verify_case *v, koi_kernel *k, bo
   return st;
 }
 
-/* ---- parameters ---- */
-static void add_set(const run *r, const int32_t *c, const set *s, set *sets, size_t *n)
-{
-  const koi_op *op = r->v->op;
-  if (!koi_legal(&r->target, op, c, s->p)) return;
-  for (size_t i = 0; i < *n; i++)
-    if (!memcmp(&sets[i], s, sizeof *s)) return;
-  sets[(*n)++] = *s;
-}
-
-/* What a device with tuned parameters runs for other buckets than the first: the defaults, and whatever won. */
-static void add_tuned(const run *r, const int32_t *c, set *sets, size_t *n)
-{
-  const koi_op *op = r->v->op;
-  const koi_tuned_table none = {0}, *known = r->target.tuned ? r->target.tuned : &none;
-  koi_target t = r->target;
-  set usual = {0};
-  t.tuned = NULL;
-  if (known->n && !koi_choose(&t, op, c, 0, usual.p, NULL)) add_set(r, c, &usual, sets, n);
-  for (size_t i = 0; i < known->n && *n < MAX_SETS; i++) {
-    const koi_tuned *e = &known->v[i];
-    set s = {0};
-    if (e->op != op || e->kept || memcmp(e->c, c, koi_op_n_consts(op) * sizeof *c)) continue;
-    memcpy(s.p, e->p, koi_op_n_params(op) * sizeof *s.p);
-    add_set(r, c, &s, sets, n);
-  }
-}
-
-/* The first bucket's parameters first, legal or not; then what was tuned for these constants; then sets that differ from them in one value, beginning elsewhere for each group; then mixtures. */
-static size_t make_sets(const run *r, const int32_t *c, set *sets)
-{
-  const koi_op *op = r->v->op;
-  size_t n = 1, n_params = koi_op_n_params(op), n_values = 0, max = r->o.max_sets < MAX_SETS ? r->o.max_sets : MAX_SETS;
-  set first = {0};
-  koi_choose(&r->target, op, c, 0, first.p, NULL);
-  sets[0] = first;
-  add_tuned(r, c, sets, &n);
-  for (size_t i = 0; i < n_params; i++) n_values += op->params[i].n_values;
-  size_t some = (max * 2 + 2) / 3;
-  for (size_t k = 0; k < n_values && n < some; k++) {
-    size_t at = (k + r->group * some) % n_values, param = 0;
-    while (at >= op->params[param].n_values) at -= op->params[param++].n_values;
-    set s = first;
-    s.p[param] = op->params[param].values[at];
-    add_set(r, c, &s, sets, &n);
-  }
-  koi_verify_job random = {.seed = 0x9e3779b97f4a7c15u ^ (r->group + 1)};
-  for (int tries = 0; n_values && tries < 200 && n < max; tries++) {
-    set s = first;
-    for (size_t i = 0; i < n_params; i++)
-      if (op->params[i].n_values) s.p[i] = op->params[i].values[koi_verify_below(&random, (int32_t)op->params[i].n_values)];
-    add_set(r, c, &s, sets, &n);
-  }
-  return n;
-}
-
 /* ---- all cases of one op ---- */
 static bool same_consts(const koi_op *op, const koi_verify_case *a, const koi_verify_case *b)
 {
   return !memcmp(a->c, b->c, koi_op_n_consts(op) * sizeof *a->c);
 }
 
-static bool wanted(const run *r, const koi_verify_case *v) { return !(r->o.small && (v->how & KOI_VERIFY_BIG)); }
+/* Whether to go on. */
+static bool open_yet(const run *r, koine_status st) { return !st && !(r->o.first && r->n.n_wrong); }
 
 static void note_host(run *r, const int32_t *c, const char *why)
 {
@@ -248,12 +230,15 @@ static void note_host(run *r, const int32_t *c, const char *why)
 }
 
 /* One kernel and every case from number `at` on that has its constants. */
-static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
+static koine_status run_kernel(run *r, size_t at, const koi_verify_set *s, bool is_default)
 {
   const koi_op *op = r->v->op;
-  const koi_verify_case *first = &r->v->cases[at];
-  koi_kernel *k;
-  koine_status st = is_default ? koi_kern_choose(r->d, op, first->c, 0, &k) : koi_kern_build(r->d, op, first->c, s->p, &k);
+  const koi_verify_case *first = &r->cases[at];
+  koi_kernel *k = NULL;
+  bool given = r->o.kernel && !memcmp(r->o.kernel->c, first->c, koi_op_n_consts(op) * sizeof *first->c);
+  koine_status st = KOINE_OK;
+  if (given) k = r->o.kernel;
+  else st = is_default ? koi_kern_choose(r->d, op, first->c, 0, &k) : koi_kern_build(r->d, op, first->c, s->p, &k);
   if (st == KOINE_ERR_DEVICE) {
     if (is_default) note_host(r, first->c, koi_error_text());
     else r->n.n_refused++;
@@ -261,11 +246,11 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
   }
   if (st) return st;
   r->n.n_kernels++;
-  for (size_t i = at; i < r->v->n_cases && !st; i++) {
-    const koi_verify_case *v = &r->v->cases[i];
+  for (size_t i = at; i < r->n_cases && open_yet(r, st); i++) {
+    const koi_verify_case *v = &r->cases[i];
     bool refused = false;
     size_t before = r->n.n_wrong;
-    if (!same_consts(op, first, v) || !wanted(r, v)) continue;
+    if (!same_consts(op, first, v)) continue;
     st = run_case(r, v, k, &refused);
     if (refused && is_default) wrong(r, v, k, koi_error_text());
     if (refused && !is_default) {
@@ -279,7 +264,7 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
       koi_text_add(r->report, "ok     op %s, case \"%s\" (%s)\n", op->name, v->what, how);
     }
   }
-  if (!is_default) koi_kern_drop(r->d, k);
+  if (!is_default && !given) koi_kern_drop(r->d, k);
   return st;
 }
 
@@ -287,49 +272,66 @@ static koine_status run_kernel(run *r, size_t at, const set *s, bool is_default)
 static bool seen(const run *r, size_t at)
 {
   for (size_t k = 0; k < at; k++)
-    if (wanted(r, &r->v->cases[k]) && same_consts(r->v->op, &r->v->cases[at], &r->v->cases[k])) return true;
+    if (same_consts(r->v->op, &r->cases[at], &r->cases[k])) return true;
   return false;
 }
 
 /* The sets for the constants of the case at `at`. */
 static koine_status run_sets(run *r, size_t at)
 {
-  set sets[MAX_SETS + 1] = {0};
-  size_t n = make_sets(r, r->v->cases[at].c, sets);
+  koi_verify_set sets[KOI_VERIFY_SETS + 1] = {0};
+  size_t n = koi_verify_sets(&r->target, r->v->op, r->cases[at].c, r->o.max_sets, r->group, sets);
   koine_status st = KOINE_OK;
-  for (size_t s = 0; s < n && !st; s++) st = run_kernel(r, at, &sets[s], s == 0);
+  for (size_t s = 0; s < n && open_yet(r, st); s++) st = run_kernel(r, at, &sets[s], s == 0);
   return st;
+}
+
+static koine_status run_given(run *r, size_t at)
+{
+  koi_verify_set given = {0};
+  memcpy(given.p, r->o.p, koi_op_n_params(r->v->op) * sizeof *given.p);
+  return run_kernel(r, at, &given, false);
 }
 
 /* Constants that a case has in common with those asked for; -1 where the parameters asked for are not legal. */
 static int likeness(const run *r, const koi_verify_case *v)
 {
   int n = 0;
-  if (!koi_legal(&r->target, r->v->op, v->c, r->o.p)) return -1;
+  if (r->o.p && !koi_legal(&r->target, r->v->op, v->c, r->o.p)) return -1;
   for (size_t i = 0; i < koi_op_n_consts(r->v->op); i++) n += v->c[i] == r->o.c[i];
   return n;
 }
 
-static koine_status run_given(run *r, size_t at)
+/* The cases that are wanted: all, or those whose constants are most like those asked for; and where others will do, with these very ones. */
+static koine_status take_cases(run *r)
 {
-  set given = {0};
-  memcpy(given.p, r->o.p, koi_op_n_params(r->v->op) * sizeof *given.p);
   int most = 0;
-  for (size_t i = 0; i < r->v->n_cases; i++)
-    if (wanted(r, &r->v->cases[i]) && likeness(r, &r->v->cases[i]) > most) most = likeness(r, &r->v->cases[i]);
-  return likeness(r, &r->v->cases[at]) == most ? run_kernel(r, at, &given, false) : KOINE_OK;
+  r->n_cases = 0;
+  r->cases = koi_alloc(r->v->n_cases, sizeof *r->cases);
+  if (!r->cases) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < r->v->n_cases; i++) {
+    koi_verify_case *v = &r->cases[r->n_cases];
+    *v = r->v->cases[i];
+    if ((r->o.small && (v->how & KOI_VERIFY_BIG)) || (!r->o.c && (v->how & KOI_VERIFY_ASKED))) continue;
+    if (r->o.c && r->v->free_from && !memcmp(v->c, r->o.c, r->v->free_from * sizeof *v->c)) memcpy(v->c, r->o.c, koi_op_n_consts(r->v->op) * sizeof *v->c);
+    if (r->o.c && likeness(r, v) > most) most = likeness(r, v), r->cases[0] = *v, v = &r->cases[r->n_cases = 0];
+    if (!r->o.c || likeness(r, v) == most) r->n_cases++;
+  }
+  return KOINE_OK;
 }
 
 static koine_status run_op(run *r)
 {
   koi_verify_counts before = r->n;
   r->op_wrong = 0, r->group = 0;
-  for (size_t i = 0; i < r->v->n_cases; i++) {
-    if (!wanted(r, &r->v->cases[i]) || seen(r, i)) continue;
-    koine_status st = r->o.p ? run_given(r, i) : run_sets(r, i);
-    if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
+  koine_status st = take_cases(r);
+  for (size_t i = 0; i < r->n_cases && open_yet(r, st); i++) {
+    if (seen(r, i)) continue;
+    st = r->o.p ? run_given(r, i) : run_sets(r, i);
     r->group++;
   }
+  koi_free(r->cases);
+  if (st) return koi_error_prefix(st, "verifying op %s", r->v->op->name);
   koi_text_add(r->report, "%s  op %s: %zu cases, %zu kernels, %zu wrong\n", r->op_wrong ? "WRONG" : "ok   ", r->v->op->name,
                r->n.n_cases - before.n_cases, r->n.n_kernels - before.n_kernels, r->op_wrong);
   r->n.n_ops++;

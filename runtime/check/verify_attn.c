@@ -31,6 +31,9 @@ static const koi_verify_case attn_cases[] = {
   {"rope of the whole head", {0, 64, 64, 2, 0, 16}, {3, 8, 0, 1, KV(0, 64, 64, 16), 1, 1, KV(0, 64, 64, 16), 0, 1, 8, SEQS 30, 3}, {0.1f}, 0},
   {"exact", {1, 96, 32, 4, 2, 16}, {5, 16, 0, 2, KV(1, 96, 32, 16), 4, 2, KV(1, 96, 32, 16), 16, 2, 16, SEQS 300, 5}, {0.1f}, 0},
   {"exact, all rows", {1, 96, 32, 4, 1, 16}, {8, 16, 0, 2, KV(1, 96, 32, 16), 8, 2, KV(1, 96, 32, 16), 0, 4, 14, SEQS 300, 5, 90, 3}, {0.1f}, 0},
+  {"window, heads as published", {0, 512, 64, 64, 0, 64}, {2, 128, 0, 3, KV(0, 512, 64, 64), 1, 3, KV(0, 512, 64, 64), 0, 2, 70, SEQS 700, 2}, {0.044f}, KOI_VERIFY_ASKED},
+  {"all rows, heads as published", {0, 512, 64, 64, 1, 64}, {2, 128, 0, 3, KV(0, 512, 64, 64), 16, 3, KV(0, 512, 64, 64), 0, 3, 61, SEQS 750, 2}, {0.044f}, KOI_VERIFY_ASKED},
+  {"chosen rows, heads as published", {0, 512, 64, 64, 2, 64}, {2, 128, 0, 3, KV(0, 512, 64, 64), 4, 3, KV(0, 512, 64, 64), 64, 2, 100, SEQS 1030, 2}, {0.044f}, KOI_VERIFY_ASKED},
   {"exact, odd width", {1, 77, 6, 5, 1, 16}, {3, 7, 0, 1, KV(1, 77, 6, 16), 5, 1, KV(1, 77, 6, 16), 0, 2, 20, SEQS 120, 3}, {0.1f}, 0},
 };
 
@@ -147,6 +150,7 @@ static const koi_verify_case attn_merge_cases[] = {
   {"five splits, empty ones", {96, 32, 4, F32}, {4, 5}, {0}, 0},
   {"many splits", {96, 32, 4, F32}, {1, 33}, {0}, 0},
   {"full width", {512, 64, 8, F32}, {2, 3}, {0}, 0},
+  {"heads as published", {512, 64, 64, F32}, {2, 3}, {0}, KOI_VERIFY_ASKED},
   {"odd width and heads", {77, 6, 3, F32}, {3, 2}, {0}, 0},
   {"bf16 sink", {64, 64, 2, BF16}, {5, 4}, {0}, 0},
   {"f16 sink", {130, 32, 5, F16}, {2, 7}, {0}, 0},
@@ -177,6 +181,6 @@ static void make_attn_merge(koi_verify_job *j)
 static void attn_merge_bound(koi_verify_job *j) { koi_verify_bound_each(j, ATTN_MERGE_O, 0, 1e-5f); } /* of means of values within +-1 */
 
 const koi_verify_op koi_verify_attn[] = {
-  {&koi_op_attn, attn_cases, COUNT(attn_cases), make_attn, attn_bound, attn_settle},
-  {&koi_op_attn_merge, attn_merge_cases, COUNT(attn_merge_cases), make_attn_merge, attn_merge_bound, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL}};
+  {&koi_op_attn, attn_cases, COUNT(attn_cases), make_attn, attn_bound, attn_settle, 0},
+  {&koi_op_attn_merge, attn_merge_cases, COUNT(attn_merge_cases), make_attn_merge, attn_merge_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

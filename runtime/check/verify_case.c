@@ -69,40 +69,59 @@ static float *bounds(koi_verify_job *j, int slot)
   return s->bound;
 }
 
-/* Clears the sign of each element of p. */
-static void magnitudes(uint8_t *p, size_t bytes, uint32_t mask)
+static float *magnitudes(const uint8_t *in, size_t bytes)
 {
-  for (size_t i = 0; i + 4 <= bytes; i += 4) {
-    uint32_t u;
-    memcpy(&u, p + i, 4);
-    u &= mask;
-    memcpy(p + i, &u, 4);
-  }
+  float *out = koi_alloc(bytes / 4 + 1, sizeof *out);
+  if (out) memcpy(out, in, bytes);
+  for (size_t i = 0; out && i < bytes / 4; i++) out[i] = fabsf(out[i]);
+  return out;
 }
 
-void koi_verify_bound_linear(koi_verify_job *j, int codes, int wt)
+/* A weight's tiles as F32 tiles of its values' magnitudes. */
+static float *weight_magnitudes(koi_verify_job *j, int wt, size_t k)
 {
-  uint8_t *copy[KOI_MAX_BUFS] = {0};
-  koi_ref_args a = {.i = j->v->i, .f = j->v->f, .c = j->v->c};
+  const koi_weight_format *f = &koi_formats[wt];
+  size_t tile_bytes[KOI_MAX_STREAMS], n = k * KOI_TILE;
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile_bytes[s] = koi_format_tile_bytes(wt, s, k);
+  size_t n_tiles = j->slot[MATVEC_W].bytes / tile_bytes[0];
+  float *out = koi_alloc(n_tiles * n, sizeof *out);
+  double(*one)[KOI_TILE] = koi_alloc(k, sizeof *one);
+  koi_values v;
+  koi_values_fill(&v);
+  for (size_t t = 0; t < n_tiles && out && one; t++) {
+    const uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
+    for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) tile[s] = j->slot[MATVEC_W + s].in + t * tile_bytes[s];
+    f->decode(f, &v, tile, 0, k, one);
+    for (size_t i = 0; i < n; i++) out[t * n + i] = fabsf((float)one[i / KOI_TILE][i % KOI_TILE]);
+  }
+  koi_free(one);
+  return one ? out : (koi_free(out), NULL);
+}
+
+void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k)
+{
+  void *copy[KOI_MAX_BUFS] = {0};
+  int32_t c[KOI_MAX_CONSTS];
+  koi_ref_args a = {.i = j->v->i, .f = j->v->f, .c = c};
   size_t n = koi_op_n_bufs(j->op);
-  for (size_t k = 0; k < n; k++) {
-    koi_verify_slot *s = &j->slot[k];
-    if (!s->in) continue;
-    if (!(copy[k] = koi_alloc(s->bytes + 4, 1))) j->failed = true;
-    else memcpy(copy[k], s->in, s->bytes);
-    int stream = codes < 0 ? -1 : (int)k - codes;
-    bool weight = stream >= 0 && stream < KOI_MAX_STREAMS && koi_formats[wt].streams[stream].name;
-    if (copy[k] && weight) magnitudes(copy[k], s->bytes, koi_formats[wt].streams[stream].magnitude);
-    else if (copy[k] && s->kind == KOI_VERIFY_F32) magnitudes(copy[k], s->bytes, koi_formats[KOI_WT_F32].streams[0].magnitude);
-    a.buf[k] = copy[k], a.bytes[k] = s->bytes;
+  memcpy(c, j->v->c, sizeof c);
+  for (size_t b = 0; b < n && !j->failed; b++) {
+    koi_verify_slot *s = &j->slot[b];
+    bool weight = wt != KOI_FORMAT_NONE && b == MATVEC_W;
+    if (!s->in || (s->kind == KOI_VERIFY_RAW && !weight)) continue;
+    if (weight) copy[b] = weight_magnitudes(j, wt, k), c[MATVEC_WT] = KOI_WT_F32;
+    else if (s->kind == KOI_VERIFY_F32) copy[b] = magnitudes(s->in, s->bytes);
+    else if ((copy[b] = koi_alloc(s->bytes + 1, 1))) memcpy(copy[b], s->in, s->bytes);
+    if (!copy[b]) j->failed = true;
+    a.buf[b] = copy[b], a.bytes[b] = s->bytes;
   }
   if (!j->failed) j->op->ref(&a);
-  for (size_t k = 0; k < n && !j->failed; k++) {
-    if (!copy[k] || !(j->op->bufs[k].access & KOI_OUT) || !bounds(j, (int)k)) continue;
-    for (size_t e = 0; e < j->slot[k].bytes / 4; e++)
-      j->slot[k].bound[e] = KOI_VERIFY_TOLERANCE * ((const float *)copy[k])[e] + (j->denormals ? 0x1p-149f : 0x1p-126f);
+  for (size_t b = 0; b < n && !j->failed; b++) {
+    if (!copy[b] || !(j->op->bufs[b].access & KOI_OUT) || !bounds(j, (int)b)) continue;
+    for (size_t e = 0; e < j->slot[b].bytes / 4; e++)
+      j->slot[b].bound[e] = KOI_VERIFY_TOLERANCE * ((const float *)copy[b])[e] + (j->denormals ? 0x1p-149f : 0x1p-126f);
   }
-  for (size_t k = 0; k < n; k++) koi_free(copy[k]);
+  for (size_t b = 0; b < n; b++) koi_free(copy[b]);
 }
 
 void koi_verify_bound_rows(koi_verify_job *j, int slot, size_t n, float relative)

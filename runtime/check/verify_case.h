@@ -20,12 +20,15 @@ typedef struct koi_verify_case {
   unsigned how;
 } koi_verify_case;
 #define KOI_VERIFY_BIG 0x80000000u
+/* Only where constants are asked for (koi_verify_options.c): the published models', so that what a tuner tries is checked as it will run. */
+#define KOI_VERIFY_ASKED 0x20000000u
 
 /* FP4: words of eight codes, in which -0 counts as 0. */
 typedef enum koi_verify_kind { KOI_VERIFY_RAW, KOI_VERIFY_I32, KOI_VERIFY_F32, KOI_VERIFY_FP4 } koi_verify_kind;
 
 typedef struct koi_verify_slot { /* one buffer of the call */
   uint8_t *in, *want, *got; /* before the op; after it, by the reference and by the device */
+  uint8_t *once;            /* what the device left at the first of two runs; NULL: there was none */
   float *bound;             /* [bytes/4] allowed difference; NULL: none */
   size_t bytes;
   koi_verify_kind kind;
@@ -48,6 +51,7 @@ typedef struct koi_verify_op {
   void (*make)(koi_verify_job *j);   /* the slots and what is in them; may return early when j->failed */
   void (*bound)(koi_verify_job *j);  /* after the reference: allowed differences; NULL: none allowed */
   void (*settle)(koi_verify_job *j); /* before the comparison, for results that may be written in more than one way; NULL */
+  size_t free_from;                  /* a case holds whatever its constants from this number on are; 0: only with its own */
 } koi_verify_op;
 
 extern const koi_verify_op koi_verify_mat[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],
@@ -73,9 +77,9 @@ enum { KOI_VERIFY_TEXT = 400 };
 bool koi_verify_compare(const koi_verify_slot *s, const koi_buf_desc *desc, bool bare, char *out);
 
 /* ---- bounds ---- */
-/* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. codes: the slot of the first
- * stream of weights of type wt, the others behind it; or -1. For each float output. */
-void koi_verify_bound_linear(koi_verify_job *j, int codes, int wt);
+/* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. wt: the format of weights with k
+ * columns, which lie where matvec and matmul have them; KOI_FORMAT_NONE: there are none. For each float output. */
+void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k);
 /* relative x the largest magnitude in each row of n elements of what the reference gave. */
 void koi_verify_bound_rows(koi_verify_job *j, int slot, size_t n, float relative);
 /* relative x the magnitude of each element, but at least `least`. */

@@ -92,6 +92,8 @@ static const koi_verify_case topk_cases[] = {
   {"windows of 8", {0}, {5, 16, 40, 40, 20, 8, SEQS 250, 5}, {0}, 0},
   {"ties", {0}, {6, 0, 200, 200, 32, 4, SEQS 900, 6}, {0}, TIES},
   {"ties with earlier rounds", {0}, {6, 100, 100, 100, 32, 4, SEQS 900, 6}, {0}, TIES},
+  {"ties, few chosen", {0}, {5, 0, 150, 150, 4, 4, SEQS 700, 5}, {0}, TIES},
+  {"all equal, first round", {0}, {3, 0, 130, 130, 50, 4, SEQS 900, 3}, {0}, ALL_EQUAL},
   {"all equal", {0}, {3, 64, 100, 100, 50, 4, SEQS 900, 3}, {0}, ALL_EQUAL},
   {"NaN and infinity", {0}, {9, 0, 100, 100, 40, 4, SEQS 900, 9}, {0}, NANS},
   {"NaN and infinity, later", {0}, {9, 80, 60, 60, 60, 4, SEQS 900, 9}, {0}, NANS | TIES},
@@ -137,6 +139,6 @@ static void make_topk(koi_verify_job *j)
 }
 
 const koi_verify_op koi_verify_index[] = {
-  {&koi_op_index_score, index_score_cases, COUNT(index_score_cases), make_index_score, index_score_bound, NULL},
-  {&koi_op_topk, topk_cases, COUNT(topk_cases), make_topk, NULL, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL}};
+  {&koi_op_index_score, index_score_cases, COUNT(index_score_cases), make_index_score, index_score_bound, NULL, 0},
+  {&koi_op_topk, topk_cases, COUNT(topk_cases), make_topk, NULL, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -5,37 +5,48 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 /* ONE_HOT: inputs are unit vectors, so that each output is one weight and must be exact, over every code that is a number. */
 enum { ONE_HOT = 1 };
-enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0 };
+enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0, Q4_0 = KOI_WT_Q4_0,
+       Q4_1 = KOI_WT_Q4_1, Q5_0 = KOI_WT_Q5_0, Q5_1 = KOI_WT_Q5_1, Q2_K = KOI_WT_Q2_K, Q3_K = KOI_WT_Q3_K, Q4_K = KOI_WT_Q4_K, Q5_K = KOI_WT_Q5_K, Q6_K = KOI_WT_Q6_K,
+       IQ2_XXS = KOI_WT_IQ2_XXS, IQ2_XS = KOI_WT_IQ2_XS, IQ2_S = KOI_WT_IQ2_S, IQ3_XXS = KOI_WT_IQ3_XXS, IQ3_S = KOI_WT_IQ3_S, IQ4_NL = KOI_WT_IQ4_NL, IQ4_XS = KOI_WT_IQ4_XS };
 
 /* Sums may differ by rounding; single weights not, but where the device has no subnormals. */
 static void product_bound(koi_verify_job *j)
 {
   int y = j->op == &koi_op_matvec ? MATVEC_Y : MATMUL_Y;
   if (j->v->how & ONE_HOT) koi_verify_bound_each(j, y, 0, j->denormals ? 0 : 0x1p-126f);
-  else koi_verify_bound_linear(j, MATVEC_W, j->v->c[MATVEC_WT]);
+  else koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K]); /* matmul has them in the same places */
 }
 
 /* ---- embed ---- */
 static const koi_verify_case embed_cases[] = {
-  /* WT, HC | T, D, row0, row1 */
-  {"all rows", {F32, 4}, {5, 64, 0, 7}, {0}, 0},
-  {"all rows", {F16, 4}, {9, 48, 0, 30}, {0}, 0},
-  {"part of the table, odd width", {F16, 4}, {13, 37, 5, 11}, {0}, 0},
-  {"one token", {BF16, 4}, {1, 128, 0, 3}, {0}, 0},
-  {"part of the table, odd width", {BF16, 4}, {33, 19, 100, 117}, {0}, 0},
-  {"two streams", {BF16, 2}, {3, 130, 0, 4}, {0}, 0},
-  {"one stream, one column", {F32, 1}, {4, 1, 2, 6}, {0}, 0},
+  /* WT, CARE, HC | T, D, row0, row1 */
+  {"all rows", {F32, 0, 4}, {5, 64, 0, 7}, {0}, 0},
+  {"all rows", {F16, 0, 4}, {9, 48, 0, 30}, {0}, 0},
+  {"part of the table, odd width", {F16, 0, 4}, {13, 37, 16, 27}, {0}, 0},
+  {"one token", {BF16, 0, 4}, {1, 128, 0, 3}, {0}, 0},
+  {"part of the table, odd width", {BF16, 0, 4}, {33, 19, 96, 117}, {0}, 0},
+  {"two streams", {BF16, 0, 2}, {3, 130, 0, 4}, {0}, 0},
+  {"one stream, one column", {F32, 0, 1}, {4, 1, 16, 22}, {0}, 0},
+  {"scales with care", {MXFP4, 1, 4}, {9, 96, 0, 20}, {0}, 0},
+  {"blocks", {Q8_0, 0, 4}, {9, 96, 0, 20}, {0}, 0},
+  {"blocks with minima", {Q4_K, 0, 4}, {9, 512, 32, 70}, {0}, 0},
+  {"blocks with short scales", {Q6_K, 0, 2}, {9, 512, 0, 21}, {0}, 0},
 };
 
 static void make_embed(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  koi_verify_typed(j, EMBED_TABLE, c[EMBED_WT], (size_t)(i[EMBED_ROW1] - i[EMBED_ROW0]) * (size_t)i[EMBED_D], 0, 2);
+  koi_verify_weight w = {c[EMBED_WT], c[EMBED_CARE], 1, (size_t)i[EMBED_D], (size_t)i[EMBED_ROW1], 1, (size_t)i[EMBED_ROW0] / KOI_TILE,
+                         koi_tiles((uint64_t)i[EMBED_ROW1])};
+  koi_verify_weights(j, &w);
   int32_t *token = koi_verify_bytes(j, EMBED_TOKEN, (size_t)i[EMBED_T] * 4, KOI_VERIFY_I32);
   for (int32_t t = 0; token && t < i[EMBED_T]; t++) token[t] = koi_verify_below(j, i[EMBED_ROW1] + 3);
   if (token) token[0] = i[EMBED_ROW1] - 1;
   koi_verify_out(j, EMBED_X, (size_t)(i[EMBED_T] * i[EMBED_D] * c[EMBED_HC]) * 4, KOI_VERIFY_F32);
 }
+
+/* Single weights are exact, but where the device has no subnormals. */
+static void embed_bound(koi_verify_job *j) { koi_verify_bound_each(j, EMBED_X, 0, j->denormals ? 0 : 0x1p-126f); }
 
 /* ---- pack ---- */
 static const koi_verify_case pack_cases[] = {
@@ -89,10 +100,18 @@ static void make_pack(koi_verify_job *j)
   {"one column over a block", {wt, care}, {1, 257, 1, 31, 0, 1, 0, 2, 0, 1, 257, 31, 0}, {0}, 0},                                       \
   {"few columns", {wt, care}, {2, 7, 1, 16, 0, 1, 0, 1, 0, 1, 7, 16, 0}, {0}, 0}
 
+#define MATVEC_BLOCK_CASES(wt)                                                                                                          \
+  {"unit vectors", {wt, 0}, {32, 256, 1, 40, 0, 1, 0, 3, 0, 1, 256, 40, 0}, {0}, ONE_HOT},                                              \
+  {"two stacks, rows not whole", {wt, 0}, {3, 768, 2, 37, 0, 1, 0, 6, 0, 1, 768, 80, 3}, {0}, 0},                                       \
+  {"units by entry, a range of them", {wt, 0}, {6, 512, 2, 19, 1, 4, 0, 4, 1, 2, 520, 38, 0}, {0}, 0}
+
 static const koi_verify_case matvec_cases[] = {
   MATVEC_CASES(F32, 0),  MATVEC_ODD_CASES(F32, 0), MATVEC_CASES(F16, 0), MATVEC_ODD_CASES(F16, 0), MATVEC_CASES(BF16, 0), MATVEC_ODD_CASES(BF16, 0),
   MATVEC_CASES(FP8, 0),  MATVEC_ODD_CASES(FP8, 0), MATVEC_CASES(FP8, 1), MATVEC_ODD_CASES(FP8, 1), MATVEC_CASES(FP4, 0),  MATVEC_CASES(FP4, 1),
-  MATVEC_CASES(MXFP4, 1), MATVEC_CASES(Q8_0, 0),
+  MATVEC_CASES(MXFP4, 1), MATVEC_CASES(Q8_0, 0), MATVEC_CASES(Q4_0, 0), MATVEC_BLOCK_CASES(Q4_1), MATVEC_BLOCK_CASES(Q5_0), MATVEC_BLOCK_CASES(Q5_1),
+  MATVEC_BLOCK_CASES(Q2_K), MATVEC_BLOCK_CASES(Q3_K), MATVEC_BLOCK_CASES(Q4_K), MATVEC_BLOCK_CASES(Q5_K), MATVEC_BLOCK_CASES(Q6_K),
+  MATVEC_BLOCK_CASES(IQ2_XXS), MATVEC_BLOCK_CASES(IQ2_XS), MATVEC_BLOCK_CASES(IQ2_S), MATVEC_BLOCK_CASES(IQ3_XXS), MATVEC_BLOCK_CASES(IQ3_S),
+  MATVEC_BLOCK_CASES(IQ4_NL), MATVEC_BLOCK_CASES(IQ4_XS),
 };
 
 static void make_matvec(koi_verify_job *j)
@@ -129,11 +148,16 @@ static void make_matvec(koi_verify_job *j)
   {"one column over a block", {wt, care, nt}, {1, 257, 1, 31, 0, 1, 0, 2, 0, nt - 1, 31, 0}, {0}, 0},                                   \
   {"few columns", {wt, care, nt}, {2, 7, 1, 16, 0, 1, 0, 1, 0, 2 * nt, 16, 0}, {0}, 0}
 
+#define MATMUL_BLOCK_CASES(wt, nt)                                                                                                      \
+  {"unit vectors", {wt, 0, nt}, {(96 + nt - 1) / nt, 256, 1, 40, 0, 1, 0, 3, 0, 96, 40, 0}, {0}, ONE_HOT},                              \
+  {"experts, some elsewhere, empty panels", {wt, 0, nt}, {9, 512, 2, 19, 2, 5, 0, 4, 1, 6 * nt, 41, 1}, {0}, 0}
+
 /* A kernel takes seconds to compile: every type once, in the panel widths that are in use. */
 static const koi_verify_case matmul_cases[] = {
   MATMUL_CASES(F32, 0, 12),  MATMUL_ODD_CASES(F32, 0, 12),  MATMUL_CASES(F16, 0, 8),  MATMUL_ODD_CASES(F16, 0, 8),  MATMUL_CASES(BF16, 0, 16),
   MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
   MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12), MATMUL_CASES(MXFP4, 1, 12), MATMUL_CASES(Q8_0, 0, 16),
+  MATMUL_BLOCK_CASES(Q4_K, 16), MATMUL_BLOCK_CASES(Q6_K, 12), MATMUL_BLOCK_CASES(IQ2_XXS, 16), /* the others' decoders: widen */
 };
 
 /* Columns that no row stands for hold NaN: they must not reach the others. */
@@ -182,10 +206,15 @@ static void make_matmul(koi_verify_job *j)
 #define WIDEN_ODD_CASES(wt, care) \
   {"odd columns", {wt, care}, {133, 20, 0, 0, 20}, {0}, ONE_HOT}, {"one column", {wt, care}, {1, 33, 1, 16, 33}, {0}, ONE_HOT}
 
+/* All values of a block, in every format: no kernel is smaller. */
+#define WIDEN_BLOCK_CASES(wt) {"all columns, ragged rows", {wt, 0}, {768, 83, 0, 32, 83}, {0}, ONE_HOT}
+
 static const koi_verify_case widen_cases[] = {
   WIDEN_CASES(F32, 0), WIDEN_ODD_CASES(F32, 0), WIDEN_CASES(F16, 0), WIDEN_ODD_CASES(F16, 0), WIDEN_CASES(BF16, 0), WIDEN_ODD_CASES(BF16, 0),
   WIDEN_CASES(FP8, 0), WIDEN_ODD_CASES(FP8, 0), WIDEN_CASES(FP8, 1), WIDEN_ODD_CASES(FP8, 1), WIDEN_CASES(FP4, 0),  WIDEN_CASES(FP4, 1),
-  WIDEN_CASES(MXFP4, 1), WIDEN_CASES(Q8_0, 0),
+  WIDEN_CASES(MXFP4, 1), WIDEN_CASES(Q8_0, 0), WIDEN_CASES(Q4_0, 0), WIDEN_BLOCK_CASES(Q4_1), WIDEN_BLOCK_CASES(Q5_0), WIDEN_BLOCK_CASES(Q5_1),
+  WIDEN_BLOCK_CASES(Q2_K), WIDEN_BLOCK_CASES(Q3_K), WIDEN_BLOCK_CASES(Q4_K), WIDEN_BLOCK_CASES(Q5_K), WIDEN_BLOCK_CASES(Q6_K), WIDEN_BLOCK_CASES(IQ2_XXS),
+  WIDEN_BLOCK_CASES(IQ2_XS), WIDEN_BLOCK_CASES(IQ2_S), WIDEN_BLOCK_CASES(IQ3_XXS), WIDEN_BLOCK_CASES(IQ3_S), WIDEN_BLOCK_CASES(IQ4_NL), WIDEN_BLOCK_CASES(IQ4_XS),
 };
 
 static void make_widen(koi_verify_job *j)
@@ -219,13 +248,13 @@ static void make_gemm(koi_verify_job *j)
   koi_verify_out(j, GEMM_Y, (size_t)(i[GEMM_N] * i[GEMM_LDY]) * 4, KOI_VERIFY_F32);
 }
 
-static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, -1, 0); }
+static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
 
 const koi_verify_op koi_verify_mat[] = {
-  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL},
-  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL},
-  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL},
-  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL},
-  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL},
-  {&koi_op_gemm, gemm_cases, COUNT(gemm_cases), make_gemm, gemm_bound, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL}};
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0},
+  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0},
+  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
+  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
+  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0},
+  {&koi_op_gemm, gemm_cases, COUNT(gemm_cases), make_gemm, gemm_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -20,6 +20,7 @@ static const koi_verify_case hc_pre_cases[] = {
   {"one round", {2, 1, 0, F32}, {3, 1}, {1e-6f, 1e-6f}, 0},
   {"head", {4, 20, 1, BF16}, {6, 128}, {1e-6f, 1e-6f}, 0},
   {"head, odd width", {4, 20, 1, BF16}, {1, 77}, {1e-6f, 1e-6f}, 0},
+  {"head, large eps", {4, 20, 1, BF16}, {3, 64}, {0.3f, 0.01f}, 0},
   {"head of two streams", {2, 20, 1, F32}, {3, 50}, {1e-6f, 1e-6f}, LARGE},
 };
 
@@ -69,7 +70,7 @@ static void make_hc_post(koi_verify_job *j)
   if (i[HC_POST_N_PARTS]) koi_verify_floats(j, HC_POST_PARTS, n_tokens * (size_t)i[HC_POST_N_PARTS] * dim, 1);
 }
 
-static void hc_post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, -1, 0); }
+static void hc_post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
 
 /* ---- norm_rope ---- */
 enum { IN_PLACE = 1 };
@@ -85,6 +86,7 @@ static const koi_verify_case norm_rope_cases[] = {
   {"many rows", {1, F32}, {300, 128, 64, 64, 128, 128}, {1e-6f}, IN_PLACE | KOI_VERIFY_BIG},
   {"norm alone", {2, BF16}, {4, 192, 0, 1, 192, 192}, {1e-6f}, 0},
   {"norm alone, odd width, in place", {2, BF16}, {3, 77, 0, 1, 80, 80}, {1e-6f}, IN_PLACE},
+  {"norm alone, large eps", {2, BF16}, {3, 48, 0, 1, 48, 48}, {0.25f}, 0},
   {"norm and rope", {2, BF16}, {7, 96, 32, 1, 100, 96}, {1e-6f}, 0},
   {"wide", {2, BF16}, {2, 7168, 64, 1, 7168, 7168}, {1e-6f}, KOI_VERIFY_BIG},
   {"f32 norm", {2, F32}, {5, 50, 10, 2, 50, 51}, {1e-6f}, 0},
@@ -250,10 +252,10 @@ static void make_swiglu(koi_verify_job *j)
 static void swiglu_bound(koi_verify_job *j) { koi_verify_bound_each(j, SWIGLU_H, 1e-5f, 1e-30f); }
 
 const koi_verify_op koi_verify_rows[] = {
-  {&koi_op_hc_pre, hc_pre_cases, COUNT(hc_pre_cases), make_hc_pre, hc_pre_bound, NULL},
-  {&koi_op_hc_post, hc_post_cases, COUNT(hc_post_cases), make_hc_post, hc_post_bound, NULL},
-  {&koi_op_norm_rope, norm_rope_cases, COUNT(norm_rope_cases), make_norm_rope, norm_rope_bound, NULL},
-  {&koi_op_route, route_cases, COUNT(route_cases), make_route, route_bound, NULL},
-  {&koi_op_group, group_cases, COUNT(group_cases), make_group, NULL, NULL},
-  {&koi_op_swiglu, swiglu_cases, COUNT(swiglu_cases), make_swiglu, swiglu_bound, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL}};
+  {&koi_op_hc_pre, hc_pre_cases, COUNT(hc_pre_cases), make_hc_pre, hc_pre_bound, NULL, 0},
+  {&koi_op_hc_post, hc_post_cases, COUNT(hc_post_cases), make_hc_post, hc_post_bound, NULL, 0},
+  {&koi_op_norm_rope, norm_rope_cases, COUNT(norm_rope_cases), make_norm_rope, norm_rope_bound, NULL, 0},
+  {&koi_op_route, route_cases, COUNT(route_cases), make_route, route_bound, NULL, 0},
+  {&koi_op_group, group_cases, COUNT(group_cases), make_group, NULL, NULL, 0},
+  {&koi_op_swiglu, swiglu_cases, COUNT(swiglu_cases), make_swiglu, swiglu_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -41,13 +41,19 @@ static void packed_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *c
   else scales[k / block * KOI_TILE + r] = 255;
 }
 
-/* Scales near 2^-7 make weights of order one; of single weights any scale that is finite. */
-static void q8_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *codes, uint8_t *scales, size_t r)
+/* One row of blocks: any codes and small scales, and halves that make weights of order one; of single weights any halves that are finite. */
+static void block_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *codes, uint8_t *scales, size_t r)
 {
-  for (size_t k = 0; k < w->k; k++) {
-    uint16_t bits = (uint16_t)koi_verify_bits(j), usual = (uint16_t)((bits & 0x83ff) | 8 << 10);
-    if (k % 32 == 0) ((uint16_t *)scales)[k / 32 * KOI_TILE + r] = !w->one_hot ? usual : (~bits & 0x7c00) ? bits : (uint16_t)(bits ^ 0x4000);
-    codes[(k / 4 * KOI_TILE + r) * 4 + k % 4] = (uint8_t)koi_verify_bits(j);
+  const koi_weight_format *f = &koi_formats[w->wt];
+  size_t n_codes = w->k / KOI_RUN * f->streams[0].words, n_scales = w->k / f->block_columns * f->streams[1].words;
+  for (size_t i = 0; i < n_codes; i++) ((uint32_t *)codes)[i * KOI_TILE + r] = (uint32_t)koi_verify_bits(j);
+  for (size_t i = 0; i < n_scales; i++) {
+    uint16_t bits = (uint16_t)koi_verify_bits(j);
+    if (i % f->streams[1].words < f->halves) {
+      if (!w->one_hot) bits = (uint16_t)((bits & 0x83ff) | (15 - f->level) << 10);
+      else if (!(~bits & 0x7c00)) bits ^= 0x4000;
+    }
+    ((uint16_t *)scales)[i * KOI_TILE + r] = bits;
   }
 }
 
@@ -74,7 +80,7 @@ void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
   for (size_t at = 0; at < w->n_units * n_tiles; at++) {
     size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
     for (size_t r = 0; r < KOI_TILE && row + r < w->sub_rows; r++) {
-      if (w->wt == Q8_0) q8_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
+      if (koi_formats[w->wt].split) block_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
       else if (w->wt == FP8 || w->wt == FP4 || w->wt == MXFP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
       else plain_row(j, w, codes + at * code_bytes, r);
     }

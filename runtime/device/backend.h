@@ -70,6 +70,8 @@ typedef struct koi_backend {
   /* Adds the endpoints this backend finds, and what it skipped with the reason. Fails only for lack of memory. */
   koine_status (*probe)(koi_probe *out);
   void (*unprobe)(koi_endpoint *e); /* releases e->handle */
+  /* Adds n endpoints of so many compute units of e each. KOINE_ERR_NO_DEVICE when it cannot be parted so. NULL: none can. */
+  koine_status (*split)(const koi_endpoint *e, const uint32_t *units, size_t n, koi_probe *out);
   koine_status (*open)(const koi_endpoint *e, koi_device **out);
   void (*close)(koi_device *d);
   koine_status (*alloc)(koi_device *d, size_t bytes, koi_buf **out);
@@ -93,10 +95,11 @@ typedef struct koi_backend {
   /* The same in parts, for calls that are repeated: arguments are set once, then ints are patched, and a start decides nothing. The wrappers
    * below fill in what koi_bound has in common. */
   koine_status (*bind)(koi_device *d, koi_kernel *k, const koi_args *a, koi_bound **out);
-  koine_status (*patch)(koi_device *d, koi_bound *b, size_t i, int32_t value);
+  koine_status (*patch)(koi_device *d, koi_bound *b, size_t i, int32_t value); /* on failure the argument is as it was */
   koine_status (*start)(koi_device *d, koi_bound *b, const koi_range *r);
   void (*unbind)(koi_device *d, koi_bound *b);
   koine_status (*finish)(koi_device *d);
+  koine_status (*flush)(koi_device *d); /* what is queued begins, without waiting for it; NULL: nothing ever waits to begin */
   /* A library's dense product, queued like a launch; what Y held is not read. NULL: there is none. Its kernels are built at its first call. */
   koine_status (*gemm)(koi_device *d, const koi_gemm *g, koi_buf *x, koi_buf *w, koi_buf *y);
   const char *gemm_name; /* of that library, as one word */
@@ -117,6 +120,7 @@ koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, 
 koine_status koi_device_patch(koi_device *d, koi_bound *b, size_t i, int32_t value); /* int argument i */
 koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r); /* r: ignored without a kernel */
 void koi_device_unbind(koi_device *d, koi_bound *b); /* NULL is allowed */
+koine_status koi_device_flush(koi_device *d);
 
 /* ---- backends.c ---- */
 /* The device in numbers, for the rules of parameters. */

@@ -8,7 +8,7 @@ void koi_backend_target(const koi_device *d, koi_target *t)
 {
   koi_dev_target(d->endpoint, t);
   if (d->lanes) t->lanes = d->lanes;
-  if (d->tuned.n) t->tuned = &d->tuned;
+  t->tuned = d->tuned.n ? &d->tuned : NULL;
 }
 
 bool koi_backend_fits(const koi_endpoint *e, const koi_op *op)

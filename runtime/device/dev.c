@@ -1,6 +1,7 @@
 /* The list that a probe fills, and the texts in it. Owns the two arrays; not what an endpoint's handle points to (its backend's unprobe does).
  * Invariant: after a failure the list is as it was. */
 #include "dev.h"
+#include "kernels/layout.h"
 
 /* Room for one more element of `size` bytes after n of them: the array doubles at powers of two. */
 static void *room(void *array, size_t n, size_t size)
@@ -57,5 +58,7 @@ void koi_dev_target(const koi_endpoint *e, koi_target *t)
                     .local_bytes = e->local_bytes,
                     .n_units = e->n_units ? e->n_units : 1,
                     .local_is_global = e->local_is_global,
-                    .denormals = e->denormals};
+                    .denormals = e->denormals,
+                    .tile = KOI_TILE,
+                    .tuned = e->known};
 }

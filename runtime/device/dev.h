@@ -28,9 +28,12 @@ typedef struct koi_endpoint {
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
   bool keeps_programs;       /* the driver keeps compiled programs on disk itself */
   bool keeps_parts;          /* its driver cannot give back a part of an allocation */
+  bool part;                 /* of the compute units of the endpoint whose id its own begins with */
   bool usable;               /* can run kernels */
   char why[256];             /* why not, or what is done on the host instead; "" */
   const char *cache_dir;     /* the runtime's; NULL: nothing is written */
+  const struct koi_tuned_table *known; /* what measurements said when the machine was looked at (tuned.h); NULL: nothing */
+  char order[KOI_NAME];      /* what was measured and so decides the order of devices; "": nothing */
 } koi_endpoint;
 
 /* A platform or device that was found and skipped, with the reason. */

@@ -83,7 +83,11 @@ static koine_status open_(const koi_endpoint *e, koi_device **out)
   return KOINE_OK;
 }
 
-static void unprobe(koi_endpoint *e) { e->handle = NULL; }
+static void unprobe(koi_endpoint *e)
+{
+  if (e->part && e->handle) clReleaseDevice(e->handle);
+  e->handle = NULL;
+}
 
 /* ---- buffers ----------------------------------------------------------------------------------------------------------- */
 static koine_status alloc_failed(const cl_dev *d, size_t bytes, cl_int code)
@@ -213,6 +217,13 @@ static koine_status finish(koi_device *device)
   return code ? koi_dev_cl_failed(d, "waiting", code) : KOINE_OK;
 }
 
+static koine_status flush(koi_device *device)
+{
+  cl_dev *d = (cl_dev *)device;
+  cl_int code = clFlush(d->queue);
+  return code ? koi_dev_cl_failed(d, "beginning", code) : KOINE_OK;
+}
+
 /* A small write is copied aside and queued: a blocking one would wait for everything before it. */
 static koine_status write_(koi_device *device, koi_buf *b, size_t offset, size_t bytes, const void *src)
 {
@@ -279,7 +290,7 @@ static koine_status gemm_(koi_device *device, const koi_gemm *g, koi_buf *x, koi
 #endif
 
 const koi_backend koi_backend_cl = {
-  .name = "opencl", .probe = koi_dev_cl_probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
+  .name = "opencl", .probe = koi_dev_cl_probe, .unprobe = unprobe, .split = koi_dev_cl_split, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
   .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = koi_dev_cl_identity, .build = koi_dev_cl_build, .drop = koi_dev_cl_drop,
   .launch = koi_dev_cl_launch, .bind = koi_dev_cl_bind, .patch = koi_dev_cl_patch, .start = koi_dev_cl_start, .unbind = koi_dev_cl_unbind,
-  .finish = finish, .gemm = gemm_, .gemm_name = GEMM_NAME};
+  .finish = finish, .flush = flush, .gemm = gemm_, .gemm_name = GEMM_NAME};

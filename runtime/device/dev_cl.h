@@ -66,6 +66,7 @@ koine_status koi_dev_cl_failed(const cl_dev *d, const char *what, cl_int code);
 
 /* ---- dev_cl_probe.c ---- */
 koine_status koi_dev_cl_probe(koi_probe *out);
+koine_status koi_dev_cl_split(const koi_endpoint *e, const uint32_t *units, size_t n, koi_probe *out);
 
 /* ---- dev_cl_kernel.c ---- */
 koine_status koi_dev_cl_identity(koi_device *d, char **out);

@@ -268,3 +268,33 @@ koine_status koi_dev_cl_probe(koi_probe *out)
   for (cl_uint i = 0; i < n && i < MAX_PLATFORMS && !s; i++) s = add_platform(out, platforms[i], &n_found);
   return s;
 }
+
+/* ---- parts ------------------------------------------------------------------------------------------------------------- */
+/* The parts that were not taken over are released. */
+static koine_status add_parts(const koi_endpoint *e, const cl_device_id *ids, size_t n, koi_probe *out)
+{
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < n; i++) {
+    koi_endpoint part = {.usable = e->usable, .part = true};
+    if (!s) s = describe(ids[i], e->platform, &part);
+    memcpy(part.why, e->why, sizeof part.why);
+    snprintf(part.id, sizeof part.id, "%.10s/%zu", e->id, i);
+    if (!s) s = koi_probe_add(out, &part);
+    if (s) clReleaseDevice(ids[i]);
+  }
+  return s;
+}
+
+koine_status koi_dev_cl_split(const koi_endpoint *e, const uint32_t *units, size_t n, koi_probe *out)
+{
+  cl_device_partition_property how[MAX_DEVICES + 3] = {CL_DEVICE_PARTITION_BY_COUNTS};
+  cl_device_id ids[MAX_DEVICES];
+  cl_uint n_made = 0;
+  if (n > MAX_DEVICES) return koi_error(KOINE_ERR_NO_DEVICE, "device %s (%s): %zu parts wanted, expected at most %d", e->id, e->name, n, MAX_DEVICES);
+  for (size_t i = 0; i < n; i++) how[i + 1] = units[i];
+  how[n + 1] = CL_DEVICE_PARTITION_BY_COUNTS_LIST_END;
+  cl_int code = clCreateSubDevices(e->handle, how, (cl_uint)n, ids, &n_made);
+  if (code || n_made != n)
+    return koi_error(KOINE_ERR_NO_DEVICE, "device %s (%s): its driver does not part its %u compute units like this: %s", e->id, e->name, e->n_units, koi_dev_cl_code(code));
+  return add_parts(e, ids, n, out);
+}

@@ -87,8 +87,9 @@ koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, 
 
 koine_status koi_device_patch(koi_device *d, koi_bound *b, size_t i, int32_t value)
 {
-  b->a.i[i] = value;
-  return has_own(b) ? d->backend->patch(d, b, i, value) : KOINE_OK;
+  koine_status s = has_own(b) ? d->backend->patch(d, b, i, value) : KOINE_OK;
+  if (!s) b->a.i[i] = value;
+  return s;
 }
 
 koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r)
@@ -96,6 +97,8 @@ koine_status koi_device_start(koi_device *d, koi_bound *b, const koi_range *r)
   if (!b->kernel) return koi_backend_fallback(d, b->op, b->c, &b->a);
   return has_own(b) ? d->backend->start(d, b, r) : koi_kern_library(d, &b->a);
 }
+
+koine_status koi_device_flush(koi_device *d) { return d->backend->flush ? d->backend->flush(d) : KOINE_OK; }
 
 void koi_device_unbind(koi_device *d, koi_bound *b)
 {

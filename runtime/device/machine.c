@@ -9,6 +9,10 @@
 #include "base/record.h"
 #include "limits.h"
 
+#ifndef KOINE_DATA_DIR
+#define KOINE_DATA_DIR "" /* Makefile.am says where measurements that ship are installed; other builds have none */
+#endif
+
 enum { HOST_GROUP = -1 }; /* the host's endpoints; other groups are numbered from 0 */
 enum { USUAL_MHZ = 1000 }; /* of a device that does not say */
 enum { OWN_BYTES = 128 << 20 }; /* of a control group's limit, kept for the process itself */
@@ -42,6 +46,12 @@ static bool same_slot(const koi_endpoint *a, const koi_endpoint *b)
          a->pci_func == b->pci_func;
 }
 
+static bool is_part(const koi_endpoint *e, const koi_endpoint *of)
+{
+  size_t n = strlen(of->id);
+  return e->part && !strncmp(e->id, of->id, n) && e->id[n] == '/';
+}
+
 static int preference(koine_device_type type)
 {
   static const int order[] = {[KOINE_DEVICE_GPU] = 0, [KOINE_DEVICE_ACCELERATOR] = 1, [KOINE_DEVICE_CPU] = 2, [KOINE_DEVICE_HOST] = 3};
@@ -59,7 +69,7 @@ static void group(const koi_probe *p, rank *r)
                   .speed = speed_of(e), .card_bytes = e->memory_bytes};
     if (e->type == KOINE_DEVICE_CPU && !host) r[i].type = KOINE_DEVICE_ACCELERATOR; /* a CPU on a card of its own */
     for (size_t j = 0; j < i && r[i].group == (int)i; j++)
-      if (same_slot(e, &p->endpoints[j])) r[i].group = r[j].group;
+      if (same_slot(e, &p->endpoints[j]) || is_part(e, &p->endpoints[j])) r[i].group = r[j].group;
   }
   for (size_t i = 0; i < p->n_endpoints; i++) /* a card is as good as its best endpoint */
     for (size_t j = 0; j < p->n_endpoints; j++) {
@@ -265,6 +275,9 @@ static koine_status make(const koine_runtime_options *o, koi_topo *topo, koi_pro
   koine_runtime *rt = NULL;
   koine_status s = koi_runtime_make(topo, p, &rt);
   if (!s) s = koi_runtime_set_cache(rt, o->cache_dir);
+  const char *shipped = o->shipped_dir ? o->shipped_dir : KOINE_DATA_DIR;
+  if (!s && *shipped && !(rt->shipped_dir = koi_strdup(shipped))) s = KOINE_ERR_MEMORY;
+  if (!s) s = koi_runtime_measure(rt);
   if (s) {
     koine_runtime_close(rt);
     return s;
@@ -287,6 +300,7 @@ koine_status koine_runtime_open(const koine_runtime_options *options, koine_runt
   const char *fault = koi_fp_fault();
   if (fault && !o.topology_xml) koi_log(KOINE_LOG_WARNING, "results will differ from the checkpoint's: in this process %s", fault);
   if (!o.topology_xml) s = probe_all(&p);
+  for (size_t i = 0; i < o.n_subdevices && !s && !o.topology_xml; i++) s = koi_machine_split(&p, o.subdevices[i]);
   if (!s) return make(&o, topo, &p, out);
   for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
   koi_probe_free(&p);
@@ -299,6 +313,8 @@ void koine_runtime_close(koine_runtime *rt)
   if (!rt) return;
   for (size_t i = 0; i < rt->n_endpoints; i++) rt->endpoints[i].backend->unprobe(&rt->endpoints[i]);
   koi_topo_close(rt->topo);
+  koi_runtime_forget(rt);
+  koi_free(rt->shipped_dir);
   koi_free(rt->endpoints);
   koi_free(rt->skipped);
   koi_free(rt->cards);

@@ -18,12 +18,14 @@ typedef struct koi_card {
 
 struct koine_runtime {
   koi_topo *topo;
-  koi_endpoint *endpoints;     /* [n_endpoints] best first: GPUs, accelerators, CPUs, the host reference; of one type those with memory of their own, then by units times clock */
+  koi_endpoint *endpoints;     /* [n_endpoints] best first: GPUs, accelerators, CPUs, the host reference; of one type those with memory of their own, then by units times clock; those that were measured among themselves by speed */
   size_t n_endpoints;
   koi_skipped *skipped;
   size_t n_skipped;
   koi_card *cards;             /* reached ones in the order of the endpoints, then those that no driver reached */
   size_t n_cards;
+  char *shipped_dir;           /* of measurements that ship (tuned.h); NULL: none */
+  struct koi_tuned_table *tuned; /* [n_endpoints] parameters that measurements chose, by the order of the probe; NULL: nobody looked */
   char *cache_dir;             /* for devices opened from now on; NULL: nothing is kept on disk */
   uint32_t n_threads;          /* the same; 0: as many as processors */
   pthread_mutex_t lock;        /* of `open` */
@@ -50,6 +52,16 @@ koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);
 /* Endpoint i's device, opened at its first use and shared from then on; each is given back by a drop, the last of which closes it. */
 koine_status koi_machine_device(koine_runtime *rt, size_t i, koi_device **out);
 void koi_machine_device_drop(koine_runtime *rt, koi_device *d); /* NULL is allowed */
+
+/* ---- machine_split.c ---- */
+/* Adds what "ID=UNITS,UNITS,..." asks for to the endpoints that were found. */
+koine_status koi_machine_split(koi_probe *p, const char *text);
+/* ---- machine_tuned.c ---- */
+/* Reads the logs of measurements: the endpoints' known parameters, and their order. Before any device is open. KOINE_ERR_MEMORY. */
+koine_status koi_runtime_measure(koine_runtime *rt);
+void koi_runtime_forget(koine_runtime *rt);
+/* Why endpoint i stands where it does. */
+void koi_runtime_order_text(const koine_runtime *rt, size_t i, char *out, size_t room);
 
 /* ---- machine_text.c ---- */
 koine_status koi_runtime_text(const koine_runtime *rt, char **out);

@@ -72,13 +72,18 @@ static void endpoint_numbers(koi_text *t, int depth, const koi_endpoint *e)
   koi_text_add(t, ", work-groups up to %u\n", e->max_group);
 }
 
-static void endpoint_text(koi_text *t, int depth, const koi_endpoint *e)
+static void endpoint_text(koi_text *t, int depth, const koine_runtime *rt, size_t i)
 {
+  const koi_endpoint *e = &rt->endpoints[i];
   indent(t, depth);
   koi_text_add(t, "%s: %s%s%s%s by %s, driver %s", e->id, e->name, e->arch[0] ? " [" : "", e->arch, e->arch[0] ? "]" : "", e->backend->name,
                e->driver[0] ? e->driver : "unknown");
   koi_text_add(t, "%s%s%s%s\n", e->platform[0] ? ", platform " : "", e->platform, e->version[0] ? ", " : "", e->version);
   endpoint_numbers(t, depth + 2, e);
+  char order[KOI_NAME];
+  koi_runtime_order_text(rt, i, order, sizeof order);
+  indent(t, depth + 2);
+  koi_text_add(t, "order: %s\n", order);
   if (!e->why[0]) return;
   indent(t, depth + 2);
   koi_text_add(t, "%s\n", e->why);
@@ -138,7 +143,7 @@ static void card_text(koi_text *t, int depth, const koine_runtime *rt, const koi
   }
   koi_text_add(t, "%s\n", host ? "; these endpoints share it:" : card->shares_host_memory ? " shared with the host" : "");
   if (!host) place_text(t, depth + 2, rt, card);
-  for (size_t i = 0; i < card->n_endpoints; i++) endpoint_text(t, depth + 1, &rt->endpoints[card->endpoint0 + i]);
+  for (size_t i = 0; i < card->n_endpoints; i++) endpoint_text(t, depth + 1, rt, card->endpoint0 + i);
   if (card->place && !card->n_endpoints) osdevs_text(t, depth + 1, card->place);
   if (reached(card)) return;
   indent(t, depth + 2);
@@ -246,8 +251,11 @@ static void pci_json(koi_text *t, const koine_runtime *rt, const koi_card *card)
     koi_text_add(t, "\"pci\": null, ");
 }
 
-static void endpoint_json(koi_text *t, const koi_endpoint *e)
+static void endpoint_json(koi_text *t, const koine_runtime *rt, size_t i)
 {
+  const koi_endpoint *e = &rt->endpoints[i];
+  char order[KOI_NAME];
+  koi_runtime_order_text(rt, i, order, sizeof order);
   koi_text_add(t, "{");
   key_text(t, "id", e->id);
   key_text(t, "backend", e->backend->name);
@@ -271,13 +279,14 @@ static void endpoint_json(koi_text *t, const koi_endpoint *e)
   key_number(t, "lanes", e->lanes);
   key_flag(t, "subgroups", e->subgroups);
   koi_text_add(t, "\"subgroup_sizes\": [");
-  for (size_t i = 0; i < KOI_MAX_WIDTHS && e->subgroup_sizes[i]; i++) koi_text_add(t, "%s%u", i ? ", " : "", e->subgroup_sizes[i]);
+  for (size_t k = 0; k < KOI_MAX_WIDTHS && e->subgroup_sizes[k]; k++) koi_text_add(t, "%s%u", k ? ", " : "", e->subgroup_sizes[k]);
   koi_text_add(t, "], ");
   key_flag(t, "fp16", e->fp16);
   key_flag(t, "fp64", e->fp64);
   key_flag(t, "denormals", e->denormals);
   key_flag(t, "integer_dot", e->integer_dot);
   key_flag(t, "integer_dot_fast", e->integer_dot_fast);
+  key_text(t, "order", order);
   koi_text_add(t, "\"why\": ");
   koi_text_json(t, e->why);
   koi_text_add(t, "}");
@@ -313,7 +322,7 @@ static void card_json(koi_text *t, const koine_runtime *rt, const koi_card *card
   koi_text_add(t, ", \"endpoints\": [");
   for (size_t i = 0; i < card->n_endpoints; i++) {
     koi_text_add(t, i ? ",\n   " : "\n   ");
-    endpoint_json(t, &rt->endpoints[card->endpoint0 + i]);
+    endpoint_json(t, rt, card->endpoint0 + i);
   }
   koi_text_add(t, "]}");
 }

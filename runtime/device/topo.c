@@ -234,6 +234,20 @@ koine_status koi_topo_open(const char *xml, koi_topo **out)
   return KOINE_OK;
 }
 
+koine_status koi_topo_xml(char **out)
+{
+  hwloc_topology_t h;
+  char *xml = NULL;
+  int n = 0;
+  if (hwloc_topology_init(&h)) return koi_error(KOINE_ERR_MEMORY, "hwloc cannot start");
+  koine_status s = load(h, NULL);
+  if (!s && hwloc_topology_export_xmlbuffer(h, &xml, &n, 0)) s = koi_error(KOINE_ERR_FILE, "hwloc cannot write this machine as XML");
+  if (!s && !(*out = koi_strdup(xml))) s = KOINE_ERR_MEMORY;
+  if (xml) hwloc_free_xmlbuffer(h, xml);
+  hwloc_topology_destroy(h);
+  return s;
+}
+
 void koi_topo_close(koi_topo *t)
 {
   if (!t) return;

@@ -53,4 +53,6 @@ typedef struct koi_topo {
 /* xml NULL: this machine; else a file that hwloc recorded. KOINE_ERR_FILE when it cannot be read. */
 koine_status koi_topo_open(const char *xml, koi_topo **out);
 void koi_topo_close(koi_topo *t);
+/* This machine as hwloc's XML, for koi_topo_open there or elsewhere. Free with koi_free. */
+koine_status koi_topo_xml(char **out);
 #endif

@@ -21,12 +21,9 @@ static koine_status want(wanted *w, const koi_call *c)
   memcpy(r.c, c->c, sizeof r.c);
   for (size_t i = 0; i < w->n; i++)
     if (same_request(&w->v[i], &r)) return KOINE_OK;
-  if (w->n == w->cap) {
-    size_t cap = w->cap ? 2 * w->cap : 64;
-    koi_kern_request *v = koi_realloc(w->v, cap, sizeof *v);
-    if (!v) return KOINE_ERR_MEMORY;
-    w->v = v, w->cap = cap;
-  }
+  koi_kern_request *v = koi_grow(w->v, w->n, &w->cap, sizeof *v);
+  if (!v) return KOINE_ERR_MEMORY;
+  w->v = v;
   w->v[w->n++] = r;
   return KOINE_OK;
 }
@@ -70,6 +67,7 @@ static koine_status lend_pages(koi_stage *st, bool exact, bool on)
   for (size_t k = 0; k < st->caches[exact]->n_kinds && !s; k++) {
     koi_pool *p = &st->pools[exact][k];
     uint64_t page_bytes = p->page_bytes;
+    if (!page_bytes) continue; /* a stage without layers */
     if (on) s = koi_pool_reserve(p, 1, 1, &grew);
     else koi_pool_close(p), koi_pool_open(p, st->dev, page_bytes);
   }
@@ -84,12 +82,9 @@ static koine_status first_launch(launched *l, launch one, bool *first)
 {
   for (size_t i = 0; i < l->n; i++)
     if (l->v[i].kernel == one.kernel && l->v[i].wide == one.wide) return KOINE_OK;
-  if (l->n == l->cap) {
-    size_t cap = l->cap ? 2 * l->cap : 64;
-    launch *v = koi_realloc(l->v, cap, sizeof *v);
-    if (!v) return KOINE_ERR_MEMORY;
-    l->v = v, l->cap = cap;
-  }
+  launch *v = koi_grow(l->v, l->n, &l->cap, sizeof *v);
+  if (!v) return KOINE_ERR_MEMORY;
+  l->v = v;
   l->v[l->n++] = one;
   *first = true;
   return KOINE_OK;

@@ -15,39 +15,59 @@ static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *use
 static koine_status fill_stage(koi_stage *st, koine_progress_fn *progress, void *user)
 {
   koi_target t;
-  st->at.laid = NULL;
+  koi_share share = koi_plan_share(&st->at);
   koi_backend_target(st->dev, &t);
-  koi_step_tunables(&t, &st->at.tunables);
-  koine_status s = koi_lay(st->model, st->at.endpoint->max_buffer_bytes, st->at.layer0, st->at.layer1, &st->at.laid);
+  koi_plan_tunables(st->plan, &t, &st->at.tunables);
+  koine_status s = koi_lay_share(st->model, st->at.endpoint->max_buffer_bytes, &share, &st->at.laid);
   if (!s) s = koi_stage_make(st);
-  if (!s) s = koi_gemm_wake(st);
+  if (!s && st->at.of != KOI_OF_EXPERTS && st->at.layer0 < st->at.layer1) s = koi_gemm_wake(st);
   if (!s) s = upload(st, progress, user);
   return s ? s : koi_run_build(st, progress, user);
 }
 
-static koine_status wake_stage(koine_plan *p, size_t i, koine_progress_fn *progress, void *user)
+static koine_status wake_stage(koine_plan *p, const koi_plan_stage *at, koi_stage *st, koine_progress_fn *progress, void *user)
 {
-  koi_stage *st = &p->awake->stages[i];
-  *st = (koi_stage){.plan = p, .model = p->model, .at = p->stages[i]};
+  *st = (koi_stage){.plan = p, .model = p->model, .at = *at};
   st->at.laid = NULL;
+  pthread_mutex_init(&st->lock, NULL);
   koine_status s = p->machine ? koi_machine_device(p->machine, st->at.endpoint_at, &st->dev) : koi_device_open(st->at.endpoint, NULL, 0, &st->dev);
   if (s) return s;
-  pthread_mutex_lock(&st->dev->lock);
+  koi_stage_lock(st);
   s = fill_stage(st, progress, user);
-  pthread_mutex_unlock(&st->dev->lock);
-  return s;
+  koi_stage_unlock(st);
+  if (s || !at->experts) return s;
+  st->experts = koi_alloc(1, sizeof *st->experts);
+  return st->experts ? wake_stage(p, at->experts, st->experts, progress, user) : KOINE_ERR_MEMORY;
 }
 
-static void free_stage(koi_stage *st)
+static void free_stage(koine_plan *p, koi_stage *st)
 {
-  if (!st->dev) return;
-  pthread_mutex_lock(&st->dev->lock);
-  koi_run_forget(st); /* queued work may still use what is freed below */
-  if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
-  koi_stage_free(st);
-  pthread_mutex_unlock(&st->dev->lock);
-  koi_lay_free(st->at.laid);
-  koi_free(st->put);
+  if (st->experts) free_stage(p, st->experts);
+  koi_free(st->experts);
+  if (st->dev) {
+    koi_stage_lock(st);
+    koi_run_forget(st); /* queued work may still use what is freed below */
+    if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
+    koi_stage_free(st);
+    koi_stage_unlock(st);
+    koi_lay_free(st->at.laid);
+    koi_free(st->put);
+    if (p->machine) koi_machine_device_drop(p->machine, st->dev);
+    else koi_device_close(st->dev);
+  }
+  pthread_mutex_destroy(&st->lock);
+}
+
+/* ---- all of them ---- */
+static koine_status count_marks(const koine_plan *p)
+{
+  koine_status s = KOINE_OK;
+  for (int exact = 0; exact < 2 && !s; exact++) {
+    uint64_t bytes;
+    s = koi_plan_mark_bytes(p->model, exact, &bytes);
+    for (size_t i = 0; i < p->n_stages && !s; i++) p->awake->stages[i].mark_bytes[exact] = bytes;
+  }
+  return s;
 }
 
 koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user)
@@ -58,8 +78,9 @@ koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *u
   koine_status s = p->awake && p->awake->stages ? KOINE_OK : KOINE_ERR_MEMORY;
   for (size_t i = 0; i < p->n_stages && !s; i++) {
     p->awake->n_stages = i + 1;
-    s = wake_stage(p, i, progress, user);
+    s = wake_stage(p, &p->stages[i], &p->awake->stages[i], progress, user);
   }
+  if (!s) s = count_marks(p);
   if (s) koi_engine_sleep(p);
   p->wake_ns = koi_now_ns() - start;
   return s;
@@ -69,12 +90,19 @@ void koi_engine_sleep(koine_plan *p)
 {
   koi_engine *e = p->awake;
   if (!e) return;
-  for (size_t i = 0; i < e->n_stages; i++) {
-    free_stage(&e->stages[i]);
-    if (e->stages[i].dev && p->machine) koi_machine_device_drop(p->machine, e->stages[i].dev);
-    else if (e->stages[i].dev) koi_device_close(e->stages[i].dev);
-  }
+  for (size_t i = 0; i < e->n_stages; i++) free_stage(p, &e->stages[i]);
   koi_free(e->stages);
   koi_free(e);
   p->awake = NULL;
+}
+
+void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch)
+{
+  *weights = *scratch = 0;
+  for (size_t i = 0; i < p->awake->n_stages; i++)
+    for (const koi_stage *st = &p->awake->stages[i]; st; st = st->experts) {
+      bool counted = false; /* what a library keeps belongs to the device */
+      for (size_t j = 0; j < i; j++) counted |= p->awake->stages[j].dev == st->dev;
+      *weights += st->at.laid->bytes, *scratch += st->scratch_bytes + (counted ? 0 : st->dev->gemm_bytes);
+    }
 }

@@ -2,6 +2,7 @@
 #include "gemm.h"
 #include <stdlib.h>
 #include <string.h>
+#include "device/tuned.h"
 #include "run.h"
 
 enum { RUNS = 3, IN = KOI_S_xn, PANELS = KOI_S_xn_panels, OUT = KOI_S_sub_out }; /* stand for buffers of a product's own */
@@ -24,14 +25,17 @@ koine_status koi_gemm_wake(koi_stage *st)
   const char *forced = getenv("KOINE_GEMM"), *library = st->dev->backend->gemm_name;
   uint32_t *from = st->at.tunables.gemm_from;
   bool own = forced && !strcmp(forced, "own"), always = forced && library && !strcmp(forced, library), any = false;
-  if (!st->dev->backend->gemm || st->plan->chunk < KOI_GEMM_MIN_TOKENS || own) return KOINE_OK;
+  if (!st->dev->backend->gemm || st->plan->chunk < KOI_GEMM_MIN_TOKENS || own) {
+    memset(from, 0, sizeof st->at.tunables.gemm_from);
+    return KOINE_OK;
+  }
   if (forced && !always) koi_log(KOINE_LOG_WARNING, "KOINE_GEMM=%s: expected own or %s; ignored", forced, library);
-  koine_status s = always ? KOINE_OK : koi_gemm_recall(st->dev, from);
+  koine_status s = KOINE_OK;
   for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
     if (always) from[wt] = KOI_GEMM_MIN_TOKENS;
     any |= from[wt] > 0;
   }
-  if (!s && any) s = try_gemm(st);
+  if (any) s = try_gemm(st);
   if (s != KOINE_ERR_DEVICE) return s;
   koi_log(KOINE_LOG_WARNING, "dense products take the own kernels: %s", koi_error_text());
   memset(from, 0, sizeof st->at.tunables.gemm_from);
@@ -41,9 +45,9 @@ koine_status koi_gemm_wake(koi_stage *st)
 /* ---- measuring ---- */
 typedef struct product { const koi_laid *w; size_t count; double ms[2]; } product; /* own, library */
 
-static bool same(const koi_laid *a, const koi_laid *b)
+static bool same(const koi_part *parts, const koi_laid *a, const koi_laid *b)
 {
-  return a->wt == b->wt && a->care == b->care && a->k == b->k && a->sub_rows == b->sub_rows && a->n_sub == b->n_sub && a->n_parts == b->n_parts;
+  return a->wt == b->wt && parts[a->first].care == parts[b->first].care && a->k == b->k && a->sub_rows == b->sub_rows && a->n_sub == b->n_sub && a->n_parts == b->n_parts;
 }
 
 static const koi_laid *dense(const koi_stage *st, uint32_t layer, size_t role)
@@ -62,7 +66,7 @@ static koine_status products(const koi_stage *st, product **out, size_t *n)
     for (size_t r = 0; r < KOI_N_LAYER_ROLES; r++) {
       const koi_laid *w = dense(st, l, r);
       size_t at = 0;
-      while (w && at < *n && !same((*out)[at].w, w)) at++;
+      while (w && at < *n && !same(st->at.laid->parts, (*out)[at].w, w)) at++;
       if (w && at == *n) (*out)[(*n)++].w = w;
       if (w) (*out)[at].count++;
     }
@@ -151,6 +155,39 @@ static koine_status time_products(koi_stage *st, koine_progress_fn *progress, vo
   return s;
 }
 
+/* From how many tokens on a product takes the library, when it was faster for n_tokens: far below half of that it need not hold. */
+static uint32_t from_tokens(uint32_t n_tokens)
+{
+  const koi_param *q = &koi_step_library.params[LIBRARY_FROM];
+  size_t i = 0;
+  while (i + 1 < q->n_values && q->values[i] < KOI_GEMM_MIN_TOKENS) i++;
+  while (i + 1 < q->n_values && (uint32_t)q->values[i] < n_tokens / 2) i++;
+  return (uint32_t)q->values[i];
+}
+
+static koine_status remember(const koi_stage *st, int wt, const koi_gemm_figure *f)
+{
+  bool library = f->library_ms < f->own_ms;
+  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_WT] = wt}, .n_samples = RUNS, .default_us = 1e3 * f->own_ms, .median_us = 1e3 * (library ? f->library_ms : f->own_ms),
+                      .outcome = library ? KOI_OUTCOME_WON : KOI_OUTCOME_KEPT};
+  if (library) l.p[LIBRARY_FROM] = (int32_t)from_tokens(st->plan->chunk);
+  koi_print(l.note, sizeof l.note, "chunks of %u tokens: own %.3f ms, %s %.3f ms", st->plan->chunk, f->own_ms, st->dev->backend->gemm_name, f->library_ms);
+  return koi_tuned_append(st->dev, &l);
+}
+
+static koine_status decide(koi_stage *st, const koi_gemm_figure *f)
+{
+  uint32_t *from = st->at.tunables.gemm_from;
+  koine_status s = st->dev->cache_dir ? KOINE_OK : koi_error(KOINE_ERR_FILE, "there is no cache folder");
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
+    if (!f[wt].own_ms) continue;
+    if (!s) s = remember(st, wt, &f[wt]);
+    if (!getenv("KOINE_GEMM")) from[wt] = f[wt].library_ms < f[wt].own_ms ? from_tokens(st->plan->chunk) : 0;
+  }
+  if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_WARNING, "the choice for dense products is not remembered: %s", koi_error_text()), s = KOINE_OK;
+  return s ? s : koi_tuned_load(st->dev, st->dev->cache_dir);
+}
+
 koine_status koi_gemm_measure(koi_stage *st, koine_progress_fn *progress, void *user, koi_gemm_figure *f)
 {
   uint32_t before[KOI_N_FORMATS], *from = st->at.tunables.gemm_from;
@@ -166,9 +203,5 @@ koine_status koi_gemm_measure(koi_stage *st, koine_progress_fn *progress, void *
   memcpy(from, before, sizeof before);
   koine_status forgot = koi_run_forget(st);
   if (!s) s = forgot;
-  if (!s) s = koi_gemm_remember(st->dev, f, st->plan->chunk);
-  if (s == KOINE_ERR_FILE) koi_log(KOINE_LOG_WARNING, "the choice for dense products is not remembered: %s", koi_error_text()), s = KOINE_OK;
-  for (int wt = 0; wt < KOI_N_FORMATS && !s && !getenv("KOINE_GEMM"); wt++)
-    if (f[wt].own_ms) from[wt] = f[wt].library_ms < f[wt].own_ms ? koi_gemm_from(st->plan->chunk) : 0;
-  return s;
+  return s ? s : decide(st, f);
 }

@@ -8,20 +8,20 @@
 static size_t entries_of(const koi_history *h, size_t kind)
 {
   const koi_cache_kind *k = &h->caches->kinds[kind];
-  if (k->type == KOI_CACHE_STATE) return 0;
+  if (k->type == KOI_CACHE_STATE || !k->n_layers) return 0;
   return k->type == KOI_CACHE_WINDOW ? koi_history_ring(h) : koi_caches_pages(h->caches, kind, h->context, h->st->plan->chunk);
 }
 
 static koine_status make_records(koi_history *h)
 {
   const koi_caches *c = h->caches;
-  uint64_t bytes = koi_caches_mark_bytes(c), passed = h->context / KOI_MARK, at_once = h->st->plan->chunk / KOI_MARK + 1;
+  uint64_t bytes = h->st->mark_bytes[h->exact], passed = h->context / KOI_MARK, at_once = h->st->plan->chunk / KOI_MARK + 1;
   h->table_at = koi_alloc(c->n_kinds, sizeof *h->table_at);
   h->slots = koi_alloc(c->n_ratios + 1, sizeof *h->slots);
   if (!h->table_at || !h->slots) return KOINE_ERR_MEMORY;
   for (size_t k = 0; k < c->n_kinds; k++) h->table_at[k] = (int32_t)h->n_tables, h->n_tables += entries_of(h, k);
   for (size_t i = 0; i < c->n_ratios; i++) h->slots[i] = KOI_NO_PAGE;
-  h->n_window = koi_ceil_div(c->config->window, KOI_PAGE);
+  h->n_window = c->kinds[0].n_layers ? koi_ceil_div(c->config->window, KOI_PAGE) : 0;
   h->max_marks = (size_t)(h->st->plan->mark_bytes / (bytes ? bytes : 1));
   h->pages = koi_alloc(h->n_tables, sizeof *h->pages);
   for (size_t i = 0; h->pages && i < h->n_tables; i++) h->pages[i] = KOI_NO_PAGE;
@@ -93,31 +93,54 @@ void koi_history_close(koi_history *h)
 }
 
 /* ---- a chunk ---- */
-static koine_status run(koi_history *h, const int32_t *tokens, uint32_t n, uint32_t n_logits, float *logits, const koi_watch *watch, const koi_feed_mark *marks)
+static koine_status find_lists(const koi_history *h, const koi_chunk *c, koi_step *step)
 {
   koi_stage *st = h->st;
-  koi_list *list = NULL;
   koi_graph g = koi_plan_graph(st->plan, &st->at);
-  koi_shape shape = {.n_tokens = n, .n_logits = n_logits, .n_rounds = koi_graph_rounds(&g, n, h->n + n), .exact = h->exact};
-  koi_place place = {.tokens = tokens, .p0 = h->n, .tables = h->tables, .table_at = h->table_at, .slots = h->slots, .marks = marks, .n_marks = h->n_new,
-                     .freq_main = st->freq_main, .freq_comp = st->freq_comp};
-  koine_status s = koi_run_list(st, &shape, &list);
-  if (s) return s;
-  h->stale = true;
-  s = koi_run_step(st, list, &place, logits, watch);
-  return s || n_logits ? s : st->dev->backend->finish(st->dev);
+  koi_shape shape = {.n_tokens = c->n, .n_logits = st->at.head ? c->n_logits : 0, .n_rounds = koi_graph_rounds(&g, c->n, h->n + c->n), .exact = h->exact};
+  koine_status s = koi_run_list(st, &shape, &step->list);
+  return s ? s : koi_run_experts(st, c->n, &step->experts);
 }
 
-koine_status koi_history_step(koi_history *h, const int32_t *tokens, uint32_t n, uint32_t n_logits, float *logits, const koi_watch *watch)
+static koine_status run(koi_history *h, const koi_chunk *c, koi_step *step)
 {
-  koine_status s = koi_history_make_room(h, h->n, h->n + n);
-  if (!s) s = koi_marks_prepare(h, h->n + n);
-  koi_feed_mark *marks = s ? NULL : koi_marks_feed(h);
-  if (!s && !marks) s = KOINE_ERR_MEMORY;
-  if (!s) s = run(h, tokens, n, n_logits, logits, watch, marks);
-  koi_free(marks);
-  koi_marks_settle(h, h->n + n, !s);
-  if (!s) h->n += n, h->stale = false;
+  koi_stage *st = h->st;
+  koi_place place = {.tokens = c->tokens, .p0 = h->n, .tables = h->tables, .table_at = h->table_at, .slots = h->slots, .marks = h->feed, .n_marks = h->n_new,
+                     .freq_main = st->freq_main, .freq_comp = st->freq_comp};
+  koine_status s = find_lists(h, c, step);
+  if (s) return s;
+  h->stale = true;
+  step->place = &place, step->logits = c->logits;
+  s = koi_run_step(st, step);
+  return s || !st->at.head || c->n_logits ? s : st->dev->backend->finish(st->dev);
+}
+
+static void settle(koi_history *h, const koi_chunk *c, bool done)
+{
+  koi_free(h->feed);
+  h->feed = NULL;
+  koi_marks_settle(h, h->n + c->n, done);
+}
+
+koine_status koi_history_prepare(koi_history *h, const koi_chunk *c)
+{
+  koi_step lists = {0};
+  koine_status s = koi_history_make_room(h, h->n, h->n + c->n);
+  if (!s) s = koi_marks_prepare(h, h->n + c->n);
+  if (!s && !(h->feed = koi_marks_feed(h))) s = KOINE_ERR_MEMORY;
+  if (!s) s = find_lists(h, c, &lists);
+  if (s) settle(h, c, false);
+  return s;
+}
+
+void koi_history_unprepare(koi_history *h, const koi_chunk *c) { settle(h, c, false); }
+
+koine_status koi_history_run(koi_history *h, const koi_chunk *c, float *in, float *out, const koi_watch *watch)
+{
+  koi_step step = {.host = {[KOI_HOST_IN] = (uint8_t *)in, [KOI_HOST_OUT] = (uint8_t *)out}, .watch = watch};
+  koine_status s = run(h, c, &step);
+  settle(h, c, !s);
+  if (!s) h->n += c->n, h->stale = false;
   else if (h->stale) koi_history_rewind(h, h->n);
   return s;
 }

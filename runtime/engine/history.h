@@ -3,7 +3,7 @@
  * A mark stands at a multiple of KOI_MARK and holds what a position needs that later ones overwrite: the window's pages before it, and copies of
  * the states. Compressed rows need none: those before the mark stay as they are. Marks are thinned under the plan's budget, old ones first, and
  * given up where memory for pages runs out, whichever conversation has them.
- * Pages are shared with forks and marks; who writes a page that others hold takes a copy first. Locking: the stage's device. */
+ * Pages are shared with forks and marks; who writes a page that others hold takes a copy first. Locking: the stage, and its device. */
 #ifndef KOI_HISTORY_H
 #define KOI_HISTORY_H
 #include "run.h"
@@ -29,6 +29,7 @@ struct koi_history {
   int32_t *slots;           /* [n_ratios] */
   koi_mark *marks;          /* [n_marks] ascending; then n_new that the chunk at hand passes */
   size_t n_marks, n_new, max_marks, n_window;
+  koi_feed_mark *feed;      /* [n_ratios][n_new] of the chunk at hand */
   koi_history *next, **link; /* in the stage's list; link NULL: not in it */
 };
 
@@ -41,9 +42,19 @@ void koi_history_rewind(koi_history *h, uint64_t n);
 void koi_history_clear(koi_history *h);
 /* A history of its own that stands where `from` does and shares its pages. */
 koine_status koi_history_fork(const koi_history *from, koi_history *out);
-/* One chunk at h->n. KOINE_ERR_MEMORY before anything was written leaves all as it was; after another failure the caches stand for what the last
- * mark holds. */
-koine_status koi_history_step(koi_history *h, const int32_t *tokens, uint32_t n, uint32_t n_logits, float *logits, const koi_watch *watch);
+typedef struct koi_chunk { /* tokens that are evaluated together */
+  const int32_t *tokens;
+  uint32_t n, n_logits;
+  float *logits;   /* [n_logits][n_vocab] of its last tokens */
+} koi_chunk;
+/* Memory for `n` positions that will be evaluated, as far as other conversations leave it; nothing else changes. */
+koine_status koi_history_reserve_for(koi_history *h, uint64_t n);
+/* All that a chunk at h->n wants memory for: pages, marks, bound lists. A failure leaves all as it was, and so does koi_history_unprepare. */
+koine_status koi_history_prepare(koi_history *h, const koi_chunk *c);
+void koi_history_unprepare(koi_history *h, const koi_chunk *c);
+/* One chunk at h->n that was prepared, streams from `in` to `out` where stages come before and behind. After a failure the caches stand for what the
+ * last mark holds, or, where nothing was written, for what they did. */
+koine_status koi_history_run(koi_history *h, const koi_chunk *c, float *in, float *out, const koi_watch *watch);
 /* Made-up rows for n positions. */
 koine_status koi_history_fill(koi_history *h, uint64_t n);
 /* On the device, pages that are shared counted for each. */

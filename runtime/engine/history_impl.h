@@ -29,7 +29,7 @@ void koi_marks_settle(koi_history *h, uint64_t p1, bool done);
 koi_feed_mark *koi_marks_feed(const koi_history *h);
 koine_status koi_marks_share(const koi_history *from, koi_history *out);
 void koi_marks_clear(koi_history *h);
-/* Gives up one mark of all histories of a mode; false: there is none. */
+/* Gives up one mark of all histories of a mode that have no chunk prepared; false: there is none. */
 bool koi_marks_give_up(koi_stage *st, bool exact);
 /* Pages of a kind that marks of all histories of a mode hold, those that they share counted for each. */
 size_t koi_marks_hold(const koi_stage *st, bool exact, size_t kind);

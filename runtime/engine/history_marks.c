@@ -50,7 +50,7 @@ bool koi_marks_give_up(koi_stage *st, bool exact)
 {
   koi_history *from = NULL;
   for (koi_history *h = st->histories[exact]; h; h = h->next)
-    if (h->n_marks && (!from || h->n_marks > from->n_marks)) from = h;
+    if (h->n_marks && !h->n_new && (!from || h->n_marks > from->n_marks)) from = h;
   if (!from) return false;
   if (from->n_marks > 1) thin(from, from->n_marks - 1, from->n);
   else drop_mark(from, 0);

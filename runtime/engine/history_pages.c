@@ -100,7 +100,7 @@ static stretch written(const koi_history *h, size_t kind, uint64_t p0, uint64_t 
 {
   const koi_cache_kind *k = &h->caches->kinds[kind];
   uint64_t r0 = k->ratio ? p0 / k->ratio : p0, r1 = k->ratio ? p1 / k->ratio : p1;
-  if (k->type == KOI_CACHE_STATE || r0 == r1) return (stretch){0, 0, 1};
+  if (k->type == KOI_CACHE_STATE || !k->n_layers || r0 == r1) return (stretch){0, 0, 1};
   return (stretch){r0 / KOI_PAGE, (r1 - 1) / KOI_PAGE - r0 / KOI_PAGE + 1, k->type == KOI_CACHE_WINDOW ? koi_history_ring(h) : UINT64_MAX};
 }
 
@@ -151,6 +151,18 @@ koine_status koi_history_make_room(koi_history *h, uint64_t p0, uint64_t p1)
   for (size_t k = 0; k < h->caches->n_kinds && !s; k++) {
     stretch w = written(h, k, p0, p1);
     for (uint64_t i = 0; i < w.n && !s; i++) s = make_page(h, k, &w, i, p0);
+  }
+  return s;
+}
+
+/* A ring's entries are counted once, however often the positions go round. */
+koine_status koi_history_reserve_for(koi_history *h, uint64_t n)
+{
+  koine_status s = KOINE_OK;
+  for (size_t k = 0; k < h->caches->n_kinds && !s; k++) {
+    stretch w = written(h, k, h->n, h->n + n);
+    uint64_t most = h->caches->kinds[k].type == KOI_CACHE_WINDOW && w.n > w.ring ? w.ring * KOI_PAGE : n;
+    s = koi_history_reserve(h, k, needed(h, k, h->n, h->n + most));
   }
   return s;
 }

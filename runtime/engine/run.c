@@ -13,6 +13,7 @@ static koi_buf *buffer_of(const koi_stage *st, bool exact, const koi_ref *r)
   case KOI_AT_TABLES: return st->tables;
   case KOI_AT_FEED: return st->feed;
   case KOI_AT_FIXED: return st->group_ids;
+  case KOI_AT_HOST:
   case KOI_AT_NONE: break;
   }
   return NULL;
@@ -159,38 +160,91 @@ static koine_status patch(koi_stage *st, koi_list *l)
     koi_bound_call *b = &l->v[l->changing[i]];
     if (b->call->when && !l->fresh[b->call->when]) continue;
     koine_status s = patch_call(st, l, b);
-    if (s) return s;
+    if (s) {
+      l->syms[KOI_SYM_NONE] = -1; /* some calls have the new numbers, some the old: every next step patches */
+      return s;
+    }
   }
   memcpy(l->syms, l->fresh, l->feed.n_syms * sizeof *l->syms);
   return KOINE_OK;
 }
 
-static koine_status start(koi_stage *st, const koi_list *l, const koi_bound_call *b, float *logits)
+static koine_status start(koi_stage *st, const koi_step *x, const koi_list *l, const koi_bound_call *b)
 {
   const koi_backend *k = st->dev->backend;
   const koi_call *c = b->call;
+  const koi_ref *from = &c->buf[KOI_FROM], *to = &c->buf[KOI_TO];
+  size_t n = (size_t)c->bytes;
   koine_status s = KOINE_OK;
   switch (c->kind) {
   case KOI_CALL_OP: s = koi_device_start(st->dev, b->bound, &b->range); break;
-  case KOI_CALL_FEED: s = k->write(st->dev, st->feed, 0, (size_t)c->bytes, l->image); break;
-  case KOI_CALL_COPY: s = k->copy(st->dev, b->to, 0, b->from, b->at, (size_t)c->bytes); break;
-  case KOI_CALL_READ: s = k->read(st->dev, b->from, b->at, (size_t)c->bytes, logits + (size_t)c->row * st->model->config.n_vocab); break;
+  case KOI_CALL_FEED: s = k->write(st->dev, st->feed, 0, n, l->image); break;
+  case KOI_CALL_COPY: s = k->copy(st->dev, b->to, 0, b->from, b->at, n); break;
+  case KOI_CALL_READ: s = k->read(st->dev, b->from, b->at, n, x->logits + (size_t)c->row * st->model->config.n_vocab); break;
+  case KOI_CALL_GIVE: s = k->read(st->dev, b->from, b->at, n, x->host[to->id] + to->at); break;
+  case KOI_CALL_TAKE: s = k->write(st->dev, b->to, 0, n, x->host[from->id] + from->at); break;
+  case KOI_CALL_AWAY:
+  case KOI_CALL_BACK: break;
   }
   return s && c->op ? koi_error_prefix(s, "op %s", c->op->name) : s;
 }
 
-koine_status koi_run_step(koi_stage *st, koi_list *l, const koi_place *p, float *logits, const koi_watch *watch)
+static koine_status watched(koi_stage *st, const koi_step *x, const koi_list *l, const koi_bound_call *b)
 {
+  koine_status s = KOINE_OK;
+  if (b->empty || (b->call->when && !l->syms[b->call->when])) return s;
+  if (x->watch && x->watch->before) s = x->watch->before(x->watch->user, st, b);
+  if (!s) s = start(st, x, l, b);
+  if (!s && x->watch && x->watch->after) s = x->watch->after(x->watch->user, st, b);
+  return s;
+}
+
+/* ---- experts elsewhere ---- */
+static void change_device(koi_stage *from, koi_stage *to)
+{
+  pthread_mutex_unlock(&from->dev->lock);
+  pthread_mutex_lock(&to->dev->lock);
+}
+
+koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_list **out)
+{
+  koi_shape shape = {.n_tokens = n_tokens, .n_rounds = 1};
+  *out = NULL;
+  if (!st->experts) return KOINE_OK;
+  change_device(st, st->experts);
+  koine_status s = koi_run_list(st->experts, &shape, out);
+  change_device(st->experts, st);
+  return s;
+}
+
+/* The calls from `at` on that give nothing back, or those that do. What they are given is in host memory by now, so that both devices compute at
+ * once from here on. */
+static koine_status run_experts(koi_stage *st, const koi_step *x, bool giving, size_t *at)
+{
+  koi_stage *other = st->experts;
+  const koi_list *l = x->experts;
+  koine_status s = koi_device_flush(st->dev);
+  change_device(st, other);
+  for (; *at < l->calls.n && !s && (l->v[*at].call->kind == KOI_CALL_GIVE) == giving; ++*at) s = watched(other, x, l, &l->v[*at]);
+  if (!s) s = koi_device_flush(other->dev);
+  change_device(other, st);
+  return s;
+}
+
+koine_status koi_run_step(koi_stage *st, const koi_step *step)
+{
+  koi_list *l = step->list;
+  koi_step x = *step;
   koi_graph g = koi_plan_graph(st->plan, &st->at);
   koi_splits splits = {koi_step_splits(&st->at.tunables, (int32_t)l->shape.n_tokens), st->at.tunables.min_split_rows};
-  koi_feed_fill(&l->feed, p, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
+  size_t at = 0;
+  if (st->experts) x.host[KOI_HOST_EXPERTS] = st->desk;
+  koi_feed_fill(&l->feed, x.place, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
   koine_status s = patch(st, l);
   for (size_t i = 0; i < l->calls.n && !s; i++) {
-    const koi_bound_call *b = &l->v[i];
-    if (b->empty || (b->call->when && !l->syms[b->call->when])) continue;
-    if (watch && watch->before) s = watch->before(watch->user, st, b);
-    if (!s) s = start(st, l, b, logits);
-    if (!s && watch && watch->after) s = watch->after(watch->user, st, b);
+    koi_call_kind kind = l->calls.v[i].kind;
+    if (kind == KOI_CALL_AWAY || kind == KOI_CALL_BACK) s = run_experts(st, &x, kind == KOI_CALL_BACK, &at);
+    else s = watched(st, &x, l, &l->v[i]);
   }
   return s;
 }

@@ -1,5 +1,5 @@
 /* Sessions: which tokens are held, what of a new prefix needs no evaluation, chunks. Does not know ops, layers or pages.
- * Invariant: the caches stand for held[0..h.n), h.n at most n_held; what lies between is evaluated again when it is needed. */
+ * Invariant: the caches stand for held[0..n), n = koi_line_n at most n_held; what lies between is evaluated again when it is needed. */
 #include "session.h"
 #include <string.h>
 
@@ -20,9 +20,6 @@ static koine_status options(const koine_plan *p, const koine_session_options *o,
   return KOINE_OK;
 }
 
-static void lock(const koine_session *s) { pthread_mutex_lock(&s->st->dev->lock); }
-static void unlock(const koine_session *s) { pthread_mutex_unlock(&s->st->dev->lock); }
-
 static koine_session *new_session(koine_plan *p)
 {
   koine_session *s = koi_alloc(1, sizeof *s);
@@ -32,7 +29,7 @@ static koine_session *new_session(koine_plan *p)
     koi_free(last);
     return NULL;
   }
-  s->plan = p, s->st = koi_engine_stage(p), s->last = last;
+  s->plan = p, s->last = last;
   atomic_fetch_add(&p->awake->n_sessions, 1);
   return s;
 }
@@ -42,9 +39,7 @@ koine_status koi_session_open(koine_plan *plan, const koine_session_options *o, 
   koine_session *s = new_session(plan);
   if (!s) return KOINE_ERR_MEMORY;
   koine_status st = options(plan, o, s);
-  lock(s);
-  if (!st) st = koi_history_open(s->st, s->mode == KOINE_CACHE_EXACT, s->context, &s->h);
-  unlock(s);
+  if (!st) st = koi_line_open(plan, s->mode == KOINE_CACHE_EXACT, s->context, &s->line);
   if (st) koi_session_close(s);
   else *out = s;
   return st;
@@ -53,10 +48,7 @@ koine_status koi_session_open(koine_plan *plan, const koine_session_options *o, 
 void koi_session_close(koine_session *s)
 {
   if (!s) return;
-  lock(s);
-  s->st->dev->backend->finish(s->st->dev);
-  koi_history_close(&s->h);
-  unlock(s);
+  koi_line_close(&s->line);
   atomic_fetch_sub(&s->plan->awake->n_sessions, 1);
   koi_free(s->held);
   koi_free(s->last);
@@ -65,6 +57,8 @@ void koi_session_close(koine_session *s)
 
 /* ---- what is held ---- */
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static size_t held_rows(const koine_session *s) { return (size_t)koi_line_n(&s->line); }
 
 /* Tokens that `tokens` and what is held begin with alike: whole blocks at the speed of memory, since every step of a long conversation comes here. */
 static size_t common(const koine_session *s, const int32_t *tokens, size_t n)
@@ -102,19 +96,9 @@ static koine_status remember(koine_session *s, const int32_t *tokens, size_t at,
   return KOINE_OK;
 }
 
-static void rewind_to(koine_session *s, size_t n)
-{
-  if (n >= s->h.n && !s->h.stale) return;
-  lock(s);
-  koi_history_rewind(&s->h, n);
-  unlock(s);
-}
-
 void koi_session_clear(koine_session *s)
 {
-  lock(s);
-  koi_history_clear(&s->h);
-  unlock(s);
+  koi_line_clear(&s->line);
   s->n_held = s->redo = 0, s->has_last = false;
 }
 
@@ -123,7 +107,7 @@ koine_status koi_session_truncate(koine_session *s, size_t n_tokens)
   if (n_tokens > s->n_held) return koi_error(KOINE_ERR_ARG, "%zu tokens to keep, but %zu are held", n_tokens, s->n_held);
   if (n_tokens == s->n_held) return KOINE_OK;
   s->n_held = n_tokens, s->redo = 0, s->has_last = false;
-  rewind_to(s, n_tokens);
+  koi_line_rewind(&s->line, n_tokens);
   return KOINE_OK;
 }
 
@@ -133,9 +117,7 @@ koine_status koi_session_fork(koine_session *s, koine_session **out)
   if (!f) return KOINE_ERR_MEMORY;
   f->mode = s->mode, f->context = s->context, f->chunk = s->chunk;
   koine_status st = remember(f, s->held, 0, s->n_held);
-  lock(s);
-  if (!st) st = koi_history_fork(&s->h, &f->h);
-  unlock(s);
+  if (!st) st = koi_line_fork(&s->line, &f->line);
   if (st) {
     koi_session_close(f);
     return st;
@@ -154,49 +136,88 @@ static void count(koine_session *s, uint32_t n, uint64_t ns)
   else s->stats.n_prefill += n, s->stats.prefill_ns += ns;
 }
 
-/* One chunk under the device's lock. */
-static koine_status chunk(koine_session *s, const int32_t *tokens, uint32_t n, uint32_t n_logits, float *logits)
+/* A chunk that all stages have finished, up to position `end`. */
+static void finished(koine_session *s, const koi_chunk *c, size_t end, uint64_t ns)
 {
-  size_t n_vocab = s->plan->model->config.n_vocab, at = s->h.n;
-  uint64_t start = koi_now_ns();
-  koine_status st = remember(s, tokens, at, n);
-  if (st) return st;
-  lock(s);
-  st = koi_history_step(&s->h, tokens, n, n_logits, logits, s->watch);
-  unlock(s);
-  if (st) {
-    s->redo = s->n_held;
-    return st;
+  size_t n_vocab = s->plan->model->config.n_vocab;
+  if (end >= s->n_held) s->has_last = c->n_logits > 0;
+  if (end > s->n_held) s->n_held = end;
+  if (c->n_logits && end == s->n_held) memcpy(s->last, c->logits + (size_t)(c->n_logits - 1) * n_vocab, n_vocab * sizeof(float));
+  count(s, c->n, ns);
+}
+
+static bool goes_on(const koine_session *s, const koine_eval_options *o, size_t done, size_t all)
+{
+  return !atomic_load(&s->cancelled) && (!o || !o->progress || o->progress(o->user, "evaluating", done, all));
+}
+
+static koine_status cancelled(const koine_session *s, size_t n_tokens)
+{
+  return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", held_rows(s), n_tokens);
+}
+
+/* What is to be evaluated: tokens [first, n), logits of the last n_logits. */
+typedef struct work { const int32_t *tokens; size_t first, n, n_logits; float *logits; const koine_eval_options *o; } work;
+
+/* The chunk that begins at `at`. */
+static koi_chunk cut(const koine_session *s, const work *w, size_t at)
+{
+  size_t wanted_from = w->n - w->n_logits;
+  uint32_t n = (uint32_t)smaller((at < s->redo ? s->redo : w->n) - at, s->chunk);
+  size_t end = at + n;
+  uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
+  return (koi_chunk){w->tokens + at, n, rows, rows ? w->logits + (end - rows - wanted_from) * s->plan->model->config.n_vocab : NULL};
+}
+
+/* A chunk after the other. */
+static koine_status evaluate(koine_session *s, const work *w)
+{
+  while (held_rows(s) < w->n) {
+    size_t at = held_rows(s);
+    if (!goes_on(s, w->o, at - w->first, w->n - w->first)) return cancelled(s, w->n);
+    koi_chunk c = cut(s, w, at);
+    uint64_t start = koi_now_ns();
+    koine_status st = remember(s, c.tokens, at, c.n);
+    if (!st && (st = koi_line_step(&s->line, &c, s->watch))) s->redo = s->n_held;
+    if (st) return st;
+    finished(s, &c, at + c.n, koi_now_ns() - start);
   }
-  if (s->h.n >= s->n_held) s->has_last = n_logits > 0;
-  if (s->h.n > s->n_held) s->n_held = s->h.n;
-  if (n_logits && s->h.n == s->n_held) memcpy(s->last, logits + (size_t)(n_logits - 1) * n_vocab, n_vocab * sizeof(float));
-  count(s, n, koi_now_ns() - start);
   return KOINE_OK;
 }
 
-static koine_status cancelled(const koine_session *s, const koine_eval_options *o, size_t first, size_t n_tokens)
+/* Chunks on all stages at once. */
+typedef struct flowing { koine_session *s; const work *w; const koi_chunk *v; uint64_t last_ns; size_t at; bool stopped; } flowing;
+
+static bool flowed(void *user, size_t c)
 {
-  if (!atomic_load(&s->cancelled) && (!o || !o->progress || o->progress(o->user, "evaluating", s->h.n - first, n_tokens - first))) return KOINE_OK;
-  return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", (size_t)s->h.n, n_tokens);
+  flowing *f = user;
+  uint64_t now = koi_now_ns();
+  f->at += f->v[c].n;
+  finished(f->s, &f->v[c], f->at, now - f->last_ns);
+  f->last_ns = now;
+  f->stopped |= f->at < f->w->n && !goes_on(f->s, f->w->o, f->at - f->w->first, f->w->n - f->w->first);
+  return !f->stopped;
 }
 
-/* Evaluates from where the caches stand to n_tokens. */
-static koine_status evaluate(koine_session *s, const int32_t *tokens, size_t n_tokens, size_t n_logits, const koine_eval_options *o, float *logits)
+static koine_status evaluate_flowing(koine_session *s, const work *w)
 {
-  size_t first = s->h.n, wanted_from = n_tokens - n_logits, n_vocab = s->plan->model->config.n_vocab;
-  while (s->h.n < n_tokens) {
-    koine_status st = cancelled(s, o, first, n_tokens);
-    if (st) return st;
-    size_t at = s->h.n;
-    uint32_t n = (uint32_t)smaller((at < s->redo ? s->redo : n_tokens) - at, s->chunk);
-    size_t end = at + n;
-    uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
-    st = chunk(s, tokens + at, n, rows, rows ? logits + (end - rows - wanted_from) * n_vocab : NULL);
-    if (st) return st;
-  }
-  if (o && o->progress) o->progress(o->user, "evaluating", s->h.n - first, n_tokens - first);
-  return KOINE_OK;
+  size_t n = 0, at = w->first;
+  koi_chunk *v = koi_alloc((w->n - at) / s->chunk + 3, sizeof *v); /* one more ends at s->redo, one at the end */
+  koine_status st = v ? remember(s, w->tokens + at, at, w->n - at) : KOINE_ERR_MEMORY;
+  for (; !st && at < w->n; at += v[n - 1].n) v[n] = cut(s, w, at), n++;
+  flowing f = {.s = s, .w = w, .v = v, .last_ns = koi_now_ns(), .at = w->first};
+  if (!st && !goes_on(s, w->o, 0, w->n - w->first)) st = cancelled(s, w->n);
+  else if (!st && (st = koi_flow_run(&s->line, v, n, flowed, &f))) s->redo = s->n_held;
+  koi_free(v);
+  return !st && f.stopped && f.at < w->n ? cancelled(s, w->n) : st;
+}
+
+static koine_status evaluate_from(koine_session *s, const work *w)
+{
+  bool flow = s->plan->n_stages > 1 && !s->watch && w->n - w->first > s->chunk;
+  koine_status st = (flow ? evaluate_flowing : evaluate)(s, w);
+  if (!st && w->o && w->o->progress) w->o->progress(w->o->user, "evaluating", w->n - w->first, w->n - w->first);
+  return st;
 }
 
 koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_tokens, const koine_eval_options *o, float *logits)
@@ -205,16 +226,16 @@ koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_
   koine_status st = check_tokens(s, tokens, n_tokens, n_logits, same);
   if (st) return st;
   if (n_logits && !logits) return koi_error(KOINE_ERR_ARG, "logits wanted, but no room for them was given");
-  bool ready = n_logits ? n_logits == 1 && s->has_last : s->h.n == s->n_held;
+  bool ready = n_logits ? n_logits == 1 && s->has_last : held_rows(s) == s->n_held;
   if (same == s->n_held && same == n_tokens && ready) { /* nothing is new */
     if (n_logits) memcpy(logits, s->last, n_vocab * sizeof(float));
     s->stats.n_reused += n_tokens;
     return KOINE_OK;
   }
   if (same < s->n_held) s->n_held = same, s->redo = 0, s->has_last = false;
-  rewind_to(s, smaller(same, n_tokens - n_logits));
-  s->stats.n_reused += s->h.n;
-  return evaluate(s, tokens, n_tokens, n_logits, o, logits);
+  koi_line_rewind(&s->line, smaller(same, n_tokens - n_logits));
+  s->stats.n_reused += held_rows(s);
+  return evaluate_from(s, &(work){tokens, held_rows(s), n_tokens, n_logits, logits, o});
 }
 
 koine_status koi_session_explain_nan(koine_session *s)
@@ -234,7 +255,8 @@ koine_status koi_session_explain_nan(koine_session *s)
   }
   koi_free(tokens);
   koi_free(logits);
-  return st ? st : koi_error(KOINE_ERR_NUMERIC, "NaN in the logits of op matvec (head) on device %s", s->st->dev->endpoint->name);
+  return st ? st : koi_error(KOINE_ERR_NUMERIC, "NaN in the logits of op matvec (head) on device %s",
+                                 koi_engine_stage(s->plan, s->plan->n_stages - 1)->dev->endpoint->name);
 }
 
 koine_status koi_session_fill(koine_session *s, size_t n_tokens)
@@ -244,9 +266,7 @@ koine_status koi_session_fill(koine_session *s, size_t n_tokens)
   int32_t *zeros = koi_alloc(n_tokens + 1, sizeof *zeros);
   koine_status st = zeros ? remember(s, zeros, 0, n_tokens) : KOINE_ERR_MEMORY;
   koi_free(zeros);
-  lock(s);
-  if (!st) st = koi_history_fill(&s->h, n_tokens);
-  unlock(s);
+  if (!st) st = koi_line_fill(&s->line, n_tokens);
   if (!st) s->n_held = n_tokens;
   return st;
 }
@@ -254,7 +274,5 @@ koine_status koi_session_fill(koine_session *s, size_t n_tokens)
 void koi_session_get_stats(const koine_session *s, koine_session_stats *out)
 {
   *out = s->stats;
-  lock(s); /* for want of memory another session may give up this one's marks */
-  out->context = s->context, out->cache_bytes = koi_history_bytes(&s->h);
-  unlock(s);
+  out->context = s->context, out->cache_bytes = koi_line_bytes(&s->line);
 }

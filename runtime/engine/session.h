@@ -2,16 +2,15 @@
 #ifndef KOI_SESSION_H
 #define KOI_SESSION_H
 #include <stdatomic.h>
-#include "history.h"
+#include "line.h"
 
 struct koine_session {
   koine_plan *plan;
-  koi_stage *st;
   koine_cache mode;
   uint64_t context;
   uint32_t chunk;
-  koi_history h;
-  int32_t *held;            /* [n_held] the conversation's tokens; the caches stand for the first h.n of them */
+  koi_line line;
+  int32_t *held;            /* [n_held] the conversation's tokens; the caches stand for the first koi_line_n of them */
   size_t n_held, cap_held;
   size_t redo;              /* after a failure: what was finished is evaluated again up to here, in chunks of its own, so that the rest is cut as before */
   float *last;              /* [n_vocab] logits of the last held token */

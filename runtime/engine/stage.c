@@ -36,6 +36,15 @@ static koine_status make_tables(koi_stage *st)
   return s ? s : make_group_ids(st);
 }
 
+static koine_status make_desk(koi_stage *st)
+{
+  uint64_t bytes[KOI_N_HOST];
+  if (st->at.of != KOI_OF_TRUNK) return KOINE_OK;
+  koi_graph_host_bytes(&st->model->config, st->plan->chunk, bytes);
+  st->desk = koi_alloc(bytes[KOI_HOST_EXPERTS], 1);
+  return st->desk ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
 static koine_status make_scratch(koi_stage *st)
 {
   koi_graph g = koi_plan_graph(st->plan, &st->at);
@@ -69,9 +78,10 @@ koine_status koi_stage_clear(koi_stage *st)
 
 static koine_status make_pools(koi_stage *st)
 {
+  koi_graph g = koi_plan_graph(st->plan, &st->at);
   koine_status s = KOINE_OK;
   for (int exact = 0; exact < 2 && !s; exact++) {
-    s = koi_caches_make(st->model, exact, st->at.layer0, st->at.layer1, &st->caches[exact]);
+    s = koi_graph_caches(&g, exact, &st->caches[exact]);
     if (s) return s;
     const koi_caches *c = st->caches[exact];
     st->pools[exact] = koi_alloc(c->n_kinds, sizeof **st->pools);
@@ -110,7 +120,29 @@ koine_status koi_stage_make(koi_stage *st)
 {
   koine_status s = make_pools(st);
   if (!s) s = make_scratch(st);
+  if (!s) s = make_desk(st);
   return s ? s : make_tables(st);
+}
+
+static void free_scratch(koi_stage *st)
+{
+  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++)
+    if (i != KOI_S_wide) koi_device_free(st->dev, st->s[i]);
+  koi_device_free(st->dev, st->arena);
+  koi_device_free(st->dev, st->feed);
+}
+
+koine_status koi_stage_retune(koi_stage *st, const koi_tunables *u)
+{
+  koi_stage old = *st;
+  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++)
+    if (i != KOI_S_wide) st->s[i] = NULL;
+  st->arena = st->feed = NULL, st->at.tunables = *u;
+  koine_status s = make_scratch(st);
+  if (!s && st->s[KOI_S_wide]) st->scratch_bytes += KOI_WIDE_BYTES;
+  free_scratch(s ? st : &old);
+  if (s) *st = old;
+  return s;
 }
 
 void koi_stage_free(koi_stage *st)
@@ -120,10 +152,11 @@ void koi_stage_free(koi_stage *st)
     koi_free(st->pools[exact]);
     koi_caches_free(st->caches[exact]);
   }
-  for (uint32_t i = 0; i < KOI_N_SCRATCH; i++) koi_device_free(st->dev, st->s[i]);
-  koi_buf *const all[] = {st->arena, st->feed, st->tables, st->group_ids};
+  free_scratch(st);
+  koi_buf *const all[] = {st->s[KOI_S_wide], st->tables, st->group_ids};
   for (size_t i = 0; i < KOI_COUNT(all); i++) koi_device_free(st->dev, all[i]);
   koi_free(st->freq_main);
   koi_free(st->freq_comp);
   koi_free(st->tables_used);
+  koi_free(st->desk);
 }

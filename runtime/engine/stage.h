@@ -1,5 +1,6 @@
 /* A stage awake: layers of a model on one device, their weights, scratch memory, pools of cache pages, and the lists that it has bound.
- * Locking: dev->lock serialises all that touches the device; a session holds it for one chunk at a time. */
+ * Locking: a session holds the stage's lock for one chunk at a time, and below it the device's, which several stages and plans may share and
+ * which serialises all that touches the device. Nobody holds two stages, or two devices. */
 #ifndef KOI_STAGE_H
 #define KOI_STAGE_H
 #include <stdatomic.h>
@@ -16,6 +17,7 @@ struct koi_list;
 struct koi_history;
 
 typedef struct koi_stage {
+  pthread_mutex_t lock;        /* of all that is below, but what the device's lock covers */
   const koine_plan *plan;
   const koine_model *model;
   koi_plan_stage at;           /* a copy of the plan's, with care known and the tunables in use; at.laid is the stage's own */
@@ -31,7 +33,22 @@ typedef struct koi_stage {
   struct koi_history *histories[2]; /* open ones of either cache mode, linked */
   struct koi_list *lists[KOI_MAX_LISTS]; /* most recently used first */
   uint64_t scratch_bytes;
+  struct koi_stage *experts;   /* its routed experts on another device: a stage without caches, under this one's lock; NULL: they are here */
+  uint8_t *desk;               /* host memory between the two */
+  uint64_t mark_bytes[2];      /* of a mark, over all stages of the plan, so that each keeps the same ones */
 } koi_stage;
+
+static inline void koi_stage_lock(koi_stage *st)
+{
+  pthread_mutex_lock(&st->lock);
+  pthread_mutex_lock(&st->dev->lock);
+}
+
+static inline void koi_stage_unlock(koi_stage *st)
+{
+  pthread_mutex_unlock(&st->dev->lock);
+  pthread_mutex_unlock(&st->lock);
+}
 
 uint64_t koi_stage_align(const koi_stage *st);
 /* A stretch of the page tables, n entries; its first. KOINE_ERR_MEMORY when they are used up. */
@@ -46,6 +63,9 @@ koine_status koi_stage_clear(koi_stage *st);
 /* Pools, scratch memory and tables of a stage whose device and layout are set; koi_stage_free frees them, also after a failure. */
 koine_status koi_stage_make(koi_stage *st);
 void koi_stage_free(koi_stage *st);
+/* Other choices of a step from now on: scratch memory is made anew for them. Between steps, with no list bound; what cannot be made leaves all as
+ * it was. */
+koine_status koi_stage_retune(koi_stage *st, const koi_tunables *u);
 
 /* ---- engine.c ---- */
 typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; } koi_engine; /* a plan awake */
@@ -53,5 +73,7 @@ typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_se
 /* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
 koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);
 void koi_engine_sleep(koine_plan *p);
-static inline koi_stage *koi_engine_stage(const koine_plan *p) { return &p->awake->stages[0]; }
+/* Weights and scratch memory of an awake plan, on all devices. */
+void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch);
+static inline koi_stage *koi_engine_stage(const koine_plan *p, size_t i) { return &p->awake->stages[i]; }
 #endif

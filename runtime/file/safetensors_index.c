@@ -13,12 +13,9 @@ void koi_safetensors_map_free(koi_safetensors_map *m)
 
 static koine_status add_link(koi_safetensors_map *m, koi_safetensors_place l)
 {
-  if (m->n == m->cap) {
-    size_t cap = m->cap ? m->cap * 2 : 256;
-    koi_safetensors_place *p = koi_realloc(m->links, cap, sizeof *p);
-    if (!p) return KOINE_ERR_MEMORY;
-    m->links = p, m->cap = cap;
-  }
+  koi_safetensors_place *p = koi_grow(m->links, m->n, &m->cap, sizeof *p);
+  if (!p) return KOINE_ERR_MEMORY;
+  m->links = p;
   m->links[m->n++] = l;
   return KOINE_OK;
 }

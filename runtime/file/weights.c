@@ -74,12 +74,9 @@ koi_shard *koi_shard_add(koi_weights *w, char *path)
 /* ---- tensors ---- */
 koine_status koi_weights_add(koi_weights *w, const koi_tensor *t)
 {
-  if (w->n == w->cap) {
-    size_t cap = w->cap ? w->cap * 2 : 256;
-    koi_tensor *p = koi_realloc(w->tensors, cap, sizeof *p);
-    if (!p) return KOINE_ERR_MEMORY;
-    w->tensors = p, w->cap = cap;
-  }
+  koi_tensor *p = koi_grow(w->tensors, w->n, &w->cap, sizeof *p);
+  if (!p) return KOINE_ERR_MEMORY;
+  w->tensors = p;
   w->tensors[w->n++] = *t;
   return KOINE_OK;
 }

@@ -12,7 +12,7 @@ typedef struct preset {
 #define COMMON                                                                                                                             \
   .head_dim = 512, .rope_dim = 64, .o_rank = 1024, .n_used = 6, .n_hash_layers = 3, .window = 128, .index_heads = 64, .index_dim = 128,  \
   .n_streams = 4, .sinkhorn_iters = 20, .n_vocab = 129280, .n_mtp = 1, .max_context = 1048576, .rms_eps = 1e-6f, .hc_eps = 1e-6f,        \
-  .swiglu_limit = 10, .score = KOI_SCORE_SQRTSOFTPLUS, .rope_theta = 10000, .compress_theta = 160000,                                     \
+  .swiglu_limit = 10, .shared_limit = 10, .score = KOI_SCORE_SQRTSOFTPLUS, .rope_theta = 10000, .compress_theta = 160000,                                     \
   .yarn = {true, 16, 32, 1, 65536}, .bos = 0, .eos = 1, .float_format = KOI_WT_BF16, .dense_format = KOI_WT_FP8, .expert_format = KOI_WT_FP4
 
 static const preset presets[] = {
@@ -64,6 +64,26 @@ koine_status koi_model_synthetic(const koine_shape *shape, koine_model **out)
   if (!p) return koi_error(KOINE_ERR_ARG, "shape: expected v4-flash or v4-pro, found \"%.80s\"", shape->name);
   koine_model *m = koi_alloc(1, sizeof *m);
   koine_status s = m ? build(shape, p, m) : KOINE_ERR_MEMORY;
+  if (s) koi_model_close(m);
+  else *out = m;
+  return s;
+}
+
+koine_status koi_model_excerpt(const koine_model *from, const uint32_t *layers, uint32_t n, uint32_t n_experts, koine_model **out)
+{
+  koine_model *m = koi_alloc(1, sizeof *m);
+  uint32_t *ratios = koi_alloc(n + 1, sizeof *ratios);
+  koine_status s = m && ratios && (m->path = koi_strdup(from->path)) ? KOINE_OK : KOINE_ERR_MEMORY;
+  if (!s) {
+    koi_config *c = &m->config;
+    *c = from->config;
+    c->n_layers = n, c->n_hash_layers = 0;
+    if (c->n_experts > n_experts && n_experts >= c->n_used) c->n_experts = n_experts;
+    for (uint32_t i = 0; i < n; i++) ratios[i] = from->layers[layers[i]].ratio, c->hash[i] = from->layers[layers[i]].hash, c->n_hash_layers += c->hash[i];
+    s = koi_model_bind(m, ratios);
+    m->synthetic = m->runnable = true;
+  }
+  koi_free(ratios);
   if (s) koi_model_close(m);
   else *out = m;
   return s;

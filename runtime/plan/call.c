@@ -4,12 +4,9 @@
 
 koi_call *koi_calls_add(koi_calls *l)
 {
-  if (l->n == l->cap) {
-    size_t cap = l->cap ? 2 * l->cap : 256;
-    koi_call *v = koi_realloc(l->v, cap, sizeof *v);
-    if (!v) return NULL;
-    l->v = v, l->cap = cap;
-  }
+  koi_call *v = koi_grow(l->v, l->n, &l->cap, sizeof *v);
+  if (!v) return NULL;
+  l->v = v;
   koi_call *c = &l->v[l->n++];
   memset(c, 0, sizeof *c);
   return c;

@@ -17,7 +17,11 @@ typedef enum koi_space {
   KOI_AT_TABLES,  /* the page tables */
   KOI_AT_FEED,    /* `at` bytes into what the step feeds */
   KOI_AT_FIXED,   /* group ids, which never change */
+  KOI_AT_HOST,    /* host memory that a step is given; `at`, and id: KOI_HOST_* */
 } koi_space;
+
+/* Host memory between devices: streams that come from the stage before, that go to the next, and what routed experts elsewhere take and give. */
+enum { KOI_HOST_IN, KOI_HOST_OUT, KOI_HOST_EXPERTS, KOI_N_HOST };
 
 typedef struct koi_ref { koi_space space; uint32_t id; uint64_t at; } koi_ref; /* at: bytes from the buffer's begin */
 
@@ -41,7 +45,11 @@ static inline uint16_t koi_sym_round(size_t n_ratios, size_t n_rounds, size_t i,
   return (uint16_t)(KOI_SYM_RATIO + KOI_N_RATIO_SYMS * n_ratios + i * n_rounds + r);
 }
 
-typedef enum koi_call_kind { KOI_CALL_OP, KOI_CALL_FEED, KOI_CALL_COPY, KOI_CALL_READ } koi_call_kind;
+typedef enum koi_call_kind {
+  KOI_CALL_OP, KOI_CALL_FEED, KOI_CALL_COPY, KOI_CALL_READ,
+  KOI_CALL_GIVE, KOI_CALL_TAKE, /* to host memory, from it */
+  KOI_CALL_AWAY, KOI_CALL_BACK, /* the experts' device begins the layer; has given what it made */
+} koi_call_kind;
 enum { KOI_FROM, KOI_TO }; /* buffers of the kinds that are no op */
 
 typedef struct koi_call {
@@ -55,7 +63,7 @@ typedef struct koi_call {
   uint16_t sym[KOI_MAX_INTS];    /* not KOI_SYM_NONE: the symbol's value stands in place of i */
   float f[KOI_MAX_FLOATS];
   koi_ref buf[KOI_MAX_BUFS];
-  /* COPY: from KOI_FROM to KOI_TO. READ: KOI_FROM to row `row` of the step's logits. FEED: what the step feeds. */
+  /* COPY, GIVE, TAKE: from KOI_FROM to KOI_TO. READ: KOI_FROM to row `row` of the step's logits. FEED: what the step feeds. */
   uint64_t bytes;
   uint32_t row;
 } koi_call;

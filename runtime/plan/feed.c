@@ -30,8 +30,10 @@ koine_status koi_feed_make(const koi_caches *c, const koi_shape *shape, uint64_t
     out->ratios[i].marks = take(&at, (uint64_t)out->max_marks * KOI_KEEP_INTS * sizeof(int32_t), align);
   }
   out->bytes = at;
-  out->n_syms = (size_t)koi_sym_round(c->n_ratios, shape->n_rounds, c->n_ratios, 0);
-  return KOINE_OK;
+  out->n_syms = KOI_SYM_RATIO + c->n_ratios * ((size_t)KOI_N_RATIO_SYMS + shape->n_rounds);
+  if (out->n_syms <= UINT16_MAX) return KOINE_OK;
+  koi_feed_free(out);
+  return koi_error(KOINE_ERR_ARG, "chunks of %u tokens would go over the rows of so long a conversation in %u rounds: take a smaller chunk", shape->n_tokens, shape->n_rounds);
 }
 
 void koi_feed_free(koi_feed *f)

@@ -18,6 +18,16 @@ void koi_graph_put(emit *e, const koi_call *call)
   if (!c->when) c->when = e->when;
 }
 
+void koi_graph_give(emit *e, koi_ref from, koi_ref host, uint64_t bytes)
+{
+  koi_graph_put(e, &(koi_call){.kind = KOI_CALL_GIVE, .buf = {[KOI_FROM] = from, [KOI_TO] = host}, .bytes = bytes});
+}
+
+void koi_graph_take(emit *e, koi_ref host, koi_ref to, uint64_t bytes)
+{
+  koi_graph_put(e, &(koi_call){.kind = KOI_CALL_TAKE, .buf = {[KOI_FROM] = host, [KOI_TO] = to}, .bytes = bytes});
+}
+
 void koi_graph_pool(koi_call *c, size_t first, int32_t kind)
 {
   for (uint32_t s = 0; s < KOI_SLABS && kind != KOI_NO_KIND; s++) c->buf[first + s] = (koi_ref){KOI_AT_POOL, (uint32_t)kind * KOI_SLABS + s, 0};
@@ -26,9 +36,9 @@ void koi_graph_pool(koi_call *c, size_t first, int32_t kind)
 /* ---- products ---- */
 static koi_ref codes_of(const koi_laid *w, uint32_t part) { return (koi_ref){KOI_AT_CODES, w->first + part, 0}; }
 
-static koi_ref scales_of(const koi_laid *w, uint32_t part)
+static koi_ref scales_of(const koi_laid *w, uint32_t part, int32_t wt)
 {
-  return koi_format_tile_bytes(w->wt, 1, (uint64_t)w->k) ? (koi_ref){KOI_AT_SCALES, w->first + part, 0} : NOTHING;
+  return koi_format_tile_bytes(wt, 1, (uint64_t)w->k) ? (koi_ref){KOI_AT_SCALES, w->first + part, 0} : NOTHING;
 }
 
 koi_ref koi_graph_vector(const koi_laid *w) { return w->n_parts ? (koi_ref){KOI_AT_CODES, w->first, 0} : NOTHING; }
@@ -37,8 +47,8 @@ void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entrie
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(matvec, .c = {[MATVEC_WT] = w->wt, [MATVEC_CARE] = w->care},
-         .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
+    CALL(matvec, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care},
+         .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
          .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
                [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
                [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy});
@@ -49,8 +59,8 @@ void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, in
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(matmul, .c = {[MATMUL_WT] = w->wt, [MATMUL_CARE] = w->care, [MATMUL_NT] = g->nt},
-         .buf = {[MATMUL_W] = codes_of(w, i), [MATMUL_S] = scales_of(w, i), [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y},
+    CALL(matmul, .c = {[MATMUL_WT] = p->wt, [MATMUL_CARE] = p->care, [MATMUL_NT] = g->nt},
+         .buf = {[MATMUL_W] = codes_of(w, i), [MATMUL_S] = scales_of(w, i, p->wt), [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y},
          .i = {[MATMUL_N_PANELS] = g->n, [MATMUL_K] = w->k, [MATMUL_N_SUB] = w->n_sub, [MATMUL_SUB_ROWS] = w->sub_rows, [MATMUL_UNIT0] = p->unit0,
                [MATMUL_UNIT1] = p->unit1, [MATMUL_TILE0] = p->tile0, [MATMUL_TILE1] = p->tile1, [MATMUL_HAS_ROWS] = g->rows.space != KOI_AT_NONE,
                [MATMUL_N_ROWS] = g->n_rows, [MATMUL_LDY] = ldy});
@@ -74,7 +84,7 @@ static void library_part(emit *e, const koi_laid *w, uint32_t part, const input 
     int32_t in_sub = tile % sub_tiles, row = in_sub * KOI_TILE;
     tiles = smaller(smaller(sub_tiles - in_sub, p->tile1 - tile), most);
     int32_t rows = smaller(tiles * KOI_TILE, w->sub_rows - row);
-    CALL(widen, .c = {[WIDEN_WT] = w->wt, [WIDEN_CARE] = w->care}, .buf = {[WIDEN_W] = codes_of(w, part), [WIDEN_S] = scales_of(w, part), [WIDEN_Y] = S(wide)},
+    CALL(widen, .c = {[WIDEN_WT] = p->wt, [WIDEN_CARE] = p->care}, .buf = {[WIDEN_W] = codes_of(w, part), [WIDEN_S] = scales_of(w, part, p->wt), [WIDEN_Y] = S(wide)},
          .i = {[WIDEN_K] = w->k, [WIDEN_ROWS] = w->n_sub * sub_tiles * KOI_TILE, [WIDEN_TILE0] = p->tile0, [WIDEN_ROW0] = tile * KOI_TILE,
                [WIDEN_ROW1] = tile * KOI_TILE + rows});
     CALL(gemm, .buf = {[GEMM_X] = in->x, [GEMM_W] = S(wide), [GEMM_Y] = y},
@@ -84,18 +94,17 @@ static void library_part(emit *e, const koi_laid *w, uint32_t part, const input 
 
 bool koi_graph_library_fits(const koi_laid *w)
 {
-  return w->n_parts && w->n_units == 1 && w->sub_rows >= MIN_LIBRARY_ROWS && (uint64_t)w->k * KOI_TILE * sizeof(float) <= KOI_WIDE_BYTES;
+  return w->n_parts && w->n_units == 1 && w->wt != KOI_FORMAT_NONE && w->sub_rows >= MIN_LIBRARY_ROWS && (uint64_t)w->k * KOI_TILE * sizeof(float) <= KOI_WIDE_BYTES;
 }
 
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy)
 {
   const koi_tunables *u = e->g->tunables;
-  uint32_t from = u->gemm_from[w->wt];
   if (n <= u->vec_tokens) {
     koi_graph_matvec(e, w, in->x, in->ld, (entries){n, 1, NOTHING}, y, ldy);
     return;
   }
-  if (from && (uint32_t)n >= from && koi_graph_library_fits(w)) {
+  if (koi_graph_library_fits(w) && u->gemm_from[w->wt] && (uint32_t)n >= u->gemm_from[w->wt]) {
     for (uint32_t i = 0; i < w->n_parts; i++) library_part(e, w, i, in, n, y, ldy);
     return;
   }
@@ -138,7 +147,12 @@ static void hc_post(emit *e, koi_ref parts, int32_t n_parts)
 /* ---- layers ---- */
 static void layer(emit *e, uint32_t n)
 {
-  e->layer = (int32_t)n, e->w = e->g->laid->layers[n], e->m = &e->g->model->layers[n], e->at = &e->caches->layers[n - e->caches->layer0];
+  e->layer = (int32_t)n, e->w = e->g->laid->layers[n], e->m = &e->g->model->layers[n];
+  if (e->g->of == KOI_OF_EXPERTS) {
+    koi_graph_experts(e);
+    return;
+  }
+  e->at = &e->caches->layers[n - e->caches->layer0];
   const mixing attn = {W(hc_attn_fn), W(hc_attn_base), W(hc_attn_scale), W(attn_norm)}, ffn = {W(hc_ffn_fn), W(hc_ffn_base), W(hc_ffn_scale), W(ffn_norm)};
   input xn = {S(xn), S(xn_panels), (int32_t)e->c->hidden, false};
   hc_pre(e, &attn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
@@ -155,9 +169,9 @@ static void embed(emit *e)
   const koi_laid *w = &e->g->laid->top[KOI_TOP_embed];
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(embed, .c = {[EMBED_WT] = w->wt, [EMBED_HC] = (int32_t)e->c->n_streams},
-         .buf = {[EMBED_TABLE] = codes_of(w, i), [EMBED_TOKEN] = FEED(tokens), [EMBED_X] = S(streams)},
-         .i = {[EMBED_T] = e->t, [EMBED_D] = (int32_t)e->c->hidden, [EMBED_ROW0] = p->tile0, [EMBED_ROW1] = p->tile1});
+    CALL(embed, .c = {[EMBED_WT] = p->wt, [EMBED_CARE] = p->care, [EMBED_HC] = (int32_t)e->c->n_streams},
+         .buf = {[EMBED_W] = codes_of(w, i), [EMBED_S] = scales_of(w, i, p->wt), [EMBED_TOKEN] = FEED(tokens), [EMBED_X] = S(streams)},
+         .i = {[EMBED_T] = e->t, [EMBED_D] = (int32_t)e->c->hidden, [EMBED_ROW0] = p->tile0 * KOI_TILE, [EMBED_ROW1] = smaller(p->tile1 * KOI_TILE, w->sub_rows)});
   }
 }
 
@@ -169,7 +183,6 @@ static void head(emit *e)
   const mixing m = {&top[KOI_TOP_hc_head_fn], &top[KOI_TOP_hc_head_base], &top[KOI_TOP_hc_head_scale], &top[KOI_TOP_norm]};
   uint64_t row = (uint64_t)c->n_streams * c->hidden * sizeof(float), out = (uint64_t)c->n_vocab * sizeof(float);
   uint32_t n_logits = e->feed->shape.n_logits;
-  e->layer = (int32_t)e->g->model->config.n_layers;
   for (uint32_t done = 0, n; done < n_logits; done += n) {
     n = n_logits - done < KOI_HEAD_ROWS ? n_logits - done : KOI_HEAD_ROWS;
     uint64_t from = (uint64_t)e->t - n_logits + done;
@@ -193,12 +206,22 @@ koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const
 {
   emit e = {.g = g, .c = &g->model->config, .caches = caches, .feed = feed, .out = out, .layer = -1, .t = (int32_t)feed->shape.n_tokens,
             .exact = feed->shape.exact};
-  koi_graph_put(&e, &(koi_call){.kind = KOI_CALL_FEED, .buf = {{KOI_AT_FEED, 0, 0}}, .bytes = feed->bytes});
-  if (e.t > g->tunables->vec_tokens) group_outputs(&e);
+  uint64_t streams = (uint64_t)e.t * e.c->n_streams * e.c->hidden * sizeof(float);
+  bool alone = g->of == KOI_OF_EXPERTS;
+  if (!alone) koi_graph_put(&e, &(koi_call){.kind = KOI_CALL_FEED, .buf = {{KOI_AT_FEED, 0, 0}}, .bytes = feed->bytes});
+  if (!alone && g->layer0 < g->layer1 && e.t > g->tunables->vec_tokens) group_outputs(&e);
   if (g->embed) embed(&e);
+  else if (!alone) koi_graph_take(&e, HOST(IN, 0), S(streams), streams);
   for (uint32_t l = g->layer0; l < g->layer1; l++) layer(&e, l);
+  e.layer = (int32_t)g->model->config.n_layers;
   if (g->head) head(&e);
+  else if (!alone) koi_graph_give(&e, S(streams), HOST(OUT, 0), streams);
   return e.failed ? koi_error(KOINE_ERR_MEMORY, "out of host memory") : KOINE_OK;
+}
+
+koine_status koi_graph_caches(const koi_graph *g, bool exact, koi_caches **out)
+{
+  return koi_caches_make(g->model, exact, g->layer0, g->of == KOI_OF_EXPERTS ? g->layer0 : g->layer1, out);
 }
 
 int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
@@ -208,7 +231,7 @@ int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
 
 uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
 {
-  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / 4 + 1, rows);
+  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / KOI_CSA_RATIO + 1, rows);
   uint32_t rounds = 1;
   while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
   return rounds;

@@ -1,4 +1,6 @@
-/* Layers to calls: what a chunk of a shape does on a stage, as a list. Plain data in, plain data out; no device. */
+/* Layers to calls: what a chunk of a shape does on a stage, as a list. Plain data in, plain data out; no device.
+ * A stage that does not begin with tokens takes the streams from host memory, and one without the head gives them there. Where a stage's routed
+ * experts are computed elsewhere, each of its layers gives the tokens with their experts, and takes what these made of them. */
 #ifndef KOI_GRAPH_H
 #define KOI_GRAPH_H
 #include "call.h"
@@ -14,8 +16,13 @@ typedef struct koi_graph { /* what a list depends on beside the chunk's shape; o
   uint32_t layer0, layer1;   /* the stage's */
   bool embed, head;          /* whether it begins with tokens, ends with logits */
   uint32_t chunk;            /* most tokens */
+  koi_of of;
 } koi_graph;
 
+/* Bytes of host memory, by KOI_HOST_*, that a chunk of n tokens takes. */
+void koi_graph_host_bytes(const koi_config *c, uint32_t n_tokens, uint64_t bytes[KOI_N_HOST]);
+/* What the stage keeps of conversations: nothing where it has experts alone. */
+koine_status koi_graph_caches(const koi_graph *g, bool exact, koi_caches **out);
 /* Appends the calls for a chunk laid out by `feed`. KOINE_ERR_MEMORY. */
 koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const koi_feed *feed, koi_calls *out);
 /* Whether a library's product may take the place of our panels. */

@@ -28,15 +28,17 @@ typedef struct panels { koi_ref x; int32_t n, nt, n_rows; koi_ref units, rows; }
 #define S(name) SCRATCH(KOI_S_##name)
 #define FEED(field) (koi_ref){KOI_AT_FEED, 0, e->feed->field}
 #define TABLES (koi_ref){KOI_AT_TABLES, 0, 0}
+#define HOST(which, offset) (koi_ref){KOI_AT_HOST, KOI_HOST_##which, (offset)}
 #define GROUP_IDS_REF (koi_ref){KOI_AT_FIXED, 0, 0} /* entry t*o_groups + g belongs to group g */
 #define W(role) (&e->w[KOI_W_##role])
 #define CALL(name, ...) koi_graph_put(e, &(koi_call){.op = &koi_op_##name, __VA_ARGS__})
 
-
-
 static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 void koi_graph_put(emit *e, const koi_call *call);
+/* Scratch to host memory, and back. */
+void koi_graph_give(emit *e, koi_ref from, koi_ref host, uint64_t bytes);
+void koi_graph_take(emit *e, koi_ref host, koi_ref to, uint64_t bytes);
 /* The slabs of a kind's pool as the call's buffers from `first` on. */
 void koi_graph_pool(koi_call *c, size_t first, int32_t kind);
 koi_ref koi_graph_vector(const koi_laid *w);
@@ -48,4 +50,5 @@ void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y
 
 void koi_graph_attention(emit *e, input *xn); /* graph_attn.c */
 void koi_graph_moe(emit *e, input *xn);       /* graph_moe.c */
+void koi_graph_experts(emit *e);              /* of a layer, where they are alone */
 #endif

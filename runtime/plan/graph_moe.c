@@ -1,19 +1,21 @@
-/* The mixture of experts (2.5) as calls. Few tokens take their experts an entry at a time; more are grouped into panels by expert. */
+/* The mixture of experts (2.5) as calls. Few tokens take their experts an entry at a time; more are grouped into panels by expert.
+ * Routed experts may be computed on another device: it is given tokens, ids and weights, works while the shared expert does here, and gives
+ * every expert's part, so that these are summed here as ever. */
 #include "graph_impl.h"
 
-static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n)
+static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n, float limit)
 {
   int32_t inter = (int32_t)e->c->inter;
   CALL(swiglu, .buf = {[SWIGLU_GU] = up, [SWIGLU_W] = weights, [SWIGLU_H] = act},
        .i = {[SWIGLU_E] = n, [SWIGLU_INTER] = inter, [SWIGLU_LDG] = 2 * inter, [SWIGLU_LDH] = inter, [SWIGLU_HAS_W] = weights.space != KOI_AT_NONE},
-       .f = {[SWIGLU_LIMIT] = e->c->swiglu_limit});
+       .f = {[SWIGLU_LIMIT] = limit});
 }
 
 static void experts_one_by_one(emit *e)
 {
   int32_t top = (int32_t)e->c->n_used, n = e->t * top, d = (int32_t)e->c->hidden, inter = (int32_t)e->c->inter;
   koi_graph_matvec(e, W(expert_up), S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * inter);
-  swiglu(e, S(up), S(weights), S(act), n);
+  swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
   koi_graph_matvec(e, W(expert_down), S(act), inter, (entries){n, 1, S(ids)}, S(parts), d);
 }
 
@@ -27,13 +29,60 @@ static void experts_grouped(emit *e)
        .i = {[GROUP_E] = n, [GROUP_N_UNITS] = (int32_t)c->n_experts, [GROUP_N_PANELS] = n_panels});
   koi_graph_pack(e, &up, S(xn), d, d, top);
   koi_graph_matmul(e, W(expert_up), &up, S(up), 2 * inter);
-  swiglu(e, S(up), S(weights), S(act), n);
+  swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
   koi_graph_pack(e, &down, S(act), inter, inter, 1);
   koi_graph_matmul(e, W(expert_down), &down, S(parts), d);
 }
 
+static void routed(emit *e) { (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e); }
+
+/* ---- on another device ---- */
+typedef struct desk { uint64_t xn, ids, weights, parts, entries, rows, all; } desk; /* what lies where in host memory; bytes of one of each */
+
+static desk desk_of(const koi_config *c, uint64_t n)
+{
+  uint64_t entries = n * c->n_used * sizeof(float), row = (uint64_t)c->hidden * sizeof(float);
+  desk d = {.entries = entries, .rows = n * row, .ids = n * row, .weights = n * row + entries, .parts = n * row + 2 * entries};
+  d.all = d.parts + n * c->n_used * row;
+  return d;
+}
+
+void koi_graph_host_bytes(const koi_config *c, uint32_t n_tokens, uint64_t bytes[KOI_N_HOST])
+{
+  bytes[KOI_HOST_IN] = bytes[KOI_HOST_OUT] = (uint64_t)n_tokens * c->n_streams * c->hidden * sizeof(float);
+  bytes[KOI_HOST_EXPERTS] = desk_of(c, n_tokens).all;
+}
+
+static void send(emit *e)
+{
+  desk d = desk_of(e->c, (uint64_t)e->t);
+  koi_graph_give(e, S(xn), HOST(EXPERTS, d.xn), d.rows);
+  koi_graph_give(e, S(ids), HOST(EXPERTS, d.ids), d.entries);
+  koi_graph_give(e, S(weights), HOST(EXPERTS, d.weights), d.entries);
+  koi_graph_put(e, &(koi_call){.kind = KOI_CALL_AWAY});
+}
+
+static void receive(emit *e)
+{
+  desk d = desk_of(e->c, (uint64_t)e->t);
+  koi_graph_put(e, &(koi_call){.kind = KOI_CALL_BACK});
+  koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), d.all - d.parts);
+}
+
+void koi_graph_experts(emit *e)
+{
+  desk d = desk_of(e->c, (uint64_t)e->t);
+  koi_graph_take(e, HOST(EXPERTS, d.xn), S(xn), d.rows);
+  koi_graph_take(e, HOST(EXPERTS, d.ids), S(ids), d.entries);
+  koi_graph_take(e, HOST(EXPERTS, d.weights), S(weights), d.entries);
+  routed(e);
+  koi_graph_give(e, S(parts), HOST(EXPERTS, d.parts), d.all - d.parts);
+}
+
+/* ---- all of it ---- */
 void koi_graph_moe(emit *e, input *xn)
 {
+  bool apart = e->g->of == KOI_OF_TRUNK;
   const koi_config *c = e->c;
   int32_t n_experts = (int32_t)c->n_experts, inter = (int32_t)c->inter;
   koi_graph_dense(e, W(gate), xn, e->t, S(gate), n_experts);
@@ -42,9 +91,10 @@ void koi_graph_moe(emit *e, input *xn)
                [ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)), [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)},
        .i = {[ROUTE_T] = e->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts},
        .f = {[ROUTE_ROUTE_SCALE] = c->route_scale});
-  (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e);
+  (apart ? send : routed)(e);
   input act = {S(shared_act), S(shared_panels), inter, false};
   koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
-  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t);
+  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
   koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)c->hidden);
+  if (apart) receive(e);
 }

@@ -1,9 +1,11 @@
 /* A plan: which device runs which layers, in chunks of how many tokens, and what each will hold. Plain data; making one touches no device, and
- * nothing here can: engine/ wakes it. Today a plan has one stage. */
+ * nothing here can: engine/ wakes it. Results do not depend on who computes what, as far as kernels and their parameters are the same: how
+ * attention is cut is the plan's. */
 #ifndef KOI_PLAN_H
 #define KOI_PLAN_H
 #include "device/dev.h"
 #include "graph.h"
+#include "placement.h"
 
 typedef struct koi_stage_bytes { /* what a stage's device will hold */
   uint64_t weights;  /* as laid out there */
@@ -19,6 +21,8 @@ typedef struct koi_plan_stage {
   size_t endpoint_at;          /* in the machine's list */
   uint32_t layer0, layer1;     /* [layer0, layer1) */
   bool embed, head;
+  koi_of of;
+  struct koi_plan_stage *experts; /* its routed experts, on another device; NULL: they are here */
   koi_laid_model *laid;
   koi_tunables tunables;
   koi_stage_bytes bytes;
@@ -32,12 +36,14 @@ struct koine_plan {
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
-  koi_plan_stage *stages; size_t n_stages;
+  int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
+  koi_plan_stage *stages; size_t n_stages; /* in the order of the layers */
+  size_t n_all;                   /* behind them in the same array: those of routed experts elsewhere */
   struct koi_engine *awake;       /* NULL while asleep; the engine's */
   uint64_t wake_ns;
 };
 
-enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384, KOI_DEFAULT_CONTEXT = 4096, KOI_TABLE_INTS = 1 << 18 };
+enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384, KOI_DEFAULT_CONTEXT = 4096, KOI_TABLE_INTS = 1 << 18, KOI_MAX_SPLIT_GROUPS = 4096 };
 #define KOI_DEFAULT_MARK_BYTES (UINT64_C(256) << 20)
 
 typedef struct koi_plan_wish {
@@ -45,13 +51,28 @@ typedef struct koi_plan_wish {
   koine_cache cache;
   uint64_t context;      /* 0: KOI_DEFAULT_CONTEXT, or the model's if that is less */
   uint64_t mark_bytes;   /* 0: KOI_DEFAULT_MARK_BYTES */
-  uint64_t memory_bytes; /* 0: what the endpoint has */
+  uint64_t memory_bytes; /* of each device; 0: what the endpoint has */
+  const koi_placement *place; /* NULL: all of it on one endpoint */
+  uint32_t split_groups; /* 0: the placement's; where that has none, one device's own, or the greatest of several devices */
 } koi_plan_wish;
 
-/* Chooses the chunk so that the scratch memory fits the endpoint; refuses what cannot fit, with the numbers. */
+/* On endpoint e, or as wish->place says, whose devices are endpoints of the machine. Chooses the chunk so that the scratch memory fits every
+ * endpoint; refuses what cannot fit, with the numbers. */
 koine_status koi_plan_make(struct koine_runtime *machine, const koine_model *m, const koi_endpoint *e, size_t endpoint_at, const koi_plan_wish *wish, koine_plan **out);
 void koi_plan_free(koine_plan *p);
 koine_status koi_plan_text(const koine_plan *p, char **out);
+/* Where everything lies, in one line without an end. */
+koine_status koi_plan_line(const koine_plan *p, char **out);
+koi_share koi_plan_share(const koi_plan_stage *s);
+/* A stage's, on the device of target t. */
+void koi_plan_tunables(const koine_plan *p, const koi_target *t, koi_tunables *out);
+/* Of a mark of a conversation, on all devices together. */
+koine_status koi_plan_mark_bytes(const koine_model *m, bool exact, uint64_t *out);
+/* Sums over all stages; of weights, what a step of one token reads. */
+koi_stage_bytes koi_plan_bytes(const koine_plan *p);
+uint64_t koi_plan_bytes_per_token(const koine_plan *p);
+/* Memory that its devices may use, each card's once; 0: unknown. */
+uint64_t koi_plan_limit(const koine_plan *p);
 /* What describes the stage to graph.h. */
 koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s);
 /* Places the scratch memory of a stage; the lists of the smallest and the largest chunk, in both cache modes, say what lives together. */

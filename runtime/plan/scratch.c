@@ -27,7 +27,7 @@ uint64_t koi_scratch_panels(uint64_t n, uint64_t n_units, uint64_t nt) { return 
 
 uint64_t koi_scratch_score_floats(const koi_tunables *t, uint64_t chunk, uint64_t context)
 {
-  uint64_t all = chunk * koi_ceil_div(context / 4 + 1, 16) * 16;
+  uint64_t all = chunk * koi_ceil_div(context / KOI_CSA_RATIO + 1, 16) * 16;
   return min64(all, max64(t->score_floats, chunk * 256));
 }
 
@@ -70,12 +70,9 @@ typedef struct life { span *v; size_t n, cap; } life;
 
 static koine_status begin(life *l, size_t call)
 {
-  if (l->n == l->cap) {
-    size_t cap = l->cap ? 2 * l->cap : 64;
-    span *v = koi_realloc(l->v, cap, sizeof *v);
-    if (!v) return KOINE_ERR_MEMORY;
-    l->v = v, l->cap = cap;
-  }
+  span *v = koi_grow(l->v, l->n, &l->cap, sizeof *v);
+  if (!v) return KOINE_ERR_MEMORY;
+  l->v = v;
   l->v[l->n++] = (span){call, call};
   return KOINE_OK;
 }
@@ -94,7 +91,7 @@ static koine_status use_call(life *lives, const koi_call *c, size_t at, size_t l
 {
   for (size_t b = 0; b < KOI_MAX_BUFS; b++) {
     if (c->buf[b].space != KOI_AT_SCRATCH) continue;
-    int access = c->kind == KOI_CALL_OP ? c->op->bufs[b].access : c->kind == KOI_CALL_COPY && b == KOI_TO ? KOI_OUT : KOI_IN;
+    int access = c->kind == KOI_CALL_OP ? c->op->bufs[b].access : b == KOI_TO ? KOI_OUT : KOI_IN;
     bool reads = access & KOI_IN;
     for (size_t o = 0; o < KOI_MAX_BUFS && !reads; o++) /* in place through two arguments */
       reads = o != b && c->buf[o].space == KOI_AT_SCRATCH && c->buf[o].id == c->buf[b].id && c->kind == KOI_CALL_OP && (c->op->bufs[o].access & KOI_IN);

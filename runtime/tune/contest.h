@@ -1,9 +1,14 @@
-/* One call, many parameters: builds, times and checks candidates on one device, and says which parameters hold from now on. Every candidate
- * goes to the log (device/tuned.h); one that cannot be built or started, or that answers wrongly, costs itself only. */
+/* One call, many parameters: builds, checks and times candidates on one device, and says which parameters hold from now on. Every candidate
+ * goes to the log (device/tuned.h), before it is built and afterwards; one that cannot be built or started, or that answers wrongly, costs
+ * itself only. What the log has about this device, driver and kernel text already is not measured again: a process that was killed, by
+ * whomever, goes on where it was. What it was trying then is tried once more, and when that ends likewise, or `lost` is set, given up. */
 #ifndef KOI_CONTEST_H
 #define KOI_CONTEST_H
 #include "device/kern.h"
 #include "device/tuned.h"
+
+/* What became of a process before this one, which goes on where that was. */
+typedef enum koi_lost { KOI_LOST_NOTHING, KOI_LOST_CRASHED, KOI_LOST_HUNG } koi_lost;
 
 typedef struct koi_contest {
   koi_device *d;          /* its lock is held */
@@ -18,6 +23,7 @@ typedef struct koi_contest {
   void *user;
   uint64_t deadline_ns;   /* by that clock: no new candidate from then on */
   size_t max_candidates;  /* 0: any number */
+  koi_lost lost;          /* what it decided holds, too */
 } koi_contest;
 
 typedef struct koi_contest_result {
@@ -25,9 +31,13 @@ typedef struct koi_contest_result {
   double default_us, best_us;    /* of the last duel; equal when the default stays */
   double spread_us;
   size_t n_tried, n_refused, n_wrong;
+  size_t n_known, n_lost;        /* measured before; given up now */
   bool won;
+  bool gone;                     /* with KOINE_ERR_DEVICE: the default ran, and no longer does */
 } koi_contest_result;
 
-/* KOINE_ERR_DEVICE: the default itself cannot be built or started. */
+/* KOINE_ERR_DEVICE: the default itself cannot be built or started, or no longer. */
+/* The default and p in turns, both right already: medians. KOINE_ERR_DEVICE: one of them is not started here. */
+koine_status koi_contest_pair(const koi_contest *k, const int32_t *p, double *default_us, double *us);
 koine_status koi_contest_run(const koi_contest *k, koi_contest_result *out);
 #endif

@@ -4,7 +4,8 @@
 #include <string.h>
 #include "device/kern.h"
 
-enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7 };
+static const double far_ahead = 1.5;
+enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7, BEAT_NS = 500000000 };
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out)
 {
@@ -25,6 +26,16 @@ void koi_drive_close(koi_drive *v)
   *v = (koi_drive){0};
 }
 
+koine_status koi_drive_beat(koi_drive *v)
+{
+  uint64_t now = koi_now_ns();
+  if (!v->beat || now - v->beat_ns < BEAT_NS) return KOINE_OK;
+  v->beat_ns = now;
+  return v->beat(v->user) ? KOINE_OK : koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
+}
+
+static koine_status beat(void *user, koi_stage *st, const koi_bound_call *b) { return (void)st, (void)b, koi_drive_beat(user); }
+
 koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds)
 {
   koine_eval_options one = {.size = sizeof one, .n_logits = 1};
@@ -32,7 +43,8 @@ koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_wa
   if (s) return s;
   memcpy(v->tokens, v->s->held, v->depth * sizeof *v->tokens);
   for (uint32_t i = 0; i < n; i++) v->tokens[v->depth + i] = (int32_t)((i * 7919u + 13u) % v->plan->model->config.n_vocab);
-  v->s->watch = watch;
+  koi_watch alone = {beat, NULL, v};
+  v->s->watch = watch ? watch : &alone;
   uint64_t start = koi_now_ns();
   if (prefill) s = koi_session_eval(v->s, v->tokens, v->depth + n, &one, v->logits);
   for (uint32_t i = 1; !prefill && i <= n && !s; i++) s = koi_session_eval(v->s, v->tokens, v->depth + i, &one, v->logits);
@@ -44,13 +56,20 @@ koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_wa
 /* ---- before and after -------------------------------------------------------------------------------------------------- */
 typedef struct turns { double v[2][MAX_TURNS]; size_t n; } turns; /* decode, prefill */
 
-static koine_status use(koi_stage *st, koi_tuned_table t)
+koine_status koi_drive_use(koi_drive *v, koi_tuned_table t)
 {
-  pthread_mutex_lock(&st->dev->lock);
+  koi_stage *st = koi_engine_stage(v->plan, 0);
+  koi_target target;
+  koi_tunables u;
+  koi_stage_lock(st);
   st->dev->tuned = t;
   koi_kern_forget(st->dev);
   koine_status s = koi_run_forget(st);
-  pthread_mutex_unlock(&st->dev->lock);
+  koi_backend_target(st->dev, &target);
+  koi_plan_tunables(v->plan, &target, &u);
+  memcpy(u.gemm_from, st->at.tunables.gemm_from, sizeof u.gemm_from); /* gemm.c's */
+  if (!s && memcmp(&u, &st->at.tunables, sizeof u)) s = koi_stage_retune(st, &u);
+  koi_stage_unlock(st);
   return s;
 }
 
@@ -87,24 +106,35 @@ static void speed_of(turns *t, koi_speed *out)
   }
 }
 
+double koi_drive_turns_s(double token_s, double prefill_s) { return 2 * (N_DECODE * token_s + prefill_s) + token_s; }
+
+/* Whether more turns would not change the picture: one is far ahead in both. */
+static bool is_clear(const turns *a, const turns *b)
+{
+  bool far = true;
+  for (int mode = 0; mode < 2; mode++) far = far && b->v[mode][0] > far_ahead * a->v[mode][0];
+  return far;
+}
+
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after)
 {
-  koi_stage *st = koi_engine_stage(v->plan);
+  koi_stage *st = koi_engine_stage(v->plan, 0);
   koi_tuned_table tuned = st->dev->tuned, none = {0};
   turns t[2] = {{.n = 0}, {.n = 0}};
-  koine_status s = use(st, tuned);
+  koine_status s = koi_drive_use(v, tuned);
   if (!s) s = turn(v, &t[1], true);
   uint64_t start = koi_now_ns();
   for (size_t i = 0; i < MAX_TURNS && !s; i++) {
     double spent = (double)(koi_now_ns() - start) * 1e-9;
-    if (i >= MIN_TURNS && spent * (double)(i + 1) / (double)i > seconds) break;
+    bool late = i && spent * (double)(i + 1) / (double)i > seconds;
+    if (late && (i >= MIN_TURNS || spent > seconds || is_clear(&t[0], &t[1]))) break;
     for (size_t k = 0; k < 2 && !s; k++) { /* who begins changes */
       size_t side = (i + k) % 2;
-      s = use(st, side ? tuned : none);
+      s = koi_drive_use(v, side ? tuned : none);
       if (!s) s = turn(v, &t[side], false);
     }
   }
-  koine_status back = use(st, tuned);
+  koine_status back = koi_drive_use(v, tuned);
   if (s || back) return s ? s : back;
   speed_of(&t[0], before);
   speed_of(&t[1], after);

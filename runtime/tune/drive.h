@@ -10,6 +10,10 @@ typedef struct koi_drive {
   float *logits;
   size_t depth;        /* tokens in the caches before each step */
   uint32_t n_prefill;  /* of a chunk */
+  /* Now and then while steps run, that somebody sees that they do; false ends them in KOINE_ERR_CANCELLED. NULL: nobody is told. */
+  bool (*beat)(void *user);
+  void *user;
+  uint64_t beat_ns;    /* the last one */
 } koi_drive;
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out);
@@ -17,7 +21,14 @@ void koi_drive_close(koi_drive *v);
 /* n tokens after `depth`, at once or one by one; seconds they took. watch NULL: none. */
 koine_status koi_drive_step(koi_drive *v, bool prefill, uint32_t n, const koi_watch *watch, double *seconds);
 
+koine_status koi_drive_beat(koi_drive *v);
+
 typedef struct koi_speed { double per_s[2], low[2], high[2]; size_t n; } koi_speed; /* tokens a second: decode, prefill; median and range of n turns */
-/* The defaults and what is tuned now, in turns of about `seconds` in all, but three at least. The device has its tuned parameters again afterwards. */
+/* The defaults and what is tuned now, in turns of about `seconds` in all: three at least, or one where that says enough or takes long. The device
+ * has its tuned parameters again afterwards. */
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after);
+/* This table, and the choices of a step that it says, from now on. The caller keeps what the table points to. */
+koine_status koi_drive_use(koi_drive *v, koi_tuned_table t);
+/* Seconds of one turn of each, when a token and a prefill take so long. */
+double koi_drive_turns_s(double token_s, double prefill_s);
 #endif

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_DRAWS = 400 };
+enum { MAX_DRAWS = 400, SCOUTS = 16, SCOUT_EVERY = 3 }; /* of so many first ones every other is picked by chance, later every third */
 /* A place that chance picked is worth a look around it when it costs less than this times the best. */
 static const double near_best = 1.25;
 
@@ -68,28 +68,58 @@ static size_t n_steps(const koi_search *s)
   return n * 2 * (most + 1);
 }
 
-/* The best, with at least two parameters drawn anew. */
-static bool jump(koi_search *s, int32_t *p)
+/* Combination number n of all values; false: there are no more. */
+static bool combination(const koi_op *op, size_t n, int32_t *p)
+{
+  for (size_t i = 0; i < koi_op_n_params(op); i++) {
+    const koi_param *q = &op->params[i];
+    if (!q->n_values) continue;
+    p[i] = q->values[n % q->n_values];
+    n /= q->n_values;
+  }
+  return n == 0;
+}
+
+static bool sweep(koi_search *s, int32_t *p)
+{
+  memcpy(p, s->tried[0].p, n_bytes(s));
+  s->jumped = true;
+  while (combination(s->op, s->swept++, p))
+    if (koi_search_is_new(s, p)) return true;
+  return false;
+}
+
+/* `from` with some parameters, or all, drawn anew; where chance finds nothing, what is left, one after the other. */
+static bool draw(koi_search *s, const int32_t *from, bool all, int32_t *p)
 {
   size_t n = koi_op_n_params(s->op);
   for (int draw = 0; draw < MAX_DRAWS; draw++) {
-    memcpy(p, koi_search_best(s)->p, n_bytes(s));
-    for (size_t k = 2 + below(s, n); k; k--) {
-      size_t i = below(s, n);
+    memcpy(p, from, n_bytes(s));
+    for (size_t k = all ? n : 2 + below(s, n); k; k--) {
+      size_t i = all ? k - 1 : below(s, n);
       if (s->op->params[i].n_values) p[i] = s->op->params[i].values[below(s, s->op->params[i].n_values)];
     }
     if (koi_search_is_new(s, p)) return s->jumped = true;
   }
-  return false;
+  return sweep(s, p);
+}
+
+static bool random_one(koi_search *s, int32_t *p) { return draw(s, s->tried[0].p, true, p); }
+
+static bool local(koi_search *s, int32_t *p)
+{
+  bool scout = s->n < SCOUTS ? s->n % 2 : s->n % SCOUT_EVERY == 0; /* a basin that the default does not lie in */
+  if (scout) return draw(s, s->tried[0].p, true, p);
+  s->jumped = false;
+  while (s->step < n_steps(s))
+    if (neighbour(s, s->step++, p) && koi_search_is_new(s, p)) return true;
+  return draw(s, koi_search_best(s)->p, false, p); /* the best, with at least two parameters drawn anew */
 }
 
 bool koi_search_next(koi_search *s, int32_t *p)
 {
-  if (!koi_op_n_params(s->op)) return false;
-  s->jumped = false;
-  while (s->step < n_steps(s))
-    if (neighbour(s, s->step++, p) && koi_search_is_new(s, p)) return true;
-  return jump(s, p);
+  static bool (*const modes[KOI_SEARCH_N_MODES])(koi_search *, int32_t *) = {local, random_one, sweep};
+  return koi_op_n_params(s->op) && modes[s->mode](s, p);
 }
 
 koine_status koi_search_tell(koi_search *s, const int32_t *p, double cost)
@@ -110,8 +140,8 @@ koine_status koi_search_tell(koi_search *s, const int32_t *p, double cost)
   return KOINE_OK;
 }
 
-void koi_search_reject(koi_search *s, const int32_t *p)
+void koi_search_correct(koi_search *s, const int32_t *p, double cost)
 {
   koi_tried *t = find(s, p);
-  if (t) t->cost = INFINITY;
+  if (t) t->cost = cost;
 }

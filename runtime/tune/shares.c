@@ -6,9 +6,11 @@
 /* ---- timing ------------------------------------------------------------------------------------------------------------ */
 static koine_status start_clock(void *user, koi_stage *st, const koi_bound_call *b)
 {
+  koi_shares *own = user;
   (void)b;
-  koine_status s = st->dev->backend->finish(st->dev);
-  ((koi_shares *)user)->start = koi_now_ns();
+  koine_status s = own->drive ? koi_drive_beat(own->drive) : KOINE_OK;
+  if (!s) s = st->dev->backend->finish(st->dev);
+  own->start = koi_now_ns();
   return s;
 }
 
@@ -38,9 +40,16 @@ static koine_status stop_clock(void *user, koi_stage *st, const koi_bound_call *
 koi_watch koi_shares_watch(koi_shares *s) { return (koi_watch){start_clock, stop_clock, s}; }
 
 /* ---- keys -------------------------------------------------------------------------------------------------------------- */
-static bool same_shape(const koi_timed *a, const koi_timed *b)
+bool koi_shares_same_shape(const koi_timed *a, const koi_timed *b)
 {
   return a->call->op == b->call->op && a->bucket == b->bucket && !memcmp(a->call->c, b->call->c, sizeof a->call->c) && !memcmp(a->a.i, b->a.i, sizeof a->a.i);
+}
+
+const koi_timed *koi_shares_timed(const koi_shares *s, const koi_call *call)
+{
+  size_t i = 0;
+  while (s->v[i].call != call) i++;
+  return &s->v[i];
 }
 
 static koi_key *key_of(koi_shares *s, const koi_timed *t)
@@ -69,7 +78,7 @@ koine_status koi_shares_sum(koi_shares *s)
     koi_key *k = key_of(s, &s->v[i]);
     uint64_t shape_ns = 0;
     for (size_t j = 0; j < s->n; j++)
-      if (same_shape(&s->v[i], &s->v[j])) shape_ns += s->v[j].ns;
+      if (koi_shares_same_shape(&s->v[i], &s->v[j])) shape_ns += s->v[j].ns;
     k->ns += s->v[i].ns;
     if (shape_ns > k->shape_ns) k->shape_ns = shape_ns, k->call = s->v[i].call;
   }
@@ -90,7 +99,7 @@ size_t koi_shares_ring(const koi_shares *s, const koi_bound_call *b, koi_args *o
   koi_timed here = {.call = b->call, .a = b->bound->a, .bucket = koi_op_bucket(b->call->op, b->bound->a.i, b->call->c)};
   out[n++] = here.a;
   for (size_t i = 0; i < s->n && n < most; i++) {
-    if (s->v[i].call == b->call || !same_shape(&s->v[i], &here)) continue;
+    if (s->v[i].call == b->call || !koi_shares_same_shape(&s->v[i], &here)) continue;
     out[n] = here.a;
     for (size_t k = 0; k < KOI_MAX_BUFS; k++)
       if (b->call->buf[k].space == KOI_AT_CODES || b->call->buf[k].space == KOI_AT_SCALES) out[n].buf[k] = s->v[i].a.buf[k], out[n].at[k] = s->v[i].a.at[k];

@@ -4,10 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include "drive.h"
+#include "ends.h"
+#include "engine/probe.h"
+#include "shapes.h"
 #include "shares.h"
+#include "steps.h"
+#include "turn.h"
 
-enum { MAX_RING = 64, FIRST_PREFILL = 96 };
-static const double least_share = 0.005, for_ends = 0.1; /* of a step; of the budget, to compare before and after */
+enum { FIRST_PREFILL = 80 };
+static const double least_share = 0.005;                 /* of a step */
+static const double for_steps = 0.15;                    /* of the budget, for what a step decides */
+static const double for_shapes = 0.15, most_for_check = 0.05; /* of a mode's time, for its other shapes; of the budget, a step that is run for them */
+static const double for_ends = 0.1, most_for_ends = 0.4; /* of the budget, to compare before and after; where steps take long */
 
 typedef struct tune {
   koine_plan *p;
@@ -17,10 +25,13 @@ typedef struct tune {
   koine_progress_fn *progress;
   void *user;
   double seconds;
+  koi_lost lost;
+  double step_s[2];        /* a token, a prefill, with the defaults */
   uint64_t start_ns, end_ns; /* of all contests; until when the mode at hand may go on */
   int mode;
   koi_key *key;            /* in contest */
-  koi_args ring[MAX_RING];
+  koi_turn turn;           /* its calls */
+  koi_step_choice steps[KOI_STEP_CHOICES];
   koi_speed before, after;
 } tune;
 
@@ -31,6 +42,12 @@ static bool say(const tune *t, const char *what)
 {
   double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9;
   return !t->progress || t->progress(t->user, what, (uint64_t)(spent < t->seconds ? spent : t->seconds), (uint64_t)t->seconds);
+}
+
+static bool beat(void *user)
+{
+  const tune *t = user;
+  return say(t, t->mode < 0 ? "measuring" : modes[t->mode]);
 }
 
 static bool told(void *user, const koi_contest *k, double default_us, double best_us)
@@ -57,14 +74,18 @@ static koine_status before_call(void *user, koi_stage *st, const koi_bound_call 
   tune *t = user;
   koi_shares *s = &t->shares[t->mode];
   size_t i = 0;
+  koine_status status = koi_drive_beat(&t->drive);
+  if (status) return status;
   while (i < s->n_keys && (s->keys[i].done || s->keys[i].call != b->call)) i++;
   if (i == s->n_keys) return KOINE_OK;
   koi_key *key = &s->keys[i];
-  koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->ring, .told = told, .user = t, .deadline_ns = deadline(t, key)};
-  k.n_args = koi_shares_ring(s, b, t->ring, MAX_RING);
-  koine_status status = koi_contest_run(&k, &key->r);
+  koi_contest k = {.d = st->dev, .op = key->op, .c = key->c, .bucket = key->bucket, .args = t->turn.args, .told = told, .user = t, .deadline_ns = deadline(t, key), .lost = t->lost};
+  koi_turn_open(&t->turn, s, st, b);
+  k.n_args = t->turn.n;
+  status = koi_contest_run(&k, &key->r);
+  koi_turn_close(&t->turn, st->dev);
   key->done = true;
-  if (status == KOINE_ERR_DEVICE) {
+  if ((status == KOINE_ERR_DEVICE && !key->r.gone) || status == KOINE_ERR_MEMORY) {
     koi_log(KOINE_LOG_WARNING, "op %s is not tuned: %s", key->op->name, koi_error_text());
     status = KOINE_OK;
   }
@@ -77,34 +98,62 @@ static void pass_over_small(koi_shares *s)
   for (size_t i = 0; i < s->n_keys; i++) s->keys[i].done = (double)s->keys[i].ns < least_share * (double)s->ns;
 }
 
+/* One step with a clock at every call. */
+static koine_status take_shares(tune *t, int mode, uint32_t n)
+{
+  koi_watch share = koi_shares_watch(&t->shares[mode]);
+  t->shares[mode].drive = &t->drive;
+  return koi_drive_step(&t->drive, mode, n, &share, &t->step_s[mode]);
+}
+
+/* Where a step's time goes; in a prefill of as many tokens as a chunk has, where the device is fast enough for that. */
+static koine_status measure_steps(tune *t)
+{
+  uint32_t first = t->p->chunk < FIRST_PREFILL ? t->p->chunk : FIRST_PREFILL;
+  t->drive.n_prefill = first;
+  if (!say(t, "measuring the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
+  koine_status s = take_shares(t, 0, 1);
+  if (!s && !say(t, "measuring the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
+  if (!s) s = take_shares(t, 1, first);
+  if (s || first == t->p->chunk || t->step_s[1] / first * t->p->chunk > 0.05 * t->seconds) return s;
+  koi_shares_free(&t->shares[1]);
+  t->drive.n_prefill = t->p->chunk;
+  return take_shares(t, 1, t->p->chunk);
+}
+
+/* Until `until` seconds after the start; the step in which the contests are held takes its own time. */
 static koine_status tune_mode(tune *t, int mode, double until)
 {
   double seconds;
-  koi_shares *s = &t->shares[mode];
-  uint32_t n = mode ? t->drive.n_prefill : 1;
-  koi_watch share = koi_shares_watch(s), contests = {before_call, NULL, t};
-  t->mode = mode, t->end_ns = t->start_ns + (uint64_t)(until * 1e9);
-  koine_status st = koi_drive_step(&t->drive, mode, n, &share, &seconds);
-  if (!st) st = koi_shares_sum(s);
+  koi_watch contests = {before_call, NULL, t};
+  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = until - spent - t->step_s[mode];
+  bool check = t->step_s[mode] < most_for_check * t->seconds; /* where a step takes long, gains are far from the noise or the budget is too small */
+  if (check) left = (1 - for_shapes) * left - t->step_s[mode];
+  t->mode = mode, t->end_ns = koi_now_ns() + (uint64_t)((left > 0 ? left : 0) * 1e9);
+  koine_status st = koi_shares_sum(&t->shares[mode]);
   if (st) return st;
-  pass_over_small(s);
-  return koi_drive_step(&t->drive, mode, n, &contests, &seconds);
+  pass_over_small(&t->shares[mode]);
+  st = koi_drive_step(&t->drive, mode, mode ? t->drive.n_prefill : 1, &contests, &seconds);
+  if (st || !check) return st;
+  return koi_shapes_check(&t->drive, &t->shares[mode], mode, mode ? t->drive.n_prefill : 1, t->start_ns + (uint64_t)(until * 1e9));
 }
 
-/* As many tokens as a chunk has, where the device is fast enough for that. */
-static koine_status choose_prefill(tune *t)
+/* Seconds that comparing before and after will take: its share, or what one turn of each needs. */
+static double ends(const tune *t)
 {
-  double seconds;
-  uint32_t first = t->p->chunk < FIRST_PREFILL ? t->p->chunk : FIRST_PREFILL;
-  if (!say(t, "measuring the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
-  koine_status s = koi_drive_step(&t->drive, false, 1, NULL, &seconds);
-  if (!s) s = koi_drive_step(&t->drive, true, first, NULL, &seconds);
-  bool fast = seconds / first * t->p->chunk < 0.05 * t->seconds;
-  t->drive.n_prefill = fast ? t->p->chunk : first;
-  return s || !fast || first == t->p->chunk ? s : koi_drive_step(&t->drive, true, t->p->chunk, NULL, &seconds);
+  double turns = koi_drive_turns_s(t->step_s[0], t->step_s[1]), share = for_ends * t->seconds, most = most_for_ends * t->seconds;
+  return turns > most ? most : turns > share ? turns : share;
 }
 
 /* ---- from end to end --------------------------------------------------------------------------------------------------- */
+static koine_status keep_default(const tune *t, const koi_op *op, const int32_t *c, int32_t bucket, const int32_t *p)
+{
+  koi_tuned_line l = {.op = op, .bucket = bucket, .outcome = KOI_OUTCOME_KEPT, .note = "not faster from end to end"};
+  memcpy(l.c, c, sizeof l.c);
+  memcpy(l.p, p, sizeof l.p);
+  return koi_tuned_append(t->st->dev, &l);
+}
+
 /* Winners of a mode that is not faster with them than without are withdrawn. */
 static koine_status withdraw(tune *t, int mode)
 {
@@ -113,31 +162,68 @@ static koine_status withdraw(tune *t, int mode)
   for (size_t i = 0; i < t->shares[mode].n_keys && !s; i++) {
     koi_key *k = &t->shares[mode].keys[i];
     if (!k->r.won) continue;
-    koi_tuned_line l = {.op = k->op, .bucket = k->bucket, .outcome = KOI_OUTCOME_KEPT};
-    memcpy(l.c, k->c, sizeof l.c);
-    memcpy(l.p, k->r.p, sizeof l.p);
-    s = koi_tuned_append(t->st->dev, &l);
+    s = keep_default(t, k->op, k->c, k->bucket, k->r.p);
     k->r.won = false;
   }
+  for (int i = 0; i < KOI_STEP_CHOICES && !s; i++) { /* the first is decode's */
+    koi_step_choice *c = &t->steps[i];
+    if (!c->won || (i > 0) != mode) continue;
+    s = keep_default(t, c->op, (const int32_t[KOI_MAX_CONSTS]){0}, 0, c->p);
+    c->won = false;
+  }
   return s;
+}
+
+/* The device has what the log says, and so has the stage. */
+static koine_status reload(tune *t)
+{
+  koi_device *d = t->st->dev;
+  pthread_mutex_lock(&d->lock);
+  koine_status s = koi_tuned_load(d, d->cache_dir);
+  pthread_mutex_unlock(&d->lock);
+  return s ? s : koi_drive_use(&t->drive, d->tuned);
+}
+
+static bool told_step(void *user, const char *what)
+{
+  char line[160];
+  koi_print(line, sizeof line, "tuning steps, %s", what);
+  return say(user, line);
+}
+
+/* With the winners so far in use. */
+static koine_status tune_steps(tune *t, double until)
+{
+  koine_status s = reload(t);
+  t->mode = -1;
+  return s ? s : koi_steps_tune(&t->drive, t->start_ns + (uint64_t)(until * 1e9), told_step, t, t->steps);
+}
+
+/* Beside the ops in the report, and never worth a failure. The reference on the host would take long. */
+static void probe(tune *t)
+{
+  double bytes_per_s = 0;
+  if (t->st->at.endpoint->type == KOINE_DEVICE_HOST) return;
+  pthread_mutex_lock(&t->st->dev->lock);
+  koine_status s = koi_probe_read(t->st, &bytes_per_s);
+  pthread_mutex_unlock(&t->st->dev->lock);
+  if (!s) koi_ends_read(t->st->dev, bytes_per_s);
 }
 
 static koine_status compare(tune *t)
 {
   bool any = false;
+  for (int i = 0; i < KOI_STEP_CHOICES; i++) any |= t->steps[i].won;
   for (int mode = 0; mode < 2; mode++)
     for (size_t i = 0; i < t->shares[mode].n_keys; i++) any |= t->shares[mode].keys[i].r.won;
   if (!say(t, "comparing with the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
-  if (!any) return KOINE_OK;
-  koine_status s = koi_drive_compare(&t->drive, for_ends * t->seconds, &t->before, &t->after);
+  if (!any) return koi_ends_plain(t->st->dev, &t->drive);
+  double left = t->seconds - (double)(koi_now_ns() - t->start_ns) * 1e-9;
+  koine_status s = koi_drive_compare(&t->drive, left > 0 ? left : 0, &t->before, &t->after);
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
+  if (!s) koi_ends_note(t->st->dev, &t->drive, &t->before, &t->after);
   if (s) return s;
-  pthread_mutex_lock(&t->st->dev->lock);
-  s = koi_tuned_load(t->st->dev, t->st->dev->cache_dir);
-  koi_kern_forget(t->st->dev);
-  koine_status forgot = koi_run_forget(t->st);
-  pthread_mutex_unlock(&t->st->dev->lock);
-  return s ? s : forgot;
+  return reload(t);
 }
 
 /* ---- the report -------------------------------------------------------------------------------------------------------- */
@@ -159,6 +245,17 @@ static void put_keys(koi_text *out, const tune *t, int mode)
                  k->r.n_wrong);
     if (k->r.won) put_values(out, k);
     else koi_text_add(out, "default");
+    koi_text_add(out, " |\n");
+  }
+}
+
+static void put_steps(koi_text *out, const tune *t)
+{
+  for (int i = 0; i < KOI_STEP_CHOICES; i++) {
+    const koi_step_choice *c = &t->steps[i];
+    if (!c->won) continue;
+    koi_text_add(out, "| step | %s | | %.0f | %.0f | %zu | 0 | 0 | ", c->op->name, 1e6 * c->default_s, 1e6 * c->best_s, c->n_tried);
+    for (size_t k = 0; k < koi_op_n_params(c->op); k++) koi_text_add(out, "%s%s=%d", k ? " " : "", c->op->params[k].name, (int)c->p[k]);
     koi_text_add(out, " |\n");
   }
 }
@@ -185,6 +282,7 @@ static void put(koi_text *out, const tune *t)
   koi_text_add(out, "| | op | share %% | default us | tuned us | tried | refused | wrong | parameters |\n|---|---|---:|---:|---:|---:|---:|---:|---|\n");
   put_keys(out, t, 0);
   put_keys(out, t, 1);
+  put_steps(out, t);
   put_speeds(out, t);
 }
 
@@ -197,20 +295,24 @@ static koine_status check(const koi_device *d)
   return KOINE_OK;
 }
 
-koine_status koi_tune(koine_plan *p, double seconds, koine_progress_fn *progress, void *user, koi_text *report)
+koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progress_fn *progress, void *user, koi_text *report)
 {
-  koi_stage *st = koi_engine_stage(p);
+  koi_stage *st = koi_engine_stage(p, 0);
+  if (p->n_all > 1) return koi_error(KOINE_ERR_ARG, "one device is tuned at a time, but the plan has several stages: plan for one device");
   koine_status s = check(st->dev);
   if (s) return s;
   tune *t = koi_alloc(1, sizeof *t);
   if (!t) return KOINE_ERR_MEMORY;
-  *t = (tune){.p = p, .st = st, .progress = progress, .user = user, .seconds = seconds, .start_ns = koi_now_ns()};
+  *t = (tune){.p = p, .st = st, .progress = progress, .user = user, .seconds = seconds, .lost = lost, .start_ns = koi_now_ns()};
   s = koi_drive_open(p, &t->drive);
-  if (!s) s = choose_prefill(t);
-  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, half = ((1 - for_ends) * seconds - spent) / 2;
+  t->drive.beat = beat, t->drive.user = t, t->mode = -1;
+  if (!s) s = measure_steps(t);
+  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = seconds - ends(t) - spent, half = (left - for_steps * seconds) / 2;
   if (!s) s = tune_mode(t, 0, spent + half);
   if (!s) s = tune_mode(t, 1, spent + 2 * half);
+  if (!s) s = tune_steps(t, spent + left);
   if (!s) s = compare(t);
+  if (!s) probe(t);
   if (!s) put(report, t);
   koi_drive_close(&t->drive);
   for (int mode = 0; mode < 2; mode++) koi_shares_free(&t->shares[mode]);

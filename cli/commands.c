@@ -1,0 +1,45 @@
+/* The table of commands, nothing else; that of options is options.c. Order: by how often one needs them; help, man page and completion keep it. */
+#include "options.h"
+#include <limits.h>
+
+const cli_command cli_commands[N_COMMANDS] = {
+  [CMD_INFO] = {"info", "[MODEL]", 1, "describe a checkpoint",
+                "Prints the architecture, parameters (total and active for a token), bytes by precision and role, scratch, and cache bytes at context "
+                "lengths. A folder with only config.json (and an index) is enough."},
+  [CMD_DEVICES] = {"devices", "", 0, "list the machine's cards, how to reach them, and what was skipped",
+                   "Prints the machine as a tree with every card: its vendor, name, endpoints, link, memory and abilities, and why a device or platform "
+                   "was skipped. The first column of an endpoint is what --device takes."},
+  [CMD_LOGITS] = {"logits", "", 0, "evaluate token ids and write all logits",
+                  "Reads tokens as raw little-endian int32 and writes the logits of every position as raw float32, [tokens][vocabulary]."},
+  [CMD_VERIFY] = {"verify", "", 0, "check a device against the C reference",
+                  "Runs every op on the device and in plain C on awkward shapes, then a small model whose answer is known. Worth running after a driver "
+                  "update. Ends with status 1 and the names of op and driver when something differs."},
+  [CMD_BENCH] = {"bench", "", 0, "measure prefill and decode",
+                 "Measures tokens a second of prefill (pp) and decode (tg), at context depths, beside a read probe of the same minutes. Takes a checkpoint "
+                 "(-m) or made-up weights of a published shape (--shape)."},
+  [CMD_TUNE] = {"tune", "", 0, "find faster kernel parameters for a device and keep them",
+                "Times parameters of every kernel that matters, on the device's own weights and as a conversation calls them, checks the fastest against the C "
+                "reference, and keeps in the cache folder (tuned.log) what beats the default by more than the noise. Later runs on the device use it. Takes a "
+                "checkpoint (-m) or made-up weights of a published shape (--shape). Ends with tokens a second before and after. "
+                "--list, --why, --export, --import, and --report without a model, show and share what was found."},
+  [CMD_PLAN] = {"plan", "", 0, "which device should have which layers",
+                "Finds the best placement of a model's layers, embedding, head and routed experts on a machine's devices under their memory, by measured costs where there "
+                "are any, and prints it with what it will take. Takes a checkpoint (-m), of which the config is enough, or a published shape (--shape)."},
+  [CMD_ESTIMATE] = {"estimate", "", 0, "how fast a model would run, without its weights",
+                    "The best placement's tokens a second, with the range that is likely, from layers in real sizes with random weights: those that were never "
+                    "timed on this machine are timed first, which takes about a minute."},
+  [CMD_RUN] = {"run", "[PROMPT]", 1, "continue a text",
+               "Completes PROMPT, the text of -f, or standard input, after the checkpoint's beginning-of-text token. What is generated goes to "
+               "standard output, progress and statistics to standard error. Ctrl-C ends the text and the program, with status 130."},
+  [CMD_CHAT] = {"chat", "", 0, "talk to the model",
+                "A conversation as the checkpoint's encoding prescribes. Lines that begin with / are commands: /help lists them. Ctrl-C stops the answer. "
+                "What is pasted stays one message, and a line that ends in \\ goes on in the next. "
+                "Without a terminal each line of standard input is a message, answers alone go to standard output, and the first failure ends the program. "
+                "What was typed on a terminal is kept in $XDG_STATE_HOME/koine/history."},
+  [CMD_TOKENIZE] = {"tokenize", "[TEXT]", 1, "text to token ids", "Prints the ids of TEXT, of the file of -f, or of standard input."},
+  [CMD_DETOKENIZE] = {"detokenize", "[ID...]", INT_MAX, "token ids to text", "Prints the bytes of the ids given, of the file of -f, or of standard input; control tokens only with --special."},
+  [CMD_CHAT_ENCODE] = {"chat-encode", "", 0, "messages to the prompt that the checkpoint prescribes",
+                       "Reads a JSON array of messages, or an object with messages and tools, from -f or standard input and prints the prompt or its ids."},
+  [CMD_PERPLEXITY] = {"perplexity", "", 0, "bits per byte of a text under the model",
+                      "Cuts the text of -f into segments, each after a beginning-of-text token, and prints bits per byte and nats per token."},
+};

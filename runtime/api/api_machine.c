@@ -1,0 +1,174 @@
+/* The public functions for machines and placements: check arguments, take options over, call. Owns a machine's record and a placement's. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/record.h"
+#include "plan/assign.h"
+#include "plan/words.h"
+#include "tune/measure.h"
+
+struct koine_machine { koine_runtime *runtime; koi_site site; };
+struct koine_placement { koi_site site; koi_assigned assigned; };
+
+static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
+
+/* ---- machines ---------------------------------------------------------------------------------------------------------- */
+koine_status koine_machine_open(koine_runtime *runtime, koine_machine **out)
+{
+  if (!runtime || !out) return missing("koine_machine_open");
+  koine_machine *m = koi_alloc(1, sizeof *m);
+  if (!m) return KOINE_ERR_MEMORY;
+  m->runtime = runtime;
+  koine_status s = koi_measure_known(runtime, &m->site);
+  if (s) koine_machine_close(m);
+  else *out = m;
+  return s;
+}
+
+koine_status koine_machine_parse(const char *text, const char *where, koine_machine **out)
+{
+  if (!text || !out) return missing("koine_machine_parse");
+  koine_machine *m = koi_alloc(1, sizeof *m);
+  koine_status s = m ? koi_site_parse(text, where ? where : "machine", &m->site) : KOINE_ERR_MEMORY;
+  if (s) koine_machine_close(m);
+  else *out = m;
+  return s;
+}
+
+void koine_machine_close(koine_machine *m)
+{
+  if (!m) return;
+  koi_site_free(&m->site);
+  koi_free(m);
+}
+
+static koine_status only_here(const koine_machine *m)
+{
+  return m->runtime ? KOINE_OK : koi_error(KOINE_ERR_STATE, "%s is a machine that was read from a text: it can be planned for, not measured", m->site.name);
+}
+
+koine_status koine_machine_probe(koine_machine *machine, koine_progress_fn *progress, void *user)
+{
+  if (!machine) return missing("koine_machine_probe");
+  koine_status s = only_here(machine);
+  return s ? s : koi_measure_links(machine->runtime, &machine->site, progress, user);
+}
+
+koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, bool all, uint32_t seconds, koine_progress_fn *progress, void *user)
+{
+  if (!machine || !model) return missing("koine_machine_measure");
+  koine_status s = only_here(machine);
+  return s ? s : koi_measure_layers(machine->runtime, &machine->site, model, all, seconds, progress, user);
+}
+
+koine_status koine_machine_text(const koine_machine *machine, char **out)
+{
+  if (!machine || !out) return missing("koine_machine_text");
+  koi_site with = machine->site;
+  koine_status s = KOINE_OK;
+  if (machine->runtime && !machine->runtime->topo->recorded) s = koi_topo_xml(&with.topology);
+  if (!s) s = koi_site_text(&with, out);
+  if (with.topology != machine->site.topology) koi_free(with.topology);
+  return s;
+}
+
+koine_status koine_machine_links(const koine_machine *machine, char **out) { return machine && out ? koi_site_links(&machine->site, out) : missing("koine_machine_links"); }
+
+/* ---- options to wishes ------------------------------------------------------------------------------------------------- */
+typedef struct wishes { koi_assign_wish w; koi_placed *pins; koi_bound_memory *memory; koi_placement given; } wishes;
+
+static koine_status take_memory(const char *text, koi_bound_memory *out)
+{
+  const char *eq = strrchr(text, '=');
+  size_t n = eq ? (size_t)(eq - text) : 0;
+  koi_word bytes = {eq ? eq : text, eq ? strlen(eq) : 0};
+  if (!n || n >= sizeof out->device || !koi_word_count(&bytes, "=", &out->bytes)) return koi_error(KOINE_ERR_ARG, "memory %.80s: expected DEVICE=BYTES, such as cl0=8589934592", text);
+  memcpy(out->device, text, n);
+  return KOINE_OK;
+}
+
+static koine_status take_lists(const koine_place_options *o, uint32_t n_layers, wishes *w)
+{
+  koine_status s = KOINE_OK;
+  w->pins = koi_alloc(o->n_layers + 1, sizeof *w->pins);
+  w->memory = koi_alloc(o->n_memory + 1, sizeof *w->memory);
+  if (!w->pins || !w->memory) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < o->n_layers && !s; i++) s = koi_placement_range(o->layers[i], n_layers, &w->pins[i]);
+  for (size_t i = 0; i < o->n_memory && !s; i++) s = take_memory(o->memory[i], &w->memory[i]);
+  for (size_t i = 0; i < o->n_shares && !s; i++)
+    if (!(o->shares[i] >= 0 && isfinite(o->shares[i]))) s = koi_error(KOINE_ERR_ARG, "share %zu of the layers is %g, expected 0 or more", i, o->shares[i]);
+  if (!s && o->given) s = koi_placement_parse(o->given, &w->given);
+  return s;
+}
+
+static koine_status take(const koine_place_options *o, uint32_t n_layers, wishes *w)
+{
+  if (o->set & ~(unsigned)(KOINE_PLACE_ON_CARDS | KOINE_PLACE_EXPERTS_ON_CPU | KOINE_PLACE_TOGETHER) || o->reserved)
+    return koi_error(KOINE_ERR_UNSUPPORTED, "koine_place_options: set is %#x and reserved %u, which this release does not know", o->set, o->reserved);
+  if (!(o->n_streams >= 0)) return koi_error(KOINE_ERR_ARG, "%g streams, expected 0 or more", o->n_streams);
+  if (o->chunk > KOI_ASSIGN_CHUNK) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens, expected 1 to %d", o->chunk, KOI_ASSIGN_CHUNK);
+  koine_status s = take_lists(o, n_layers, w);
+  w->w = (koi_assign_wish){.context = o->context, .chunk = o->chunk, .exact = o->cache == KOINE_CACHE_EXACT, .n_streams = o->n_streams, .together = o->set & KOINE_PLACE_TOGETHER,
+                           .exclude = o->exclude, .n_exclude = o->n_exclude, .include = o->devices, .n_include = o->n_devices, .pins = w->pins, .n_pins = o->n_layers,
+                           .memory = w->memory, .n_memory = o->n_memory, .shares = o->shares, .n_shares = o->n_shares, .on_cards = -1, .experts_on_cpu = -1};
+  if (o->set & KOINE_PLACE_ON_CARDS) w->w.on_cards = o->n_on_cards < INT32_MAX ? (int32_t)o->n_on_cards : INT32_MAX;
+  if (o->set & KOINE_PLACE_EXPERTS_ON_CPU) w->w.experts_on_cpu = o->n_experts_on_cpu < INT32_MAX ? (int32_t)o->n_experts_on_cpu : INT32_MAX;
+  return s;
+}
+
+/* ---- placements -------------------------------------------------------------------------------------------------------- */
+static koine_status copy_site(const koi_site *from, koi_site *to)
+{
+  koi_site s = *from;
+  s.topology = NULL, s.costs = NULL, s.n_costs = 0;
+  s.cards = koi_alloc(s.n_cards + 1, sizeof *s.cards);
+  s.devices = koi_alloc(s.n_devices + 1, sizeof *s.devices);
+  if (!s.cards || !s.devices) {
+    koi_free(s.cards), koi_free(s.devices);
+    return KOINE_ERR_MEMORY;
+  }
+  memcpy(s.cards, from->cards, s.n_cards * sizeof *s.cards);
+  memcpy(s.devices, from->devices, s.n_devices * sizeof *s.devices);
+  *to = s;
+  return KOINE_OK;
+}
+
+koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out)
+{
+  if (!machine || !model || !out) return missing("koine_place");
+  koine_place_options own;
+  wishes w = {0};
+  koine_status s = KOI_TAKE(koine_place_options, options, &own);
+  koine_placement *p = s ? NULL : koi_alloc(1, sizeof *p);
+  if (!s) s = p ? take(&own, model->config.n_layers, &w) : KOINE_ERR_MEMORY;
+  if (!s) s = copy_site(&machine->site, &p->site);
+  if (!s) s = own.given ? koi_assign_given(&machine->site, model, &w.w, &w.given, &p->assigned) : koi_assign(&machine->site, model, &w.w, &p->assigned);
+  koi_free(w.pins);
+  koi_free(w.memory);
+  koi_placement_free(&w.given);
+  if (s) koine_placement_free(p);
+  else *out = p;
+  return s;
+}
+
+void koine_placement_free(koine_placement *p)
+{
+  if (!p) return;
+  koi_assigned_free(&p->assigned);
+  koi_site_free(&p->site);
+  koi_free(p);
+}
+
+koine_status koine_placement_text(const koine_placement *p, char **out) { return p && out ? koi_assigned_text(&p->assigned, &p->site, out) : missing("koine_placement_text"); }
+
+koine_status koine_placement_svg(const koine_placement *p, char **out) { return p && out ? koi_assigned_svg(&p->assigned, &p->site, out) : missing("koine_placement_svg"); }
+
+koine_status koine_placement_estimate(const koine_placement *p, koine_estimate *out)
+{
+  if (!p || !out) return missing("koine_placement_estimate");
+  const koi_assigned *a = &p->assigned;
+  koine_estimate own = {.token_s = a->token_s, .token_s_low = a->low_s, .token_s_high = a->high_s, .most_per_s = 1 / a->longest_s, .prompt_per_s = a->prompt_per_s,
+                        .prompt_per_s_low = a->prompt_low, .prompt_per_s_high = a->prompt_high, .n_stages = a->placement.n_stages, .measured = a->measured};
+  KOI_GIVE(koine_estimate, &own, out);
+  return KOINE_OK;
+}

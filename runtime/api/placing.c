@@ -1,0 +1,128 @@
+/* See placing.h. Owns nothing. */
+#include "placing.h"
+#include <string.h>
+#include "plan/assign.h"
+#include "tune/measure.h"
+
+static void put_id(const koine_runtime *rt, size_t i, char to[KOI_PLACEMENT_ID]) { koi_print(to, KOI_PLACEMENT_ID, "%s", rt->endpoints[i].id); }
+
+/* A name becomes the id that it stands for. */
+static koine_status name_to_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID])
+{
+  size_t i;
+  koine_status s = koi_runtime_find(rt, name, &i);
+  if (s) return koi_error_prefix(s, "%s %.80s", option, text);
+  put_id(rt, i, name);
+  return KOINE_OK;
+}
+
+static koine_status put_layers(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
+{
+  koine_status s = KOINE_OK;
+  if (o->device && o->device[0])
+    return koi_error(KOINE_ERR_ARG, "layers %.80s and device %.80s are both given; expected one of them", o->layers[0], o->device);
+  for (size_t i = 0; i < o->n_layers && !s; i++) {
+    koi_placed *st = koi_placement_add(out);
+    s = st ? koi_placement_range(o->layers[i], m->config.n_layers, st) : KOINE_ERR_MEMORY;
+    if (!s) s = name_to_id(rt, "layers", o->layers[i], st->device);
+  }
+  return s;
+}
+
+static koine_status put_all(const koine_runtime *rt, const koine_model *m, const char *device, koi_placement *out)
+{
+  size_t i;
+  koine_status s = koi_runtime_find(rt, device, &i);
+  if (s) return s;
+  koi_placed *st = koi_placement_add(out);
+  if (!st) return KOINE_ERR_MEMORY;
+  put_id(rt, i, st->device);
+  st->layer1 = m->config.n_layers;
+  return KOINE_OK;
+}
+
+/* Stages end at this layer: the one over it becomes two. */
+static koine_status cut_at(koi_placement *p, uint32_t layer)
+{
+  for (size_t i = 0; i < p->n_stages; i++) {
+    if (p->stages[i].layer0 >= layer || p->stages[i].layer1 <= layer) continue;
+    koi_placed *end = koi_placement_add(p);
+    if (!end) return KOINE_ERR_MEMORY;
+    *end = p->stages[i];
+    end->layer0 = p->stages[i].layer1 = layer;
+    end->embed = p->stages[i].head = false;
+    return KOINE_OK;
+  }
+  return KOINE_OK;
+}
+
+static koine_status put_experts(const koine_runtime *rt, const koine_model *m, const char *text, koi_placement *p)
+{
+  koi_placed x = {.layer1 = m->config.n_layers};
+  koine_status s = strchr(text, '=') ? koi_placement_range(text, m->config.n_layers, &x) : KOINE_OK;
+  if (!s && !x.device[0] && strlen(text) >= sizeof x.device) s = koi_error(KOINE_ERR_NO_DEVICE, "experts %.80s: no device has such a name", text);
+  if (s) return s;
+  if (!x.device[0]) koi_print(x.device, sizeof x.device, "%s", text);
+  s = name_to_id(rt, "experts", text, x.device);
+  if (!s) s = cut_at(p, x.layer0);
+  if (!s) s = cut_at(p, x.layer1);
+  for (size_t i = 0; i < p->n_stages && !s; i++)
+    if (p->stages[i].layer0 >= x.layer0 && p->stages[i].layer1 <= x.layer1) memcpy(p->stages[i].experts, x.device, sizeof x.device);
+  return s;
+}
+
+static koine_status read_text(const koine_plan_options *o, koi_placement *out)
+{
+  if (o->n_layers || o->n_experts || (o->device && o->device[0]))
+    return koi_error(KOINE_ERR_ARG, "a placement is given, and layers, experts or a device too; expected one of them");
+  return koi_placement_parse(o->placement, out);
+}
+
+koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
+{
+  if (o->placement) return read_text(o, out);
+  koi_placement p = {0};
+  koine_status s = o->n_layers ? put_layers(rt, m, o, &p) : put_all(rt, m, o->device, &p);
+  for (size_t i = 0; i < o->n_experts && !s; i++) s = put_experts(rt, m, o->experts[i], &p);
+  if (s) {
+    koi_placement_free(&p);
+    return s;
+  }
+  koi_placement_order(&p);
+  *out = p;
+  return KOINE_OK;
+}
+
+/* ---- the best place ---------------------------------------------------------------------------------------------------- */
+static koine_status assign(const koi_site *site, const koine_model *m, const koine_plan_options *o, koi_assigned *out)
+{
+  koi_assign_wish w = KOI_ASSIGN_WISH;
+  koi_bound_memory *limits = koi_alloc(site->n_devices + 1, sizeof *limits);
+  if (!limits) return KOINE_ERR_MEMORY;
+  for (size_t d = 0; d < site->n_devices; d++) {
+    koi_print(limits[d].device, sizeof limits[d].device, "%s", site->devices[d].id);
+    limits[d].bytes = o->memory_bytes;
+  }
+  w.context = o->context, w.chunk = o->chunk, w.exact = o->cache == KOINE_CACHE_EXACT;
+  if (o->memory_bytes) w.memory = limits, w.n_memory = site->n_devices;
+  koine_status s = koi_assign(site, m, &w, out);
+  koi_free(limits);
+  return s;
+}
+
+bool koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
+{
+  koi_site site;
+  koi_assigned a;
+  size_t n = 0;
+  if (o->chunk > KOI_ASSIGN_CHUNK || koi_measure_known(rt, &site)) return false;
+  for (size_t d = 0; d < site.n_devices; d++) n += koi_measure_wanted(&site, d) && site.devices[d].rates.bytes_per_s > 0;
+  koine_status s = n > 1 ? assign(&site, m, o, &a) : KOINE_ERR_NO_DEVICE;
+  koi_site_free(&site);
+  if (s) return false;
+  *out = a.placement;
+  a.placement = (koi_placement){0};
+  koi_log(KOINE_LOG_NOTE, "layers lie where measurements say that it is best: %.1f ms a token are expected", 1e3 * a.token_s);
+  koi_assigned_free(&a);
+  return true;
+}

@@ -1,0 +1,13 @@
+/* What a caller wrote about where layers lie, as a placement. */
+#ifndef KOI_PLACING_H
+#define KOI_PLACING_H
+#include "device/machine.h"
+#include "model/model.h"
+#include "plan/placement.h"
+
+/* From the options' placement, or layers, experts and device, with ids of the machine's endpoints in place of names. Gaps and overlaps are left for the plan to
+ * refuse. Release with koi_placement_free. */
+koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);
+/* Where it is best to have the layers, if the machine has several devices whose speeds were measured; false: it has not, or nothing fits. */
+bool koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);
+#endif

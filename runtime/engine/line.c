@@ -1,0 +1,162 @@
+/* See line.h. Owns the histories and the memory between stages. Invariant: between calls all histories stand at one position, and none is stale. */
+#include "line.h"
+
+static koi_stage *stage(const koi_line *l, size_t i) { return koi_engine_stage(l->plan, i); }
+
+/* ---- open and close ---- */
+koine_status koi_line_open(koine_plan *plan, bool exact, uint64_t context, koi_line *out)
+{
+  *out = (koi_line){.plan = plan, .n_stages = plan->n_stages, .h = koi_alloc(plan->n_stages, sizeof *out->h)};
+  koine_status s = out->h ? KOINE_OK : KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < out->n_stages && !s; i++) {
+    koi_stage_lock(stage(out, i));
+    s = koi_history_open(stage(out, i), exact, context, &out->h[i]);
+    koi_stage_unlock(stage(out, i));
+  }
+  return s;
+}
+
+void koi_line_close(koi_line *l)
+{
+  for (size_t i = 0; l->h && i < l->n_stages; i++) {
+    koi_stage *st = l->h[i].st;
+    if (!st) continue;
+    koi_stage_lock(st);
+    st->dev->backend->finish(st->dev);
+    koi_history_close(&l->h[i]);
+    koi_stage_unlock(st);
+  }
+  koi_free(l->h);
+  koi_free(l->hidden);
+  *l = (koi_line){0};
+}
+
+koine_status koi_line_fork(koi_line *from, koi_line *out)
+{
+  *out = (koi_line){.plan = from->plan, .n_stages = from->n_stages, .h = koi_alloc(from->n_stages, sizeof *out->h)};
+  koine_status s = out->h ? KOINE_OK : KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < out->n_stages && !s; i++) {
+    koi_stage_lock(stage(out, i));
+    s = koi_history_fork(&from->h[i], &out->h[i]);
+    koi_stage_unlock(stage(out, i));
+  }
+  return s;
+}
+
+/* ---- going back ---- */
+static void rewind_one(koi_line *l, size_t i, uint64_t n)
+{
+  koi_history *h = &l->h[i];
+  if (n >= h->n && !h->stale) return;
+  koi_stage_lock(h->st);
+  koi_history_rewind(h, n);
+  koi_stage_unlock(h->st);
+}
+
+/* A stage without memory may have given up a mark that the others have: then they go to the one before it. */
+void koi_line_rewind(koi_line *l, uint64_t n)
+{
+  for (bool even = false; !even;) {
+    uint64_t least = UINT64_MAX, most = 0;
+    for (size_t i = 0; i < l->n_stages; i++) {
+      rewind_one(l, i, n);
+      least = l->h[i].n < least ? l->h[i].n : least, most = l->h[i].n > most ? l->h[i].n : most;
+    }
+    even = least == most, n = least;
+  }
+}
+
+void koi_line_clear(koi_line *l)
+{
+  for (size_t i = 0; i < l->n_stages; i++) {
+    koi_stage_lock(stage(l, i));
+    koi_history_clear(&l->h[i]);
+    koi_stage_unlock(stage(l, i));
+  }
+}
+
+koine_status koi_line_fill(koi_line *l, uint64_t n)
+{
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < l->n_stages && !s; i++) {
+    koi_stage_lock(stage(l, i));
+    s = koi_history_fill(&l->h[i], n);
+    koi_stage_unlock(stage(l, i));
+  }
+  if (s) koi_line_clear(l);
+  return s;
+}
+
+uint64_t koi_line_bytes(const koi_line *l)
+{
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < l->n_stages; i++) { /* for want of memory another session may give up this one's marks */
+    koi_stage_lock(stage(l, i));
+    bytes += koi_history_bytes(&l->h[i]);
+    koi_stage_unlock(stage(l, i));
+  }
+  return bytes;
+}
+
+/* ---- between stages ---- */
+static size_t token_floats(const koi_line *l)
+{
+  const koi_config *c = &l->plan->model->config;
+  return (size_t)c->n_streams * c->hidden;
+}
+
+koine_status koi_line_make_room(koi_line *l, uint32_t n_tokens)
+{
+  size_t n;
+  if (n_tokens <= l->hidden_tokens || l->n_stages < 2) return KOINE_OK;
+  if (!koi_mul(n_tokens * token_floats(l), (l->n_stages - 1) * KOI_LINE_SLOTS, &n)) return koi_error(KOINE_ERR_MEMORY, "streams of %u tokens are too large to count", n_tokens);
+  float *hidden = koi_alloc(n, sizeof *hidden);
+  if (!hidden) return KOINE_ERR_MEMORY;
+  koi_free(l->hidden);
+  l->hidden = hidden, l->hidden_tokens = n_tokens;
+  return KOINE_OK;
+}
+
+float *koi_line_slot(const koi_line *l, size_t i, size_t c)
+{
+  return i + 1 < l->n_stages ? l->hidden + (i * KOI_LINE_SLOTS + c % KOI_LINE_SLOTS) * l->hidden_tokens * token_floats(l) : NULL;
+}
+
+/* ---- a chunk ---- */
+static void unprepare(koi_line *l, size_t first, size_t end, const koi_chunk *c)
+{
+  for (size_t i = first; i < end; i++) {
+    koi_stage_lock(stage(l, i));
+    koi_history_unprepare(&l->h[i], c);
+    koi_stage_unlock(stage(l, i));
+  }
+}
+
+static koine_status prepare(koi_line *l, const koi_chunk *c)
+{
+  koine_status s = koi_line_make_room(l, c->n);
+  for (size_t i = 0; i < l->n_stages && !s; i++) {
+    koi_stage_lock(stage(l, i));
+    s = koi_history_prepare(&l->h[i], c);
+    koi_stage_unlock(stage(l, i));
+    if (s) unprepare(l, 0, i, c);
+  }
+  return s;
+}
+
+koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *watch)
+{
+  koine_status s = prepare(l, c);
+  for (size_t i = 0; i < l->n_stages && !s; i++) {
+    koi_stage_lock(stage(l, i));
+    s = koi_history_run(&l->h[i], c, i ? koi_line_slot(l, i - 1, 0) : NULL, koi_line_slot(l, i, 0), watch);
+    koi_stage_unlock(stage(l, i));
+    if (!s) continue;
+    char why[KOI_LINE_WHY];
+    koi_print(why, sizeof why, "%s", koi_error_text()); /* going back may fail as well, for the same reason */
+    unprepare(l, i + 1, l->n_stages, c);
+    koi_line_rewind(l, UINT64_MAX);
+    koi_error(s, "%s", why);
+  }
+  return s;
+}

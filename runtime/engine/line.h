@@ -1,0 +1,39 @@
+/* One conversation on every stage of an awake plan: its histories, which stand at the same position between calls, and the host memory through
+ * which streams go from stage to stage. Locking: each function takes the stages' locks itself, one at a time. */
+#ifndef KOI_LINE_H
+#define KOI_LINE_H
+#include "history.h"
+
+enum { KOI_LINE_SLOTS = 2 /* of a gap between stages: one is filled while the other is read */, KOI_LINE_WHY = 1024 /* bytes of a message */ };
+
+typedef struct koi_line {
+  koine_plan *plan;
+  koi_history *h;     /* [n_stages] */
+  size_t n_stages;
+  float *hidden;      /* [n_stages - 1][KOI_LINE_SLOTS][hidden_tokens][streams] */
+  uint32_t hidden_tokens;
+} koi_line;
+
+/* Also what has failed must be closed. */
+koine_status koi_line_open(koine_plan *plan, bool exact, uint64_t context, koi_line *out);
+void koi_line_close(koi_line *l);
+/* Positions that the caches of all stages stand for. */
+static inline uint64_t koi_line_n(const koi_line *l) { return l->h[l->n_stages - 1].n; }
+/* As koi_history_rewind, to a position that every stage has kept. */
+void koi_line_rewind(koi_line *l, uint64_t n);
+void koi_line_clear(koi_line *l);
+koine_status koi_line_fork(koi_line *from, koi_line *out);
+koine_status koi_line_fill(koi_line *l, uint64_t n);
+uint64_t koi_line_bytes(const koi_line *l);
+/* One chunk through all stages. A failure before any of them began leaves all as it was; after another they stand where the last mark lets them. */
+koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *watch);
+/* Where the streams between stage i and the next are kept, of chunk c; room for chunks of n tokens comes first. */
+koine_status koi_line_make_room(koi_line *l, uint32_t n_tokens);
+float *koi_line_slot(const koi_line *l, size_t i, size_t c);
+
+/* ---- flow.c ---- */
+/* Called on the calling thread when chunk c is finished; false: no more are begun. */
+typedef bool koi_flow_fn(void *user, size_t c);
+/* Chunks one behind the other, each stage at one of its own at the same time. KOINE_OK also when it was told to stop. */
+koine_status koi_flow_run(koi_line *l, const koi_chunk *v, size_t n, koi_flow_fn *finished, void *user);
+#endif

@@ -1,0 +1,55 @@
+/* From a machine, a model and wishes to a placement, with what it will take. Nothing here needs a device. */
+#ifndef KOI_ASSIGN_H
+#define KOI_ASSIGN_H
+#include "costs.h"
+#include "placement.h"
+
+typedef struct koi_bound_memory { char device[KOI_SITE_ID]; uint64_t bytes; } koi_bound_memory;
+
+typedef struct koi_assign_wish {
+  uint64_t context;            /* of one conversation, which is counted full; 0: 4096, or the model's if that is less */
+  uint32_t chunk;              /* 0: 512 */
+  bool exact;
+  double n_streams;            /* conversations that take turns; 1: the quickest for one, INFINITY: the most tokens a second. 0: 1 */
+  bool together;               /* routed experts stay with their layer */
+  const char *const *exclude; size_t n_exclude;    /* ids of devices that get nothing */
+  const char *const *include; size_t n_include;    /* only these; 0: all */
+  const koi_placed *pins; size_t n_pins;           /* layers that lie on a device */
+  const koi_bound_memory *memory; size_t n_memory; /* limits by device */
+  const double *shares; size_t n_shares;           /* layers in proportion to these, on the devices in their order; 0: as is best */
+  int32_t on_cards;            /* so many items from the end (layers, and the head as one) are not on processors, the others are; -1: as is best */
+  int32_t experts_on_cpu;      /* the routed experts of so many first layers lie on the processors; -1: as is best */
+} koi_assign_wish;
+enum { KOI_ASSIGN_CHUNK = 16384 };
+#define KOI_ASSIGN_WISH {.on_cards = -1, .experts_on_cpu = -1}
+
+typedef struct koi_assigned_stage { /* beside the placement's stage of the same number */
+  uint32_t device, experts;    /* into the site's; experts: KOI_SOLVE_NOWHERE when they are on the same */
+  uint64_t weights, caches, own, expert_weights /* on the experts' device */;
+  double seconds, low, high;   /* of a token, with what its experts take elsewhere; */
+  double hop;                  /* to get what the stage before made */
+} koi_assigned_stage;
+
+typedef struct koi_assigned {
+  koi_placement placement;
+  koi_assigned_stage *stages;  /* [placement.n_stages] */
+  uint64_t context; uint32_t chunk;
+  double token_s, low_s, high_s;      /* one token of one stream, all stages and hops, with context / 2 tokens before it */
+  double longest_s;                   /* of a stage or hop: n streams give at most 1 / longest tokens a second */
+  double prompt_per_s, prompt_low, prompt_high; /* tokens a second of a chunk */
+  uint32_t n_unknown;          /* devices of which nothing is known, and which got nothing */
+  bool measured;               /* every device used has measured costs */
+} koi_assigned;
+
+/* The best placement. KOINE_ERR_MEMORY with the numbers, and what would fit; KOINE_ERR_NO_DEVICE when nothing is known of any device;
+ * KOINE_ERR_ARG for wishes that name no device or contradict each other. */
+koine_status koi_assign(const koi_site *site, const koine_model *m, const koi_assign_wish *w, koi_assigned *out);
+/* What a given placement takes. KOINE_ERR_MEMORY when it does not fit. */
+koine_status koi_assign_given(const koi_site *site, const koine_model *m, const koi_assign_wish *w, const koi_placement *p, koi_assigned *out);
+void koi_assigned_free(koi_assigned *a);
+/* ---- assign_text.c ---- */
+/* For people; what begins with "layers" is read back by koi_placement_parse. */
+koine_status koi_assigned_text(const koi_assigned *a, const koi_site *site, char **out);
+/* A picture: SVG with cards, layers, bytes, and a token's way through them in time. */
+koine_status koi_assigned_svg(const koi_assigned *a, const koi_site *site, char **out);
+#endif

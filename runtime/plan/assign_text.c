@@ -1,0 +1,41 @@
+/* What was planned, in words. Owns nothing. */
+#include "assign.h"
+#include "solve.h"
+
+static double gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
+
+static void stage_text(const koi_assigned *a, const koi_site *site, size_t i, koi_text *t)
+{
+  const koi_assigned_stage *x = &a->stages[i];
+  koi_placement_stage_text(&a->placement.stages[i], t);
+  koi_text_add(t, " name=\"%s\" weights=%.2fGiB caches=%.2fGiB own=%.2fGiB", site->devices[x->device].name, gib(x->weights), gib(x->caches), gib(x->own));
+  if (x->experts != KOI_SOLVE_NOWHERE) koi_text_add(t, " expert_weights=%.2fGiB", gib(x->expert_weights));
+  koi_text_add(t, " token=%.3fms", 1e3 * x->seconds);
+  if (i) koi_text_add(t, " hop=%.3fms", 1e3 * x->hop);
+  koi_text_add(t, "\n");
+}
+
+static void unused_text(const koi_assigned *a, const koi_site *site, koi_text *t)
+{
+  size_t n = 0;
+  for (size_t d = 0; d < site->n_devices; d++) {
+    bool used = !site->devices[d].usable;
+    for (size_t i = 0; i < a->placement.n_stages; i++) used |= a->stages[i].device == d || a->stages[i].experts == d;
+    if (!used) koi_text_add(t, "%s%s", n++ ? ", " : "unused: ", site->devices[d].id);
+  }
+  if (n) koi_text_add(t, "%s\n", a->n_unknown ? "; of some of them nothing is known: koine plan --measure finds out" : "");
+}
+
+koine_status koi_assigned_text(const koi_assigned *a, const koi_site *site, char **out)
+{
+  koi_text t = {0};
+  koi_text_add(&t, "machine %s\n", site->name);
+  if (a->placement.split_groups) koi_text_add(&t, "place split_groups=%u\n", a->placement.split_groups);
+  for (size_t i = 0; i < a->placement.n_stages; i++) stage_text(a, site, i, &t);
+  unused_text(a, site, &t);
+  koi_text_add(&t, "decode: %.3g tokens/s (likely %.3g to %.3g) for one conversation of %llu tokens, %.2f ms a token; at most %.3g tokens/s for several\n", 1 / a->token_s, 1 / a->high_s,
+               1 / a->low_s, (unsigned long long)a->context, 1e3 * a->token_s, 1 / a->longest_s);
+  koi_text_add(&t, "prefill: %.3g tokens/s (likely %.3g to %.3g) in chunks of %u\n", a->prompt_per_s, a->prompt_low, a->prompt_high, a->chunk);
+  koi_text_add(&t, "%s\n", a->measured ? "from measurements of this machine's devices" : "from what the devices are said to reach, not from measurements");
+  return koi_text_take(&t, out);
+}

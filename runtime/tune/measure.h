@@ -1,0 +1,17 @@
+/* A machine's speeds measured: links, rates, and layers of every kind in their real sizes; and kept for the next time. */
+#ifndef KOI_MEASURE_H
+#define KOI_MEASURE_H
+#include "plan/site.h"
+
+/* What the runtime has, with what is kept of earlier measurements of the same devices and drivers. */
+koine_status koi_measure_known(koine_runtime *rt, koi_site *out);
+/* Puts a site into the cache folder, if there is one. */
+koine_status koi_measure_keep(koine_runtime *rt, const koi_site *s);
+/* Links and rates of every usable device; kept. */
+koine_status koi_measure_links(koine_runtime *rt, koi_site *s, koine_progress_fn *progress, void *user);
+/* Costs of the model's kinds of layers on devices that have none yet (all: on every one), in about `seconds`, 0: 60; kept. Links first, where
+ * they are not known. */
+koine_status koi_measure_layers(koine_runtime *rt, koi_site *s, const koine_model *m, bool all, uint32_t seconds, koine_progress_fn *progress, void *user);
+/* Whether a device is worth measuring: usable, and no plain C beside others. */
+bool koi_measure_wanted(const koi_site *s, size_t device);
+#endif

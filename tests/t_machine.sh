@@ -1,0 +1,52 @@
+#!/bin/sh
+# koine plan, estimate and devices --save as they are typed: options of every kind, plans read back, refusals with their status.
+koine="${KOINE:-./koine}"
+data="${srcdir:-.}/tests/data/machines"
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+XDG_CACHE_HOME=$tmp/cache KOINE_BACKENDS=host
+export XDG_CACHE_HOME KOINE_BACKENDS
+bad=0
+fail() { echo "FAIL: $*"; bad=$((bad + 1)); }
+plan() { "$koine" plan --machine "$data/unlike.machine" --shape v4-flash "$@" >"$tmp/out" 2>"$tmp/err"; }
+# what is wanted in the output, then options
+prints() {
+  want=$1; shift
+  plan "$@" || fail "plan $*: $(cat "$tmp/err")"
+  grep -q -- "$want" "$tmp/out" || fail "plan $*: expected $want, found: $(cat "$tmp/out")"
+}
+# status, what is wanted in the message, then options
+refuses() {
+  status=$1 want=$2; shift 2
+  plan "$@"
+  have=$?
+  [ $have = "$status" ] || fail "plan $*: expected status $status, found $have"
+  grep -q -- "$want" "$tmp/err" || fail "plan $*: expected $want, found: $(cat "$tmp/err")"
+}
+
+prints 'head name=' --svg "$tmp/p.svg"
+grep -q '</svg>' "$tmp/p.svg" || fail "no picture was written"
+cp "$tmp/out" "$tmp/plan"
+prints '^decode:' --placement "$tmp/plan"
+[ "$(grep ^layers "$tmp/plan")" = "$(grep ^layers "$tmp/out")" ] || fail "a plan that was read back is another: $(cat "$tmp/out")"
+prints 'layers 0-42 device=gpu0 experts=cpu' --cpu-moe
+prints 'layers 0-42 device=gpu0 experts=cpu' --layers gpu0=0-3 --layers gpu0=5 --n-cpu-moe 43
+prints 'layers 0-42 device=cpu' -ts 0,0,0,1
+prints 'layers 0-38 device=cpu embed' -ngl 5
+prints 'unused: gpu0, gpu1' --exclude gpu0 --exclude gpu1
+prints 'unused: .*gpu1' --memory gpu1=1 -c 8192
+prints 'at most' -np 0
+refuses 2 'gpu9' --exclude gpu9
+refuses 2 'layers 0 to 42' --layers gpu0=0-99
+refuses 2 'DEVICE=BYTES' --memory gpu0=many
+refuses 2 'without --machine' --measure
+refuses 4 'bits a value' --exclude cpu
+refuses 2 'line such as' --placement "$data/README"
+"$koine" estimate --machine "$data/mi300x.machine" --shape v4-flash >"$tmp/out" 2>&1 || fail "estimate: $(cat "$tmp/out")"
+grep -q '^decode: .* tokens/s, likely' "$tmp/out" || fail "estimate: $(cat "$tmp/out")"
+"$koine" devices --save "$tmp/here" >/dev/null 2>"$tmp/err" || fail "devices --save: $(cat "$tmp/err")"
+sed '1,/^topology$/d' "$tmp/here" >"$tmp/here.xml"
+"$koine" devices --topology "$tmp/here.xml" >"$tmp/out" 2>&1 && grep -q '^Machine:' "$tmp/out" || fail "the saved topology: $(cat "$tmp/out")"
+"$koine" plan --machine "$tmp/here" --shape v4-flash >"$tmp/out" 2>"$tmp/err"
+[ $? = 4 ] && grep -q -- --measure "$tmp/err" || fail "a machine of unknown speed: $(cat "$tmp/err")"
+[ $bad = 0 ]
