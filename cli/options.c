@@ -46,15 +46,23 @@ const cli_command cli_commands[N_COMMANDS] = {
   [CMD_CHAT_ENCODE] = {"chat-encode", "", 0, "messages to the prompt that the checkpoint prescribes",
                        "Reads a JSON array of messages, or an object with messages and tools, from -f or standard input and prints the prompt or its ids."},
   [CMD_PERPLEXITY] = {"perplexity", "", 0, "bits per byte of a text under the model",
-                      "Cuts the text of -f into segments, each after a beginning-of-text token, and prints bits per byte and nats per token."},
+                      "Cuts the text of -f into segments, each after a beginning-of-text token, and prints bits per byte and nats per token. With --kl it "
+                      "prints instead how far the model's choices are from another model's: the Kullback-Leibler divergence of each token (mean, median, "
+                      "99 %, most), how often the likeliest token is the same, and bits per byte of both."},
+  [CMD_QUANTIZE] = {"quantize", "", 0, "write a checkpoint as a GGUF file in other formats",
+                    "Writes the checkpoint of -m, a folder or a GGUF file, as one GGUF file that llama.cpp reads too, with its tokenizer. --type has llama.cpp's "
+                    "names of mixes and stores what they store, but for hyper-connections and the compressors' ape, which stay F32: F32, F16, BF16, Q8_0, "
+                    "MXFP4_MOE, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ2_XXS, IQ2_XS, IQ2_S, "
+                    "IQ2_M, IQ3_XXS, IQ3_XS, IQ3_S, IQ3_M, IQ4_NL, IQ4_XS. A tensor whose rows a format's block does not divide is refused by name, unless "
+                    "--fallback says what to store instead. The file appears when it is whole; Ctrl-C leaves nothing."},
 };
 
 const cli_option cli_options[N_OPTIONS] = {
   [OPT_MODEL] = {{"-m", "--model"}, CLI_MODEL, "MODEL", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
-                 .required = WORDS | (ENGINE & ~MEASURES), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json), or a GGUF file: of a split one its first part"},
+                 .required = WORDS | (ENGINE & ~MEASURES) | BIT(CMD_QUANTIZE), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json), or a GGUF file: of a split one its first part"},
   [OPT_TOKENS] = {{"--tokens"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS), .help = "token ids, raw little-endian int32"},
-  [OPT_OUTPUT] = {{"-o", "--output"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS),
-                  .help = "where the logits go; - is standard output"},
+  [OPT_OUTPUT] = {{"-o", "--output"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS) | BIT(CMD_QUANTIZE), .required = BIT(CMD_LOGITS) | BIT(CMD_QUANTIZE),
+                  .help = "where the result goes; of logits - is standard output"},
   [OPT_PROMPT] = {{"-p", "--prompt"}, CLI_TEXT, "TEXT", .commands = BIT(CMD_RUN), .help = "the prompt, in place of the operand"},
   [OPT_FILE] = {{"-f", "--file"}, CLI_FILE, "FILE", .commands = BIT(CMD_RUN) | WORDS | BIT(CMD_PERPLEXITY), .required = BIT(CMD_PERPLEXITY),
                 .help = "read the input from FILE; - is standard input"},
@@ -64,12 +72,12 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_CTX] = {{"-c", "--ctx-size"}, CLI_INT, "N", 0, MANY, .fallback = "0", .commands = SAMPLES | BIT(CMD_PERPLEXITY),
                .help = "context in tokens; 0: 4096, or the checkpoint's where that is less"},
   [OPT_CONTEXTS] = {{"-c", "--ctx-size"}, CLI_INTS, "N,...", 1, MANY, .commands = BIT(CMD_INFO), .help = "context lengths to give cache bytes for"},
-  [OPT_CHUNK] = {{"-ub", "--ubatch-size", "--chunk"}, CLI_INT, "N", 1, 65536, .commands = ENGINE,
+  [OPT_CHUNK] = {{"-ub", "--ubatch-size", "--chunk"}, CLI_INT, "N", 1, 65536, .commands = ENGINE | BIT(CMD_QUANTIZE),
                  .help = "most tokens evaluated at once (512 unless said); 1 is decode token by token"},
-  [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = caches, .fallback = "packed", .commands = ENGINE & ~BIT(CMD_TUNE),
+  [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = caches, .fallback = "packed", .commands = (ENGINE & ~BIT(CMD_TUNE)) | BIT(CMD_QUANTIZE),
                  .help = "cache rows in FP8/FP4 as the published model has them, or in fp32 without rounding"},
-  [OPT_DEVICE] = {{"--device"}, CLI_TEXT, "NAME", .commands = ENGINE | BIT(CMD_VERIFY), .help = "an id of koine devices, or a part of a name; else the best"},
-  [OPT_THREADS] = {{"-t", "--threads"}, CLI_INT, "N", 1, 4096, .commands = ENGINE | BIT(CMD_VERIFY),
+  [OPT_DEVICE] = {{"--device"}, CLI_TEXT, "NAME", .commands = ENGINE | BIT(CMD_VERIFY) | BIT(CMD_QUANTIZE), .help = "an id of koine devices, or a part of a name; else the best"},
+  [OPT_THREADS] = {{"-t", "--threads"}, CLI_INT, "N", 1, 4096, .commands = ENGINE | BIT(CMD_VERIFY) | BIT(CMD_QUANTIZE),
                    .help = "processors that devices on the CPU may use; else what the driver takes, usually all"},
   [OPT_SEED] = {{"-s", "--seed"}, CLI_INT, "N", -1, 9007199254740992.0, .fallback = "-1", .commands = SAMPLES, .help = "of the random choices; -1: another each time"},
   [OPT_TEMP] = {{"--temp"}, CLI_FLOAT, "X", 0, 100, .fallback = "0.8", .commands = SAMPLES, .help = "temperature; 0 always takes the likeliest token"},
@@ -84,7 +92,16 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_IDS] = {{"--ids"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), .help = "print ids, separated by spaces; tokenize always does"},
   [OPT_SPECIAL] = {{"--special"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN),
                    .help = "control tokens: read them in text, write them as text"},
-  [OPT_SEGMENT] = {{"--segment"}, CLI_INT, "N", 2, MANY, .fallback = "256", .commands = BIT(CMD_PERPLEXITY), .help = "tokens of a segment"},
+  [OPT_SEGMENT] = {{"--segment"}, CLI_INT, "N", 2, MANY, .fallback = "256", .commands = BIT(CMD_PERPLEXITY) | BIT(CMD_QUANTIZE), .help = "tokens of a segment"},
+  [OPT_KL] = {{"--kl"}, CLI_MODEL, "BASE", .commands = BIT(CMD_PERPLEXITY), .help = "compare with this model, or with the logits that --save-logits kept of one"},
+  [OPT_SAVE_LOGITS] = {{"--save-logits"}, CLI_FILE, "FILE", .commands = BIT(CMD_PERPLEXITY),
+                       .help = "keep the logits of every token, raw float32, for --kl of another run with the same text and segments"},
+  [OPT_TYPE] = {{"--type"}, CLI_TEXT, "TYPE", .commands = BIT(CMD_QUANTIZE), .required = BIT(CMD_QUANTIZE), .help = "a mix by llama.cpp's name: Q8_0, Q4_K_M, IQ2_XXS, MXFP4_MOE, F16, ..."},
+  [OPT_IMATRIX] = {{"--imatrix"}, CLI_FILE, "FILE", .commands = BIT(CMD_QUANTIZE),
+                   .help = "a text that the model is run over to measure which columns count, or an importance matrix in llama.cpp's GGUF form"},
+  [OPT_SAVE_IMATRIX] = {{"--save-imatrix"}, CLI_FILE, "FILE", .commands = BIT(CMD_QUANTIZE), .help = "keep what --imatrix measured, in that form"},
+  [OPT_FALLBACK] = {{"--fallback"}, CLI_TEXT, "TYPE", .commands = BIT(CMD_QUANTIZE),
+                    .help = "what tensors are stored in whose rows do not fit, a line for each: a format, or usual for llama.cpp's choice"},
   [OPT_SHAPE] = {{"--shape"}, CLI_CHOICE, "NAME", .choices = shapes, .commands = MEASURES, .help = "random weights of a published model's sizes, without any file"},
   [OPT_RATIOS] = {{"--ratios"}, CLI_INTS, "N,...", 0, 1048576, .commands = MEASURES, .help = "with --shape: compress ratio of each layer, and so how many layers"},
   [OPT_EXPERTS] = {{"--experts"}, CLI_INT, "N", 1, 65536, .commands = MEASURES, .help = "with --shape: experts of a layer"},
