@@ -84,6 +84,18 @@ cp "$tmp/f32.gguf" "$tmp/header.gguf"
 truncate -s 500000 "$tmp/header.gguf" && truncate -s "$size" "$tmp/header.gguf"
 "$koine" info "$tmp/header.gguf" | sed 's/header\.gguf/f32.gguf/' >"$tmp/header"
 cmp "$tmp/whole" "$tmp/header" || fail "koine info reads more than the header: $(diff "$tmp/whole" "$tmp/header" | head -3)"
+# A file that is not all here is described, and not run.
+for k in 200000 500000 $((size - 1)); do
+  head -c $k "$tmp/f32.gguf" >"$tmp/part.gguf"
+  "$koine" info "$tmp/part.gguf" | sed 's/part\.gguf (header only)/f32.gguf (complete)/; /weights are not here/d' >"$tmp/part"
+  cmp "$tmp/whole" "$tmp/part" || fail "the first $k bytes: $(diff "$tmp/whole" "$tmp/part" | head -3)"
+  with info "$tmp/part.gguf"
+  has "the first $k bytes" "weights are not here: .*part.gguf: $((size - k)) of its $size bytes$" "$tmp/out"
+done
+refuse 3 'part.gguf: 1 of its [0-9]* bytes: not there, so the model can be described but not run; is the file whole' run -m "$tmp/part.gguf" --device host -n 1 "It"
+refuse 3 'expected a model with all its weights, found .*part.gguf: 1 of its' quantize -m "$tmp/part.gguf" -o "$tmp/y.gguf" --type Q8_0
+head -c 3000 "$tmp/f32.gguf" >"$tmp/part.gguf"
+refuse 3 'is the file whole' info "$tmp/part.gguf"
 
 echo "t_quantize: $n checks, $bad failed"
 [ $bad = 0 ]

@@ -182,7 +182,7 @@ koine_status koi_vocab_load(const char *path, koi_tok **out)
 {
   koi_gguf *g;
   if (!koi_gguf_is(path)) return koi_tok_load(path, out);
-  koine_status s = koi_gguf_open(path, &g);
+  koine_status s = koi_gguf_open_header(path, &g);
   if (s) return s;
   s = load(g, out);
   koi_gguf_close(g);

@@ -94,6 +94,8 @@ static target *add(job *j)
 static koine_status choose(job *j, int layer, const koi_role *r, const koi_weight *w, uint32_t sub)
 {
   bool vector = r->use < KOI_TABLE, experts = r->units == KOI_EXPERTS;
+  if (r->use != KOI_IDS && w->format == KOI_FORMAT_NONE)
+    return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %s", j->model->path, j->model->cannot ? j->model->cannot : "a weight is stored in a format that cannot be read");
   target *t = add(j);
   if (!t) return KOINE_ERR_MEMORY;
   name_of(layer, r, sub, t->name);
@@ -336,8 +338,8 @@ koine_status koi_quantize(const koine_model *model, const char *path, const koin
   char names[512];
   job j = {.model = model, .o = o, .mix = koi_mix_find(o->type)};
   if (!j.mix) return koi_error(KOINE_ERR_ARG, "type: expected one of %s, found \"%.40s\"", koi_mix_names(names), o->type);
-  if (!model->weights || !model->runnable)
-    return koi_error(KOINE_ERR_FILE, "%s: expected a model with all its weights, found %s", model->path, model->missing ? "some missing" : model->cannot ? model->cannot : "none");
+  if (!model->weights || model->missing)
+    return koi_error(KOINE_ERR_FILE, "%s: expected a model with all its weights, found none of %s", model->path, model->missing ? model->missing : "them");
   pthread_mutex_init(&j.lock, NULL);
   visit_all(model, visit, &j);
   koine_status s = j.status ? j.status : write_all(&j, path);
