@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """200 GGUF files that are wrong in one place, as past readers of the format met them: koine says so in one line, with exit status 3.
 
-usage: check_mutants.py KOINE AUSTEN      no module beside Python's own"""
+usage: check_mutants.py KOINE AUSTEN
+       check_mutants.py --corpus FOLDER      the same of a small file, for fuzz_gguf, whose input begins behind magic and version
+No module beside Python's own."""
 import os
 import random
 import struct
@@ -11,11 +13,28 @@ import tempfile
 
 koine, austen = sys.argv[1:3]
 tmp = tempfile.TemporaryDirectory()
-good = os.path.join(tmp.name, "good.gguf")
-subprocess.run([koine, "quantize", "-m", austen, "-o", good, "--type", "F16"], check=True)
-subprocess.run([koine, "info", good], check=True, stdout=subprocess.DEVNULL)
-data = open(good, "rb").read()
 random.seed(7)
+
+
+def small():
+    """Every type of value, an array of numbers and one of texts, tensors of one and two dimensions."""
+    text = lambda s: struct.pack("<Q", len(s)) + s
+    keys = [text(b"k%d" % kind) + struct.pack("<I", kind) + (text(b"value") if kind == 8 else bytes(size))
+            for kind, size in {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 8: 0, 10: 8, 11: 8, 12: 8}.items()]
+    keys.append(text(b"numbers") + struct.pack("<IIQ", 9, 4, 3) + bytes(12))
+    keys.append(text(b"texts") + struct.pack("<IIQ", 9, 8, 2) + text(b"a") + text(b"bc"))
+    tensors = [text(b"v") + struct.pack("<IQIQ", 1, 8, 0, 0), text(b"m") + struct.pack("<IQQIQ", 2, 32, 2, 8, 32)]
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys + tensors)
+    return head + bytes(-len(head) % 32 + 32 + 96)
+
+
+if koine == "--corpus":
+    data = small()
+else:
+    good = os.path.join(tmp.name, "good.gguf")
+    subprocess.run([koine, "quantize", "-m", austen, "-o", good, "--type", "F16"], check=True)
+    subprocess.run([koine, "info", good], check=True, stdout=subprocess.DEVNULL)
+    data = open(good, "rb").read()
 
 
 def scan():
@@ -84,6 +103,12 @@ for _ in range(12):
 while len(mutants) < 200:
     put("tensor type", *random.choice(places["tensor type"]), random.choice([4, 5, 40, 99, 2**31]))
 
+if koine == "--corpus":
+    os.makedirs(austen, exist_ok=True)
+    for i, (_, text) in enumerate([("whole", data)] + mutants):
+        with open(os.path.join(austen, f"seed{i}"), "wb") as f:
+            f.write(text[8:])
+    sys.exit(0)
 bad = 0
 file = os.path.join(tmp.name, "mutant.gguf")
 for what, text in mutants[:200]:
