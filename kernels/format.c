@@ -217,9 +217,3 @@ bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows,
   }
   return care;
 }
-
-void koi_format_random_rows(int wt, uint64_t k, uint64_t row0, uint64_t n, uint8_t *out)
-{
-  uint64_t bytes = koi_format_row_bytes(wt, k);
-  for (uint64_t r = 0; r < n; r++) koi_formats[wt].random(&koi_formats[wt], 0, 1, (row0 + r) << 20 ^ k, bytes, out + r * bytes);
-}

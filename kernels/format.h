@@ -72,6 +72,4 @@ uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k);
 /* Tiles [tile0, tile1) of rows [row0, row0 + rows) of m (tile t is rows row0 + 16t ..; rows past row0 + rows are zero codes and zero-byte
  * scales) into the streams of out, which begin at tile0. True: some of the rows need care. */
 bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1, uint8_t *const out[KOI_MAX_STREAMS]);
-/* Row-major rows [row0, row0 + n) of a made-up table of floats (the embedding), each of order one. */
-void koi_format_random_rows(int wt, uint64_t k, uint64_t row0, uint64_t n, uint8_t *out);
 #endif

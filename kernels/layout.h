@@ -9,9 +9,29 @@
  *   F16   ushort [k][16]
  *   BF16  ushort [k][16]
  *   FP8   ushort [ceil(k/2)][16]: E4M3 of column 2i in the low byte, 2i+1 in the high  uchar [ceil(k/128)][16] E8M0, one a row and 128 columns
- *   Q8_0  uint   [k/4][16]: a signed byte a column, the lowest first                  ushort [k/32][16] F16, one a row and 32 columns
  *   MXFP4 as FP4; the scale 255 is 2^128
  *   FP4   uint   [ceil(k/8)][16]: E2M1 of column 8i in the lowest nibble, and so on up  uchar [ceil(k/32)][16] E8M0
+ *
+ * Blocks of GGUF files have words of 32 columns, uint [k/32][words][16], and words of scales, ushort [k/block][words][16], of which the first are F16: a
+ * scale d and, where the format has minima, their d. What the bits are, lowest first (n x m: n fields of m bits, of the columns or of the
+ * stretches of a block in order):
+ *
+ *   Q8_0     32 x 8                                   d
+ *   Q4_0     32 x 4                                   d                     IQ4_NL the same
+ *   Q4_1     32 x 4                                   d, minimum
+ *   Q5_0     32 x 4, 32 x 1                           d
+ *   Q5_1     32 x 4, 32 x 1                           d, minimum
+ *   Q2_K     32 x 2                                   d, min d, 16 times a scale of 4 and a minimum of 4
+ *   Q3_K     32 x 2, 32 x 1                           d, 16 x 4, 16 x 2 of scales
+ *   Q4_K     32 x 4                                   d, min d, 8 x 4 of scales, 8 x 4 of minima, 8 x 2, 8 x 2
+ *   Q5_K     32 x 4, 32 x 1                           as Q4_K
+ *   Q6_K     32 x 4, 32 x 2                           d, 16 x 8
+ *   IQ2_XXS  4 x 8 of grid, 4 x 7 signs, scale of 4   d
+ *   IQ2_XS   4 times 9 of grid and 7 signs            d, 16 x 4
+ *   IQ2_S    4 x 8 of grid, 32 x 1 signs              d, 8 times 2 x 4 of scales and 4 x 2 of grid
+ *   IQ3_XXS  8 x 8 of grid, 4 x 7 signs, scale of 4   d
+ *   IQ3_S    8 x 8 of grid, 32 x 1 signs              d, 64 x 1 of grid, 8 x 4 of scales
+ *   IQ4_XS   32 x 4                                   d, 8 x 2 and 8 x 4 of scales
  *
  * A buffer may hold only the units [unit0, unit1) or, of a dense matrix, only the tiles [tile0, tile1): offsets count from there. */
 #ifndef KOI_LAYOUT_H

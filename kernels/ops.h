@@ -23,13 +23,13 @@ extern const koi_op *const koi_ops[]; /* NULL-terminated, every op */
  * Notation: T tokens of this chunk, p0 the position of its first; D hidden; HC streams; E entries. f32 unless said. Sizes in [] are in
  * elements, slowest first. Every op writes exactly the elements stated, nothing else. */
 
-/* embed: X[t][s][d] = table[token[t]][d] for every stream s, for tokens whose row lies in [row0, row1) of this table part.
- * consts WT (f32, f16, bf16), HC.
- * bufs 0 table [row1-row0][D] stored type, row-major  1 tokens i32[T]  2 X out [T][HC][D]
+/* embed: X[t][s][d] = W[0][0][token[t]][d] for every stream s, for tokens whose row lies in [row0, row1) of this part, row0 a multiple of 16.
+ * consts WT, CARE, HC
+ * bufs 0 W  1 S  2 tokens i32[T]  3 X out [T][HC][D]
  * ints T, D, row0, row1 */
-enum { EMBED_TABLE, EMBED_TOKEN, EMBED_X }; /* bufs */
+enum { EMBED_W, EMBED_S, EMBED_TOKEN, EMBED_X }; /* bufs */
 enum { EMBED_T, EMBED_D, EMBED_ROW0, EMBED_ROW1 }; /* ints */
-enum { EMBED_WT, EMBED_HC }; /* consts */
+enum { EMBED_WT, EMBED_CARE, EMBED_HC }; /* consts */
 
 /* pack: panels of NT columns for matmul: XP[p][k][j] = X[rows[p*NT+j] / x_div][k], or 0 where rows[] is -1.
  * When has_rows is 0, rows[i] is i for i < n_rows, else -1.

@@ -18,14 +18,14 @@ static double weight_bytes(int wt, double tiles, int32_t k)
 static double no_flops(const koi_args *a, const int32_t *c) { return (void)a, (void)c, 0; }
 
 /* ---- embed ---- */
-enum { EMBED_VW, EMBED_GROUP };
+enum { EMBED_GROUP };
 
 static uint64_t embed_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[EMBED_GROUP]; }
 
 static void embed_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
   (void)c;
-  if (koi_scalar_cpu(t)) p[EMBED_VW] = 1, p[EMBED_GROUP] = 32;
+  if (koi_scalar_cpu(t)) p[EMBED_GROUP] = 32;
 }
 
 static void embed_repair(const koi_target *t, const int32_t *c, int32_t *p) { koi_halve(t, &koi_op_embed, c, p, EMBED_GROUP, 1); }
@@ -41,15 +41,15 @@ static void embed_launch(const koi_args *a, const int32_t *c, const int32_t *p, 
 
 static double embed_bytes(const koi_args *a, const int32_t *c)
 {
-  return (double)a->i[EMBED_T] * a->i[EMBED_D] * (4.0 * c[EMBED_HC] + (c[EMBED_WT] == KOI_WT_F32 ? 4 : 2));
+  return (double)a->i[EMBED_T] * (weight_bytes(c[EMBED_WT], 1.0 / KOI_TILE, a->i[EMBED_D]) + 4.0 * c[EMBED_HC] * a->i[EMBED_D]);
 }
 
 const koi_op koi_op_embed = {
   .name = "embed", .source = "embed",
-  .bufs = {[EMBED_TABLE] = {"table", "[row1-row0][D]", KOI_IN}, [EMBED_TOKEN] = {"token", "i32[T]", KOI_IN}, [EMBED_X] = {"X", "[T][HC][D]", KOI_PARTS}},
+  .bufs = {[EMBED_W] = {"W", "tiles", KOI_IN}, [EMBED_S] = {"S", "tiles", KOI_IN}, [EMBED_TOKEN] = {"token", "i32[T]", KOI_IN}, [EMBED_X] = {"X", "[T][HC][D]", KOI_PARTS}},
   .ints = {[EMBED_T] = "T", [EMBED_D] = "D", [EMBED_ROW0] = "row0", [EMBED_ROW1] = "row1"},
-  .consts = {[EMBED_WT] = "WT", [EMBED_HC] = "HC"}, .usual = {[EMBED_WT] = KOI_WT_BF16, [EMBED_HC] = 4},
-  .params = {[EMBED_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [EMBED_GROUP] = KOI_PARAM("GS", 1, 128, 1, 32, 64, 128, 256)},
+  .consts = {[EMBED_WT] = "WT", [EMBED_CARE] = "CARE", [EMBED_HC] = "HC"}, .usual = {[EMBED_WT] = KOI_WT_BF16, [EMBED_HC] = 4},
+  .params = {[EMBED_GROUP] = KOI_PARAM("GS", 1, 128, 1, 32, 64, 128, 256)},
   .defaults = embed_defaults, .repair = embed_repair, .group_items = embed_items, .bucket = embed_bucket,
   .launch = embed_launch, .flops = no_flops, .bytes = embed_bytes, .ref = koi_ref_embed};
 

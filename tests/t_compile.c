@@ -12,7 +12,8 @@
 #include "kernels/sources.h"
 
 enum { MAX_LOCAL = 65536 };
-enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0 };
+enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0, Q4_K = KOI_WT_Q4_K,
+       IQ2_XXS = KOI_WT_IQ2_XXS };
 
 typedef struct test_case {
   const koi_op *op;
@@ -21,13 +22,14 @@ typedef struct test_case {
 
 /* Beside the usual constants of every op, which are its descriptor's. */
 static const test_case cases[] = {
-  {&koi_op_embed, {F32, 3}},
+  {&koi_op_embed, {F32, 0, 3}},
   {&koi_op_pack, {3}},
   {&koi_op_matvec, {FP4, 0}}, {&koi_op_matvec, {FP8, 0}}, {&koi_op_matvec, {FP8, 1}}, {&koi_op_matvec, {BF16, 0}}, {&koi_op_matvec, {F16, 0}},
   {&koi_op_matvec, {F32, 0}},
   {&koi_op_matmul, {FP4, 0, 16}}, {&koi_op_matmul, {FP8, 0, 16}}, {&koi_op_matmul, {FP8, 1, 16}}, {&koi_op_matmul, {BF16, 0, 16}},
   {&koi_op_matmul, {F16, 0, 16}}, {&koi_op_matmul, {F32, 0, 16}},
   {&koi_op_widen, {FP8, 0}}, {&koi_op_widen, {FP4, 1}}, {&koi_op_widen, {Q8_0, 0}}, {&koi_op_matvec, {MXFP4, 1}}, {&koi_op_matvec, {Q8_0, 0}}, {&koi_op_matmul, {Q8_0, 0, 16}},
+  {&koi_op_matvec, {Q4_K, 0}}, {&koi_op_matmul, {Q4_K, 0, 16}}, {&koi_op_matvec, {IQ2_XXS, 0}},
   {&koi_op_hc_pre, {4, 20, 1, BF16}}, {&koi_op_hc_pre, {3, 2, 0, F32}},
   {&koi_op_hc_post, {3}},
   {&koi_op_norm_rope, {1, F32}}, {&koi_op_norm_rope, {0, F16}},

@@ -90,19 +90,22 @@ static void covers(const koi_laid_model *l, const koi_put *put, const koi_role *
     assert_true(!laid->bytes && !laid->bytes_per_token);
     return;
   }
-  uint64_t items = koi_role_is_product(role) ? w->n_sub * koi_tiles(w->rows) : w->rows, at = 0, bytes = 0;
+  uint64_t items = koi_role_is_matrix(role) ? w->n_sub * koi_tiles(w->rows) : w->rows, at = 0, bytes = 0;
   assert_int_equal(laid->first, next_part);
   for (uint32_t i = laid->first; i < laid->first + laid->n_parts; i++) {
     const koi_part *p = &l->parts[i];
     uint64_t units = (uint64_t)(p->unit1 - p->unit0), each_unit = (uint64_t)(p->tile1 - p->tile0);
     assert_true(p->unit0 >= 0 && p->unit1 > p->unit0 && p->tile0 >= 0 && p->tile1 > p->tile0 && (uint64_t)p->tile1 <= items);
-    assert_int_equal((uint64_t)p->unit0 * items + (uint64_t)p->tile0, at); /* one after the other */
-    assert_true(units == 1 || each_unit == items);
+    if (laid->wt != KOI_FORMAT_NONE) { /* one after the other */
+      assert_int_equal((uint64_t)p->unit0 * items + (uint64_t)p->tile0, at);
+      assert_true(units == 1 || each_unit == items);
+      assert_int_equal(p->wt, laid->wt);
+    }
     at += units * each_unit;
     for (int s = 0; s < KOI_MAX_STREAMS; s++) {
       uint64_t n = koi_lay_part_bytes(role, laid, p, s);
       assert_true(!limit || n <= limit);
-      assert_true(!n == (s > 0 && (!koi_role_is_product(role) || !koi_formats[laid->wt].streams[s].name)));
+      assert_true(!n == (s > 0 && (!koi_role_is_matrix(role) || !koi_formats[p->wt].streams[s].name)));
       bytes += n;
     }
   }
@@ -123,7 +126,7 @@ static void check_layout(const koi_laid_model *l)
 
 /* ---- what must hold after an upload ---- */
 /* Every tile of every unit, repacked once more, is what its part's buffers have. */
-static void tiles_right(const koi_laid *laid, const koi_weight *w, const koi_part *p, const koi_put *put)
+static void tiles_right(const koi_weight *w, const koi_part *p, const koi_put *put)
 {
   uint64_t per_sub = koi_tiles(w->rows), at = 0;
   for (int32_t u = p->unit0; u < p->unit1; u++)
@@ -131,10 +134,10 @@ static void tiles_right(const koi_laid *laid, const koi_weight *w, const koi_par
       const koi_piece *piece = koi_weight_piece(w, (uint32_t)u, (uint32_t)((uint64_t)t / per_sub));
       koi_stored m = {piece->weight->data, piece->scale ? piece->scale->data : NULL, w->one_matrix ? w->rows * w->n_units : w->rows, w->k};
       uint8_t *tile[KOI_MAX_STREAMS];
-      for (int s = 0; s < KOI_MAX_STREAMS; s++) assert_non_null(tile[s] = malloc(koi_format_tile_bytes(laid->wt, s, w->k) + 1));
-      koi_format_tiles(laid->wt, &m, w->one_matrix ? (uint64_t)u * w->rows : 0, w->rows, (uint64_t)t % per_sub, (uint64_t)t % per_sub + 1, tile);
+      for (int s = 0; s < KOI_MAX_STREAMS; s++) assert_non_null(tile[s] = malloc(koi_format_tile_bytes(p->wt, s, w->k) + 1));
+      koi_format_tiles(p->wt, &m, w->one_matrix ? (uint64_t)u * w->rows : 0, w->rows, (uint64_t)t % per_sub, (uint64_t)t % per_sub + 1, tile);
       for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-        uint64_t bytes = koi_format_tile_bytes(laid->wt, s, w->k);
+        uint64_t bytes = koi_format_tile_bytes(p->wt, s, w->k);
         if (bytes) assert_memory_equal(((memory *)put->stream[s])->bytes + at * bytes, tile[s], bytes);
         else assert_null(put->stream[s]);
         free(tile[s]);
@@ -160,7 +163,7 @@ static void rows_right(const koi_role *role, const koi_laid *laid, const koi_wei
 static void uploaded(const koi_laid_model *l, const koi_put *put, const koi_role *role, const koi_weight *w, const koi_laid *laid)
 {
   for (uint32_t i = laid->first; i < laid->first + laid->n_parts; i++) {
-    if (koi_role_is_product(role)) tiles_right(laid, w, &l->parts[i], &put[i]);
+    if (koi_role_is_matrix(role)) tiles_right(w, &l->parts[i], &put[i]);
     else rows_right(role, laid, w, &l->parts[i], &put[i]);
   }
 }
@@ -195,7 +198,7 @@ static koi_laid_model *lay(const koine_model *m, uint64_t max_bytes)
 static void test_tiny(void **state)
 {
   (void)state;
-  static const uint64_t limits[] = {0, 64 << 20, 1 << 20, 50000}; /* the last: experts and the head by tiles, the embedding by rows */
+  static const uint64_t limits[] = {0, 64 << 20, 1 << 20, 50000}; /* the last: experts, the head and the embedding by tiles */
   for (int quant = 0; quant < 2; quant++)
     for (size_t i = 0; i < KOI_COUNT(limits); i++) {
       koine_model *m;
@@ -240,8 +243,8 @@ static void test_refused(void **state)
   assert_int_equal(koi_model_synthetic(&shape, &m), KOINE_OK);
   assert_int_equal(koi_lay(m, 1 << 20, 0, 1, &l), KOINE_ERR_MEMORY); /* a tile of 16 rows of 28,672 floats */
   assert_string_equal(koi_error_text(), "hc_head_fn: 1835008 bytes must lie in one buffer, but the device allows 1048576");
-  assert_int_equal(koi_lay(m, 1000, 0, 1, &l), KOINE_ERR_MEMORY); /* a row of the embedding */
-  assert_non_null(strstr(koi_error_text(), "embed: 14336 bytes"));
+  assert_int_equal(koi_lay(m, 1000, 0, 1, &l), KOINE_ERR_MEMORY); /* a tile of the embedding */
+  assert_non_null(strstr(koi_error_text(), "embed: 229376 bytes"));
   assert_null(l);
   koi_model_close(m);
 }
@@ -269,6 +272,22 @@ static void test_stages(void **state)
   koi_model_close(m);
 }
 
+/* The checkpoint that r is, with tiny-quant's config. */
+static koine_model *open_remade(const remake *r, char **folder)
+{
+  char path[4096], *text;
+  size_t n;
+  koine_model *m;
+  *folder = remake_mkdir();
+  snprintf(path, sizeof path, "%s/config.json", remake_data("tiny-quant"));
+  assert_int_equal(koi_file_read(path, 1 << 20, &text, &n), KOINE_OK);
+  remake_put(*folder, "config.json", text, n);
+  koi_free(text);
+  remake_write_all(r, *folder);
+  if (koi_model_open(*folder, &m)) fail_msg("%s", koi_error_text());
+  return m;
+}
+
 /* A code or scale out of the fast decoders' range anywhere in a stack: that weight needs care, and no other. */
 static void test_care(void **state)
 {
@@ -278,23 +297,47 @@ static void test_care(void **state)
   scale->data[scale->bytes - 1] = 5;
   item *code = remake_find(&r, "layers.1.attn.wo_a.weight");
   code->data[code->bytes - 1] = 0x7f;
-  char *folder = remake_mkdir(), path[4096], *text;
-  size_t n;
-  snprintf(path, sizeof path, "%s/config.json", remake_data("tiny-quant"));
-  assert_int_equal(koi_file_read(path, 1 << 20, &text, &n), KOINE_OK);
-  remake_put(folder, "config.json", text, n);
-  koi_free(text);
-  remake_write_all(&r, folder);
-  koine_model *m;
-  assert_int_equal(koi_model_open(folder, &m), KOINE_OK);
+  char *folder;
+  koine_model *m = open_remade(&r, &folder);
   koi_laid_model *l = lay(m, 0);
   upload(l, NULL);
   int found = 0;
-  for (uint32_t i = 0; i < m->config.n_layers; i++)
-    for (int w = 0; w < KOI_N_LAYER_ROLES; w++) found += l->layers[i][w].care;
+  for (uint32_t i = 0; i < l->n_parts; i++) found += l->parts[i].care;
   assert_int_equal(found, 2);
-  assert_true(l->layers[2][KOI_W_expert_up].care && l->layers[1][KOI_W_wo_a].care);
+  assert_true(l->parts[l->layers[2][KOI_W_expert_up].first].care && l->parts[l->layers[1][KOI_W_wo_a].first].care);
   koi_lay_free(l);
+  koi_model_close(m);
+  remake_rmdir(folder);
+  remake_free(&r);
+}
+
+/* An expert's w3 in another precision than its w1, and an expert in another than its neighbours: parts of their own, each with its format. */
+static void test_mixed(void **state)
+{
+  (void)state;
+  static const uint64_t limits[] = {0, 50000};
+  static const char *const wide[] = {"layers.1.ffn.experts.1.w3", "layers.1.ffn.experts.2.w1", "layers.1.ffn.experts.2.w3", "layers.2.ffn.shared_experts.w3"};
+  remake r = remake_load(remake_data("tiny-quant"));
+  for (size_t i = 0; i < KOI_COUNT(wide); i++) {
+    char name[80];
+    snprintf(name, sizeof name, "%s.weight", wide[i]);
+    item *t = remake_find(&r, name);
+    const uint64_t shape[] = {t->shape[0], t->shape[1] * (strcmp(t->dtype, "I8") ? 1 : 2)};
+    remake_drop(&r, name);
+    remake_add(&r, name, "BF16", shape, 2, shape[0] * shape[1] * 2);
+    snprintf(name, sizeof name, "%s.scale", wide[i]);
+    remake_drop(&r, name);
+  }
+  char *folder;
+  koine_model *m = open_remade(&r, &folder);
+  for (size_t i = 0; i < KOI_COUNT(limits); i++) {
+    koi_laid_model *l = lay(m, limits[i]);
+    const koi_laid *up = &l->layers[1][KOI_W_expert_up], *shared = &l->layers[2][KOI_W_shared_up];
+    assert_true(up->wt == KOI_FORMAT_NONE && shared->wt == KOI_FORMAT_NONE);
+    if (!i) assert_true(up->n_parts == 5 && shared->n_parts == 2); /* expert 0, 1 above, 1 below, 2, the rest */
+    upload(l, uploaded);
+    koi_lay_free(l);
+  }
   koi_model_close(m);
   remake_rmdir(folder);
   remake_free(&r);
@@ -303,6 +346,6 @@ static void test_care(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiny), cmocka_unit_test(test_published), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_stages), cmocka_unit_test(test_care)};
+                                     cmocka_unit_test(test_stages), cmocka_unit_test(test_care), cmocka_unit_test(test_mixed)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

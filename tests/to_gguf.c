@@ -105,9 +105,23 @@ static void put_plain(converter *c, const char *name, const koi_tensor *w)
   if (!ids) memcpy(t->data, w->data, w->bytes);
 }
 
+/* The embedding or the head in blocks. */
+static void put_q8_matrix(converter *c, const char *name, const koi_tensor *w)
+{
+  tensor *t = add(c, name, Q8_0, w->bytes / 2 / 32 * 34);
+  t->n_dims = 2, t->dims[0] = w->shape[1], t->dims[1] = w->shape[0];
+  for (size_t b = 0; b < w->bytes / 64; b++) {
+    float v[32];
+    for (size_t i = 0; i < 32; i++) v[i] = koi_bf16((uint16_t)(w->data[64 * b + 2 * i] | w->data[64 * b + 2 * i + 1] << 8));
+    put_q8(t->data + 34 * b, v);
+  }
+}
+
 static void put(converter *c, const char *name, const koi_tensor *w, const koi_tensor *scale)
 {
-  if (w->dtype == KOI_F8_E4M3) put_fp8(c, name, w, scale);
+  bool table = !strcmp(name, "token_embd.weight") || !strcmp(name, "output.weight");
+  if (c->q8 && table && w->dtype == KOI_BF16) put_q8_matrix(c, name, w);
+  else if (w->dtype == KOI_F8_E4M3) put_fp8(c, name, w, scale);
   else put_plain(c, name, w);
 }
 
@@ -123,7 +137,20 @@ static void put_mxfp4(const koi_tensor *w, const koi_tensor *scale, uint8_t *to)
     }
 }
 
-/* All of a layer's, in one tensor. */
+/* The same in Q8_0, twice as large numbers of half the scale: no value is lost. */
+static void put_fp4_q8(const koi_tensor *w, const koi_tensor *scale, uint8_t *to)
+{
+  for (uint64_t r = 0; r < w->shape[0]; r++)
+    for (uint64_t b = 0; b < w->shape[1] / 16; b++, to += 34) {
+      int e = scale->data[r * (w->shape[1] / 16) + b] - 128;
+      must(e >= -14 && e <= 15, "a scale that F16 does not have");
+      uint16_t half = half_power(e);
+      to[0] = (uint8_t)half, to[1] = (uint8_t)(half >> 8);
+      for (uint64_t i = 0; i < 32; i++) to[2 + i] = (uint8_t)(int8_t)(2 * koi_e2m1(code(w, r, 32 * b + i)));
+    }
+}
+
+/* All of a layer's, in one tensor. Of w1 and w3 the second is Q8_0 where the first is MXFP4. */
 static void put_experts(converter *c, const char *prefix, const char *part, const char *name)
 {
   char expert[64];
@@ -134,10 +161,12 @@ static void put_experts(converter *c, const char *prefix, const char *part, cons
     const koi_tensor *w = get(c, prefix, expert, ".weight"), *scale = get(c, prefix, expert, ".scale");
     must(w != NULL, expert);
     bool fp4 = w->dtype == KOI_I8 || w->dtype == KOI_U8;
-    size_t each = fp4 ? w->shape[0] * (w->shape[1] / 16) * 17 : w->bytes;
-    if (!t) t = add(c, name, fp4 ? MXFP4 : w->dtype == KOI_F32 ? F32 : BF16, n * each);
+    bool wide = fp4 && !strcmp(part, "w3");
+    size_t each = fp4 ? w->shape[0] * (w->shape[1] / 16) * (wide ? 34 : 17) : w->bytes;
+    if (!t) t = add(c, name, wide ? Q8_0 : fp4 ? MXFP4 : w->dtype == KOI_F32 ? F32 : BF16, n * each);
     t->n_dims = 3, t->dims[0] = w->shape[1] * (fp4 ? 2 : 1), t->dims[1] = w->shape[0], t->dims[2] = n;
-    if (fp4) put_mxfp4(w, scale, t->data + e * each);
+    if (wide) put_fp4_q8(w, scale, t->data + e * each);
+    else if (fp4) put_mxfp4(w, scale, t->data + e * each);
     else memcpy(t->data + e * each, w->data, each);
   }
 }

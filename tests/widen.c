@@ -62,13 +62,14 @@ static void put_rows(const wide *x, const koi_role *r, const koi_weight *w, cons
   koi_values values;
   koi_values_fill(&values);
   uint64_t k1 = x->dims[r->k] ? x->dims[r->k] : w->k;
-  const koi_weight_format *f = &koi_formats[w->format];
+  int format = r->use < KOI_TABLE ? w->format : p->format;
+  const koi_weight_format *f = &koi_formats[format];
   koi_stored m = {p->weight->data, p->scale ? p->scale->data : NULL, w->one_matrix ? w->rows * w->n_units : w->rows, w->k};
   must(w->k <= KOI_COUNT(out), "rows too long");
   for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = tiles[s];
   for (uint64_t row = 0; row < w->rows; row += KOI_TILE) {
     uint64_t n = w->rows - row < KOI_TILE ? w->rows - row : KOI_TILE;
-    koi_format_tiles(w->format, &m, row0 + row, n, 0, 1, tile);
+    koi_format_tiles(format, &m, row0 + row, n, 0, 1, tile);
     f->decode(f, &values, (const uint8_t *const *)tile, 0, w->k, out);
     for (uint64_t i = 0; i < n && (r->rows != KOI_D_EXPERTS || row + i < x->n_experts); i++)
       for (uint64_t k = 0; k < w->k; k++) put(t, (to_row0 + moved(x, r->rows, row + i)) * k1 + moved(x, r->k, k), (float)out[k][i] * factor(x, r));

@@ -12,7 +12,7 @@ typedef struct weight {
   koi_values values;
 } weight;
 
-/* matvec, matmul and widen have the same first buffers and constant. */
+/* embed, matvec, matmul and widen have the same first buffers and constant. */
 static void weight_init(weight *w, const koi_ref_args *a, size_t k)
 {
   *w = (weight){.stream = {a->buf[MATVEC_W], a->buf[MATVEC_S]}, .wt = a->c[MATVEC_WT], .k = k};
@@ -143,10 +143,17 @@ void koi_ref_embed(const koi_ref_args *a)
   int32_t row0 = a->i[EMBED_ROW0], row1 = a->i[EMBED_ROW1];
   const int32_t *token = a->buf[EMBED_TOKEN];
   float *x = a->buf[EMBED_X];
+  double block[BLOCK][KOI_TILE];
+  weight w;
+  weight_init(&w, a, dim);
   for (size_t t = 0; t < n_tokens; t++) {
     if (token[t] < row0 || token[t] >= row1) continue;
-    for (size_t s = 0; s < hc; s++)
-      for (size_t d = 0; d < dim; d++) x[(t * hc + s) * dim + d] = koi_ref_load(a->buf[EMBED_TABLE], a->c[EMBED_WT], (size_t)(token[t] - row0) * dim + d);
+    for (size_t d0 = 0; d0 < dim; d0 += BLOCK) {
+      size_t n = dim - d0 < BLOCK ? dim - d0 : BLOCK;
+      decode(&w, (size_t)(token[t] - row0) / KOI_TILE, d0, n, block);
+      for (size_t s = 0; s < hc; s++)
+        for (size_t d = 0; d < n; d++) x[(t * hc + s) * dim + d0 + d] = (float)block[d][token[t] % KOI_TILE];
+    }
   }
 }
 

@@ -21,7 +21,7 @@ static const float answer[N_ANSWER] = {
 static const koi_config config = {
   .n_layers = 4, .hidden = 96, .n_heads = 4, .head_dim = 48, .rope_dim = 16, .q_rank = 40, .o_groups = 2, .o_rank = 24, .n_experts = 6, .n_used = 2,
   .inter = 64, .n_hash_layers = 1, .window = 20, .index_heads = 3, .index_dim = 32, .index_topk = 12, .n_streams = 4, .sinkhorn_iters = 20,
-  .n_vocab = N_VOCAB, .max_context = 4096, .rms_eps = 1e-6f, .hc_eps = 1e-6f, .swiglu_limit = 10, .route_scale = 1.5f, .score = KOI_SCORE_SQRTSOFTPLUS,
+  .n_vocab = N_VOCAB, .max_context = 4096, .rms_eps = 1e-6f, .hc_eps = 1e-6f, .swiglu_limit = 10, .shared_limit = 10, .route_scale = 1.5f, .score = KOI_SCORE_SQRTSOFTPLUS,
   .rope_theta = 10000, .compress_theta = 160000, .yarn = {true, 16, 32, 1, 65536}, .bos = 0, .eos = 1, .hash = {true},
   .float_format = KOI_WT_BF16, .dense_format = KOI_WT_FP8, .expert_format = KOI_WT_FP4,
 };

@@ -19,25 +19,34 @@ static void product_bound(koi_verify_job *j)
 
 /* ---- embed ---- */
 static const koi_verify_case embed_cases[] = {
-  /* WT, HC | T, D, row0, row1 */
-  {"all rows", {F32, 4}, {5, 64, 0, 7}, {0}, 0},
-  {"all rows", {F16, 4}, {9, 48, 0, 30}, {0}, 0},
-  {"part of the table, odd width", {F16, 4}, {13, 37, 5, 11}, {0}, 0},
-  {"one token", {BF16, 4}, {1, 128, 0, 3}, {0}, 0},
-  {"part of the table, odd width", {BF16, 4}, {33, 19, 100, 117}, {0}, 0},
-  {"two streams", {BF16, 2}, {3, 130, 0, 4}, {0}, 0},
-  {"one stream, one column", {F32, 1}, {4, 1, 2, 6}, {0}, 0},
+  /* WT, CARE, HC | T, D, row0, row1 */
+  {"all rows", {F32, 0, 4}, {5, 64, 0, 7}, {0}, 0},
+  {"all rows", {F16, 0, 4}, {9, 48, 0, 30}, {0}, 0},
+  {"part of the table, odd width", {F16, 0, 4}, {13, 37, 16, 27}, {0}, 0},
+  {"one token", {BF16, 0, 4}, {1, 128, 0, 3}, {0}, 0},
+  {"part of the table, odd width", {BF16, 0, 4}, {33, 19, 96, 117}, {0}, 0},
+  {"two streams", {BF16, 0, 2}, {3, 130, 0, 4}, {0}, 0},
+  {"one stream, one column", {F32, 0, 1}, {4, 1, 16, 22}, {0}, 0},
+  {"scales with care", {MXFP4, 1, 4}, {9, 96, 0, 20}, {0}, 0},
+  {"blocks", {Q8_0, 0, 4}, {9, 96, 0, 20}, {0}, 0},
+  {"blocks with minima", {Q4_K, 0, 4}, {9, 512, 32, 70}, {0}, 0},
+  {"blocks with short scales", {Q6_K, 0, 2}, {9, 512, 0, 21}, {0}, 0},
 };
 
 static void make_embed(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  koi_verify_typed(j, EMBED_TABLE, c[EMBED_WT], (size_t)(i[EMBED_ROW1] - i[EMBED_ROW0]) * (size_t)i[EMBED_D], 0, 2);
+  koi_verify_weight w = {c[EMBED_WT], c[EMBED_CARE], 1, (size_t)i[EMBED_D], (size_t)i[EMBED_ROW1], 1, (size_t)i[EMBED_ROW0] / KOI_TILE,
+                         koi_tiles((uint64_t)i[EMBED_ROW1])};
+  koi_verify_weights(j, &w);
   int32_t *token = koi_verify_bytes(j, EMBED_TOKEN, (size_t)i[EMBED_T] * 4, KOI_VERIFY_I32);
   for (int32_t t = 0; token && t < i[EMBED_T]; t++) token[t] = koi_verify_below(j, i[EMBED_ROW1] + 3);
   if (token) token[0] = i[EMBED_ROW1] - 1;
   koi_verify_out(j, EMBED_X, (size_t)(i[EMBED_T] * i[EMBED_D] * c[EMBED_HC]) * 4, KOI_VERIFY_F32);
 }
+
+/* Single weights are exact, but where the device has no subnormals. */
+static void embed_bound(koi_verify_job *j) { koi_verify_bound_each(j, EMBED_X, 0, j->denormals ? 0 : 0x1p-126f); }
 
 /* ---- pack ---- */
 static const koi_verify_case pack_cases[] = {
@@ -148,8 +157,7 @@ static const koi_verify_case matmul_cases[] = {
   MATMUL_CASES(F32, 0, 12),  MATMUL_ODD_CASES(F32, 0, 12),  MATMUL_CASES(F16, 0, 8),  MATMUL_ODD_CASES(F16, 0, 8),  MATMUL_CASES(BF16, 0, 16),
   MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
   MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12), MATMUL_CASES(MXFP4, 1, 12), MATMUL_CASES(Q8_0, 0, 16),
-  MATMUL_CASES(Q4_0, 0, 16), MATMUL_BLOCK_CASES(Q4_K, 16), MATMUL_BLOCK_CASES(Q6_K, 12), MATMUL_BLOCK_CASES(IQ2_XXS, 16), MATMUL_BLOCK_CASES(IQ2_S, 12),
-  MATMUL_BLOCK_CASES(IQ3_S, 16),
+  MATMUL_BLOCK_CASES(Q4_K, 16), MATMUL_BLOCK_CASES(Q6_K, 12), MATMUL_BLOCK_CASES(IQ2_XXS, 16), /* the others' decoders: widen */
 };
 
 /* Columns that no row stands for hold NaN: they must not reach the others. */
@@ -243,7 +251,7 @@ static void make_gemm(koi_verify_job *j)
 static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
 
 const koi_verify_op koi_verify_mat[] = {
-  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, NULL, NULL},
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL},
   {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL},
   {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL},
   {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL},

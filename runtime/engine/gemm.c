@@ -41,9 +41,9 @@ koine_status koi_gemm_wake(koi_stage *st)
 /* ---- measuring ---- */
 typedef struct product { const koi_laid *w; size_t count; double ms[2]; } product; /* own, library */
 
-static bool same(const koi_laid *a, const koi_laid *b)
+static bool same(const koi_part *parts, const koi_laid *a, const koi_laid *b)
 {
-  return a->wt == b->wt && a->care == b->care && a->k == b->k && a->sub_rows == b->sub_rows && a->n_sub == b->n_sub && a->n_parts == b->n_parts;
+  return a->wt == b->wt && parts[a->first].care == parts[b->first].care && a->k == b->k && a->sub_rows == b->sub_rows && a->n_sub == b->n_sub && a->n_parts == b->n_parts;
 }
 
 static const koi_laid *dense(const koi_stage *st, uint32_t layer, size_t role)
@@ -62,7 +62,7 @@ static koine_status products(const koi_stage *st, product **out, size_t *n)
     for (size_t r = 0; r < KOI_N_LAYER_ROLES; r++) {
       const koi_laid *w = dense(st, l, r);
       size_t at = 0;
-      while (w && at < *n && !same((*out)[at].w, w)) at++;
+      while (w && at < *n && !same(st->at.laid->parts, (*out)[at].w, w)) at++;
       if (w && at == *n) (*out)[(*n)++].w = w;
       if (w) (*out)[at].count++;
     }

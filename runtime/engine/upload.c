@@ -47,14 +47,14 @@ static koi_stored stored(const koi_weight *w, uint32_t unit, uint32_t sub)
 }
 
 /* `n` tiles of one unit's stack from tile t on, which lie in one sub-matrix, into the buffers of part p. */
-static koine_status put_tiles(upload *u, const job *j, const koi_part *p, koi_put *put, uint32_t unit, uint64_t t, uint64_t n)
+static koine_status put_tiles(upload *u, const job *j, koi_part *p, koi_put *put, uint32_t unit, uint64_t t, uint64_t n)
 {
   uint64_t per_sub = koi_tiles(j->from->rows), first = t % per_sub;
   uint64_t at = (uint64_t)(unit - (uint32_t)p->unit0) * (uint64_t)(p->tile1 - p->tile0) + t - (uint64_t)p->tile0;
   koi_stored m = stored(j->from, unit, (uint32_t)(t / per_sub));
-  j->to->care |= koi_format_tiles(j->to->wt, &m, j->from->one_matrix ? unit * j->from->rows : 0, j->from->rows, first, first + n, u->stage);
+  p->care |= koi_format_tiles(p->wt, &m, j->from->one_matrix ? unit * j->from->rows : 0, j->from->rows, first, first + n, u->stage);
   for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-    uint64_t tile = koi_format_tile_bytes(j->to->wt, s, j->from->k);
+    uint64_t tile = koi_format_tile_bytes(p->wt, s, j->from->k);
     koine_status st = tile ? u->dev->backend->write(u->dev, put->stream[s], at * tile, n * tile, u->stage[s]) : KOINE_OK;
     if (!st && tile) st = advance(u, n * tile);
     if (st) return st;
@@ -62,11 +62,11 @@ static koine_status put_tiles(upload *u, const job *j, const koi_part *p, koi_pu
   return KOINE_OK;
 }
 
-static koine_status put_unit(upload *u, const job *j, const koi_part *p, koi_put *put, uint32_t unit)
+static koine_status put_unit(upload *u, const job *j, koi_part *p, koi_put *put, uint32_t unit)
 {
   uint64_t tile = 1, per_sub = koi_tiles(j->from->rows);
   for (int s = 0; s < KOI_MAX_STREAMS; s++)
-    if (koi_format_tile_bytes(j->to->wt, s, j->from->k) > tile) tile = koi_format_tile_bytes(j->to->wt, s, j->from->k);
+    if (koi_format_tile_bytes(p->wt, s, j->from->k) > tile) tile = koi_format_tile_bytes(p->wt, s, j->from->k);
   uint64_t each = PIECE_BYTES / tile ? PIECE_BYTES / tile : 1;
   for (uint64_t t = (uint64_t)p->tile0, n; t < (uint64_t)p->tile1; t += n) {
     n = per_sub - t % per_sub;
@@ -80,7 +80,7 @@ static koine_status put_unit(upload *u, const job *j, const koi_part *p, koi_put
   return KOINE_OK;
 }
 
-/* ---- vectors and tables ---- */
+/* ---- vectors and tables of ids ---- */
 static int32_t expert_id(const koi_weight *w, uint64_t i, uint32_t n_experts)
 {
   const koi_tensor *t = w->piece[0].weight;
@@ -93,12 +93,11 @@ static int32_t expert_id(const koi_weight *w, uint64_t i, uint32_t n_experts)
 }
 
 /* Rows of a model without files: ones where a weight multiplies, zeros where it is added. */
-static void make_up(const job *j, uint64_t row, uint64_t n, uint8_t *out)
+static void make_up(const job *j, uint64_t n, uint8_t *out)
 {
   static const uint32_t one[] = {[KOI_WT_F32] = 0x3f800000, [KOI_WT_F16] = 0x3c00, [KOI_WT_BF16] = 0x3f80};
   size_t size = koi_format_row_bytes(j->to->wt, 1);
-  if (j->role->use == KOI_TABLE) koi_format_random_rows(j->to->wt, j->from->k, row, n, out);
-  else if (j->role->use == KOI_TERM) memset(out, 0, n * j->from->k * size);
+  if (j->role->use == KOI_TERM) memset(out, 0, n * j->from->k * size);
   else
     for (size_t i = 0; i < n * j->from->k; i++) memcpy(out + i * size, &one[j->to->wt], size);
 }
@@ -111,7 +110,7 @@ static const void *rows_of(upload *u, const job *j, uint64_t row, uint64_t n, ui
   if (j->role->use == KOI_IDS)
     for (uint64_t i = 0; i < n * j->from->k; i++) ids[i] = expert_id(j->from, row * j->from->k + i, u->l->model->config.n_experts);
   else if (t) return t->data + row * row_bytes;
-  else make_up(j, row, n, u->stage[0]);
+  else make_up(j, n, u->stage[0]);
   return u->stage[0];
 }
 
@@ -130,7 +129,7 @@ static koine_status put_rows(upload *u, const job *j, const koi_part *p, koi_put
 }
 
 /* ---- the model ---- */
-static koine_status put_part(upload *u, const job *j, const koi_part *p, koi_put *put)
+static koine_status put_part(upload *u, const job *j, koi_part *p, koi_put *put)
 {
   koine_status s = KOINE_OK;
   for (int i = 0; i < KOI_MAX_STREAMS && !s; i++) {
@@ -138,7 +137,7 @@ static koine_status put_part(upload *u, const job *j, const koi_part *p, koi_put
     if (bytes && !(s = koi_device_alloc(u->dev, bytes, &put->stream[i]))) u->allocated += bytes;
   }
   if (s || u->bare) return s;
-  if (!koi_role_is_product(j->role)) return put_rows(u, j, p, put);
+  if (!koi_role_is_matrix(j->role)) return put_rows(u, j, p, put);
   for (int32_t unit = p->unit0; unit < p->unit1 && !s; unit++) s = put_unit(u, j, p, put, (uint32_t)unit);
   return s;
 }
@@ -152,15 +151,17 @@ static koine_status put_weight(upload *u, const koi_role *role, int layer, const
   return s && s != KOINE_ERR_CANCELLED ? koi_error_prefix(s, "uploading %s", koi_role_name(role, layer, name)) : s;
 }
 
-/* Room in the staging for a piece, for one tile of the longest row, and for the longest row of a table. */
+/* Room in the staging for a piece, for one tile of the longest row, and for the longest row of a vector. */
 static void widen_stage(uint64_t *bytes, const koi_role *role, const koi_laid *w, const koi_part *parts)
 {
-  for (int s = 0; s < KOI_MAX_STREAMS && w->n_parts; s++) {
-    const koi_part one = {0, 1, parts[w->first].tile0, parts[w->first].tile0 + 1};
-    uint64_t least = koi_lay_part_bytes(role, w, &one, s);
-    if (least && least < PIECE_BYTES) least = PIECE_BYTES;
-    if (bytes[s] < least) bytes[s] = least;
-  }
+  for (uint32_t i = w->first; i < w->first + w->n_parts; i++)
+    for (int s = 0; s < KOI_MAX_STREAMS; s++) {
+      koi_part one = parts[i];
+      one.unit1 = one.unit0 + 1, one.tile1 = one.tile0 + 1;
+      uint64_t least = koi_lay_part_bytes(role, w, &one, s);
+      if (least && least < PIECE_BYTES) least = PIECE_BYTES;
+      if (bytes[s] < least) bytes[s] = least;
+    }
 }
 
 static koine_status make_stage(upload *u)

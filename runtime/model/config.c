@@ -168,7 +168,12 @@ static koine_status read_numbers(const koi_reader *r, koi_config *c)
     if (s) return s;
     *keys[i].to = (float)x;
   }
-  return KOINE_OK;
+  c->shared_limit = c->swiglu_limit;
+  if (!koi_reader_get(r, "shared_swiglu_limit")) return KOINE_OK;
+  double x = 0; /* only GGUF files can tell the two apart */
+  koine_status s = koi_reader_number(r, "shared_swiglu_limit", -1e-30, 1e30, &x);
+  c->shared_limit = (float)x;
+  return s;
 }
 
 /* A token's id, or the first of a list of them. */

@@ -33,6 +33,7 @@ static const struct names { const char *theirs, *ours; } names[] = {
   {"expert_weights_norm", "norm_topk_prob"},
   {"hash_layer_count", "num_hash_layers"},
   {"swiglu_clamp_exp", "swiglu_limit"},
+  {"swiglu_clamp_shexp", "shared_swiglu_limit"},
   {"hyper_connection.count", "hc_mult"},
   {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
   {"hyper_connection.epsilon", "hc_eps"},

@@ -111,15 +111,6 @@ static koine_status cannot_run(binder *b, const koi_tensor *t)
   return b->m->cannot ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
-/* A device takes stacks: gate over up, and all experts of a layer. One stack has one format. */
-static koine_status expect_same(const koi_tensor *t, const koi_weight *w)
-{
-  const koi_tensor *first = koi_weight_piece(w, 0, 0)->weight;
-  if (t == first || koi_model_format(t->dtype) == w->format) return KOINE_OK;
-  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dtype %s as in %.200s (they are stacked), found %s", t->file, koi_tensor_name(t), koi_dtype_name(first->dtype),
-                   koi_tensor_name(first), koi_dtype_name(t->dtype));
-}
-
 static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_piece *p)
 {
   static const char *const expected[] = {[KOI_TABLE] = "F32, F16 or BF16", [KOI_FLOATS] = "F32, F16 or BF16",
@@ -132,15 +123,15 @@ static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_
   bool ok = blocks || is_float(format) || (r->use >= KOI_DENSE && format == KOI_WT_FP8) || (r->use == KOI_EXPERT && format == KOI_WT_FP4);
   if (!ok) return wrong_dtype(t, expected[r->use]);
   if (p == koi_weight_piece(w, 0, 0)) w->format = format, w->dtype = t->dtype;
-  p->weight = t;
+  p->weight = t, p->format = format;
   uint64_t rows = w->one_matrix ? w->rows * w->n_units : w->rows;
   if (blocks) s = expect_shape(t, 2, rows, w->k);
-  if (!s && blocks && (format == KOI_FORMAT_NONE || r->use == KOI_TABLE)) s = cannot_run(b, t);
-  if (s || blocks) return s ? s : expect_same(t, w);
+  if (!s && format == KOI_FORMAT_NONE) s = cannot_run(b, t);
+  if (s || blocks) return s;
   s = expect_multiple(t->file, koi_tensor_name(t), format, w->k);
   if (!s) s = expect_shape(t, 2, rows, koi_ceil_div(w->k, koi_formats[format].block_columns));
   if (!s && koi_formats[format].scale_rows) s = bind_scale(b, format, rows, w->k, &p->scale);
-  return s ? s : expect_same(t, w);
+  return s;
 }
 
 /* Every expert id of a hash layer's table is one that exists. */
@@ -166,7 +157,7 @@ static koine_status bind_vector(binder *b, const koi_role *r, koi_weight *w)
   koine_status s = find(b, r->suffix, &t);
   if (s) return s;
   w->piece[0].weight = t, w->dtype = t->dtype;
-  if (!ids) w->format = koi_model_format(t->dtype);
+  if (!ids) w->format = w->piece[0].format = koi_model_format(t->dtype);
   if (!ids && !is_float(w->format)) return wrong_dtype(t, "F32, F16 or BF16");
   if (ids && t->dtype != KOI_I64 && t->dtype != KOI_I32) return wrong_dtype(t, "I64 or I32");
   s = expect_shape(t, table ? 2 : 1, w->rows, w->k);
@@ -201,7 +192,7 @@ static koine_status bind_role(binder *b, const koi_role *r, koi_weight *w)
   const koi_config *c = &b->m->config;
   const uint32_t units[] = {[KOI_ONE] = 1, [KOI_GROUPS] = c->o_groups, [KOI_EXPERTS] = c->n_experts};
   *w = (koi_weight){.format = presumed(b->m, r), .dtype = r->use == KOI_IDS ? KOI_I64 : KOI_DTYPE_OTHER, .n_units = units[r->units],
-                    .n_sub = r->name[1] ? 2 : 1, .rows = b->dims[r->rows], .k = b->dims[r->k], .one_matrix = r->units == KOI_GROUPS};
+                    .n_sub = r->name[1] ? 2 : 1, .piece = {{.format = presumed(b->m, r)}, {.format = presumed(b->m, r)}}, .rows = b->dims[r->rows], .k = b->dims[r->k], .one_matrix = r->units == KOI_GROUPS};
   name_piece(b, r, 0, 0);
   if (r->use < KOI_TABLE) return b->m->weights ? bind_vector(b, r, w) : KOINE_OK;
   return b->m->weights ? bind_pieces(b, r, w) : expect_multiple(b->m->path, b->at, w->format, w->k);

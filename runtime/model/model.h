@@ -23,7 +23,7 @@ typedef struct koi_config {
   uint32_t n_streams, sinkhorn_iters; /* hc_mult, hc_sinkhorn_iters */
   uint32_t n_vocab, n_mtp;
   uint64_t max_context;
-  float rms_eps, hc_eps, swiglu_limit, route_scale;
+  float rms_eps, hc_eps, swiglu_limit, shared_limit /* the shared expert's */, route_scale;
   koi_score score;
   double rope_theta, compress_theta;
   koi_yarn yarn;       /* of the compress rope only */
@@ -38,11 +38,12 @@ typedef struct koi_config {
 typedef struct koi_piece {
   const koi_tensor *weight;
   const koi_tensor *scale; /* NULL where the format has none */
+  int32_t format;          /* KOI_WT_*; KOI_FORMAT_NONE: it cannot be run */
 } koi_piece;
 
-/* A weight by its role: n_units stacks of n_sub matrices [rows][k], row-major, all in one format; or a vector or table of rows x k values. */
+/* A weight by its role: n_units stacks of n_sub matrices [rows][k], row-major, each in a format of its own; or a vector or table of rows x k values. */
 typedef struct koi_weight {
-  int32_t format;       /* KOI_WT_*; ids: KOI_FORMAT_NONE */
+  int32_t format;       /* KOI_WT_*, of a vector or of the first matrix; ids: KOI_FORMAT_NONE */
   koi_dtype dtype;      /* ids: as stored, I32 or I64 */
   uint32_t n_units, n_sub;
   uint64_t rows, k;     /* 0: the layer has no such weight */
@@ -107,6 +108,10 @@ koine_status koi_model_bind(koine_model *m, const uint32_t *ratios);
 bool koi_model_tied(const koine_model *m);
 /* The format of a stored dtype; KOI_FORMAT_NONE: no weight is stored so. */
 int32_t koi_model_format(koi_dtype d);
+/* Bytes of a piece as stored, scales included. */
+uint64_t koi_piece_bytes(const koi_weight *w, const koi_piece *p);
+/* Pieces of a matrix, of which koi_weight_piece has (unit, sub) = (i / n_sub, i % n_sub): one_matrix has one, an expert n_sub. */
+static inline uint32_t koi_weight_pieces(const koi_weight *w) { return (w->one_matrix ? 1 : w->n_units) * w->n_sub; }
 /* Values of a weight, all its units; and their bytes as stored, scales included. */
 uint64_t koi_weight_values(const koi_weight *w);
 uint64_t koi_weight_bytes(const koi_weight *w);

@@ -20,13 +20,18 @@ static void count(void *user, int layer, const koi_role *role, const koi_weight 
   (void)layer;
   totals *t = user;
   const koi_config *c = &t->m->config;
-  size_t precision = w->format != KOI_FORMAT_NONE ? (size_t)w->format : (size_t)KOI_N_FORMATS + w->dtype, i = 0;
   uint64_t n = role->use == KOI_IDS ? 0 : koi_weight_values(w), bytes = koi_weight_bytes(w);
+  size_t i = 0;
   while (i < t->n_roles && strcmp(t->roles[i].name, role->group)) i++;
   if (i == MAX_ROLES) return;
   if (i == t->n_roles) t->roles[t->n_roles++].name = role->group;
   t->roles[i].bytes += bytes, t->roles[i].n_params += n;
-  t->precisions[precision].bytes += bytes, t->precisions[precision].n_params += n;
+  for (uint32_t p = 0; p < koi_weight_pieces(w); p++) {
+    const koi_piece *piece = koi_weight_piece(w, p / w->n_sub, p % w->n_sub);
+    koi_dtype dtype = piece->weight ? piece->weight->dtype : w->dtype;
+    share *precision = &t->precisions[piece->format != KOI_FORMAT_NONE ? (size_t)piece->format : (size_t)KOI_N_FORMATS + dtype];
+    precision->bytes += koi_piece_bytes(w, piece), precision->n_params += n / koi_weight_pieces(w);
+  }
   t->bytes += bytes, t->n_params += n;
   if (role->units == KOI_EXPERTS) t->n_active += n / c->n_experts * c->n_used;
   else t->n_active += role->use == KOI_TABLE && !koi_model_tied(t->m) ? c->hidden : n;

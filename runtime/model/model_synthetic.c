@@ -12,7 +12,7 @@ typedef struct preset {
 #define COMMON                                                                                                                             \
   .head_dim = 512, .rope_dim = 64, .o_rank = 1024, .n_used = 6, .n_hash_layers = 3, .window = 128, .index_heads = 64, .index_dim = 128,  \
   .n_streams = 4, .sinkhorn_iters = 20, .n_vocab = 129280, .n_mtp = 1, .max_context = 1048576, .rms_eps = 1e-6f, .hc_eps = 1e-6f,        \
-  .swiglu_limit = 10, .score = KOI_SCORE_SQRTSOFTPLUS, .rope_theta = 10000, .compress_theta = 160000,                                     \
+  .swiglu_limit = 10, .shared_limit = 10, .score = KOI_SCORE_SQRTSOFTPLUS, .rope_theta = 10000, .compress_theta = 160000,                                     \
   .yarn = {true, 16, 32, 1, 65536}, .bos = 0, .eos = 1, .float_format = KOI_WT_BF16, .dense_format = KOI_WT_FP8, .expert_format = KOI_WT_FP4
 
 static const preset presets[] = {

@@ -15,10 +15,10 @@ typedef enum koi_use { /* what a weight is and may be stored as */
   KOI_IDS,    /* table of expert ids, I64 or I32 */
   KOI_FACTOR, /* vector that multiplies: F32, F16, BF16 */
   KOI_TERM,   /* vector or table that is added or compared; the same */
-  KOI_TABLE,  /* rows that are looked up; the same */
-  KOI_FLOATS, /* matrix of a product; the same */
+  KOI_TABLE,  /* matrix whose rows are looked up: any of those, or a GGUF file's blocks */
+  KOI_FLOATS, /* matrix of a product: the same */
   KOI_DENSE,  /* matrix of a product: any of those, or FP8 */
-  KOI_EXPERT  /* matrix of a product: any of those, or FP4 */
+  KOI_EXPERT  /* matrix of a product: any of those, or FP8 or FP4 */
 } koi_use;
 
 typedef enum koi_units { KOI_ONE, KOI_GROUPS, KOI_EXPERTS } koi_units; /* a matrix; stretches of rows of a matrix; matrices of their own */
@@ -93,9 +93,10 @@ typedef struct koi_role {
 
 extern const koi_role koi_layer_roles[KOI_N_LAYER_ROLES], koi_top_roles[KOI_N_TOP_ROLES];
 
-static inline bool koi_role_is_product(const koi_role *r) { return r->use >= KOI_FLOATS; }
+/* Lies in tiles, in any format: a table whose rows are looked up, or what products read. */
+static inline bool koi_role_is_matrix(const koi_role *r) { return r->use >= KOI_TABLE; }
 /* A product of every token with one matrix: neither grouped nor routed. */
-static inline bool koi_role_is_dense(const koi_role *r) { return koi_role_is_product(r) && r->units == KOI_ONE; }
+static inline bool koi_role_is_dense(const koi_role *r) { return r->use >= KOI_FLOATS && r->units == KOI_ONE; }
 /* "layers.3.attn.wq_a", for messages. layer -1: outside layers. Returns out. */
 enum { KOI_ROLE_NAME = 64 };
 const char *koi_role_name(const koi_role *r, int layer, char out[KOI_ROLE_NAME]);

@@ -1,19 +1,19 @@
 /* The mixture of experts (2.5) as calls. Few tokens take their experts an entry at a time; more are grouped into panels by expert. */
 #include "graph_impl.h"
 
-static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n)
+static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n, float limit)
 {
   int32_t inter = (int32_t)e->c->inter;
   CALL(swiglu, .buf = {[SWIGLU_GU] = up, [SWIGLU_W] = weights, [SWIGLU_H] = act},
        .i = {[SWIGLU_E] = n, [SWIGLU_INTER] = inter, [SWIGLU_LDG] = 2 * inter, [SWIGLU_LDH] = inter, [SWIGLU_HAS_W] = weights.space != KOI_AT_NONE},
-       .f = {[SWIGLU_LIMIT] = e->c->swiglu_limit});
+       .f = {[SWIGLU_LIMIT] = limit});
 }
 
 static void experts_one_by_one(emit *e)
 {
   int32_t top = (int32_t)e->c->n_used, n = e->t * top, d = (int32_t)e->c->hidden, inter = (int32_t)e->c->inter;
   koi_graph_matvec(e, W(expert_up), S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * inter);
-  swiglu(e, S(up), S(weights), S(act), n);
+  swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
   koi_graph_matvec(e, W(expert_down), S(act), inter, (entries){n, 1, S(ids)}, S(parts), d);
 }
 
@@ -27,7 +27,7 @@ static void experts_grouped(emit *e)
        .i = {[GROUP_E] = n, [GROUP_N_UNITS] = (int32_t)c->n_experts, [GROUP_N_PANELS] = n_panels});
   koi_graph_pack(e, &up, S(xn), d, d, top);
   koi_graph_matmul(e, W(expert_up), &up, S(up), 2 * inter);
-  swiglu(e, S(up), S(weights), S(act), n);
+  swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
   koi_graph_pack(e, &down, S(act), inter, inter, 1);
   koi_graph_matmul(e, W(expert_down), &down, S(parts), d);
 }
@@ -45,6 +45,6 @@ void koi_graph_moe(emit *e, input *xn)
   (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e);
   input act = {S(shared_act), S(shared_panels), inter, false};
   koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
-  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t);
+  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
   koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)c->hidden);
 }

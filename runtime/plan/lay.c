@@ -7,7 +7,7 @@ typedef struct layer_out { /* where a weight is laid */
   uint32_t cap_parts;
 } layer_out;
 
-/* Of a row of a vector or table. */
+/* Of a row of a vector or a table of ids. */
 static uint64_t row_bytes(const koi_role *role, const koi_laid *w)
 {
   return role->use == KOI_IDS ? (uint64_t)w->k * sizeof(int32_t) : koi_format_row_bytes(w->wt, (uint64_t)w->k);
@@ -16,7 +16,7 @@ static uint64_t row_bytes(const koi_role *role, const koi_laid *w)
 uint64_t koi_lay_part_bytes(const koi_role *role, const koi_laid *w, const koi_part *p, int stream)
 {
   uint64_t tiles = (uint64_t)(p->unit1 - p->unit0) * (uint64_t)(p->tile1 - p->tile0);
-  if (koi_role_is_product(role)) return tiles * koi_format_tile_bytes(w->wt, stream, (uint64_t)w->k);
+  if (koi_role_is_matrix(role)) return tiles * koi_format_tile_bytes(p->wt, stream, (uint64_t)w->k);
   return stream ? 0 : tiles * row_bytes(role, w);
 }
 
@@ -35,34 +35,72 @@ static koine_status add_part(layer_out *o, const koi_role *role, koi_laid *w, ko
   return KOINE_OK;
 }
 
-/* Every unit, some of its `n` tiles or rows at a time. */
-static koine_status cut_items(layer_out *o, const koi_role *role, koi_laid *w, uint64_t n, uint64_t each)
+/* ---- cutting ---- */
+typedef struct cutter {
+  layer_out *o;
+  const koi_role *role;
+  koi_laid *w;
+  const char *name;
+} cutter;
+
+/* Whole units of a stretch of parts `p` where one fits a buffer; else pieces of units. item: bytes of its largest tile or row. */
+static koine_status cut_stretch(const cutter *c, koi_part p, uint64_t item, bool whole)
 {
+  uint64_t n = (uint64_t)(p.tile1 - p.tile0), limit = c->o->limit, least = whole ? n * item : item, units = limit / (n * item), each = limit / item;
   koine_status s = KOINE_OK;
-  for (int32_t u = 0; u < w->n_units; u++)
-    for (uint64_t at = 0; at < n && !s; at += each)
-      s = add_part(o, role, w, (koi_part){u, u + 1, (int32_t)at, (int32_t)(n - at < each ? n : at + each)});
+  if (limit < least)
+    return koi_error(KOINE_ERR_MEMORY, "%s: %llu bytes must lie in one buffer, but the device allows %llu", c->name, (unsigned long long)least, (unsigned long long)limit);
+  for (int32_t u = p.unit0; u < p.unit1 && !s;) {
+    koi_part one = p;
+    one.unit0 = u, one.unit1 = units && (uint64_t)(p.unit1 - u) > units ? u + (int32_t)units : units ? p.unit1 : u + 1;
+    u = one.unit1;
+    for (int32_t t = p.tile0; t < p.tile1 && !s; t = one.tile1) {
+      one.tile0 = t, one.tile1 = units || (uint64_t)(p.tile1 - t) < each ? p.tile1 : t + (int32_t)each;
+      s = add_part(c->o, c->role, c->w, one);
+    }
+  }
   return s;
 }
 
-/* Whole units where one fits a buffer; else pieces of units. */
-static koine_status cut(layer_out *o, const koi_role *role, koi_laid *w, const char *name)
+static uint64_t largest_tile(int32_t wt, uint64_t k)
 {
-  bool product = koi_role_is_product(role), whole = role->use < KOI_TABLE; /* no op takes a vector in pieces */
-  uint64_t n = product ? (uint64_t)w->n_sub * koi_tiles((uint64_t)w->sub_rows) : (uint64_t)w->sub_rows, item = product ? 0 : row_bytes(role, w);
-  for (int s = 0; s < KOI_MAX_STREAMS && product; s++) {
-    uint64_t tile = koi_format_tile_bytes(w->wt, s, (uint64_t)w->k);
+  uint64_t item = 0;
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) {
+    uint64_t tile = koi_format_tile_bytes(wt, s, k);
     if (tile > item) item = tile;
   }
-  uint64_t least = whole ? n * item : item, units = o->limit / (n * item), all = (uint64_t)w->n_units;
-  if (o->limit < least)
-    return koi_error(KOINE_ERR_MEMORY, "%s: %llu bytes must lie in one buffer, but the device allows %llu", name, (unsigned long long)least,
-                     (unsigned long long)o->limit);
-  if (!units) return cut_items(o, role, w, n, o->limit / item);
+  return item;
+}
+
+static bool units_alike(const koi_weight *w, uint32_t a, uint32_t b)
+{
+  for (uint32_t s = 0; s < w->n_sub; s++)
+    if (koi_weight_piece(w, a, s)->format != koi_weight_piece(w, b, s)->format) return false;
+  return true;
+}
+
+/* Stretches of units whose matrices are stored alike, each cut where the format changes within a stack. */
+static koine_status cut_matrix(const cutter *c, const koi_weight *from)
+{
+  int32_t per_sub = (int32_t)koi_tiles(from->rows);
   koine_status s = KOINE_OK;
-  for (uint64_t u = 0; u < all && !s; u += units)
-    s = add_part(o, role, w, (koi_part){(int32_t)u, (int32_t)(all - u < units ? all : u + units), 0, (int32_t)n});
+  for (uint32_t u = 0, end; u < from->n_units && !s; u = end) {
+    for (end = u + 1; end < from->n_units && units_alike(from, u, end); end++) {}
+    for (uint32_t sub = 0, next; sub < from->n_sub && !s; sub = next) {
+      int32_t wt = koi_weight_piece(from, u, sub)->format;
+      for (next = sub + 1; next < from->n_sub && koi_weight_piece(from, u, next)->format == wt; next++) {}
+      if (wt != c->w->wt) c->w->wt = u || sub ? KOI_FORMAT_NONE : wt;
+      s = cut_stretch(c, (koi_part){(int32_t)u, (int32_t)end, (int32_t)sub * per_sub, (int32_t)next * per_sub, wt, 0}, largest_tile(wt, from->k), false);
+    }
+  }
   return s;
+}
+
+static koine_status cut(layer_out *o, const koi_role *role, const koi_weight *from, koi_laid *w, const char *name)
+{
+  const cutter c = {o, role, w, name};
+  if (koi_role_is_matrix(role)) return cut_matrix(&c, from);
+  return cut_stretch(&c, (koi_part){0, 1, 0, w->sub_rows, w->wt, 0}, row_bytes(role, w), true); /* no op takes a vector in pieces */
 }
 
 static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi_weight *from, koi_laid *to)
@@ -72,9 +110,9 @@ static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi
   if (!from->rows) return KOINE_OK;
   *to = (koi_laid){.wt = role->use == KOI_IDS ? 0 : from->format, .k = (int32_t)from->k, .sub_rows = (int32_t)from->rows, .n_sub = (int32_t)from->n_sub,
                    .n_units = (int32_t)from->n_units, .first = l->n_parts};
-  koine_status s = cut(o, role, to, koi_role_name(role, layer, name));
+  koine_status s = cut(o, role, from, to, koi_role_name(role, layer, name));
   if (role->units == KOI_EXPERTS) to->bytes_per_token = to->bytes / from->n_units * l->model->config.n_used;
-  else to->bytes_per_token = role->use == KOI_TABLE || role->use == KOI_IDS ? row_bytes(role, to) : to->bytes;
+  else to->bytes_per_token = role->use == KOI_TABLE || role->use == KOI_IDS ? koi_ceil_div(to->bytes, koi_tiles(from->rows) * KOI_TILE) : to->bytes;
   l->bytes += to->bytes, l->bytes_per_token += to->bytes_per_token;
   return s;
 }

@@ -5,12 +5,12 @@
 #include "kernels/format.h"
 #include "model/model.h"
 
-/* What one buffer (of each stream) holds: units [unit0, unit1) and of each the tiles [tile0, tile1) of its stack; of a vector or table, rows
- * [tile0, tile1). */
-typedef struct koi_part { int32_t unit0, unit1, tile0, tile1; } koi_part;
+/* What one buffer (of each stream) holds: units [unit0, unit1) and of each the tiles [tile0, tile1) of its stack, all in one format; of a vector or a
+ * table of ids, rows [tile0, tile1). care: some of its codes or scales need it, which is known after the upload. */
+typedef struct koi_part { int32_t unit0, unit1, tile0, tile1, wt, care; } koi_part;
 
 typedef struct koi_laid {
-  int32_t wt, care;                      /* ids: wt is 0, and their bytes are int32 */
+  int32_t wt;                            /* KOI_FORMAT_NONE: its parts differ. ids: 0, and their bytes are int32 */
   int32_t k, sub_rows, n_sub, n_units;
   uint32_t first, n_parts;               /* parts [first, first + n_parts) of the model's. 0: the layer has no such weight */
   uint64_t bytes, bytes_per_token;       /* on the device; of them, what a step of one token reads */

@@ -20,6 +20,7 @@ typedef struct target {
   const koi_weight *w;
   uint32_t sub;
   int wt;              /* KOI_WT_*, or WT_IDS */
+  bool vector;         /* it, or a table of terms: one format, and one row */
   uint64_t n, rows, k; /* matrices of rows and columns as written; a vector is one row */
   uint64_t at, bytes;
   const koi_importance_entry *importance; /* NULL: none */
@@ -99,7 +100,7 @@ static koine_status choose(job *j, int layer, const koi_role *r, const koi_weigh
   target *t = add(j);
   if (!t) return KOINE_ERR_MEMORY;
   name_of(layer, r, sub, t->name);
-  t->w = w, t->sub = sub, t->n = experts ? w->n_units : 1;
+  t->w = w, t->sub = sub, t->vector = vector, t->n = experts ? w->n_units : 1;
   t->rows = vector ? 1 : w->one_matrix ? w->rows * w->n_units : w->rows, t->k = vector ? w->rows * w->k : w->k;
   t->wt = r->use == KOI_IDS ? WT_IDS
                             : koi_mix_choose(j->mix, &(koi_mix_asked){r, layer, (int)j->model->config.n_layers, sub, experts, j->o->importance != NULL, t->k});
@@ -223,10 +224,12 @@ static koine_status convert(worker *w, const target *t, uint64_t unit, uint64_t 
   koine_status s = make_room(w, t->wt == WT_IDS ? 4096 : t->k);
   if (s || t->wt == WT_IDS) return s ? s : write_ids(w, t);
   const koi_piece *p = koi_weight_piece(t->w, (uint32_t)unit, t->sub);
+  int format = t->vector ? t->w->format : p->format;
+  if (format == KOI_FORMAT_NONE) return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %.200s: stored in a format that cannot be read", w->j->model->path, t->name);
   koi_stored m = {p->weight->data, p->scale ? p->scale->data : NULL, t->rows, t->k};
   uint64_t row_bytes = koi_format_row_bytes(t->wt, t->k), at = t->at + (unit * t->rows + row) * row_bytes;
-  if (t->w->format == t->wt) return koi_out_write(w->j->out, at, m.weight + row * row_bytes, (size_t)(n * row_bytes));
-  read_rows(w, t->w->format, &m, row, n);
+  if (format == t->wt) return koi_out_write(w->j->out, at, m.weight + row * row_bytes, (size_t)(n * row_bytes));
+  read_rows(w, format, &m, row, n);
   s = check_rows(w, t, unit, row, n);
   if (s) return s;
   encode_rows(w, t, unit, n);
