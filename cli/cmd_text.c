@@ -1,5 +1,4 @@
-/* koine tokenize, detokenize, chat-encode, perplexity: text and ids without an answer. Owns nothing. */
-#include <math.h>
+/* koine tokenize, detokenize, chat-encode: text and ids without an answer. Owns nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,39 +159,5 @@ int cmd_chat_encode(const cli_args *a)
   koine_chat_close(chat);
   koine_tokenizer_close(tokenizer);
   free(json);
-  return status;
-}
-
-/* ---- perplexity ---- */
-static void print_perplexity(const cli_args *a, const koine_perplexity_result *r)
-{
-  if (a->v[OPT_JSON].i)
-    printf("{\"bits_per_byte\": %.6f, \"nats_per_token\": %.6f, \"perplexity\": %.6f, \"tokens\": %llu, \"bytes\": %llu, \"segment\": %lld}\n", r->bits_per_byte,
-           r->nats_per_token, exp(r->nats_per_token), (unsigned long long)r->n_tokens, (unsigned long long)r->n_bytes, (long long)a->v[OPT_SEGMENT].i);
-  else
-    printf("%.4f bits per byte, %.4f nats per token, perplexity %.4f (%llu tokens, %llu bytes, segments of %lld)\n", r->bits_per_byte, r->nats_per_token,
-           exp(r->nats_per_token), (unsigned long long)r->n_tokens, (unsigned long long)r->n_bytes, (long long)a->v[OPT_SEGMENT].i);
-}
-
-int cmd_perplexity(const cli_args *a)
-{
-  const cli_value *v = a->v;
-  cli_text t = {0};
-  char *text = NULL;
-  size_t n_bytes;
-  koine_perplexity_result r = KOINE_PERPLEXITY_RESULT_INIT;
-  uint64_t segment = (uint64_t)v[OPT_SEGMENT].i, context = v[OPT_CTX].i ? (uint64_t)v[OPT_CTX].i : segment;
-  int status = cli_text_input(a, &text, &n_bytes);
-  if (!status && !n_bytes) status = cli_fail_with(EXIT_FILE, "%s: expected text, found an empty file", v[OPT_FILE].text);
-  if (!status) status = cli_text_open(a, &t);
-  if (!status) status = cli_text_wake(a, context, segment, &t);
-  if (!status) {
-    koine_status s = koine_perplexity(t.session, t.tokenizer, text, n_bytes, (uint32_t)segment, cli_progress, NULL, &r);
-    cli_progress_end();
-    if (s) status = cli_fail(s);
-    else print_perplexity(a, &r);
-  }
-  cli_text_close(&t);
-  free(text);
   return status;
 }

@@ -41,5 +41,13 @@ const cli_command cli_commands[N_COMMANDS] = {
   [CMD_CHAT_ENCODE] = {"chat-encode", "", 0, "messages to the prompt that the checkpoint prescribes",
                        "Reads a JSON array of messages, or an object with messages and tools, from -f or standard input and prints the prompt or its ids."},
   [CMD_PERPLEXITY] = {"perplexity", "", 0, "bits per byte of a text under the model",
-                      "Cuts the text of -f into segments, each after a beginning-of-text token, and prints bits per byte and nats per token."},
+                      "Cuts the text of -f into segments, each after a beginning-of-text token, and prints bits per byte and nats per token. With --kl it "
+                      "prints instead how far the model's choices are from another model's: the Kullback-Leibler divergence of each token (mean, median, "
+                      "99 %, most), how often the likeliest token is the same, and bits per byte of both."},
+  [CMD_QUANTIZE] = {"quantize", "", 0, "write a checkpoint as a GGUF file in other formats",
+                    "Writes the checkpoint of -m, a folder or a GGUF file, as one GGUF file that llama.cpp reads too, with its tokenizer. --type has llama.cpp's "
+                    "names of mixes and stores what they store, but for hyper-connections and the compressors' ape, which stay F32: F32, F16, BF16, Q8_0, "
+                    "MXFP4_MOE, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ2_XXS, IQ2_XS, IQ2_S, "
+                    "IQ2_M, IQ3_XXS, IQ3_XS, IQ3_S, IQ3_M, IQ4_NL, IQ4_XS. A tensor whose rows a format's block does not divide is refused by name, unless "
+                    "--fallback says what to store instead. The file appears when it is whole; Ctrl-C leaves nothing."},
 };

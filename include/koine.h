@@ -38,8 +38,8 @@
  * caller is filled as far as its size says, and its size then says how far; a size of 0, or one that was never set, stands for the
  * members that the record had in release 0.1.0. `reserved` members are 0.
  *
- * The library writes files only below the cache folder of koine_runtime_options. A driver may keep files of its own: some compilers of kernels
- * do, in folders that their environment variables name. */
+ * The library writes files only below the cache folder of koine_runtime_options, and those that it is asked for by their names. A driver may
+ * keep files of its own: some compilers of kernels do, in folders that their environment variables name. */
 #ifndef KOINE_H
 #define KOINE_H
 #include "koine/base.h"

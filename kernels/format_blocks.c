@@ -53,7 +53,7 @@ void koi_format_decode_blocks(const koi_weight_format *f, const koi_values *v, c
 }
 
 /* ---- pieces of blocks ---- */
-uint16_t koi_block_half(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+uint16_t koi_block_half(const uint8_t *b) { return (uint16_t)(b[0] | b[1] << 8); }
 uint32_t koi_block_word(const uint8_t *p) { return koi_block_half(p) | (uint32_t)koi_block_half(p + 2) << 16; }
 
 void koi_block_bits(uint32_t *words, uint32_t column, uint32_t bits, uint32_t value)

@@ -4,7 +4,7 @@
 
 #define CONSTANT static const
 #define uint uint32_t
-#include "cl/grids.clh"
+#include "kernels/cl/grids.clh"
 #undef uint
 
 enum { RUN = KOI_RUN, RUNS = 8 /* of a block of 256 */ };

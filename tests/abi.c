@@ -213,6 +213,31 @@ static void test_calls(void)
   REFUSED(koine_tune_options, t, tune(&t));
 }
 
+static koine_status quantize(const koine_quantize_options *o)
+{
+  koine_status s = koine_quantize(model, "abi-quantize.gguf", o);
+  remove("abi-quantize.gguf");
+  return s;
+}
+
+static koine_status zeros(void *user, const int32_t *ids, size_t n, float *logits)
+{
+  (void)ids;
+  memset(logits, 0, n * *(size_t *)user * sizeof *logits);
+  return KOINE_OK;
+}
+
+static void test_quantize(void)
+{
+  koine_quantize_options q = KOINE_QUANTIZE_OPTIONS_INIT;
+  size_t n_vocab = koine_tokenizer_n_vocab(tokenizer);
+  q.type = "Q8_0";
+  TAKEN(koine_quantize_options, q, quantize(&q));
+  REFUSED(koine_quantize_options, q, quantize(&q));
+  FILLED(koine_divergence_result, koine_divergence(session, tokenizer, "It is a", 7, 0, zeros, &n_vocab, NULL, NULL, out),
+         out->n_bytes == 7 && out->mean > 0 && out->base_bits_per_byte > 1);
+}
+
 static void test_filled(void)
 {
   FILLED(koine_device_info, koine_runtime_device(rt, 0, out), out->id && out->backend && out->n_units < 1000000);
@@ -230,6 +255,7 @@ int main(int argc, char **argv)
   test_options(argv[1]);
   if (!n_bad) test_calls();
   if (!n_bad) test_filled();
+  if (!n_bad) test_quantize();
 #ifdef SAME
   check(koine_version_number() == KOINE_VERSION_NUMBER && !strcmp(koine_version(), KOINE_VERSION), "the version is the header's");
 #else

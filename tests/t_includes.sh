@@ -7,11 +7,11 @@ bad=0
 levels='
 include/koine -2 include -1
 runtime/base 0
-kernels 1 runtime/file 1 runtime/text 1
+kernels/cl 0 kernels 1 runtime/file 1 runtime/text 1
 kernels/ref 2 runtime/model 2 runtime/device 2
 runtime/check 3 runtime/plan 3
 runtime/engine 4
-runtime/tune 5
+runtime/tune 5 runtime/quant 5
 runtime/api 6
 cli 7'
 arrows() {

@@ -91,23 +91,6 @@ static void test_wrong_ids(void **state)
   remake_free(&r);
 }
 
-static void test_mixed_experts(void **state)
-{
-  (void)state;
-  static const char *const names[] = {"layers.1.ffn.experts.2.w1", "layers.1.ffn.experts.0.w3", "layers.2.ffn.shared_experts.w3"};
-  for (size_t i = 0; i < KOI_COUNT(names); i++) {
-    remake r = remake_load(remake_data("tiny-quant"));
-    char full[100];
-    snprintf(full, sizeof full, "%s.weight", names[i]);
-    remake_drop(&r, full);
-    uint64_t shape[] = {128, 128};
-    remake_add(&r, full, "BF16", shape, 2, 128 * 128 * 2);
-    expect_refused(&r, full, "mixed");
-    assert_non_null(strstr(koi_error_text(), "found BF16"));
-    remake_free(&r);
-  }
-}
-
 /* ---- folders that lie ---- */
 static void test_folders(void **state)
 {
@@ -263,7 +246,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_missing_tensor), cmocka_unit_test(test_wrong_shape), cmocka_unit_test(test_wrong_dtype), cmocka_unit_test(test_wrong_ids),
-    cmocka_unit_test(test_mixed_experts), cmocka_unit_test(test_folders), cmocka_unit_test(test_index), cmocka_unit_test(test_truncated),
+    cmocka_unit_test(test_folders), cmocka_unit_test(test_index), cmocka_unit_test(test_truncated),
     cmocka_unit_test(test_no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

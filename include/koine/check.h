@@ -6,6 +6,54 @@
 extern "C" {
 #endif
 
+/* How far a model is from another on `text`: for each token that follows, the Kullback-Leibler divergence in nats of the model's choice from the
+ * base's, which was made from the same pieces. */
+typedef struct koine_divergence_result {
+  size_t size; /* sizeof this struct */
+  double mean, median, p99, max; /* nats */
+  double same_top;               /* share of tokens whose likeliest next one is the same */
+  double bits_per_byte, base_bits_per_byte;
+  uint64_t n_tokens, n_bytes;
+} koine_divergence_result;
+#define KOINE_DIVERGENCE_RESULT_INIT {sizeof(koine_divergence_result), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+/* The base's logits [n][n_vocab] of a piece ids [n], which begins with the beginning-of-text token. Pieces come in their order; any other
+ * status than KOINE_OK ends the comparison with it. */
+typedef koine_status koine_base_fn(void *user, const int32_t *ids, size_t n, float *logits);
+/* segment as of koine_perplexity. KOINE_ERR_NUMERIC: a logit is not a number. */
+KOINE_API koine_status koine_divergence(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment,
+                                        koine_base_fn *base, void *base_user, koine_progress_fn *progress, void *user,
+                                        koine_divergence_result *out);
+
+/* ---- writing GGUF files -------------------------------------------------------------------------------------------------- */
+/* What the columns of each product met while a text was read, experts apart: an importance matrix. Const once it is made. */
+typedef struct koine_importance koine_importance;
+/* Reads one in llama.cpp's GGUF form. KOINE_ERR_FILE. */
+KOINE_API koine_status koine_importance_open(const char *path, koine_importance **out);
+/* Evaluates `text` in pieces of `segment` tokens (0: 256), each after a beginning-of-text token, reading back what every product is given. */
+KOINE_API koine_status koine_importance_measure(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                                                uint32_t segment, koine_progress_fn *progress, void *user, koine_importance **out);
+/* Writes it in that form, in place of what is called `path`, at once. KOINE_ERR_FILE. */
+KOINE_API koine_status koine_importance_save(const koine_importance *importance, const char *path);
+KOINE_API void koine_importance_close(koine_importance *importance);
+
+typedef struct koine_quantize_options {
+  size_t size;          /* sizeof this struct */
+  const char *type;     /* a mix by llama.cpp's name: "Q8_0", "Q4_K_M", "MXFP4_MOE", "F16", ... */
+  const char *fallback; /* for tensors whose rows are no multiple of a format's block: "usual" (what llama.cpp takes: IQ4_NL, Q4_0, Q5_0, Q5_1 or
+                           Q8_0, and F16 at last), or a format; each such tensor is a warning in the log. NULL: they are refused by name */
+  const koine_importance *importance; /* NULL: all columns count the same */
+  uint32_t n_threads;   /* 0: as many as there are processors */
+  uint32_t reserved;
+  koine_progress_fn *progress; /* on the calling thread; may be NULL */
+  void *user;
+} koine_quantize_options;
+#define KOINE_QUANTIZE_OPTIONS_INIT {sizeof(koine_quantize_options), NULL, NULL, NULL, 0, 0, NULL, NULL}
+/* Writes the model's weights, with its sizes and its tokenizer, as a GGUF file that this library and llama.cpp read. What is stored as wanted
+ * already is copied. The file appears under its name when it is whole, in place of what had that name; otherwise nothing is left. Memory does
+ * not grow with the model. KOINE_ERR_ARG: no such type. KOINE_ERR_UNSUPPORTED: a width that does not fit and no fallback, a tokenizer that
+ * GGUF has no name for. KOINE_ERR_FILE: weights are missing or not finite, or writing failed. KOINE_ERR_CANCELLED. */
+KOINE_API koine_status koine_quantize(const koine_model *model, const char *path, const koine_quantize_options *options);
+
 /* ---- checks and measurements -------------------------------------------------------------------------------------------- */
 typedef enum koine_format { KOINE_FORMAT_MARKDOWN, KOINE_FORMAT_CSV, KOINE_FORMAT_JSON } koine_format;
 

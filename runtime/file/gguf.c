@@ -90,18 +90,21 @@ static koine_status open_all(koi_gguf *g, const void *data, size_t bytes)
   return s ? s : koi_weights_seal(g->weights);
 }
 
-koine_status koi_gguf_open_memory(const void *data, size_t bytes, const char *name, koi_gguf **out)
+static koine_status open_as(const void *data, size_t bytes, const char *name, bool may_end, koi_gguf **out)
 {
   koi_gguf *g = koi_alloc(1, sizeof *g);
   if (!g) return KOINE_ERR_MEMORY;
   g->path = koi_strdup(name), g->weights = koi_alloc(1, sizeof *g->weights);
+  if (g->weights) g->weights->may_end = may_end;
   koine_status s = g->path && g->weights ? open_all(g, data, bytes) : KOINE_ERR_MEMORY;
   if (s) koi_gguf_close(g);
   else *out = g;
   return s;
 }
 
-koine_status koi_gguf_open(const char *path, koi_gguf **out) { return koi_gguf_open_memory(NULL, 0, path, out); }
+koine_status koi_gguf_open_memory(const void *data, size_t bytes, const char *name, koi_gguf **out) { return open_as(data, bytes, name, false, out); }
+koine_status koi_gguf_open(const char *path, koi_gguf **out) { return open_as(NULL, 0, path, false, out); }
+koine_status koi_gguf_open_header(const char *path, koi_gguf **out) { return open_as(NULL, 0, path, true, out); }
 
 void koi_gguf_close(koi_gguf *g)
 {

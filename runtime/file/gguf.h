@@ -25,6 +25,9 @@ bool koi_gguf_is(const char *path);
 /* Maps a file, of a split model the first: the others are found beside it by their names. Every count, length, type and offset is checked.
  * The shapes of tensors have the slowest dimension first. KOINE_ERR_FILE names file, key or tensor. */
 koine_status koi_gguf_open(const char *path, koi_gguf **out);
+/* The same of a file that may end anywhere behind its header, as one does that is not all here yet: koi_weights_absent then says so, and no data
+ * of its tensors may be read. They lie one behind the other: a file that ends early and has others is refused. */
+koine_status koi_gguf_open_header(const char *path, koi_gguf **out);
 /* One file's bytes, which must outlive *out; `name` stands for the file in messages. */
 koine_status koi_gguf_open_memory(const void *data, size_t bytes, const char *name, koi_gguf **out);
 void koi_gguf_close(koi_gguf *g);

@@ -166,8 +166,9 @@ static koine_status take_tensor(scan *g, uint64_t i)
   if (s) return s;
   t.dtype = type < KOI_COUNT(stored) ? stored[type] : KOI_DTYPE_OTHER;
   s = count_bytes(g, what, &t);
-  t.data = g->data + (offset < g->n ? offset : g->n);
-  if (!s && offset > g->n - g->at)
+  uint64_t most = g->w->may_end ? SIZE_MAX / 4 : g->n - g->at;
+  t.data = (const uint8_t *)((uintptr_t)g->data + (offset < most ? offset : most));
+  if (!s && offset > most)
     s = koi_error(KOINE_ERR_FILE, "%s: %.200s: expected its offset within the file's %zu bytes, found %ju (is the file whole?)", g->file, what, g->n, (uintmax_t)offset);
   return s || !g->names ? s : koi_weights_add(g->w, &t);
 }
@@ -204,6 +205,20 @@ static koine_status check_overlap(const scan *g, size_t first)
   return s;
 }
 
+/* Whether the file may end before its tensors do, and does; they then lie one behind the other, as in every file that was whole once. */
+static bool ends_early(scan *g, size_t first, size_t start, size_t align)
+{
+  size_t at = 0, end = 0;
+  for (size_t i = first; g->w->may_end && i < g->w->n; i++) {
+    const koi_tensor *t = &g->w->tensors[i];
+    if ((uintptr_t)t->data - (uintptr_t)g->data != at || t->bytes > SIZE_MAX / 4 - at) return false;
+    end = start + at + t->bytes, at = (at + t->bytes + align - 1) / align * align;
+  }
+  if (end <= g->n) return false;
+  if (!g->w->absent) g->w->absent = koi_format("%s: %zu of its %zu bytes", g->file, end - g->n, end);
+  return g->w->absent;
+}
+
 /* From offsets behind the header to places in the file. */
 static koine_status place(scan *g, size_t first)
 {
@@ -211,15 +226,17 @@ static koine_status place(scan *g, size_t first)
   koine_status s = find_alignment(g, &align);
   if (s) return s;
   start = (g->at + align - 1) / align * align; /* at is within the file, and align is small */
-  if (g->n_tensors && start > g->n) return koi_error(KOINE_ERR_FILE, "%s: expected data at %zu, found the file's end at %zu (is the file whole?)", g->file, start, g->n);
+  bool early = ends_early(g, first, start, align);
+  if (g->n_tensors && start > g->n && !early)
+    return koi_error(KOINE_ERR_FILE, "%s: expected data at %zu, found the file's end at %zu (is the file whole?)", g->file, start, g->n);
   for (size_t i = first; i < g->w->n; i++) {
     koi_tensor *t = &g->w->tensors[i];
-    size_t offset = (size_t)(t->data - g->data);
+    size_t offset = (size_t)((uintptr_t)t->data - (uintptr_t)g->data);
     if (offset % align) return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected an offset that is a multiple of %zu, found %zu", g->file, t->name, align, offset);
-    if (offset > g->n - start || t->bytes > g->n - start - offset)
+    if (!early && (offset > g->n - start || t->bytes > g->n - start - offset))
       return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected its %zu bytes at %zu within %zu bytes of data (is the file whole?)", g->file, t->name, t->bytes, offset,
                        g->n - start);
-    t->data = g->data + start + offset;
+    t->data = (const uint8_t *)((uintptr_t)g->data + start + offset); /* perhaps beyond the end */
   }
   return check_overlap(g, first);
 }

@@ -19,6 +19,7 @@ struct koi_weights {
   koi_weights_index index;
   char (*renamed)[KOI_WEIGHTS_NAME]; /* [n] names that koi_weights_rename gave; NULL: none */
   char *absent; /* see koi_weights_absent */
+  bool may_end; /* a file may end before its tensors do, which is then `absent` */
 };
 
 /* Adds a shard for `path` (taken over); NULL when memory is out. */

@@ -161,7 +161,7 @@ static koine_status bind_vector(binder *b, const koi_role *r, koi_weight *w)
   if (!ids && !is_float(w->format)) return wrong_dtype(t, "F32, F16 or BF16");
   if (ids && t->dtype != KOI_I64 && t->dtype != KOI_I32) return wrong_dtype(t, "I64 or I32");
   s = expect_shape(t, table ? 2 : 1, w->rows, w->k);
-  return s || !ids ? s : check_ids(t, b->m->config.n_experts, b->m->config.n_used);
+  return s || !ids || b->m->missing ? s : check_ids(t, b->m->config.n_experts, b->m->config.n_used);
 }
 
 /* What the weight would be, where no tensor says it. */
@@ -307,10 +307,12 @@ static koine_status read_weights(koine_model *m)
 static koine_status read_gguf(koine_model *m, uint32_t **ratios)
 {
   koi_gguf *g;
-  koine_status s = koi_gguf_open(m->path, &g);
+  koine_status s = koi_gguf_open_header(m->path, &g);
   if (s) return s;
-  m->gguf = m->runnable = true;
-  s = koi_config_gguf(g, &m->config, ratios);
+  const char *absent = koi_weights_absent(koi_gguf_weights(g));
+  m->gguf = true, m->runnable = !absent;
+  if (absent && !(m->missing = koi_strdup(absent))) s = KOINE_ERR_MEMORY;
+  if (!s) s = koi_config_gguf(g, &m->config, ratios);
   m->weights = koi_gguf_take(g);
   koi_gguf_close(g);
   if (!s) s = koi_names_rename(m->weights, &(koi_names_sizes){m->config.n_layers, m->config.n_mtp, m->config.n_experts});

@@ -83,7 +83,7 @@ static void list_sizes(const koi_config *c, number *out /* [N_SIZES] */)
   memcpy(out, v, sizeof v);
 }
 
-static const char *state(const koine_model *m) { return m->synthetic ? "synthetic" : m->cannot ? "cannot be run" : m->runnable ? "complete" : "config only"; }
+static const char *state(const koine_model *m) { return m->synthetic ? "synthetic" : m->cannot ? "cannot be run" : m->runnable ? "complete" : m->gguf ? "header only" : "config only"; }
 
 static void size_text(koi_text *t, uint64_t bytes)
 {

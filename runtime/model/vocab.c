@@ -17,6 +17,28 @@ static const char published[] =
 /* What llama.cpp calls them. */
 static const char *const pre_names[] = {"deepseek-v3", "joyai-llm"};
 
+/* Text in which no quote of a pattern has a backslash of its own before it, which changes no pattern. */
+static char *without_escapes(const char *s)
+{
+  char *out = koi_strdup(s), *to = out;
+  for (const char *p = s; out && *p; p++)
+    if (strncmp(p, "\\\\\\\"", 4)) *to++ = *p;
+    else p++, to[0] = '\\', to[1] = '"', to += 2, p += 2;
+  if (out) *to = 0;
+  return out;
+}
+
+bool koi_vocab_published(json_object *pre_tokenizer)
+{
+  char *text = without_escapes(pre_tokenizer ? json_object_to_json_string_ext(pre_tokenizer, JSON_C_TO_STRING_PLAIN) : "null");
+  json_object *ours = json_tokener_parse(published), *theirs = text ? json_tokener_parse(text) : NULL;
+  bool same = ours && json_object_equal(ours, theirs);
+  json_object_put(ours);
+  json_object_put(theirs);
+  koi_free(text);
+  return same;
+}
+
 typedef struct source {
   const koi_gguf *g;
   const koi_gguf_value *tokens, *types, *merges;
@@ -160,7 +182,7 @@ koine_status koi_vocab_load(const char *path, koi_tok **out)
 {
   koi_gguf *g;
   if (!koi_gguf_is(path)) return koi_tok_load(path, out);
-  koine_status s = koi_gguf_open(path, &g);
+  koine_status s = koi_gguf_open_header(path, &g);
   if (s) return s;
   s = load(g, out);
   koi_gguf_close(g);

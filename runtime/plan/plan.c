@@ -34,8 +34,8 @@ static koine_status check(const koine_model *m, const koi_plan_wish *w)
 {
   if (m->cannot) return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %s", m->path, m->cannot);
   if (!m->runnable)
-    return koi_error(KOINE_ERR_FILE, "%s: not there, so the model can be described but not run; put its safetensors files beside the config",
-                     m->missing ? m->missing : m->path);
+    return koi_error(KOINE_ERR_FILE, "%s: not there, so the model can be described but not run; %s", m->missing ? m->missing : m->path,
+                     m->gguf ? "is the file whole?" : "put its safetensors files beside the config");
   if (w->chunk > KOI_MAX_CHUNK) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens, expected 1 to %d", w->chunk, KOI_MAX_CHUNK);
   if (w->cache != KOINE_CACHE_PACKED && w->cache != KOINE_CACHE_EXACT) return koi_error(KOINE_ERR_ARG, "unknown cache mode %d", (int)w->cache);
   if (w->split_groups > KOI_MAX_SPLIT_GROUPS) return koi_error(KOINE_ERR_ARG, "%u groups of splits, expected at most %d", w->split_groups, KOI_MAX_SPLIT_GROUPS);

@@ -314,7 +314,7 @@ int main(int argc, char **argv)
     return 0;
   }
   check(koi_device_open(e, NULL, 0, &dev));
-  target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals};
+  koi_dev_target(e, &target);
   memory = malloc(PROBE_BYTES);
   if (!memory) return 1;
   memset(memory, 1, PROBE_BYTES);

@@ -3,21 +3,16 @@
  *   bench_mat [DEVICE [CASE[,CASE...] [PARAM=VALUE ...]]]    parts of a platform's or device's name; parameters other than the defaults (NT too)
  * Wall rates suffer from other work on the machine; "a core" divides by the processor time used, and tells more there. */
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #include "kernels/choose.h"
 #include "kernels/layout.h"
 #include "kernels/step.h"
 #include "device/kern.h"
+#include "tests/bench/probe.h"
 
-enum { COLD_BYTES = 448 << 20, REPEATS = 5, MULTIPLY_STEPS = 2000000, COPIES = 16, LAUNCHES = 2000 };
+enum { REPEATS = 5, COPIES = 16, LAUNCHES = 2000 };
 #define TURN_S 0.02 /* a turn on a card lasts at least so long: clocks rise, and waiting for it does not count */
 
 typedef struct bench_case {
@@ -56,75 +51,6 @@ static void check(koine_status s)
   if (!s) return;
   fprintf(stderr, "bench_mat: %s\n", koi_error_text());
   exit(1);
-}
-
-static double wall(void) { return (double)koi_now_ns() * 1e-9; }
-static double busy(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* ---- probes ---- */
-static uint64_t *memory; /* [COLD_BYTES / 8] */
-static volatile uint64_t sink;
-
-static void *read_part(void *at)
-{
-  enum { STREAMS = 8 };
-  const uint64_t *p = at;
-  uint64_t s[8] = {0}, all = 0;
-  size_t n = COLD_BYTES / 8 / 2 / STREAMS;
-  for (size_t i = 0; i < n; i += 16)
-    for (size_t j = 0; j < STREAMS; j++)
-      for (size_t l = 0; l < 16; l++) s[l % 8] |= p[j * n + i + l];
-  for (size_t l = 0; l < 8; l++) all |= s[l];
-  sink = all;
-  return NULL;
-}
-
-/* MULTIPLY_STEPS times CHAINS independent multiply-adds of the widest vectors there are; what it cannot know it does not print. */
-enum { CHAINS = 12 };
-static int fma_lanes;
-#if defined(__x86_64__)
-#define CHAIN(type, madd, set) \
-  type a[CHAINS], x = set(0.999f), y = set(0.1f); \
-  for (int i = 0; i < CHAINS; i++) a[i] = set((float)i); \
-  for (long n = 0; n < MULTIPLY_STEPS; n++) { \
-    a[0] = madd(a[0], x, y), a[1] = madd(a[1], x, y), a[2] = madd(a[2], x, y), a[3] = madd(a[3], x, y); \
-    a[4] = madd(a[4], x, y), a[5] = madd(a[5], x, y), a[6] = madd(a[6], x, y), a[7] = madd(a[7], x, y); \
-    a[8] = madd(a[8], x, y), a[9] = madd(a[9], x, y), a[10] = madd(a[10], x, y), a[11] = madd(a[11], x, y); \
-  } \
-  for (int i = 1; i < CHAINS; i++) a[0] += a[i]; \
-  return a[0][0]
-__attribute__((target("avx512f"))) static float multiply_512(void) { CHAIN(__m512, _mm512_fmadd_ps, _mm512_set1_ps); }
-__attribute__((target("avx2,fma"))) static float multiply_256(void) { CHAIN(__m256, _mm256_fmadd_ps, _mm256_set1_ps); }
-static float multiply_add(void)
-{
-  fma_lanes = __builtin_cpu_supports("avx512f") ? 16 : __builtin_cpu_supports("fma") ? 8 : 0;
-  return fma_lanes == 16 ? multiply_512() : fma_lanes ? multiply_256() : 0;
-}
-#else
-static float multiply_add(void) { return 0; }
-#endif
-
-static void *multiply_part(void *at)
-{
-  (void)at;
-  sink = (uint64_t)multiply_add();
-  return NULL;
-}
-
-/* Seconds of wall and of processor time for two threads. */
-static void both(void *(*f)(void *), double out[2])
-{
-  pthread_t second;
-  double w = wall(), b = busy();
-  if (pthread_create(&second, NULL, f, memory + COLD_BYTES / 16)) exit(1);
-  f(memory);
-  pthread_join(second, NULL);
-  out[0] = wall() - w, out[1] = busy() - b;
 }
 
 /* ---- one case ---- */
@@ -198,9 +124,9 @@ static void measure(call *c, best *b)
     run_calls(c);
     least(b->work, (wall() - w) / c->turns, (busy() - p) / c->turns);
     if (copy_rate) continue;
-    both(read_part, probe);
+    probe_read(probe);
     least(b->read, probe[0], probe[1]);
-    both(multiply_part, probe);
+    probe_multiply(probe);
     least(b->fma, probe[0], probe[1]);
   }
 }
@@ -348,7 +274,7 @@ static void gemm(const bench_case *q, char **over)
   call one = {k, a, NULL, 1, 1};
   best b;
   measure(&one, &b);
-  report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 1, copy_rate > 0 ? 0 : 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2, b.fma);
+  report(q->name, "GFLOP/s", 2.0 * entries * q->k * q->n_sub * q->sub_rows, b.work, 1, copy_rate > 0 ? 0 : probe_flops(), b.fma);
   koi_kern_drop(dev, k);
   koi_buf *all[] = {w, s, x, y, ub, rb};
   for (size_t i = 0; i < KOI_COUNT(all); i++)
@@ -384,12 +310,10 @@ int main(int argc, char **argv)
     return 0;
   }
   check(koi_device_open(e, NULL, 0, &dev));
-  target = (koi_target){e->vector_width, e->lanes, e->max_group, e->local_bytes, e->n_units, e->local_is_global, e->denormals, NULL};
+  koi_dev_target(e, &target);
   printf("%s, %s\n", e->platform, e->name);
   if (target.local_is_global) {
-    memory = malloc(COLD_BYTES);
-    if (!memory) return 1;
-    memset(memory, 1, COLD_BYTES);
+    probe_open();
   } else {
     copies();
     launches();
@@ -401,6 +325,6 @@ int main(int argc, char **argv)
   koi_device_close(dev);
   for (size_t i = 0; i < found.n_endpoints; i++) be->unprobe(&found.endpoints[i]);
   koi_probe_free(&found);
-  free(memory);
+  probe_close();
   return 0;
 }
