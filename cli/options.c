@@ -1,19 +1,6 @@
 /* The table of options, nothing else; that of commands is commands.c. Order: by how often one needs them; help, man page and completion keep it. */
 #include "options.h"
-
-#define BIT(command) (1u << (command))
-#define MEASURES (BIT(CMD_BENCH) | BIT(CMD_TUNE)) /* with or without a checkpoint */
-#define ENGINE (BIT(CMD_LOGITS) | MEASURES | BIT(CMD_RUN) | BIT(CMD_CHAT) | BIT(CMD_PERPLEXITY))
-#define PLACES (BIT(CMD_PLAN) | BIT(CMD_ESTIMATE))
-#define SHAPED (MEASURES | PLACES)
-#define SAMPLES (BIT(CMD_RUN) | BIT(CMD_CHAT))
-#define WORDS (BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_CHAT_ENCODE))
-#define ALL (BIT(N_COMMANDS) - 1)
-
-static const char *const caches[] = {"packed", "exact", 0}, *const thinkings[] = {"off", "high", "max", 0}, *const formats[] = {"md", "csv", "json", 0};
-static const char *const shapes[] = {"v4-flash", "v4-pro", 0};
-
-#define MANY 2147483647.0 /* tokens */
+#include "options_sets.h"
 
 const cli_option cli_options[N_OPTIONS] = {
   [OPT_MODEL] = {{"-m", "--model"}, CLI_MODEL, "MODEL", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
@@ -32,7 +19,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_CONTEXTS] = {{"-c", "--ctx-size"}, CLI_INTS, "N,...", 1, MANY, .commands = BIT(CMD_INFO), .help = "context lengths to give cache bytes for"},
   [OPT_CHUNK] = {{"-ub", "--ubatch-size", "--chunk"}, CLI_INT, "N", 1, 65536, .commands = ENGINE | PLACES | BIT(CMD_QUANTIZE),
                  .help = "most tokens evaluated at once (512 unless said); 1 is decode token by token"},
-  [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = caches, .fallback = "packed", .commands = (ENGINE & ~BIT(CMD_TUNE)) | PLACES | BIT(CMD_QUANTIZE),
+  [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = CHOICES("packed", "exact"), .fallback = "packed", .commands = (ENGINE & ~BIT(CMD_TUNE)) | PLACES | BIT(CMD_QUANTIZE),
                  .help = "cache rows in FP8/FP4 as the published model has them, or in fp32 without rounding"},
   [OPT_DEVICE] = {{"--device"}, CLI_TEXT, "NAME", .commands = ENGINE | BIT(CMD_VERIFY) | BIT(CMD_QUANTIZE), .help = "an id of koine devices, or a part of a name; else the best"},
   [OPT_LAYERS] = {{"--layers"}, CLI_TEXTS, "DEVICE=FIRST-LAST", .commands = (ENGINE & ~BIT(CMD_TUNE)) | PLACES,
@@ -53,10 +40,9 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_FREQUENCY_PENALTY] = {{"--frequency-penalty"}, CLI_FLOAT, "X", -100, 100, .fallback = "0", .commands = SAMPLES, .help = "the same, for each time it came"},
   [OPT_STOP] = {{"--stop"}, CLI_TEXTS, "TEXT", .commands = SAMPLES, .help = "end the answer before this text; may be given several times"},
   [OPT_JSON_SCHEMA] = {{"-jf", "--json-schema", "--json-schema-file"}, CLI_FILE, "FILE", .commands = BIT(CMD_RUN), .help = "the answer is a JSON value that the JSON Schema in FILE allows"},
-  [OPT_THINK] = {{"--think"}, CLI_CHOICE, "MODE", .choices = thinkings, .fallback = "off", .commands = BIT(CMD_CHAT) | BIT(CMD_CHAT_ENCODE), .help = "reasoning before the answer"},
-  [OPT_IDS] = {{"--ids"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), .help = "print ids, separated by spaces; tokenize always does"},
-  [OPT_SPECIAL] = {{"--special"}, CLI_FLAG, .commands = BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN),
-                   .help = "control tokens: read them in text, write them as text"},
+  [OPT_THINK] = {{"--think"}, CLI_CHOICE, "MODE", .choices = CHOICES("off", "high", "max"), .fallback = "off", .commands = BIT(CMD_CHAT) | BIT(CMD_CHAT_ENCODE), .help = "reasoning before the answer"},
+  [OPT_IDS] = FLAG("--ids", BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), "print ids, separated by spaces; tokenize always does"),
+  [OPT_SPECIAL] = FLAG("--special", BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN), "control tokens: read them in text, write them as text"),
   [OPT_SEGMENT] = {{"--segment"}, CLI_INT, "N", 2, MANY, .fallback = "256", .commands = BIT(CMD_PERPLEXITY) | BIT(CMD_QUANTIZE), .help = "tokens of a segment"},
   [OPT_KL] = {{"--kl"}, CLI_MODEL, "BASE", .commands = BIT(CMD_PERPLEXITY), .help = "compare with this model, or with the logits that --save-logits kept of one"},
   [OPT_SAVE_LOGITS] = {{"--save-logits"}, CLI_FILE, "FILE", .commands = BIT(CMD_PERPLEXITY),
@@ -67,41 +53,41 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_SAVE_IMATRIX] = {{"--save-imatrix"}, CLI_FILE, "FILE", .commands = BIT(CMD_QUANTIZE), .help = "keep what --imatrix measured, in that form"},
   [OPT_FALLBACK] = {{"--fallback"}, CLI_TEXT, "TYPE", .commands = BIT(CMD_QUANTIZE),
                     .help = "what tensors are stored in whose rows do not fit, a line for each: a format, or usual for llama.cpp's choice"},
-  [OPT_SHAPE] = {{"--shape"}, CLI_CHOICE, "NAME", .choices = shapes, .commands = SHAPED, .help = "random weights of a published model's sizes, without any file"},
+  [OPT_SHAPE] = {{"--shape"}, CLI_CHOICE, "NAME", .choices = CHOICES("v4-flash", "v4-pro"), .commands = SHAPED, .help = "random weights of a published model's sizes, without any file"},
   [OPT_RATIOS] = {{"--ratios"}, CLI_INTS, "N,...", 0, 1048576, .commands = SHAPED, .help = "with --shape: compress ratio of each layer, and so how many layers"},
   [OPT_EXPERTS] = {{"--experts"}, CLI_INT, "N", 1, 65536, .commands = SHAPED, .help = "with --shape: experts of a layer"},
   [OPT_VOCAB] = {{"--vocab"}, CLI_INT, "N", 1, 16777216, .commands = SHAPED, .help = "with --shape: size of the vocabulary"},
   [OPT_N_PROMPT] = {{"-p", "--n-prompt"}, CLI_INTS, "N,...", 0, 16777216, .fallback = "512", .commands = BIT(CMD_BENCH), .help = "prefill tests, tokens each; 0: none"},
   [OPT_N_GEN] = {{"-n", "--n-gen"}, CLI_INTS, "N,...", 0, 16777216, .fallback = "32", .commands = BIT(CMD_BENCH), .help = "decode tests, tokens each; 0: none"},
   [OPT_DEPTHS] = {{"-d", "--n-depth"}, CLI_INTS, "N,...", 0, MANY, .fallback = "0", .commands = BIT(CMD_BENCH), .help = "tokens in the caches before a test"},
-  [OPT_FILL] = {{"--fill"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "fill the caches with random rows instead of a real prefill"},
-  [OPT_OPS] = {{"--ops"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "time by op as well"},
-  [OPT_GEMM] = {{"--gemm"}, CLI_FLAG, .commands = BIT(CMD_BENCH), .help = "measure the own kernels for dense products in prefill against CLBlast; later runs on this device and driver take the faster"},
+  [OPT_FILL] = FLAG("--fill", BIT(CMD_BENCH), "fill the caches with random rows instead of a real prefill"),
+  [OPT_OPS] = FLAG("--ops", BIT(CMD_BENCH), "time by op as well"),
+  [OPT_GEMM] = FLAG("--gemm", BIT(CMD_BENCH), "measure the own kernels for dense products in prefill against CLBlast; later runs on this device and driver take the faster"),
   [OPT_REPETITIONS] = {{"-r", "--repetitions"}, CLI_INT, "N", 1, 1000, .fallback = "3", .commands = BIT(CMD_BENCH), .help = "how often a test is repeated"},
-  [OPT_FORMAT] = {{"-o", "--output"}, CLI_CHOICE, "FORMAT", .choices = formats, .fallback = "md", .commands = BIT(CMD_BENCH), .help = "of the result"},
+  [OPT_FORMAT] = {{"-o", "--output"}, CLI_CHOICE, "FORMAT", .choices = CHOICES("md", "csv", "json"), .fallback = "md", .commands = BIT(CMD_BENCH), .help = "of the result"},
   [OPT_BUDGET] = {{"--budget"}, CLI_INT, "SECONDS", 5, 86400, .fallback = "60", .commands = BIT(CMD_TUNE), .help = "about how long to tune"},
-  [OPT_LIST] = {{"--list"}, CLI_FLAG, .commands = BIT(CMD_TUNE), .help = "measure nothing: print what is known of every device, or that of --device"},
+  [OPT_LIST] = FLAG("--list", BIT(CMD_TUNE), "measure nothing: print what is known of every device, or that of --device"),
   [OPT_WHY] = {{"--why"}, CLI_TEXT, "OP", .commands = BIT(CMD_TUNE), .help = "measure nothing: print what each rung of the ladder says of OP, and why it is taken or not"},
   [OPT_EXPORT] = {{"--export"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "measure nothing: write the results that hold, of all devices or of --device, to FILE; - is standard output"},
   [OPT_IMPORT] = {{"--import"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "measure nothing: add the results in FILE to the log; - is standard input"},
   [OPT_REPORT] = {{"--report"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "write a page of HTML about the device's measurements, after tuning or, without -m and --shape, of what is there"},
-  [OPT_NO_TUNE] = {{"--no-tune"}, CLI_FLAG, .commands = (ENGINE & ~BIT(CMD_TUNE)) | BIT(CMD_VERIFY), .help = "default parameters for every kernel, whatever koine tune found"},
+  [OPT_NO_TUNE] = FLAG("--no-tune", (ENGINE & ~BIT(CMD_TUNE)) | BIT(CMD_VERIFY), "default parameters for every kernel, whatever koine tune found"),
   [OPT_MACHINE] = {{"--machine"}, CLI_FILE, "FILE", .commands = PLACES, .help = "plan for the machine that koine devices --save wrote, in place of this one"},
-  [OPT_MEASURE] = {{"--measure"}, CLI_FLAG, .commands = PLACES, .help = "first run layers in real sizes with random weights on devices whose costs are not known, about a minute; kept in the cache folder"},
+  [OPT_MEASURE] = FLAG("--measure", PLACES, "first run layers in real sizes with random weights on devices whose costs are not known, about a minute; kept in the cache folder"),
   [OPT_STREAMS] = {{"-np", "--parallel"}, CLI_INT, "N", 0, 65536, .fallback = "1", .commands = PLACES,
                    .help = "conversations that take turns: 1 is the quickest for one, 0 the most tokens a second of many"},
   [OPT_EXCLUDE] = {{"--exclude"}, CLI_TEXTS, "DEVICE", .commands = PLACES, .help = "nothing on this device; may be given several times"},
   [OPT_MEMORY] = {{"--memory"}, CLI_TEXTS, "DEVICE=BYTES", .commands = PLACES, .help = "most bytes to use on this device; may be given several times"},
   [OPT_SHARES] = {{"-ts", "--tensor-split"}, CLI_INTS, "N,...", 0, 1000000, .commands = PLACES, .help = "layers in these proportions, on the devices in their order"},
   [OPT_ON_CARDS] = {{"-ngl", "--gpu-layers"}, CLI_INT, "N", 0, 65536, .commands = PLACES, .help = "N layers from the end, the head as one, not on processors; the others there"},
-  [OPT_CPU_MOE] = {{"--cpu-moe"}, CLI_FLAG, .commands = PLACES, .help = "routed experts of all layers on the processors"},
+  [OPT_CPU_MOE] = FLAG("--cpu-moe", PLACES, "routed experts of all layers on the processors"),
   [OPT_N_CPU_MOE] = {{"--n-cpu-moe"}, CLI_INT, "N", 0, 65536, .commands = PLACES, .help = "routed experts of the first N layers on the processors"},
   [OPT_PLACEMENT] = {{"--placement"}, CLI_FILE, "FILE", .commands = PLACES, .help = "what the plan in FILE takes, as koine plan prints one; nothing is searched"},
   [OPT_SVG] = {{"--svg"}, CLI_FILE, "FILE", .commands = BIT(CMD_PLAN), .help = "the plan as a picture too: devices, layers, bytes, and a token's way in time"},
-  [OPT_PROBE] = {{"--probe"}, CLI_FLAG, .commands = BIT(CMD_DEVICES), .help = "measure links and speeds, print them as a table, and keep them for plans"},
+  [OPT_PROBE] = FLAG("--probe", BIT(CMD_DEVICES), "measure links and speeds, print them as a table, and keep them for plans"),
   [OPT_SAVE] = {{"--save"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "write the machine, with all that was measured, for koine plan --machine"},
   [OPT_TOPOLOGY] = {{"--topology"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "show a machine recorded by hwloc (XML) in place of this one"},
-  [OPT_JSON] = {{"--json"}, CLI_FLAG, .commands = BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY) | BIT(CMD_TUNE), .help = "JSON instead of text; of tune for --list and --why"},
+  [OPT_JSON] = FLAG("--json", BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY) | BIT(CMD_TUNE), "JSON instead of text; of tune for --list and --why"),
   [OPT_VERBOSE] = {{"-v", "--verbose"}, CLI_FLAG, .commands = ALL, .help = "notes on standard error, not only warnings"},
   [OPT_HELP] = {{"-h", "--help"}, CLI_FLAG, .commands = ALL, .help = "this text"},
 };

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include "model/vocab.h"
 #include "quant/quant.h"
+#include "mix_types.h"
 #include "remake.h"
 #include "widen.h"
 
@@ -62,58 +63,6 @@ static char *make(const char *from, const char *name, const koine_quantize_optio
 }
 
 /* ---- the stored type of every tensor ---- */
-/* Of a model of five layers: "up" and "down" of experts, the shared one too, where they differ from the rest: a format for each layer, . for the rest's. */
-typedef struct expected { const char *mix; koi_dtype rest, embed, head, stacks, up[5], down[5]; } expected;
-#define NO KOI_DTYPE_OTHER
-#define NONE {NO, NO, NO, NO, NO}
-#define ALL(t) {t, t, t, t, t}
-static const expected mixes[] = {
-  {"F32", KOI_F32, KOI_F32, KOI_F32, NO, NONE, NONE}, {"F16", KOI_F16, KOI_F16, KOI_F16, NO, NONE, NONE}, {"BF16", KOI_BF16, KOI_BF16, KOI_BF16, NO, NONE, NONE},
-  {"Q8_0", KOI_Q8_0, KOI_Q8_0, KOI_Q8_0, NO, NONE, NONE}, {"MXFP4_MOE", KOI_Q8_0, KOI_Q8_0, KOI_Q8_0, KOI_MXFP4, NONE, NONE},
-  {"Q4_0", KOI_Q4_0, KOI_Q4_0, KOI_Q6_K, NO, NONE, NONE}, {"Q4_1", KOI_Q4_1, KOI_Q4_1, KOI_Q6_K, NO, NONE, NONE}, {"Q5_0", KOI_Q5_0, KOI_Q5_0, KOI_Q6_K, NO, NONE, NONE},
-  {"Q5_1", KOI_Q5_1, KOI_Q5_1, KOI_Q6_K, NO, NONE, NONE}, {"Q2_K", KOI_Q2_K, KOI_Q2_K, KOI_Q6_K, NO, NONE, ALL(KOI_Q3_K)}, {"Q2_K_S", KOI_Q2_K, KOI_Q2_K, KOI_Q6_K, NO, NONE, NONE},
-  {"Q3_K_S", KOI_Q3_K, KOI_Q3_K, KOI_Q6_K, NO, NONE, NONE}, {"Q3_K_M", KOI_Q3_K, KOI_Q3_K, KOI_Q6_K, NO, NONE, ALL(KOI_Q4_K)},
-  {"Q3_K_L", KOI_Q3_K, KOI_Q3_K, KOI_Q6_K, NO, NONE, ALL(KOI_Q5_K)}, {"Q4_K_S", KOI_Q4_K, KOI_Q4_K, KOI_Q6_K, NO, NONE, NONE},
-  {"Q4_K_M", KOI_Q4_K, KOI_Q4_K, KOI_Q6_K, NO, NONE, {NO, NO, KOI_Q6_K, NO, KOI_Q6_K}}, {"Q5_K_S", KOI_Q5_K, KOI_Q5_K, KOI_Q6_K, NO, NONE, NONE},
-  {"Q5_K_M", KOI_Q5_K, KOI_Q5_K, KOI_Q6_K, NO, NONE, {NO, NO, KOI_Q6_K, NO, KOI_Q6_K}}, {"Q6_K", KOI_Q6_K, KOI_Q6_K, KOI_Q6_K, NO, NONE, NONE},
-  {"IQ2_XXS", KOI_IQ2_XXS, KOI_Q2_K, KOI_Q5_K, NO, NONE, NONE}, {"IQ2_XS", KOI_IQ2_XS, KOI_Q2_K, KOI_Q5_K, NO, NONE, NONE},
-  {"IQ2_S", KOI_IQ2_XS, KOI_IQ3_S, KOI_Q5_K, NO, NONE, NONE}, {"IQ2_M", KOI_IQ2_S, KOI_IQ3_S, KOI_Q5_K, NO, NONE, NONE},
-  {"IQ3_XXS", KOI_IQ3_XXS, KOI_IQ3_S, KOI_Q5_K, NO, NONE, ALL(KOI_Q3_K)},
-  {"IQ3_XS", KOI_IQ3_S, KOI_IQ3_S, KOI_Q6_K, NO, {KOI_IQ3_XXS, KOI_IQ3_XXS, KOI_IQ3_XXS, KOI_IQ3_XXS, NO}, NONE}, {"IQ3_S", KOI_IQ3_S, KOI_IQ3_S, KOI_Q6_K, NO, NONE, NONE},
-  {"IQ3_M", KOI_IQ3_S, KOI_IQ3_S, KOI_Q6_K, NO, NONE, NONE}, {"IQ4_NL", KOI_IQ4_NL, KOI_IQ4_NL, KOI_Q6_K, NO, NONE, NONE}, {"IQ4_XS", KOI_IQ4_XS, KOI_IQ4_XS, KOI_Q6_K, NO, NONE, NONE}};
-
-static bool has(const char *name, const char *part) { return strstr(name, part) != NULL; }
-
-static koi_dtype expect(const expected *e, const char *name)
-{
-  static const char *const floats[] = {"_norm.", "hc_", "_ape.", "_sinks.", "ffn_gate_inp", "exp_probs_b"};
-  int layer = -1;
-  if (has(name, "tid2eid")) return KOI_I32;
-  for (size_t i = 0; i < KOI_COUNT(floats); i++)
-    if (has(name, floats[i])) return KOI_F32;
-  if (!strcmp(name, "token_embd.weight")) return e->embed;
-  if (!strcmp(name, "output.weight")) return e->head;
-  assert_int_equal(sscanf(name, "blk.%d.", &layer), 1);
-  if (has(name, "_exps.") && e->stacks != NO) return e->stacks;
-  if (has(name, "ffn_down_") && e->down[layer] != NO) return e->down[layer];
-  if ((has(name, "ffn_up_") || has(name, "ffn_gate_")) && e->up[layer] != NO) return e->up[layer];
-  return e->rest;
-}
-
-static void expect_types(const char *file, const expected *e)
-{
-  koi_gguf *g;
-  if (koi_gguf_open(file, &g)) fail_msg("%s", koi_error_text());
-  const koi_weights *w = koi_gguf_weights(g);
-  assert_int_equal(koi_weights_count(w), 6 + 5 * 24 + 3 * 4 + 2 * 6); /* of the model, of each layer, of compressors, of indexers */
-  for (size_t i = 0; i < koi_weights_count(w); i++) {
-    const koi_tensor *t = koi_weights_at(w, i);
-    koi_dtype want = expect(e, t->name);
-    if (t->dtype != want) fail_msg("%s: %s: expected %s, found %s", e->mix, t->name, koi_dtype_name(want), koi_dtype_name(t->dtype));
-  }
-  koi_gguf_close(g);
-}
-
 /* All of them take a minute. */
 static bool is_wanted(const char *mix)
 {
@@ -126,11 +75,11 @@ static bool is_wanted(const char *mix)
 static void test_types(void **state)
 {
   (void)state;
-  for (size_t i = 0; i < KOI_COUNT(mixes); i++) {
-    koine_quantize_options o = {.type = mixes[i].mix};
-    if (!is_wanted(mixes[i].mix)) continue;
+  for (const mix_types *e = mix_types_all; e->mix; e++) {
+    koine_quantize_options o = {.type = e->mix};
+    if (!is_wanted(e->mix)) continue;
     char *file = make(thin, "mix", &o);
-    expect_types(file, &mixes[i]);
+    mix_types_expect(file, e);
     koi_free(file);
   }
 }
@@ -156,11 +105,11 @@ static void test_widths(void **state)
   assert_int_equal(quantize(austen(), file, &o), KOINE_ERR_UNSUPPORTED);
   assert_true(access(file, F_OK) != 0);
   koine_log_set(count_line, NULL);
-  static const expected usual = {"Q4_K_M", KOI_Q5_0, KOI_Q5_0, KOI_Q8_0, NO, NONE, {NO, NO, KOI_Q8_0, NO, KOI_Q8_0}};
+  static const mix_types usual = {"Q4_K_M", KOI_Q5_0, KOI_Q5_0, KOI_Q8_0, MIX_NO, MIX_NONE, {MIX_NO, MIX_NO, KOI_Q8_0, MIX_NO, KOI_Q8_0}};
   o.fallback = "usual";
   if (quantize(austen(), file, &o)) fail_msg("%s", koine_last_error());
   assert_int_equal(n_lines, 1 + 5 * 11 + 3 * 2 + 2 * 4); /* every one but the head, whose mix knows it */
-  expect_types(file, &usual);
+  mix_types_expect(file, &usual);
   koine_log_set(NULL, NULL);
   koi_free(file);
 }

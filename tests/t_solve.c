@@ -61,12 +61,35 @@ static void make(world *w, uint32_t most_devices, uint32_t most_items, bool limi
 typedef struct tried { uint32_t device, a, b, apart; } tried;
 typedef struct brute { const koi_solve *p; tried t[D]; double best; uint32_t e; } brute;
 
+/* Whether stages, `served` of which have experts apart, may take the devices that they are on; those of experts are added to `held`. */
+static bool may_take(const brute *x, uint32_t n, uint32_t served, const bool *used, uint64_t *held)
+{
+  const koi_solve *p = x->p;
+  uint64_t all_on_e = 0;
+  if (served) {
+    for (uint32_t i = 0; i < p->n_items; i++) all_on_e += p->bytes[x->e * p->n_items + i];
+    bool ample = p->n_streams == 1 && all_on_e + p->devices[x->e].own_bytes <= p->devices[x->e].limit_bytes;
+    if (!ample && (served > 1 || used[x->e])) return false;
+    if (!used[x->e]) held[x->e] += p->devices[x->e].own_bytes;
+    for (uint32_t k = 0; k < n; k++)
+      if (x->t[k].apart && p->devices[x->t[k].device].group == p->devices[x->e].group) return false;
+    for (uint32_t d = 0; d < p->n_devices; d++)
+      if (used[d] && d != x->e && p->devices[d].group == p->devices[x->e].group) return false;
+  }
+  for (uint32_t d = 0; d < p->n_devices; d++) {
+    if (held[d] > p->devices[d].limit_bytes) return false;
+    for (uint32_t o = 0; o < d; o++)
+      if (used[d] && used[o] && p->devices[d].group == p->devices[o].group) return false;
+  }
+  return true;
+}
+
 /* Every rule of solve.h, for a whole assignment. */
 static double cost_of(const brute *x, uint32_t n)
 {
   const koi_solve *p = x->p;
   double sum = 0, longest = 0;
-  uint64_t held[D] = {0}, all_on_e = 0;
+  uint64_t held[D] = {0};
   uint32_t served = 0;
   bool used[D] = {false};
   for (uint32_t k = 0; k < n; k++) {
@@ -89,21 +112,7 @@ static double cost_of(const brute *x, uint32_t n)
   uint32_t last = x->t[n - 1].device;
   sum += p->out[last];
   if (p->out[last] > longest) longest = p->out[last];
-  if (served) {
-    for (uint32_t i = 0; i < p->n_items; i++) all_on_e += p->bytes[x->e * p->n_items + i];
-    bool ample = p->n_streams == 1 && all_on_e + p->devices[x->e].own_bytes <= p->devices[x->e].limit_bytes;
-    if (!ample && (served > 1 || used[x->e])) return INFINITY;
-    if (!used[x->e]) held[x->e] += p->devices[x->e].own_bytes;
-    for (uint32_t k = 0; k < n; k++)
-      if (x->t[k].apart && p->devices[x->t[k].device].group == p->devices[x->e].group) return INFINITY;
-    for (uint32_t d = 0; d < p->n_devices; d++)
-      if (used[d] && d != x->e && p->devices[d].group == p->devices[x->e].group) return INFINITY;
-  }
-  for (uint32_t d = 0; d < p->n_devices; d++) {
-    if (held[d] > p->devices[d].limit_bytes) return INFINITY;
-    for (uint32_t o = 0; o < d; o++)
-      if (used[d] && used[o] && p->devices[d].group == p->devices[o].group) return INFINITY;
-  }
+  if (!may_take(x, n, served, used, held)) return INFINITY;
   return p->n_streams == INFINITY ? longest : p->n_streams * longest > sum ? p->n_streams * longest : sum;
 }
 

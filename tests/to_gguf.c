@@ -1,12 +1,11 @@
 /* See to_gguf.h. Its table of names is its own: that of the runtime is what it tests. */
 #include "to_gguf.h"
-#include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "kernels/layout.h"
-#include "make_gguf.h"
+#include "to_gguf_impl.h"
 
 enum { F32 = 0, F16 = 1, Q8_0 = 8, I32 = 26, BF16 = 30, MXFP4 = 39 };
 
@@ -20,13 +19,13 @@ typedef struct tensor {
 
 typedef struct converter {
   koi_weights *w;
-  json_object *config, *tokenizer; /* tokenizer NULL: none */
+  to_gguf_source from;
   tensor *t;
   size_t n;
   bool q8;
 } converter;
 
-static void must(bool ok, const char *what)
+void to_gguf_must(bool ok, const char *what)
 {
   if (ok) return;
   fprintf(stderr, "to_gguf: %s: %s\n", what, koi_error_text());
@@ -60,7 +59,7 @@ static void put_bf16(uint8_t *to, float v)
 {
   uint32_t bits;
   memcpy(&bits, &v, 4);
-  must(!(bits & 0xffff), "a value that BF16 does not have");
+  to_gguf_must(!(bits & 0xffff), "a value that BF16 does not have");
   to[0] = (uint8_t)(bits >> 16), to[1] = (uint8_t)(bits >> 24);
 }
 
@@ -143,7 +142,7 @@ static void put_fp4_q8(const koi_tensor *w, const koi_tensor *scale, uint8_t *to
   for (uint64_t r = 0; r < w->shape[0]; r++)
     for (uint64_t b = 0; b < w->shape[1] / 16; b++, to += 34) {
       int e = scale->data[r * (w->shape[1] / 16) + b] - 128;
-      must(e >= -14 && e <= 15, "a scale that F16 does not have");
+      to_gguf_must(e >= -14 && e <= 15, "a scale that F16 does not have");
       uint16_t half = half_power(e);
       to[0] = (uint8_t)half, to[1] = (uint8_t)(half >> 8);
       for (uint64_t i = 0; i < 32; i++) to[2 + i] = (uint8_t)(int8_t)(2 * koi_e2m1(code(w, r, 32 * b + i)));
@@ -154,12 +153,12 @@ static void put_fp4_q8(const koi_tensor *w, const koi_tensor *scale, uint8_t *to
 static void put_experts(converter *c, const char *prefix, const char *part, const char *name)
 {
   char expert[64];
-  uint32_t n = (uint32_t)json_object_get_int(json_object_object_get(c->config, "n_routed_experts"));
+  uint32_t n = (uint32_t)json_object_get_int(json_object_object_get(c->from.config, "n_routed_experts"));
   tensor *t = NULL;
   for (uint32_t e = 0; e < n; e++) {
     snprintf(expert, sizeof expert, "ffn.experts.%u.%s", e, part);
     const koi_tensor *w = get(c, prefix, expert, ".weight"), *scale = get(c, prefix, expert, ".scale");
-    must(w != NULL, expert);
+    to_gguf_must(w != NULL, expert);
     bool fp4 = w->dtype == KOI_I8 || w->dtype == KOI_U8;
     bool wide = fp4 && !strcmp(part, "w3");
     size_t each = fp4 ? w->shape[0] * (w->shape[1] / 16) * (wide ? 34 : 17) : w->bytes;
@@ -204,7 +203,7 @@ static void put_named(converter *c, const char *prefix, const char *const pair[2
 
 static void put_tensors(converter *c)
 {
-  int n = json_object_get_int(json_object_object_get(c->config, "num_hidden_layers"));
+  int n = json_object_get_int(json_object_object_get(c->from.config, "num_hidden_layers"));
   for (size_t i = 0; i < KOI_COUNT(top); i++) put_named(c, "", top[i], "");
   for (int l = 0; l < n; l++) {
     char prefix[32], to[32], name[64];
@@ -216,116 +215,6 @@ static void put_tensors(converter *c)
       put_experts(c, prefix, experts[i][0], name);
     }
   }
-}
-
-/* ---- metadata ---- */
-static json_object *config_value(const converter *c, const char *key)
-{
-  json_object *v = json_object_object_get(c->config, key);
-  must(v != NULL, key);
-  return v;
-}
-
-static uint64_t put_numbers(const converter *c, make_gguf *m)
-{
-  static const char *const ints[][2] = {
-    {"vocab_size", "vocab_size"}, {"num_hidden_layers", "block_count"}, {"hidden_size", "embedding_length"},
-    {"max_position_embeddings", "context_length"}, {"num_attention_heads", "attention.head_count"}, {"num_key_value_heads", "attention.head_count_kv"},
-    {"head_dim", "attention.key_length"}, {"head_dim", "attention.value_length"}, {"q_lora_rank", "attention.q_lora_rank"},
-    {"o_lora_rank", "attention.output_lora_rank"}, {"o_groups", "attention.output_group_count"}, {"sliding_window", "attention.sliding_window"},
-    {"index_n_heads", "attention.indexer.head_count"}, {"index_head_dim", "attention.indexer.key_length"}, {"index_topk", "attention.indexer.top_k"},
-    {"qk_rope_head_dim", "rope.dimension_count"}, {"n_routed_experts", "expert_count"}, {"num_experts_per_tok", "expert_used_count"},
-    {"moe_intermediate_size", "expert_feed_forward_length"}, {"n_shared_experts", "expert_shared_count"}, {"num_hash_layers", "hash_layer_count"},
-    {"hc_mult", "hyper_connection.count"}, {"hc_sinkhorn_iters", "hyper_connection.sinkhorn_iterations"}};
-  static const char *const floats[][2] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, {"rope_theta", "rope.freq_base"}, {"compress_rope_theta", "attention.compress_rope_freq_base"},
-    {"routed_scaling_factor", "expert_weights_scale"}, {"hc_eps", "hyper_connection.epsilon"}};
-  char key[96];
-  for (size_t i = 0; i < KOI_COUNT(ints); i++) {
-    snprintf(key, sizeof key, "deepseek4.%s", ints[i][1]);
-    make_gguf_u32(m, key, (uint32_t)json_object_get_int(config_value(c, ints[i][0])));
-  }
-  for (size_t i = 0; i < KOI_COUNT(floats); i++) {
-    snprintf(key, sizeof key, "deepseek4.%s", floats[i][1]);
-    make_gguf_f32(m, key, (float)json_object_get_double(config_value(c, floats[i][0])));
-  }
-  return KOI_COUNT(ints) + KOI_COUNT(floats);
-}
-
-static uint64_t put_architecture(const converter *c, make_gguf *m)
-{
-  json_object *ratios = config_value(c, "compress_ratios"), *yarn = json_object_object_get(c->config, "rope_scaling");
-  const char *score = json_object_get_string(config_value(c, "scoring_func"));
-  size_t n = json_object_array_length(ratios), layers = (size_t)json_object_get_int(config_value(c, "num_hidden_layers"));
-  make_gguf_text(m, "general.architecture", "deepseek4");
-  make_gguf_array(m, "deepseek4.attention.compress_ratios", KOI_GGUF_I32, n);
-  for (size_t i = 0; i < n; i++) make_gguf_word(m, (uint64_t)json_object_get_int(json_object_array_get_idx(ratios, i)), 4);
-  make_gguf_u32(m, "deepseek4.expert_gating_func", !strcmp(score, "softmax") ? 1 : !strcmp(score, "sigmoid") ? 2 : 4);
-  make_gguf_key(m, "deepseek4.expert_weights_norm", KOI_GGUF_BOOL);
-  make_gguf_word(m, 1, 1);
-  make_gguf_array(m, "deepseek4.swiglu_clamp_exp", KOI_GGUF_F32, layers);
-  for (size_t i = 0; i < layers; i++) {
-    float limit = (float)json_object_get_double(config_value(c, "swiglu_limit"));
-    make_gguf_bytes(m, &limit, 4);
-  }
-  make_gguf_u32(m, "tokenizer.ggml.bos_token_id", (uint32_t)json_object_get_int(config_value(c, "bos_token_id")));
-  make_gguf_u32(m, "tokenizer.ggml.eos_token_id", (uint32_t)json_object_get_int(config_value(c, "eos_token_id")));
-  if (!yarn) return 7;
-  make_gguf_text(m, "deepseek4.rope.scaling.type", "yarn");
-  make_gguf_f32(m, "deepseek4.rope.scaling.factor", (float)json_object_get_double(json_object_object_get(yarn, "factor")));
-  make_gguf_u32(m, "deepseek4.rope.scaling.original_context_length", (uint32_t)json_object_get_int(json_object_object_get(yarn, "original_max_position_embeddings")));
-  make_gguf_f32(m, "deepseek4.rope.scaling.yarn_beta_fast", (float)json_object_get_double(json_object_object_get(yarn, "beta_fast")));
-  make_gguf_f32(m, "deepseek4.rope.scaling.yarn_beta_slow", (float)json_object_get_double(json_object_object_get(yarn, "beta_slow")));
-  return 12;
-}
-
-/* Texts by id, of the vocabulary and of the added tokens; types as llama.cpp numbers them: 1 normal, 3 control, 4 user-defined. */
-static size_t list_tokens(const converter *c, const char **texts, uint32_t *types, size_t cap)
-{
-  size_t n = 0;
-  json_object *added = json_object_object_get(c->tokenizer, "added_tokens");
-  json_object_object_foreach(json_object_object_get(json_object_object_get(c->tokenizer, "model"), "vocab"), text, id) {
-    size_t i = (size_t)json_object_get_int(id);
-    must(i < cap, text);
-    texts[i] = text, types[i] = 1;
-    if (i >= n) n = i + 1;
-  }
-  for (size_t k = 0; k < json_object_array_length(added); k++) {
-    json_object *a = json_object_array_get_idx(added, k);
-    size_t i = (size_t)json_object_get_int(json_object_object_get(a, "id"));
-    must(i < cap, "added token");
-    texts[i] = json_object_get_string(json_object_object_get(a, "content"));
-    types[i] = json_object_get_boolean(json_object_object_get(a, "special")) ? 3 : 4;
-    if (i >= n) n = i + 1;
-  }
-  return n;
-}
-
-static uint64_t put_tokenizer(const converter *c, make_gguf *m)
-{
-  enum { CAP = 200000 };
-  if (!c->tokenizer) return 0;
-  const char **texts = calloc(CAP, sizeof *texts);
-  uint32_t *types = calloc(CAP, sizeof *types);
-  size_t n = list_tokens(c, texts, types, CAP);
-  json_object *merges = json_object_object_get(json_object_object_get(c->tokenizer, "model"), "merges");
-  make_gguf_text(m, "tokenizer.ggml.model", "gpt2");
-  make_gguf_text(m, "tokenizer.ggml.pre", "deepseek-v3");
-  make_gguf_array(m, "tokenizer.ggml.tokens", KOI_GGUF_STRING, n);
-  for (size_t i = 0; i < n; i++) make_gguf_string(m, texts[i] ? texts[i] : "[unused]");
-  make_gguf_array(m, "tokenizer.ggml.token_type", KOI_GGUF_I32, n);
-  for (size_t i = 0; i < n; i++) make_gguf_word(m, texts[i] ? types[i] : 5, 4);
-  make_gguf_array(m, "tokenizer.ggml.merges", KOI_GGUF_STRING, json_object_array_length(merges));
-  for (size_t i = 0; i < json_object_array_length(merges); i++) {
-    json_object *v = json_object_array_get_idx(merges, i);
-    char both[1024];
-    if (json_object_is_type(v, json_type_string)) snprintf(both, sizeof both, "%s", json_object_get_string(v));
-    else snprintf(both, sizeof both, "%s %s", json_object_get_string(json_object_array_get_idx(v, 0)), json_object_get_string(json_object_array_get_idx(v, 1)));
-    make_gguf_string(m, both);
-  }
-  free(texts);
-  free(types);
-  return 5;
 }
 
 /* ---- files ---- */
@@ -344,16 +233,14 @@ static void write_part(const converter *c, const make_gguf *keys, uint64_t n_key
   make_gguf_pad(&m, 32);
   for (size_t i = from; i < to; i++) make_gguf_bytes(&m, c->t[i].data, c->t[i].bytes), make_gguf_pad(&m, 32);
   FILE *f = fopen(path, "wb");
-  must(f && fwrite(m.s, 1, m.n, f) == m.n && !fclose(f), path);
+  to_gguf_must(f && fwrite(m.s, 1, m.n, f) == m.n && !fclose(f), path);
   make_gguf_free(&m);
 }
 
 static void write_all(const converter *c, const char *path, unsigned n_parts)
 {
   make_gguf keys = {0};
-  uint64_t n_keys = put_numbers(c, &keys);
-  n_keys += put_architecture(c, &keys);
-  n_keys += put_tokenizer(c, &keys);
+  uint64_t n_keys = to_gguf_meta(&c->from, &keys);
   for (unsigned p = 0; p < n_parts; p++) {
     char *part = n_parts > 1 ? koi_format("%.*s-%05u-of-%05u.gguf", (int)strlen(path) - 20, path, p + 1, n_parts) : koi_strdup(path);
     write_part(c, &keys, p ? 0 : n_keys, c->n * p / n_parts, c->n * (p + 1) / n_parts, p, n_parts, part);
@@ -366,16 +253,16 @@ void to_gguf(const char *folder, const char *path, bool q8, unsigned n_parts)
 {
   char file[4200];
   converter c = {.q8 = q8};
-  must(koi_safetensors_open(folder, &c.w) == KOINE_OK, folder);
+  to_gguf_must(koi_safetensors_open(folder, &c.w) == KOINE_OK, folder);
   snprintf(file, sizeof file, "%s/config.json", folder);
-  must((c.config = json_object_from_file(file)) != NULL, file);
+  to_gguf_must((c.from.config = json_object_from_file(file)) != NULL, file);
   snprintf(file, sizeof file, "%s/tokenizer.json", folder);
-  c.tokenizer = json_object_from_file(file);
+  c.from.tokenizer = json_object_from_file(file);
   put_tensors(&c);
   write_all(&c, path, n_parts);
   for (size_t i = 0; i < c.n; i++) free(c.t[i].data);
   free(c.t);
-  json_object_put(c.config);
-  json_object_put(c.tokenizer);
+  json_object_put(c.from.config);
+  json_object_put(c.from.tokenizer);
   koi_weights_close(c.w);
 }
