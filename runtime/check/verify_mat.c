@@ -89,7 +89,7 @@ static void make_pack(koi_verify_job *j)
   {"experts in two stacks, some elsewhere", {wt, care}, {7, 96, 2, 19, 2, 5, 0, 4, 1, 2, 96, 40, 1}, {0}, 0},                           \
   {"a range of tiles", {wt, care}, {2, 64, 1, 100, 0, 1, 3, 6, 0, 1, 64, 103, 3}, {0}, 0},                                              \
   {"a range of tiles across two stacks", {wt, care}, {2, 32, 2, 50, 0, 1, 2, 7, 0, 1, 32, 100, 0}, {0}, 0},                             \
-  {"one row", {wt, care}, {2, 1056, 1, 1, 0, 1, 0, 1, 0, 1, 1056, 1, 0}, {0}, 0},                                                       \
+  {"one row", {wt, care}, {2, 2144, 1, 1, 0, 1, 0, 1, 0, 1, 2144, 1, 0}, {0}, 0},                                                       \
   {"groups by entry", {wt, care}, {12, 64, 1, 33, 0, 4, 0, 3, 1, 1, 64, 33, 0}, {0}, 0},                                                \
   {"unit vectors", {wt, care}, {96, 96, 1, 80, 0, 1, 0, 5, 0, 1, 96, 80, 0}, {0}, ONE_HOT | KOI_VERIFY_BIG},                            \
   {"unit vectors, few", {wt, care}, {32, 32, 1, 32, 0, 1, 0, 2, 0, 1, 32, 32, 0}, {0}, ONE_HOT},                                        \
