@@ -3,19 +3,15 @@
  *   bench_attn [PLATFORM [CASE [PARAM=VALUE ...]]]    parts of names; parameters other than the defaults
  * Wall rates suffer from other work on the machine; "a core" divides by the processor time used, and tells more there. */
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #include "kernels/choose.h"
 #include "kernels/layout.h"
 #include "device/kern.h"
+#include "tests/bench/probe.h"
 
-enum { PROBE_BYTES = 256 << 20, REPEATS = 7, MULTIPLY_STEPS = 1000000, CHAINS = 12 };
+enum { REPEATS = 7 };
 enum { DH = 512, RD = 64, HEADS = 64, WINDOW = 128, PAGE = 64, IH = 128, INDEX_HEADS = 64, TOP = 512 };
 
 static const koi_backend *be = &koi_backend_cl;
@@ -27,67 +23,6 @@ static void check(koine_status s)
   if (!s) return;
   fprintf(stderr, "bench_attn: %s\n", koi_error_text());
   exit(1);
-}
-
-static double wall(void) { return (double)koi_now_ns() * 1e-9; }
-static double busy(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* ---- probes: two threads ---- */
-static uint64_t *memory; /* [PROBE_BYTES / 8] */
-static volatile uint64_t sink;
-static size_t probe_words; /* that a thread reads, from its half on */
-
-static void *read_part(void *at)
-{
-  const uint64_t *p = at;
-  uint64_t s[16] = {0}, all = 0;
-  for (size_t i = 0; i < probe_words; i += 16)
-    for (size_t j = 0; j < 16; j++) s[j] |= p[i + j];
-  for (size_t j = 0; j < 16; j++) all |= s[j];
-  sink = all;
-  return NULL;
-}
-
-static int fma_lanes;
-#if defined(__x86_64__)
-#define CHAIN(type, madd, set) \
-  type a[CHAINS], x = set(0.999f), y = set(0.1f); \
-  for (int i = 0; i < CHAINS; i++) a[i] = set((float)i); \
-  for (long n = 0; n < MULTIPLY_STEPS; n++) \
-    for (int i = 0; i < CHAINS; i++) a[i] = madd(a[i], x, y); \
-  for (int i = 1; i < CHAINS; i++) a[0] += a[i]; \
-  return a[0][0]
-__attribute__((target("avx512f"), optimize("unroll-loops"))) static float multiply_512(void) { CHAIN(__m512, _mm512_fmadd_ps, _mm512_set1_ps); }
-__attribute__((target("avx2,fma"), optimize("unroll-loops"))) static float multiply_256(void) { CHAIN(__m256, _mm256_fmadd_ps, _mm256_set1_ps); }
-static float multiply_add(void)
-{
-  fma_lanes = __builtin_cpu_supports("avx512f") ? 16 : __builtin_cpu_supports("fma") ? 8 : 0;
-  return fma_lanes == 16 ? multiply_512() : fma_lanes ? multiply_256() : 0;
-}
-#else
-static float multiply_add(void) { return 0; }
-#endif
-
-static void *multiply_part(void *at)
-{
-  (void)at;
-  sink = (uint64_t)multiply_add();
-  return NULL;
-}
-
-static void both(void *(*f)(void *), double out[2])
-{
-  pthread_t second;
-  double w = wall(), b = busy();
-  if (pthread_create(&second, NULL, f, memory + PROBE_BYTES / 16)) exit(1);
-  f(memory);
-  pthread_join(second, NULL);
-  out[0] = wall() - w, out[1] = busy() - b;
 }
 
 /* ---- buffers ---- */
@@ -130,13 +65,11 @@ static void parameters(const koi_op *op, const int32_t *c, int32_t *p, char **ov
 /* The best of several turns of the work and of a probe, in seconds of wall and of processor time; before: NULL, or undoes a turn. */
 static void measure(const char *name, const koi_op *op, const int32_t *c, koi_args *a, char **over, int by_reading, void (*before)(koi_args *))
 {
-  double work[2] = {INFINITY, INFINITY}, probe[2] = {INFINITY, INFINITY}, out[2], amount, top;
+  double work[2] = {INFINITY, INFINITY}, probe[2] = {INFINITY, INFINITY}, out[2], amount, top = 0;
   int32_t p[KOI_MAX_PARAMS];
   koi_kernel *k;
   parameters(op, c, p, over);
   check(koi_kern_build(dev, op, c, p, &k));
-  probe_words = (size_t)op->bytes(a, c) / 16 / 16 * 16; /* as much as the op must move, at most all there is */
-  if (probe_words > PROBE_BYTES / 16) probe_words = PROBE_BYTES / 16;
   for (int r = -1; r < REPEATS; r++) { /* the first turn compiles */
     if (before) before(a);
     check(be->finish(dev));
@@ -145,11 +78,11 @@ static void measure(const char *name, const koi_op *op, const int32_t *c, koi_ar
     check(be->finish(dev));
     w = wall() - w, b = busy() - b;
     if (r >= 0) work[0] = fmin(work[0], w), work[1] = fmin(work[1], b);
-    both(by_reading ? read_part : multiply_part, out);
+    if (by_reading) top = probe_read(op->bytes(a, c), out); /* as much as the op must move, at most all there is */
+    else probe_multiply(out), top = probe_flops();
     probe[0] = fmin(probe[0], out[0]), probe[1] = fmin(probe[1], out[1]);
   }
   amount = by_reading ? op->bytes(a, c) : op->flops(a, c);
-  top = by_reading ? 16.0 * (double)probe_words : 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2;
   printf("%-24s %9.3f ms  %6.1f %s (probe %6.1f)  a core: %9.3f ms %6.1f (probe %6.1f, %3.0f %%)\n", name, work[0] * 1e3, amount / work[0] * 1e-9,
          by_reading ? "GB/s   " : "GFLOP/s", top / probe[0] * 1e-9, work[1] * 1e3, amount / work[1] * 1e-9, top / probe[1] * 1e-9,
          100 * amount / work[1] / top * probe[1]);
@@ -315,14 +248,12 @@ int main(int argc, char **argv)
   }
   check(koi_device_open(e, NULL, 0, &dev));
   koi_dev_target(e, &target);
-  memory = malloc(PROBE_BYTES);
-  if (!memory) return 1;
-  memset(memory, 1, PROBE_BYTES);
+  probe_open();
   printf("%s, %s\n", e->platform, e->name);
   all_cases(argc > 2 ? argv[2] : "", argc > 3 ? argv + 3 : NULL);
   koi_device_close(dev);
   for (size_t i = 0; i < found.n_endpoints; i++) be->unprobe(&found.endpoints[i]);
   koi_probe_free(&found);
-  free(memory);
+  probe_close();
   return 0;
 }

@@ -124,7 +124,7 @@ static void measure(call *c, best *b)
     run_calls(c);
     least(b->work, (wall() - w) / c->turns, (busy() - p) / c->turns);
     if (copy_rate) continue;
-    probe_read(probe);
+    probe_read(COLD_BYTES, probe);
     least(b->read, probe[0], probe[1]);
     probe_multiply(probe);
     least(b->fma, probe[0], probe[1]);

@@ -21,12 +21,14 @@ double busy(void)
 static uint64_t *memory; /* [COLD_BYTES / 8] */
 static volatile uint64_t sink;
 
+enum { STREAMS = 8 };
+static size_t stream_words; /* of each of a thread's streams */
+
 static void *read_part(void *at)
 {
-  enum { STREAMS = 8 };
   const uint64_t *p = at;
   uint64_t s[8] = {0}, all = 0;
-  size_t n = COLD_BYTES / 8 / 2 / STREAMS;
+  const size_t n = stream_words;
   for (size_t i = 0; i < n; i += 16)
     for (size_t j = 0; j < STREAMS; j++)
       for (size_t l = 0; l < 16; l++) s[l % 8] |= p[j * n + i + l];
@@ -86,6 +88,13 @@ void probe_open(void)
 }
 
 void probe_close(void) { free(memory); }
-void probe_read(double out[2]) { both(read_part, out); }
+double probe_read(double bytes, double out[2])
+{
+  const size_t most = COLD_BYTES / 8 / 2 / STREAMS, wanted = bytes < COLD_BYTES ? (size_t)bytes / 8 / 2 / STREAMS / 16 * 16 : most;
+  stream_words = wanted > 16 ? wanted : 16;
+  both(read_part, out);
+  return 16.0 * STREAMS * (double)stream_words;
+}
+
 void probe_multiply(double out[2]) { both(multiply_part, out); }
 double probe_flops(void) { return 2.0 * MULTIPLY_STEPS * CHAINS * fma_lanes * 2; }
