@@ -40,7 +40,7 @@ typedef struct koi_range { size_t global[3], local[3]; } koi_range; /* local[0] 
 
 /* What a rule for parameters may look at: the device in numbers, never its name. */
 typedef struct koi_target {
-  uint32_t vector_width;  /* preferred float vector width */
+  uint32_t vector_width;  /* native float vector width */
   uint32_t lanes;         /* work-group multiple; 0 unknown */
   uint32_t max_group;     /* 0 unknown: no limit */
   uint64_t local_bytes;   /* 0 unknown: no limit */

@@ -21,7 +21,7 @@ typedef struct koi_endpoint {
   bool local_is_global;      /* "local" memory is ordinary memory (CPUs) */
   bool host_unified;
   uint32_t n_units, clock_mhz, max_group, base_align_bytes;
-  uint32_t vector_width;     /* preferred float vector width */
+  uint32_t vector_width;     /* native float vector width; what a driver prefers says how its compiler likes its input, not what the device has */
   uint32_t lanes;            /* preferred work-group multiple of a compiled kernel, 0 unknown */
   uint32_t subgroup_sizes[KOI_MAX_WIDTHS]; /* zero-terminated unless full; known even where kernels cannot use them */
   bool subgroups;            /* kernels can use them */

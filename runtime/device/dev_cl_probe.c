@@ -182,7 +182,7 @@ static koine_status describe(cl_device_id id, const char *platform, koi_endpoint
   e->clock_mhz = (uint32_t)number(id, CL_DEVICE_MAX_CLOCK_FREQUENCY);
   e->max_group = (uint32_t)number(id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
   e->base_align_bytes = (uint32_t)number(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
-  e->vector_width = (uint32_t)number(id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT);
+  e->vector_width = (uint32_t)number(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT);
   e->fp16 = extension(list, "cl_khr_fp16");
   e->fp64 = extension(list, "cl_khr_fp64");
   find_habits(id, e);

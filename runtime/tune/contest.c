@@ -8,7 +8,7 @@
 #include "contest_impl.h"
 #include "seeds.h"
 
-enum { MAX_LAUNCHES = 32, SAMPLE_NS = 2000000, LEAST_ROUNDS = 2, LEAST_DUEL = 5 };
+enum { AMPLE = 24 /* candidates that must fit into what is left, for long shots */, MAX_LAUNCHES = 32, SAMPLE_NS = 2000000, LEAST_ROUNDS = 2, LEAST_DUEL = 5 };
 static const double too_slow = 1.5; /* times the best: two samples are enough */
 static const double worthwhile = 0.99;
 static const double for_candidate = 0.1, for_duel = 0.3; /* of the contest's time, at most, unless fewest rounds take longer */
@@ -131,20 +131,32 @@ static koine_status resume(koi_ring *g)
   return s;
 }
 
+/* Whether there is time for long shots: one that its compiler makes heavy weather of may cost a hundred good ones. */
+static bool ample(const koi_ring *g)
+{
+  uint64_t now = koi_ring_now(g), spent = now - g->search_ns;
+  return g->out->n_tried && now < g->k->deadline_ns && (g->k->deadline_ns - now) / AMPLE > spent / g->out->n_tried;
+}
+
 /* What was best for other constants and buckets is likely good here; then what is good on devices of a kind; then the search. */
 static koine_status search(koi_ring *g)
 {
   koine_status s = resume(g);
   int32_t p[KOI_MAX_PARAMS] = {0};
   const koi_tuned_table *known = &g->k->d->tuned;
+  g->search_ns = koi_ring_now(g);
   for (size_t i = 0; i < known->n && !s && on(g); i++) {
     if (known->v[i].op != g->k->op || known->v[i].kept) continue;
     memcpy(p, known->v[i].p, sizeof p);
     if (koi_settle(&g->t, g->k->op, g->k->c, p) && koi_search_is_new(&g->search, p)) s = try(g, p);
   }
-  for (size_t i = 0; !s && on(g) && koi_seed(&g->t, g->k->op, g->k->c, g->k->bucket, i, p); i++)
+  for (size_t i = 0; !s && on(g) && (!i || ample(g)) && koi_seed(&g->t, g->k->op, g->k->c, g->k->bucket, i, p); i++)
     if (koi_search_is_new(&g->search, p)) s = try(g, p);
-  while (!s && on(g) && koi_search_next(&g->search, p)) s = try(g, p);
+  while (!s && on(g)) {
+    g->search.near = !ample(g);
+    if (!koi_search_next(&g->search, p)) break;
+    s = try(g, p);
+  }
   return s;
 }
 

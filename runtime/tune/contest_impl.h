@@ -22,6 +22,7 @@ typedef struct koi_ring {
   size_t n_launches, turn; /* of a sample; the next of args */
   size_t n_rounds;         /* for a candidate: fewer where one takes long */
   uint64_t slot_ns;        /* of the whole contest */
+  uint64_t search_ns;      /* when the search began */
   bool decided;            /* the log has what this contest would find */
 } koi_ring;
 

@@ -108,7 +108,7 @@ static bool random_one(koi_search *s, int32_t *p) { return draw(s, s->tried[0].p
 
 static bool local(koi_search *s, int32_t *p)
 {
-  bool scout = s->n < SCOUTS ? s->n % 2 : s->n % SCOUT_EVERY == 0; /* a basin that the default does not lie in */
+  bool scout = !s->near && (s->n < SCOUTS ? s->n % 2 : s->n % SCOUT_EVERY == 0); /* a basin that the default does not lie in */
   if (scout) return draw(s, s->tried[0].p, true, p);
   s->jumped = false;
   while (s->step < n_steps(s))

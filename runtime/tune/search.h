@@ -23,6 +23,7 @@ typedef struct koi_search {
   bool jumped;           /* what is asked for is no neighbour of the centre */
   size_t swept;          /* combinations of values that were looked at one after the other */
   koi_search_mode mode;  /* the caller's, after opening; 0: local */
+  bool near;             /* the same: no places that chance picks while the best so far has neighbours; for little time, since one may take long */
   uint64_t seed;         /* the same: of the op's name, if it is left alone; not 0 */
 } koi_search;
 
