@@ -49,7 +49,7 @@ static double bytes_pool(const koi_args *a, const int32_t *c)
 
 const koi_op koi_op_pool = {
   .name = "pool", .source = "pool",
-  .bufs = {[POOL_KV] = {"kv", "[T][ld]", KOI_IN}, [POOL_SCORE] = {"score", "[T][ld]", KOI_IN}, [POOL_APE] = {"ape", "[R][coff*dim]", KOI_IN},
+  .bufs = {[POOL_KV] = {"kv", "[T][ld]", KOI_IN}, [POOL_APE] = {"ape", "[R][coff*dim]", KOI_IN},
            [POOL_WINS] = {"wins", "[n_win][5]", KOI_IN}, [POOL_Y] = {"Y", "[n_win][dim]", KOI_OUT}, SLABS(POOL_S0, "S", KOI_IN)},
   .ints = {[POOL_N_WIN] = "n_win", [POOL_R] = "R", [POOL_DIM] = "dim", [POOL_LD] = "ld", [POOL_COFF] = "coff", [POOL_SLOT_BYTES] = "slot_bytes",
            [POOL_AT] = "at"},
@@ -73,7 +73,7 @@ static double bytes_pool_keep(const koi_args *a, const int32_t *c)
 
 const koi_op koi_op_pool_keep = {
   .name = "pool_keep", .source = "pool_keep",
-  .bufs = {[POOL_KEEP_KV] = {"kv", "[T][ld]", KOI_IN}, [POOL_KEEP_SCORE] = {"score", "[T][ld]", KOI_IN}, [POOL_KEEP_KEEPS] = {"keeps", "[n][5]", KOI_IN},
+  .bufs = {[POOL_KEEP_KV] = {"kv", "[T][ld]", KOI_IN}, [POOL_KEEP_KEEPS] = {"keeps", "[n][5]", KOI_IN},
            SLABS(POOL_KEEP_S0, "S", KOI_INOUT)},
   .ints = {[POOL_KEEP_N] = "n", [POOL_KEEP_MOST] = "most", [POOL_KEEP_R] = "R", [POOL_KEEP_DIM] = "dim", [POOL_KEEP_LD] = "ld", [POOL_KEEP_COFF] = "coff",
            [POOL_KEEP_SLOT_BYTES] = "slot_bytes", [POOL_KEEP_AT] = "at"},

@@ -121,18 +121,19 @@ void test_pool(void)
 {
   enum { N = 3, DIM = 64 };
   float *kv_in = floats("pool_kv", NULL), *score_in = floats("pool_score", NULL), *want = floats("pool_row", NULL);
-  static float state[2 * 8 * 2 * DIM], ape[4 * 2 * DIM], row[DIM];
-  float *kv = state, *score = state + 8 * 2 * DIM; /* also the chunk: its row 0 is position 0 */
+  static float state[2 * 8 * 2 * DIM], chunk[8 * 4 * DIM], ape[4 * 2 * DIM], row[DIM]; /* the chunk's row 0 is position 0 */
+  float *kv = state, *score = state + 8 * 2 * DIM;
   for (int i = 0; i < N; i++) {
     for (int q = 0; q < 8; q++) {
       size_t to = (size_t)(q * 2 * DIM + (q < 4 ? 0 : DIM)), from = (size_t)((i * 8 + q) * DIM);
       memcpy(kv + to, kv_in + from, DIM * sizeof *kv), memcpy(score + to, score_in + from, DIM * sizeof *score);
+      memcpy(chunk + q * 4 * DIM, kv + q * 2 * DIM, 2 * DIM * sizeof *kv), memcpy(chunk + q * 4 * DIM + 2 * DIM, score + q * 2 * DIM, 2 * DIM * sizeof *score);
     }
     for (int32_t split = 0; split < 2; split++) { /* all in this chunk; then the first five positions from the state */
       int32_t p0 = split ? 5 : 0;
-      koi_ref_args a = {.buf = {[POOL_KV] = state, [POOL_SCORE] = state + 8 * 2 * DIM, [POOL_APE] = ape, [POOL_WINS] = (int32_t[]){1, p0, p0, 0, 0},
+      koi_ref_args a = {.buf = {[POOL_KV] = chunk, [POOL_APE] = ape, [POOL_WINS] = (int32_t[]){1, p0, p0, 0, 0},
                                 [POOL_Y] = row, [POOL_S0] = state},
-                        .i = (int32_t[]){[POOL_N_WIN] = 1, [POOL_R] = 4, [POOL_DIM] = DIM, [POOL_LD] = 2 * DIM, [POOL_COFF] = 2, [POOL_SLOT_BYTES] = sizeof state,
+                        .i = (int32_t[]){[POOL_N_WIN] = 1, [POOL_R] = 4, [POOL_DIM] = DIM, [POOL_LD] = 4 * DIM, [POOL_COFF] = 2, [POOL_SLOT_BYTES] = sizeof state,
                                          [POOL_AT] = 0},
                         .c = (int32_t[]){[POOL_C_AT] = KOI_WT_F32}};
       koi_ref_pool(&a);

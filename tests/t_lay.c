@@ -226,7 +226,7 @@ static void test_published(void **state)
     assert_int_equal(koi_model_synthetic(&shape, &m), KOINE_OK);
     koi_laid_model *l = lay(m, cases[i].limit);
     assert_int_equal(l->layers[0][KOI_W_expert_up].n_parts, cases[i].up_parts);
-    assert_true(!l->layers[0][KOI_W_comp_wkv].n_parts && l->layers[1][KOI_W_index_wq_b].n_parts && !l->layers[2][KOI_W_index_wq_b].n_parts);
+    assert_true(!l->layers[0][KOI_W_comp_kv_gate].n_parts && l->layers[1][KOI_W_index_wq_b].n_parts && !l->layers[2][KOI_W_index_wq_b].n_parts);
     upload(l, NULL);
     koi_lay_free(l);
     koi_model_close(m);

@@ -64,7 +64,7 @@ static void test_tiny(void **state)
     assert_true(w[KOI_W_expert_up].n_units == m->config.n_experts && w[KOI_W_expert_up].n_sub == 2);
     assert_string_equal(koi_weight_piece(&w[KOI_W_expert_up], 2, 1)->weight->name, "layers.1.ffn.experts.2.w3.weight");
     static const struct { uint32_t layer; int role; bool there; } some[] = {
-      {0, KOI_W_tid2eid, true}, {0, KOI_W_gate_bias, false}, {1, KOI_W_gate_bias, true}, {0, KOI_W_comp_wkv, false}, {2, KOI_W_comp_wkv, true},
+      {0, KOI_W_tid2eid, true}, {0, KOI_W_gate_bias, false}, {1, KOI_W_gate_bias, true}, {0, KOI_W_comp_kv_gate, false}, {2, KOI_W_comp_kv_gate, true},
       {2, KOI_W_index_wq_b, false}, {3, KOI_W_index_comp_ape, true}};
     for (size_t i = 0; i < KOI_COUNT(some); i++) {
       const koi_weight *x = &m->layers[some[i].layer].w[some[i].role];

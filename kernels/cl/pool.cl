@@ -26,7 +26,7 @@ FN F take_elems(GLOBAL const E *p, int n)
 #define PLACE(fresh, state) (q >= p0 ? fresh + (size_t)(q - p0) * ld + col : state + (size_t)(q % (coff * R)) * wide + col)
 #define COLUMN (q >= begin ? d + wide - dim : d) /* a row's second half serves its own window when windows overlap */
 
-KERNEL void pool(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL const E *ape, GLOBAL const int *wins, GLOBAL float *Y,
+KERNEL void pool(GLOBAL const float *kv, GLOBAL const E *ape, GLOBAL const int *wins, GLOBAL float *Y,
                  SLABS(GLOBAL const uchar *, S, COMMA), int n_win, int R, int dim, int ld, int coff, int slot_bytes, int at)
 {
   size_t item = (size_t)GROUP_ID(0) * L + LOCAL_ID(0);
@@ -36,7 +36,7 @@ KERNEL void pool(GLOBAL const float *kv, GLOBAL const float *score, GLOBAL const
   int wide = coff * dim, begin = win[0] * R, q0 = win[0] > 0 ? begin - (coff - 1) * R : 0, p0 = win[2];
   GLOBAL const float *kv_state = (GLOBAL const float *)PART(S, win[3], slot_bytes, at), *score_state = kv_state + (size_t)(coff * R) * wide;
   kv += (size_t)win[1] * ld;
-  score += (size_t)win[1] * ld;
+  GLOBAL const float *score = kv + wide;
   F top = (F)(MINUS_INF), sum = (F)(0.0f), row = (F)(0.0f);
   for (int q = q0; q < begin + R; q++) {
     int col = COLUMN;

@@ -64,8 +64,8 @@ void koi_ref_pool(const koi_ref_args *a)
   size_t dim = (size_t)a->i[POOL_DIM], ld = (size_t)a->i[POOL_LD];
   for (size_t i = 0; i < (size_t)a->i[POOL_N_WIN]; i++) {
     const int32_t *win = (const int32_t *)a->buf[POOL_WINS] + i * POOL_WIN;
-    size_t first = (size_t)win[1] * ld;
-    pooling p = {.kv = (const float *)a->buf[POOL_KV] + first, .score = (const float *)a->buf[POOL_SCORE] + first, .ape = a->buf[POOL_APE],
+    const float *kv = (const float *)a->buf[POOL_KV] + (size_t)win[1] * ld;
+    pooling p = {.kv = kv, .score = kv + (size_t)coff * dim, .ape = a->buf[POOL_APE],
                  .type = a->c[POOL_C_AT], .win = win[0], .p0 = win[2], .r = r, .coff = coff, .dim = dim, .ld = ld};
     p.kv_state = koi_ref_part(a->buf + POOL_S0, win[3], a->i[POOL_SLOT_BYTES], a->i[POOL_AT]);
     p.score_state = p.kv_state + (size_t)(coff * r) * (size_t)coff * dim;
@@ -86,7 +86,7 @@ void koi_ref_pool_keep(const koi_ref_args *a)
       size_t at = (size_t)(q % held) * wide, fresh = ((size_t)keep[0] + (size_t)(q - p0)) * ld;
       if (q < p0 && from == to) continue;
       memcpy(to + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_KV] + fresh : from + at, wide * sizeof *to);
-      memcpy(to + half + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_SCORE] + fresh : from + half + at, wide * sizeof *to);
+      memcpy(to + half + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_KV] + fresh + wide : from + half + at, wide * sizeof *to);
     }
   }
 }

@@ -56,21 +56,21 @@ static void make_kv_store(koi_verify_job *j)
 #define STATE(r, dim, coff) KOI_VERIFY_LAYERS(KOI_VERIFY_PAD(8 * (coff) * (r) * (coff) * (dim)))
 static const koi_verify_case pool_cases[] = {
   /* AT | n_win, R, dim, ld, coff, slot_bytes, at, then of each sequence: p0, windows that close */
-  {"first windows of 4", {F32}, {3, 4, 64, 128, 2, STATE(4, 64, 2), SEQS 0, 3}, {0}, 0},
-  {"first window of 4 alone, from the state", {F32}, {1, 4, 40, 80, 2, STATE(4, 40, 2), SEQS 3, 1}, {0}, 0},
-  {"windows of 4 across the chunk's start", {F32}, {4, 4, 33, 70, 2, STATE(4, 33, 2), SEQS 6, 4}, {0}, 0},
-  {"window of 4, one token a call", {F32}, {1, 4, 96, 192, 2, STATE(4, 96, 2), SEQS 11, 1}, {0}, 0},
-  {"windows of 4, far position", {F32}, {2, 4, 128, 256, 2, STATE(4, 128, 2), SEQS 4601, 2}, {0}, 0},
-  {"windows of 4, whole chunk", {F32}, {5, 4, 512, 1024, 2, STATE(4, 512, 2), SEQS 8, 5}, {0}, 0},
-  {"windows of 4 of four sequences", {F32}, {9, 4, 48, 96, 2, STATE(4, 48, 2), SEQS 7, 1, 0, 3, 4601, 4, 11, 1}, {0}, 0},
-  {"windows of 128", {F32}, {2, 128, 48, 48, 1, STATE(128, 48, 1), SEQS 0, 2}, {0}, 0},
-  {"window of 128 across the chunk's start", {BF16}, {1, 128, 96, 96, 1, STATE(128, 96, 1), SEQS 200, 1}, {0}, 0},
-  {"window of 128, one token a call", {BF16}, {3, 128, 37, 40, 1, STATE(128, 37, 1), SEQS 383, 1, 127, 1, 255, 1}, {0}, 0},
-  {"windows of 16", {BF16}, {3, 16, 65, 65, 1, STATE(16, 65, 1), SEQS 7, 3}, {0}, 0},
-  {"windows of 16 that overlap", {BF16}, {3, 16, 24, 50, 2, STATE(16, 24, 2), SEQS 37, 2, 9, 1}, {0}, 0},
-  {"windows of 4 that do not", {F32}, {4, 4, 32, 33, 1, STATE(4, 32, 1), SEQS 6, 4}, {0}, 0},
-  {"windows of 4, f16 ape", {F16}, {3, 4, 64, 128, 2, STATE(4, 64, 2), SEQS 5, 3}, {0}, 0},
-  {"windows of 1", {F16}, {3, 1, 20, 20, 1, STATE(1, 20, 1), SEQS 5, 3}, {0}, 0},
+  {"first windows of 4", {F32}, {3, 4, 64, 256, 2, STATE(4, 64, 2), SEQS 0, 3}, {0}, 0},
+  {"first window of 4 alone, from the state", {F32}, {1, 4, 40, 160, 2, STATE(4, 40, 2), SEQS 3, 1}, {0}, 0},
+  {"windows of 4 across the chunk's start", {F32}, {4, 4, 33, 136, 2, STATE(4, 33, 2), SEQS 6, 4}, {0}, 0},
+  {"window of 4, one token a call", {F32}, {1, 4, 96, 384, 2, STATE(4, 96, 2), SEQS 11, 1}, {0}, 0},
+  {"windows of 4, far position", {F32}, {2, 4, 128, 512, 2, STATE(4, 128, 2), SEQS 4601, 2}, {0}, 0},
+  {"windows of 4, whole chunk", {F32}, {5, 4, 512, 2048, 2, STATE(4, 512, 2), SEQS 8, 5}, {0}, 0},
+  {"windows of 4 of four sequences", {F32}, {9, 4, 48, 192, 2, STATE(4, 48, 2), SEQS 7, 1, 0, 3, 4601, 4, 11, 1}, {0}, 0},
+  {"windows of 128", {F32}, {2, 128, 48, 96, 1, STATE(128, 48, 1), SEQS 0, 2}, {0}, 0},
+  {"window of 128 across the chunk's start", {BF16}, {1, 128, 96, 192, 1, STATE(128, 96, 1), SEQS 200, 1}, {0}, 0},
+  {"window of 128, one token a call", {BF16}, {3, 128, 37, 77, 1, STATE(128, 37, 1), SEQS 383, 1, 127, 1, 255, 1}, {0}, 0},
+  {"windows of 16", {BF16}, {3, 16, 65, 130, 1, STATE(16, 65, 1), SEQS 7, 3}, {0}, 0},
+  {"windows of 16 that overlap", {BF16}, {3, 16, 24, 98, 2, STATE(16, 24, 2), SEQS 37, 2, 9, 1}, {0}, 0},
+  {"windows of 4 that do not", {F32}, {4, 4, 32, 65, 1, STATE(4, 32, 1), SEQS 6, 4}, {0}, 0},
+  {"windows of 4, f16 ape", {F16}, {3, 4, 64, 256, 2, STATE(4, 64, 2), SEQS 5, 3}, {0}, 0},
+  {"windows of 1", {F16}, {3, 1, 20, 40, 1, STATE(1, 20, 1), SEQS 5, 3}, {0}, 0},
 };
 
 /* Floats of a state slot's kv, which its scores follow, and their scale. */
@@ -80,13 +80,12 @@ static void make_state(koi_verify_job *j, const koi_verify_pool *p, int32_t slot
   for (size_t k = 0; k < 2 * half; k++) x[k] = koi_verify_real(j, -1, 1) * (k < half ? 2 : 6);
 }
 
-/* Chunk rows of all sequences, one after the other, with some high and low scores. */
-static void make_chunk(koi_verify_job *j, int kv, int score, size_t n_floats)
+/* Chunk rows of all sequences, one after the other: `wide` values, then scores, some of them high or low. */
+static void make_chunk(koi_verify_job *j, int kv, size_t n_rows, size_t ld, size_t wide)
 {
-  koi_verify_floats(j, kv, n_floats, 2);
-  float *s = koi_verify_floats(j, score, n_floats, 6);
-  for (size_t k = 0; s && k < n_floats; k++)
-    if (koi_verify_below(j, 40) == 0) s[k] = koi_verify_below(j, 2) ? 60 : -60;
+  float *x = koi_verify_floats(j, kv, n_rows * ld, 2);
+  for (size_t row = 0; x && row < n_rows; row++, x += ld)
+    for (size_t k = wide; k < 2 * wide; k++) x[k] = koi_verify_below(j, 40) == 0 ? koi_verify_below(j, 2) ? 60 : -60 : 3 * x[k];
 }
 
 static void make_pool(koi_verify_job *j)
@@ -107,7 +106,7 @@ static void make_pool(koi_verify_job *j)
     for (size_t k = 0; win0 == 0 && k < half; k++) /* what lies before the first window is not there */
       if (k / (dim * coff) >= (size_t)r) state[k] = state[half + k] = NAN;
   }
-  make_chunk(j, POOL_KV, POOL_SCORE, (size_t)n_tokens * (size_t)i[POOL_LD]);
+  make_chunk(j, POOL_KV, (size_t)n_tokens, (size_t)i[POOL_LD], coff * dim);
 }
 
 static void pool_bound(koi_verify_job *j) { koi_verify_bound_each(j, POOL_Y, 0, 2e-5f); } /* of rows within +-2 */
@@ -117,16 +116,16 @@ enum { FORK = 1 }; /* every second record comes from a slot of its own */
 
 static const koi_verify_case pool_keep_cases[] = {
   /* | n, most, R, dim, ld, coff, slot_bytes, at, then of each record: p0, tokens */
-  {"one token", {0}, {1, 1, 4, 64, 128, 2, STATE(4, 64, 2), SEQS 6, 1}, {0}, 0},
-  {"fewer than the state holds", {0}, {1, 5, 4, 33, 70, 2, STATE(4, 33, 2), SEQS 6, 5}, {0}, 0},
-  {"more than the state holds", {0}, {1, 8, 4, 48, 96, 2, STATE(4, 48, 2), SEQS 3, 19}, {0}, 0},
-  {"four sequences", {0}, {4, 8, 4, 24, 48, 2, STATE(4, 24, 2), SEQS 6, 1, 0, 9, 5, 3, 4601, 1}, {0}, 0},
-  {"to another slot", {0}, {2, 8, 4, 24, 48, 2, STATE(4, 24, 2), SEQS 6, 1, 0, 3}, {0}, FORK},
-  {"one token of 128", {0}, {1, 1, 128, 40, 40, 1, STATE(128, 40, 1), SEQS 127, 1}, {0}, 0},
-  {"round the end of 128", {0}, {1, 60, 128, 33, 35, 1, STATE(128, 33, 1), SEQS 100, 60}, {0}, 0},
-  {"more than 128", {0}, {1, 128, 128, 16, 16, 1, STATE(128, 16, 1), SEQS 4600, 131}, {0}, 0},
-  {"128 to another slot", {0}, {3, 128, 128, 16, 16, 1, STATE(128, 16, 1), SEQS 4600, 13, 50, 3, 300, 150}, {0}, FORK},
-  {"windows of 16", {0}, {1, 16, 16, 21, 21, 1, STATE(16, 21, 1), SEQS 5, 17}, {0}, 0},
+  {"one token", {0}, {1, 1, 4, 64, 256, 2, STATE(4, 64, 2), SEQS 6, 1}, {0}, 0},
+  {"fewer than the state holds", {0}, {1, 5, 4, 33, 136, 2, STATE(4, 33, 2), SEQS 6, 5}, {0}, 0},
+  {"more than the state holds", {0}, {1, 8, 4, 48, 192, 2, STATE(4, 48, 2), SEQS 3, 19}, {0}, 0},
+  {"four sequences", {0}, {4, 8, 4, 24, 96, 2, STATE(4, 24, 2), SEQS 6, 1, 0, 9, 5, 3, 4601, 1}, {0}, 0},
+  {"to another slot", {0}, {2, 8, 4, 24, 96, 2, STATE(4, 24, 2), SEQS 6, 1, 0, 3}, {0}, FORK},
+  {"one token of 128", {0}, {1, 1, 128, 40, 80, 1, STATE(128, 40, 1), SEQS 127, 1}, {0}, 0},
+  {"round the end of 128", {0}, {1, 60, 128, 33, 68, 1, STATE(128, 33, 1), SEQS 100, 60}, {0}, 0},
+  {"more than 128", {0}, {1, 128, 128, 16, 32, 1, STATE(128, 16, 1), SEQS 4600, 131}, {0}, 0},
+  {"128 to another slot", {0}, {3, 128, 128, 16, 32, 1, STATE(128, 16, 1), SEQS 4600, 13, 50, 3, 300, 150}, {0}, FORK},
+  {"windows of 16", {0}, {1, 16, 16, 21, 42, 1, STATE(16, 21, 1), SEQS 5, 17}, {0}, 0},
 };
 
 static void make_pool_keep(koi_verify_job *j)
@@ -142,7 +141,7 @@ static void make_pool_keep(koi_verify_job *j)
     n_tokens += keep[1];
     if (from != s) make_state(j, &p, slot[from], half);
   }
-  make_chunk(j, POOL_KEEP_KV, POOL_KEEP_SCORE, (size_t)n_tokens * (size_t)i[POOL_KEEP_LD]);
+  make_chunk(j, POOL_KEEP_KV, (size_t)n_tokens, (size_t)i[POOL_KEEP_LD], wide);
 }
 
 /* ---- indexer ---- */

@@ -50,14 +50,12 @@ typedef enum koi_when { KOI_ALWAYS, KOI_COMPRESSED, KOI_INDEXED, KOI_SCORED, KOI
   X(q_norm, "attn.", "q_norm", NULL, ".weight", FACTOR, Q_RANK, ONE, ONE, BF16, ALWAYS, "norms") \
   X(kv_norm, "attn.", "kv_norm", NULL, ".weight", FACTOR, HEAD, ONE, ONE, BF16, ALWAYS, "norms") \
   X(sink, "attn.", "attn_sink", NULL, "", TERM, HEADS, ONE, ONE, F32, ALWAYS, "attention") \
-  X(comp_wkv, "attn.compressor.", "wkv", NULL, ".weight", FLOATS, COMP, HIDDEN, ONE, BF16, COMPRESSED, "compressors") \
-  X(comp_wgate, "attn.compressor.", "wgate", NULL, ".weight", FLOATS, COMP, HIDDEN, ONE, BF16, COMPRESSED, "compressors") \
+  X(comp_kv_gate, "attn.compressor.", "wkv", "wgate", ".weight", FLOATS, COMP, HIDDEN, ONE, BF16, COMPRESSED, "compressors") \
   X(comp_ape, "attn.compressor.", "ape", NULL, "", TERM, RATIO, COMP, ONE, F32, COMPRESSED, "compressors") \
   X(comp_norm, "attn.compressor.", "norm", NULL, ".weight", FACTOR, HEAD, ONE, ONE, BF16, COMPRESSED, "compressors") \
   X(index_wq_b, "attn.indexer.", "wq_b", NULL, ".weight", DENSE, IQ_DIM, Q_RANK, ONE, FP8, INDEXED, "indexer") \
   X(index_weights, "attn.indexer.", "weights_proj", NULL, ".weight", FLOATS, IHEADS, HIDDEN, ONE, BF16, INDEXED, "indexer") \
-  X(index_comp_wkv, "attn.indexer.compressor.", "wkv", NULL, ".weight", FLOATS, ICOMP, HIDDEN, ONE, BF16, INDEXED, "indexer") \
-  X(index_comp_wgate, "attn.indexer.compressor.", "wgate", NULL, ".weight", FLOATS, ICOMP, HIDDEN, ONE, BF16, INDEXED, "indexer") \
+  X(index_comp_kv_gate, "attn.indexer.compressor.", "wkv", "wgate", ".weight", FLOATS, ICOMP, HIDDEN, ONE, BF16, INDEXED, "indexer") \
   X(index_comp_ape, "attn.indexer.compressor.", "ape", NULL, "", TERM, RATIO, ICOMP, ONE, F32, INDEXED, "indexer") \
   X(index_comp_norm, "attn.indexer.compressor.", "norm", NULL, ".weight", FACTOR, IHEAD, ONE, ONE, BF16, INDEXED, "indexer") \
   X(gate, "ffn.", "gate", NULL, ".weight", FLOATS, EXPERTS, HIDDEN, ONE, BF16, ALWAYS, "router") \

@@ -63,14 +63,14 @@ static void store_index(emit *e)
 }
 
 /* ---- compressors (2.3) ---- */
-typedef struct compressor { const koi_laid *wkv, *wgate, *ape, *norm; koi_ref kv, score, pooled; int32_t dim, state_at; } compressor;
+typedef struct compressor { const koi_laid *kv_gate, *ape, *norm; koi_ref kv, pooled; int32_t dim, state_at; } compressor; /* kv: a token's values, then its scores */
 
 static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, int32_t most)
 {
   const koi_cache_spec *s = &e->m->cache;
-  koi_call c = {.op = &koi_op_pool_keep, .when = n, .buf = {[POOL_KEEP_KV] = p->kv, [POOL_KEEP_SCORE] = p->score, [POOL_KEEP_KEEPS] = records},
+  koi_call c = {.op = &koi_op_pool_keep, .when = n, .buf = {[POOL_KEEP_KV] = p->kv, [POOL_KEEP_KEEPS] = records},
                 .i = {[POOL_KEEP_N] = 1, [POOL_KEEP_MOST] = most, [POOL_KEEP_R] = (int32_t)s->ratio, [POOL_KEEP_DIM] = p->dim,
-                      [POOL_KEEP_LD] = (int32_t)s->coff * p->dim, [POOL_KEEP_COFF] = (int32_t)s->coff,
+                      [POOL_KEEP_LD] = 2 * (int32_t)s->coff * p->dim, [POOL_KEEP_COFF] = (int32_t)s->coff,
                       [POOL_KEEP_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_KEEP_AT] = p->state_at},
                 .sym = {[POOL_KEEP_N] = n}};
   koi_graph_pool(&c, POOL_KEEP_S0, e->at->state);
@@ -81,11 +81,10 @@ static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, int3
 static void compress(emit *e, const compressor *p, input *xn)
 {
   const koi_cache_spec *s = &e->m->cache;
-  int32_t ld = (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
-  koi_graph_dense(e, p->wkv, xn, e->t, p->kv, ld);
-  koi_graph_dense(e, p->wgate, xn, e->t, p->score, ld);
+  int32_t ld = 2 * (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
+  koi_graph_dense(e, p->kv_gate, xn, e->t, p->kv, ld);
   koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_C_AT] = p->ape->wt},
-                .buf = {[POOL_KV] = p->kv, [POOL_SCORE] = p->score, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
+                .buf = {[POOL_KV] = p->kv, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
                 .i = {[POOL_R] = (int32_t)s->ratio, [POOL_DIM] = p->dim, [POOL_LD] = ld, [POOL_COFF] = (int32_t)s->coff,
                       [POOL_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_AT] = p->state_at},
                 .sym = {[POOL_N_WIN] = RATIO(WINDOWS)}};
@@ -193,11 +192,11 @@ void koi_graph_attention(emit *e, input *xn)
   input qr = {S(qr), S(qr_panels), (int32_t)e->c->q_rank, false};
   queries_and_keys(e, xn, &qr, rope);
   if (compressed) {
-    compress(e, &(compressor){W(comp_wkv), W(comp_wgate), W(comp_ape), W(comp_norm), S(ckv), S(cscore), S(pooled), (int32_t)e->c->head_dim, e->at->state_at}, xn);
+    compress(e, &(compressor){W(comp_kv_gate), W(comp_ape), W(comp_norm), S(ckv), S(pooled), (int32_t)e->c->head_dim, e->at->state_at}, xn);
     store_compressed(e);
   }
   if (indexed) {
-    compress(e, &(compressor){W(index_comp_wkv), W(index_comp_wgate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(iscore), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
+    compress(e, &(compressor){W(index_comp_kv_gate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
     store_index(e);
     choose(e, xn, &qr);
     attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));

@@ -10,7 +10,7 @@
 #define KOI_SCRATCH(X) \
   X(streams, F, t * streams) X(mix, F, t * mix) X(post, F, t * hc) X(comb, F, t * hc * hc) X(xn, F, t * d) X(xn_panels, F, columns * d) \
   X(stream_panels, F, columns * streams) X(qr, F, t * q_rank) X(qr_panels, F, columns * q_rank) X(q, F, t * heads) X(kv, F, t * dh) \
-  X(ckv, F, t * comp) X(cscore, F, t * comp) X(pooled, F, windows * dh) X(ikv, F, t * icomp) X(iscore, F, t * icomp) X(ipooled, F, iwindows * ih) \
+  X(ckv, F, 2 * t * comp) X(pooled, F, windows * dh) X(ikv, F, 2 * t * icomp) X(ipooled, F, iwindows * ih) \
   X(iq, F, index * t * nh * ih) X(iw, F, index * t * nh) X(scores, F, index * scores) X(top_rows, I, index * t * top_k) X(top_vals, F, index * t * top_k) \
   X(part_o, F, part_rows * heads) X(part_ml, F, part_rows * h * 2) X(o, F, t * heads) X(o_panels, F, group_columns * (heads / groups)) \
   X(og, F, t * groups * o_rank) X(og_panels, F, columns * groups * o_rank) X(sub_out, F, t * d) X(gate, F, t * experts) X(ids, I, e) \
