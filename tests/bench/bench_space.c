@@ -33,7 +33,7 @@ static koi_buf *buffer(size_t bytes, uint8_t value)
 static void matvec_call(space *s, koi_args *a) /* an FP4 expert's two stacks, 4 MB each call */
 {
   enum { K = 4096, ROWS = 2048 };
-  s->c[MATVEC_WT] = KOI_WT_FP4, s->c[MATVEC_CARE] = 0;
+  s->c[MATVEC_WT] = KOI_WT_FP4, s->c[MATVEC_CARE] = 0, s->c[MATVEC_TILE] = KOI_STRIP;
   size_t words = (size_t)K * 2 * ROWS / 2, scales = (size_t)K * 2 * ROWS / 32;
   koi_buf *x = buffer(K * 4, 0x3c), *y = buffer(2 * ROWS * 4, 0);
   for (int i = 0; i < RING; i++) {
