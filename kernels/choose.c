@@ -30,13 +30,6 @@ const char *koi_rung_name(koi_rung r)
 
 const char *koi_origin_name(koi_origin s) { return s == KOI_ORIGIN_USER ? "user" : "shipped"; }
 
-int32_t koi_op_tile(const koi_op *op, int32_t tile)
-{
-  for (size_t i = 0; i < koi_op_n_consts(op); i++)
-    if (!strcmp(op->consts[i], "WT")) return tile;
-  return 0;
-}
-
 /* ---- choosing ---- */
 static void defaults(const koi_target *t, const koi_op *op, const int32_t *c, int32_t *p)
 {
@@ -96,12 +89,11 @@ static koi_verdict ask(const koi_target *t, const koi_tuned *e, const int32_t *c
 /* Down the ladder to the first that answers; *rung KOI_RUNG_DEFAULT: none does, or one says that the default stays. */
 static void climb(const koi_target *t, const koi_op *op, const int32_t *c, int32_t bucket, int32_t *p, koi_rung *rung, koi_why (*out)[KOI_N_ORIGINS])
 {
-  int32_t tile = koi_op_tile(op, t->tile);
   bool answered = false;
   *rung = KOI_RUNG_DEFAULT;
   for (int r = 0; r < KOI_RUNG_DEFAULT; r++)
     for (int s = 0; s < KOI_N_ORIGINS; s++) {
-      koi_why w = {koi_tuned_at(t->tuned, op, c, bucket, tile, (koi_rung)r, (koi_origin)s), KOI_ABSENT};
+      koi_why w = {koi_tuned_at(t->tuned, op, c, bucket, (koi_rung)r, (koi_origin)s), KOI_ABSENT};
       if (w.e) w.verdict = answered ? KOI_NOT_ASKED : ask(t, w.e, c, p);
       if (out) out[r][s] = w;
       if (w.verdict == KOI_TAKEN || w.verdict == KOI_REPAIRED) *rung = (koi_rung)r;

@@ -19,10 +19,10 @@ const char *koi_rung_name(koi_rung r);
 typedef enum koi_origin { KOI_ORIGIN_USER, KOI_ORIGIN_SHIPPED, KOI_N_ORIGINS } koi_origin;
 const char *koi_origin_name(koi_origin s);
 
-/* What measurements say: one record for an op, constants, bucket, layout, rung and origin. A plain table; device/tuned.h reads it from disk. */
+/* What measurements say: one record for an op, constants (the weights' layout among them), bucket, rung and origin. A plain table; device/tuned.h reads it from disk. */
 typedef struct koi_tuned {
   const koi_op *op;        /* or a choice of a step (step.h) */
-  int32_t c[KOI_MAX_CONSTS], bucket, tile, p[KOI_MAX_PARAMS]; /* tile: rows side by side in the weights that it reads; 0: it reads none */
+  int32_t c[KOI_MAX_CONSTS], bucket, p[KOI_MAX_PARAMS];
   koi_rung rung;
   koi_origin origin;
   uint32_t line, n_samples; /* of its file; what was measured */
@@ -41,11 +41,9 @@ koine_status koi_tuned_put(koi_tuned_table *table, const koi_tuned *e);
 koine_status koi_tuned_copy(const koi_tuned_table *from, koi_tuned_table *to);
 void koi_tuned_clear(koi_tuned_table *table);
 /* On one rung, from one origin. NULL: nothing is known. table may be NULL. */
-const koi_tuned *koi_tuned_at(const koi_tuned_table *table, const koi_op *op, const int32_t *c, int32_t bucket, int32_t tile, koi_rung rung, koi_origin origin);
+const koi_tuned *koi_tuned_at(const koi_tuned_table *table, const koi_op *op, const int32_t *c, int32_t bucket, koi_rung rung, koi_origin origin);
 /* The first of the ladder: by rung, then by origin. */
-const koi_tuned *koi_tuned_find(const koi_tuned_table *table, const koi_op *op, const int32_t *c, int32_t bucket, int32_t tile);
-/* The layout that parameters of this op depend on: `tile`, or 0 for one that reads no weights. */
-int32_t koi_op_tile(const koi_op *op, int32_t tile);
+const koi_tuned *koi_tuned_find(const koi_tuned_table *table, const koi_op *op, const int32_t *c, int32_t bucket);
 
 /* The class of shapes that a call with these ints belongs to. */
 int32_t koi_op_bucket(const koi_op *op, const int32_t *ints, const int32_t *c);

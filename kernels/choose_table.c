@@ -4,20 +4,20 @@
 
 enum { FIRST = 64 };
 
-typedef struct key { const koi_op *op; const int32_t *c; int32_t bucket, tile; koi_rung rung; koi_origin origin; } key;
+typedef struct key { const koi_op *op; const int32_t *c; int32_t bucket; koi_rung rung; koi_origin origin; } key;
 
-static key key_of(const koi_tuned *e) { return (key){e->op, e->c, e->bucket, e->tile, e->rung, e->origin}; }
+static key key_of(const koi_tuned *e) { return (key){e->op, e->c, e->bucket, e->rung, e->origin}; }
 
 static bool same(const koi_tuned *e, const key *k)
 {
-  return e->op == k->op && e->bucket == k->bucket && e->tile == k->tile && e->rung == k->rung && e->origin == k->origin &&
+  return e->op == k->op && e->bucket == k->bucket && e->rung == k->rung && e->origin == k->origin &&
          !memcmp(e->c, k->c, koi_op_n_consts(k->op) * sizeof *k->c);
 }
 
 /* The slot of the key, or the free one where it would be. There is always a free one. */
 static size_t slot_of(const koi_tuned_table *t, const key *k)
 {
-  const int32_t rest[] = {k->bucket, k->tile, (int32_t)k->rung, (int32_t)k->origin};
+  const int32_t rest[] = {k->bucket, (int32_t)k->rung, (int32_t)k->origin};
   uint64_t h = koi_hash(k->c, koi_op_n_consts(k->op) * sizeof *k->c, koi_hash(rest, sizeof rest, koi_hash(&k->op, sizeof k->op, 0)));
   size_t at = (size_t)(h ^ h >> 32) & (t->n_slots - 1);
   while (t->slots[at] && !same(&t->v[t->slots[at] - 1], k)) at = (at + 1) & (t->n_slots - 1);
@@ -77,18 +77,18 @@ void koi_tuned_clear(koi_tuned_table *t)
   *t = (koi_tuned_table){0};
 }
 
-const koi_tuned *koi_tuned_at(const koi_tuned_table *t, const koi_op *op, const int32_t *c, int32_t bucket, int32_t tile, koi_rung rung, koi_origin origin)
+const koi_tuned *koi_tuned_at(const koi_tuned_table *t, const koi_op *op, const int32_t *c, int32_t bucket, koi_rung rung, koi_origin origin)
 {
   if (!t || !t->n) return NULL;
-  key k = {op, c, bucket, tile, rung, origin};
+  key k = {op, c, bucket, rung, origin};
   uint32_t i = t->slots[slot_of(t, &k)];
   return i ? &t->v[i - 1] : NULL;
 }
 
-const koi_tuned *koi_tuned_find(const koi_tuned_table *t, const koi_op *op, const int32_t *c, int32_t bucket, int32_t tile)
+const koi_tuned *koi_tuned_find(const koi_tuned_table *t, const koi_op *op, const int32_t *c, int32_t bucket)
 {
   const koi_tuned *e = NULL;
   for (int r = 0; r < KOI_RUNG_DEFAULT && !e; r++)
-    for (int s = 0; s < KOI_N_ORIGINS && !e; s++) e = koi_tuned_at(t, op, c, bucket, tile, (koi_rung)r, (koi_origin)s);
+    for (int s = 0; s < KOI_N_ORIGINS && !e; s++) e = koi_tuned_at(t, op, c, bucket, (koi_rung)r, (koi_origin)s);
   return e;
 }

@@ -11,47 +11,47 @@ void koi_values_fill(koi_values *v)
 }
 
 /* ---- decoders ---- */
-static void decode_f32(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_f32(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP])
 {
-  const float *w = (const float *)(const void *)tile[0] + k0 * KOI_TILE;
+  const float *w = (const float *)(const void *)from->at[0] + k0 * from->step;
   (void)f, (void)v;
   for (size_t i = 0; i < n; i++)
-    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = w[i * KOI_TILE + r];
+    for (size_t r = 0; r < KOI_STRIP; r++) out[i][r] = w[i * from->step + r];
 }
 
-static void decode_f16(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_f16(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP])
 {
-  const uint16_t *w = (const uint16_t *)(const void *)tile[0] + k0 * KOI_TILE;
+  const uint16_t *w = (const uint16_t *)(const void *)from->at[0] + k0 * from->step;
   (void)f, (void)v;
   for (size_t i = 0; i < n; i++)
-    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = koi_f16(w[i * KOI_TILE + r]);
+    for (size_t r = 0; r < KOI_STRIP; r++) out[i][r] = koi_f16(w[i * from->step + r]);
 }
 
-static void decode_bf16(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_bf16(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP])
 {
-  const uint16_t *w = (const uint16_t *)(const void *)tile[0] + k0 * KOI_TILE;
+  const uint16_t *w = (const uint16_t *)(const void *)from->at[0] + k0 * from->step;
   (void)f, (void)v;
   for (size_t i = 0; i < n; i++)
-    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = koi_bf16(w[i * KOI_TILE + r]);
+    for (size_t r = 0; r < KOI_STRIP; r++) out[i][r] = koi_bf16(w[i * from->step + r]);
 }
 
-static void decode_fp8(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_fp8(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP])
 {
   (void)f;
   for (size_t i = 0, k = k0; i < n; i++, k++) {
-    const uint16_t *two = (const uint16_t *)(const void *)tile[0] + k / 2 * KOI_TILE;
-    const uint8_t *s = tile[1] + k / 128 * KOI_TILE;
-    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = (double)v->e4m3[two[r] >> k % 2 * 8 & 255] * v->e8m0[s[r]];
+    const uint16_t *two = (const uint16_t *)(const void *)from->at[0] + k / 2 * from->step;
+    const uint8_t *s = from->at[1] + k / 128 * from->step;
+    for (size_t r = 0; r < KOI_STRIP; r++) out[i][r] = (double)v->e4m3[two[r] >> k % 2 * 8 & 255] * v->e8m0[s[r]];
   }
 }
 
-static void decode_fp4(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n, double (*out)[KOI_TILE])
+static void decode_fp4(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP])
 {
   (void)f;
   for (size_t i = 0, k = k0; i < n; i++, k++) {
-    const uint32_t *eight = (const uint32_t *)(const void *)tile[0] + k / 8 * KOI_TILE;
-    const uint8_t *s = tile[1] + k / 32 * KOI_TILE;
-    for (size_t r = 0; r < KOI_TILE; r++) out[i][r] = (double)v->e2m1[eight[r] >> k % 8 * 4 & 15] * v->e8m0[s[r]];
+    const uint32_t *eight = (const uint32_t *)(const void *)from->at[0] + k / 8 * from->step;
+    const uint8_t *s = from->at[1] + k / 32 * from->step;
+    for (size_t r = 0; r < KOI_STRIP; r++) out[i][r] = (double)v->e2m1[eight[r] >> k % 8 * 4 & 15] * v->e8m0[s[r]];
   }
 }
 
@@ -65,49 +65,49 @@ static int level(uint64_t k)
   return e;
 }
 
-static void random_f32(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_f32(const koi_weight_format *f, int stream, uint64_t k, size_t word, uint64_t seed, size_t bytes, uint8_t *out)
 {
   uint64_t e = (uint64_t)(level(k) + 127);
-  (void)f, (void)stream;
+  (void)f, (void)stream, (void)word;
   koi_format_random_bits(0x807fffff807fffffu, e << 23 | e << 55, seed, bytes, out);
 }
 
-static void random_f16(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_f16(const koi_weight_format *f, int stream, uint64_t k, size_t word, uint64_t seed, size_t bytes, uint8_t *out)
 {
   uint64_t e = (uint64_t)(level(k) < -14 ? 1 : level(k) + 15);
-  (void)f, (void)stream;
+  (void)f, (void)stream, (void)word;
   koi_format_random_bits(0x83ff83ff83ff83ffu, e * 0x0400040004000400u, seed, bytes, out);
 }
 
-static void random_bf16(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_bf16(const koi_weight_format *f, int stream, uint64_t k, size_t word, uint64_t seed, size_t bytes, uint8_t *out)
 {
-  (void)f, (void)stream;
+  (void)f, (void)stream, (void)word;
   koi_format_random_bits(0x807f807f807f807fu, (uint64_t)(level(k) + 127) * 0x0080008000800080u, seed, bytes, out);
 }
 
-static void random_fp8(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_fp8(const koi_weight_format *f, int stream, uint64_t k, size_t word, uint64_t seed, size_t bytes, uint8_t *out)
 {
-  (void)f;
+  (void)f, (void)word;
   if (stream) memset(out, 127 + level(k), bytes); /* the mean square of the codes is near 2^-1 */
   else koi_format_random_bits(0xbfbfbfbfbfbfbfbfu, 0, seed, bytes, out); /* exponent up to 7: never a NaN */
 }
 
-static void random_fp4(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_fp4(const koi_weight_format *f, int stream, uint64_t k, size_t word, uint64_t seed, size_t bytes, uint8_t *out)
 {
-  (void)f;
+  (void)f, (void)word;
   if (stream) memset(out, 127 + level(k) - 1, bytes); /* here near 2^3 */
   else koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
 }
 
 /* Blocks: any codes and small scales; the halves of a word of scales are close to 2^(level(k) - the format's level). */
-static void random_blocks(const koi_weight_format *f, int stream, uint64_t k, uint64_t seed, size_t bytes, uint8_t *out)
+static void random_blocks(const koi_weight_format *f, int stream, uint64_t k, size_t word, uint64_t seed, size_t bytes, uint8_t *out)
 {
   const koi_stream *s = &f->streams[1];
   int e = level(k) - f->level + 15;
   uint16_t half;
   koi_format_random_bits(UINT64_MAX, 0, seed, bytes, out);
   for (size_t i = 0; i < bytes / 2 && stream; i++) {
-    if (i / KOI_TILE % s->words >= f->halves) continue;
+    if ((word + i / KOI_STRIP) % s->words >= f->halves) continue;
     memcpy(&half, out + 2 * i, 2);
     uint32_t fraction = half & 0x3ff, less = e < 1 ? (fraction | 0x400) >> (1 - e) : fraction | (uint32_t)e << 10; /* a subnormal where it has to be */
     half = (uint16_t)((half & 0x8000) | less);
@@ -196,23 +196,33 @@ uint64_t koi_format_stored_bytes(int wt, uint64_t rows, uint64_t k)
   return rows * koi_format_row_bytes(wt, k) + scales;
 }
 
-uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k)
+uint64_t koi_format_tile_bytes(int wt, int stream, uint64_t k, uint32_t tile)
 {
   const koi_stream *s = &koi_formats[wt].streams[stream];
-  return s->name ? koi_ceil_div(k, s->columns) * s->words * s->bytes * KOI_TILE : 0;
+  return s->name ? koi_ceil_div(k, s->columns) * s->words * s->bytes * tile : 0;
 }
 
 /* ---- tiles ---- */
-bool koi_format_tiles(int wt, const koi_stored *m, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1, uint8_t *const out[KOI_MAX_STREAMS])
+koi_strip koi_format_strip(int wt, uint64_t k, uint32_t tile, uint8_t *const stream[KOI_MAX_STREAMS], uint64_t at)
+{
+  const koi_weight_format *f = &koi_formats[wt];
+  uint32_t per_tile = tile / KOI_STRIP;
+  koi_strip out = {.step = tile};
+  for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++)
+    out.at[s] = stream[s] + at / per_tile * koi_format_tile_bytes(wt, s, k, tile) + at % per_tile * KOI_STRIP * f->streams[s].bytes;
+  return out;
+}
+
+bool koi_format_tiles(int wt, uint32_t tile, const koi_stored *m, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1,
+                      uint8_t *const out[KOI_MAX_STREAMS])
 {
   const koi_weight_format *f = &koi_formats[wt];
   bool care = false;
-  for (uint64_t t = tile0; t < tile1; t++) {
-    uint64_t row = t * KOI_TILE, left = rows > row ? rows - row : 0;
-    size_t n = left < KOI_TILE ? left : KOI_TILE;
-    uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
-    for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) tile[s] = out[s] + (t - tile0) * koi_format_tile_bytes(wt, s, m->k);
-    (m->weight ? f->repack : koi_format_random_tile)(f, m, row0 + row, n, tile);
+  for (uint64_t i = 0; i < (tile1 - tile0) * (tile / KOI_STRIP); i++) {
+    uint64_t row = tile0 * tile + i * KOI_STRIP, left = rows > row ? rows - row : 0;
+    size_t n = left < KOI_STRIP ? left : KOI_STRIP;
+    koi_strip strip = koi_format_strip(wt, m->k, tile, out, i);
+    (m->weight ? f->repack : koi_format_random_strip)(f, m, row0 + row, n, &strip);
     if (m->weight && f->care && n && !care) care = f->care(m, row0 + row, n);
   }
   return care;

@@ -5,19 +5,17 @@
 
 /* The repack hook of every format whose words are pieces of a row as it lies in the file (little-endian), and whose scales are a tensor
  * of bytes: stream 0 from the codes, stream 1 from the scales. */
-void koi_format_repack_words(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
-/* One tile of a matrix that is made up, by the format's random hook: zeros past its n rows and past k. */
-void koi_format_random_tile(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
+void koi_format_repack_words(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, const koi_strip *out);
+/* One strip of a matrix that is made up, by the format's random hook, the same in every layout: zeros past its n rows and past k. */
+void koi_format_random_strip(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, const koi_strip *out);
 /* Random bits, (bits & keep) | set for every eight bytes. */
 void koi_format_random_bits(uint64_t keep, uint64_t set, uint64_t seed, size_t bytes, uint8_t *out);
 /* ---- format_blocks.c: hooks of the formats of GGUF files ---- */
 enum { KOI_SCALE_LOW = 16, KOI_SCALE_HIGH = 240 }; /* E8M0 scales of the fast decoders in cl/weights.clh */
-void koi_format_repack_blocks(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
-void koi_format_decode_blocks(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n,
-                              double (*out)[KOI_TILE]);
-void koi_format_repack_mxfp4(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, uint8_t *const tile[KOI_MAX_STREAMS]);
-void koi_format_decode_mxfp4(const koi_weight_format *f, const koi_values *v, const uint8_t *const tile[KOI_MAX_STREAMS], size_t k0, size_t n,
-                             double (*out)[KOI_TILE]);
+void koi_format_repack_blocks(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, const koi_strip *out);
+void koi_format_decode_blocks(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP]);
+void koi_format_repack_mxfp4(const koi_weight_format *f, const koi_stored *m, uint64_t row, size_t n, const koi_strip *out);
+void koi_format_decode_mxfp4(const koi_weight_format *f, const koi_values *v, const koi_strip *from, size_t k0, size_t n, double (*out)[KOI_STRIP]);
 bool koi_format_care_mxfp4(const koi_stored *m, uint64_t row, uint64_t n);
 /* 16 and 32 bits of a file. */
 uint16_t koi_block_half(const uint8_t *p);

@@ -1,18 +1,20 @@
-/* How weight matrices lie on a device. One layout for every device: a CPU reads 16 rows as one vector, a GPU as 16 neighbouring lanes.
+/* How weight matrices lie on a device: in tiles of T rows side by side, T one of 16, 32 and 64, the same for all weights of a device (its choice: step.h).
+ * A CPU reads 16 rows as one vector, a GPU T rows as neighbouring lanes. 16 rows of a tile that stand together are a strip, the unit of repacking
+ * and of the references.
  *
  * A weight holds n_units units (experts; 1 for a dense matrix), each a stack of n_sub matrices (w1 and w3 of an expert; else 1) of sub_rows rows
- * and k columns. Each matrix is padded to whole tiles of 16 rows with zero codes and zero-byte scales. Tile order: unit, sub, tile in
+ * and k columns. Each matrix is padded to whole tiles with zero codes and zero-byte scales. Tile order: unit, sub, tile in
  * the matrix; `tile` counts through a unit's stack. Within a tile:
  *
  *   type  codes                                                                   scales
- *   F32   float  [k][16]
- *   F16   ushort [k][16]
- *   BF16  ushort [k][16]
- *   FP8   ushort [ceil(k/2)][16]: E4M3 of column 2i in the low byte, 2i+1 in the high  uchar [ceil(k/128)][16] E8M0, one a row and 128 columns
+ *   F32   float  [k][T]
+ *   F16   ushort [k][T]
+ *   BF16  ushort [k][T]
+ *   FP8   ushort [ceil(k/2)][T]: E4M3 of column 2i in the low byte, 2i+1 in the high  uchar [ceil(k/128)][T] E8M0, one a row and 128 columns
  *   MXFP4 as FP4; the scale 255 is 2^128
- *   FP4   uint   [ceil(k/8)][16]: E2M1 of column 8i in the lowest nibble, and so on up  uchar [ceil(k/32)][16] E8M0
+ *   FP4   uint   [ceil(k/8)][T]: E2M1 of column 8i in the lowest nibble, and so on up  uchar [ceil(k/32)][T] E8M0
  *
- * Blocks of GGUF files have words of 32 columns, uint [k/32][words][16], and words of scales, ushort [k/block][words][16], of which the first are F16: a
+ * Blocks of GGUF files have words of 32 columns, uint [k/32][words][T], and words of scales, ushort [k/block][words][T], of which the first are F16: a
  * scale d and, where the format has minima, their d. What the bits are, lowest first (n x m: n fields of m bits, of the columns or of the
  * stretches of a block in order):
  *
@@ -39,10 +41,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KOI_TILE = 16 };
+enum { KOI_STRIP = 16, KOI_MOST_TILE = 64 /* rows */ };
 
 static inline uint64_t koi_ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
-static inline uint64_t koi_tiles(uint64_t rows) { return koi_ceil_div(rows, KOI_TILE); }
+/* Tiles that `rows` rows fill. */
+static inline uint64_t koi_tiles(uint64_t rows, uint32_t tile) { return koi_ceil_div(rows, tile); }
 /* Bytes of a layer's part of a page of `page` cache rows (a multiple of 16) and of a compressor's state slot, padded to 64. What lies in them: ops.h. */
 uint64_t koi_layout_kv_page(int exact, uint32_t dh, uint32_t rd, uint32_t page);
 uint64_t koi_layout_index_page(int exact, uint32_t ih, uint32_t page);

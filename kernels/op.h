@@ -5,7 +5,7 @@
  * are its buffers, then its ints, then its floats, in the descriptor's order; consts and params reach it as -D NAME=value.
  * All activations are float, row-major. Unused buffers are NULL in koi_args (the backend passes a dummy).
  *
- * Weight matrices lie on the device in tiles of 16 rows (kernels/layout.h). */
+ * Weight matrices lie on the device in tiles (kernels/layout.h), whose rows are the constant TILE of the ops that read them. */
 #ifndef KOI_OP_H
 #define KOI_OP_H
 #include <stdbool.h>
@@ -47,7 +47,7 @@ typedef struct koi_target {
   uint32_t n_units;
   int local_is_global;    /* CPUs: work-groups of one work-item with wide vectors */
   int denormals;
-  int32_t tile;           /* rows side by side in the weights (layout.h) */
+  int32_t tile;           /* rows of the weights' tiles that somebody insists on; 0: what was measured, or the default */
   const struct koi_tuned_table *tuned; /* what measurements chose (choose.h); NULL: nothing. No rule looks at it */
 } koi_target;
 
@@ -92,4 +92,6 @@ size_t koi_op_n_ints(const koi_op *op);
 size_t koi_op_n_floats(const koi_op *op);
 size_t koi_op_n_consts(const koi_op *op);
 size_t koi_op_n_params(const koi_op *op);
+/* The place of a constant of this name; -1: the op has none. */
+int koi_op_const(const koi_op *op, const char *name);
 #endif

@@ -29,6 +29,13 @@ size_t koi_op_n_params(const koi_op *op)
   return n;
 }
 
+int koi_op_const(const koi_op *op, const char *name)
+{
+  for (size_t i = 0; i < koi_op_n_consts(op); i++)
+    if (!strcmp(op->consts[i], name)) return (int)i;
+  return -1;
+}
+
 const char *koi_source_text(const char *name)
 {
   const struct koi_source *s = koi_sources;

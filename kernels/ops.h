@@ -24,12 +24,12 @@ extern const koi_op *const koi_ops[]; /* NULL-terminated, every op */
  * elements, slowest first. Every op writes exactly the elements stated, nothing else. */
 
 /* embed: X[t][s][d] = W[0][0][token[t]][d] for every stream s, for tokens whose row lies in [row0, row1) of this part, row0 a multiple of 16.
- * consts WT, CARE, HC
+ * consts WT, CARE, HC, TILE
  * bufs 0 W  1 S  2 tokens i32[T]  3 X out [T][HC][D]
  * ints T, D, row0, row1 */
 enum { EMBED_W, EMBED_S, EMBED_TOKEN, EMBED_X }; /* bufs */
 enum { EMBED_T, EMBED_D, EMBED_ROW0, EMBED_ROW1 }; /* ints */
-enum { EMBED_WT, EMBED_CARE, EMBED_HC }; /* consts */
+enum { EMBED_WT, EMBED_CARE, EMBED_HC, EMBED_TILE }; /* consts */
 
 /* pack: panels of NT columns for matmul: XP[p][k][j] = X[rows[p*NT+j] / x_div][k], or 0 where rows[] is -1.
  * When has_rows is 0, rows[i] is i for i < n_rows, else -1.
@@ -42,32 +42,32 @@ enum { PACK_NT }; /* consts */
 /* matvec: one output row an entry e < E: Y[e][y0 + s*sub_rows + r] = sum_k W[u][s][r][k] * X[e / x_div][k], u = has_ids ? ids[e] : 0,
  * for the units u in [unit0, unit1) and, of each sub-matrix stack, the tiles [tile0, tile1) that this buffer holds; other outputs are
  * left alone. W is n_sub matrices of sub_rows rows, each padded to whole tiles, one after the other (layout.h); tile numbers count
- * through the stack: tile = s * ceil(sub_rows/16) + r/16. Weight types: layout.h.
- * consts WT, CARE (1: codes or scales outside the fast decoder's range may occur)
+ * through the stack: tile = s * ceil(sub_rows/TILE) + r/TILE. Weight types: layout.h.
+ * consts WT, CARE (1: codes or scales outside the fast decoder's range may occur), TILE (rows of a tile: 16, 32 or 64)
  * bufs 0 W  1 S scales, as the type has them  2 X [*][ldx]  3 ids i32[E]  4 Y out [E][ldy]
  * ints E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, ldy, y0 */
 enum { MATVEC_W, MATVEC_S, MATVEC_X, MATVEC_IDS, MATVEC_Y }; /* bufs */
 enum { MATVEC_E, MATVEC_K, MATVEC_N_SUB, MATVEC_SUB_ROWS, MATVEC_UNIT0, MATVEC_UNIT1, MATVEC_TILE0, MATVEC_TILE1,
        MATVEC_HAS_IDS, MATVEC_X_DIV, MATVEC_LDX, MATVEC_LDY, MATVEC_Y0 }; /* ints */
-enum { MATVEC_WT, MATVEC_CARE }; /* consts */
+enum { MATVEC_WT, MATVEC_CARE, MATVEC_TILE }; /* consts */
 
 /* matmul: the same for packed panels of NT entries: for panel p with unit[p] in [unit0, unit1) (has_rows; -1: an empty panel) or unit 0
  * (has_rows 0), and column j with row = has_rows ? rows[p*NT+j] : p*NT+j (skipped when -1 or >= n_rows):
  * Y[row][y0 + s*sub_rows + r] = sum_k W[u][s][r][k] * XP[p][k][j].
- * consts WT, CARE, NT
+ * consts WT, CARE, NT, TILE
  * bufs 0 W  1 S  2 XP [n_panels][K][NT]  3 unit i32[n_panels]  4 rows i32[n_panels*NT]  5 Y out [n_rows][ldy]
  * ints n_panels, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_rows, n_rows, ldy, y0 */
 enum { MATMUL_W, MATMUL_S, MATMUL_XP, MATMUL_UNIT, MATMUL_ROWS, MATMUL_Y }; /* bufs */
 enum { MATMUL_N_PANELS, MATMUL_K, MATMUL_N_SUB, MATMUL_SUB_ROWS, MATMUL_UNIT0, MATMUL_UNIT1, MATMUL_TILE0, MATMUL_TILE1,
        MATMUL_HAS_ROWS, MATMUL_N_ROWS, MATMUL_LDY, MATMUL_Y0 }; /* ints */
-enum { MATMUL_WT, MATMUL_CARE, MATMUL_NT }; /* consts */
+enum { MATMUL_WT, MATMUL_CARE, MATMUL_NT, MATMUL_TILE }; /* consts */
 
 /* widen: a stretch of rows of a weight as f32 row-major, for a BLAS: Y[r - row0][k] = W[0][0][r][k], row0 <= r < row1, row0 a multiple
- * of 16 and its tile 0 in the buffer is tile0.
- * consts WT, CARE.  bufs 0 W  1 S  2 Y out [row1-row0][K].  ints K, rows, tile0, row0, row1 */
+ * of TILE and its tile 0 in the buffer is tile0.
+ * consts WT, CARE, TILE.  bufs 0 W  1 S  2 Y out [row1-row0][K].  ints K, rows, tile0, row0, row1 */
 enum { WIDEN_W, WIDEN_S, WIDEN_Y }; /* bufs */
 enum { WIDEN_K, WIDEN_ROWS, WIDEN_TILE0, WIDEN_ROW0, WIDEN_ROW1 }; /* ints */
-enum { WIDEN_WT, WIDEN_CARE }; /* consts */
+enum { WIDEN_WT, WIDEN_CARE, WIDEN_TILE }; /* consts */
 
 /* gemm: Y[i][y_offset + r] = sum over j < k of X[i][j] * W[r][j], for i < n, r < rows; all f32, row-major, W's rows k long. The rest of Y is
  * left alone. No kernel of ours: the backend's library does it (backend.h).
@@ -103,7 +103,7 @@ enum { NORM_ROPE_EPS }; /* floats */
 enum { NORM_ROPE_C_NORM, NORM_ROPE_NORM_WT }; /* consts */
 
 /* ---- paged caches ----
- * Cache rows lie in pages of PAGE rows (a multiple of KOI_TILE), a compressor's state in slots of one sequence each. Pages of one kind, and slots, are
+ * Cache rows lie in pages of PAGE rows (a multiple of 16), a compressor's state in slots of one sequence each. Pages of one kind, and slots, are
  * a pool: up to KOI_SLABS buffers, of which those that are not there are NULL. A page-table entry and a slot's number are slab << 24 | which
  * in the slab. A page holds the rows of several layers; a layer's part of it begins page * page_bytes + at bytes into the slab (both multiples of 64),
  * a slot's at slot * slot_bytes + at. What lies in a part (sizes: layout.h):

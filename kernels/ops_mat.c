@@ -8,11 +8,23 @@
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-static double weight_bytes(int wt, double tiles, int32_t k)
+/* Of `rows` rows, whole tiles or not. */
+static double weight_bytes(int wt, double rows, int32_t k)
 {
-  uint64_t tile = 0;
-  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile += koi_format_tile_bytes(wt, s, (uint64_t)k);
-  return tiles * (double)tile;
+  uint64_t strip = 0;
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) strip += koi_format_tile_bytes(wt, s, (uint64_t)k, KOI_STRIP);
+  return rows / KOI_STRIP * (double)strip;
+}
+
+static int tile_legal(int32_t tile) { return tile == 16 || tile == 32 || tile == KOI_MOST_TILE; }
+
+/* Defaults are for tiles of 16 rows: of larger ones as many work-items a group take fewer tiles (*tg), then fewer parts of a row (*ks). */
+static void keep_group(int32_t tile, int32_t *tg, int32_t *ks)
+{
+  for (int32_t more = tile / KOI_STRIP; more > 1; more /= 2) {
+    int32_t *less = *tg > 1 ? tg : ks;
+    if (*less > 1) *less /= 2;
+  }
 }
 
 static double no_flops(const koi_args *a, const int32_t *c) { return (void)a, (void)c, 0; }
@@ -28,6 +40,8 @@ static void embed_defaults(const koi_target *t, const int32_t *c, int32_t *p)
   if (koi_scalar_cpu(t)) p[EMBED_GROUP] = 32;
 }
 
+static int embed_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)p, tile_legal(c[EMBED_TILE]); }
+
 static void embed_repair(const koi_target *t, const int32_t *c, int32_t *p) { koi_halve(t, &koi_op_embed, c, p, EMBED_GROUP, 1); }
 
 static int32_t embed_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[EMBED_T]); }
@@ -41,16 +55,17 @@ static void embed_launch(const koi_args *a, const int32_t *c, const int32_t *p, 
 
 static double embed_bytes(const koi_args *a, const int32_t *c)
 {
-  return (double)a->i[EMBED_T] * (weight_bytes(c[EMBED_WT], 1.0 / KOI_TILE, a->i[EMBED_D]) + 4.0 * c[EMBED_HC] * a->i[EMBED_D]);
+  return (double)a->i[EMBED_T] * (weight_bytes(c[EMBED_WT], 1, a->i[EMBED_D]) + 4.0 * c[EMBED_HC] * a->i[EMBED_D]);
 }
 
 const koi_op koi_op_embed = {
   .name = "embed", .source = "embed",
   .bufs = {[EMBED_W] = {"W", "tiles", KOI_IN}, [EMBED_S] = {"S", "tiles", KOI_IN}, [EMBED_TOKEN] = {"token", "i32[T]", KOI_IN}, [EMBED_X] = {"X", "[T][HC][D]", KOI_PARTS}},
   .ints = {[EMBED_T] = "T", [EMBED_D] = "D", [EMBED_ROW0] = "row0", [EMBED_ROW1] = "row1"},
-  .consts = {[EMBED_WT] = "WT", [EMBED_CARE] = "CARE", [EMBED_HC] = "HC"}, .usual = {[EMBED_WT] = KOI_WT_BF16, [EMBED_HC] = 4},
+  .consts = {[EMBED_WT] = "WT", [EMBED_CARE] = "CARE", [EMBED_HC] = "HC", [EMBED_TILE] = "TILE"},
+  .usual = {[EMBED_WT] = KOI_WT_BF16, [EMBED_HC] = 4, [EMBED_TILE] = 16},
   .params = {[EMBED_GROUP] = KOI_PARAM("GS", 1, 128, 1, 32, 64, 128, 256)},
-  .defaults = embed_defaults, .repair = embed_repair, .group_items = embed_items, .bucket = embed_bucket,
+  .defaults = embed_defaults, .repair = embed_repair, .legal = embed_legal, .group_items = embed_items, .bucket = embed_bucket,
   .launch = embed_launch, .flops = no_flops, .bytes = embed_bytes, .ref = koi_ref_embed};
 
 /* ---- pack ---- */
@@ -89,7 +104,7 @@ const koi_op koi_op_pack = {
 /* ---- matvec ---- */
 enum { MV_VW, MV_DECODE, MV_TG, MV_KS, MV_KI };
 
-static uint64_t mv_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)KOI_TILE / (uint64_t)p[MV_VW] * (uint64_t)p[MV_TG] * (uint64_t)p[MV_KS]; }
+static uint64_t mv_items(const int32_t *c, const int32_t *p) { return (uint64_t)(c[MATVEC_TILE] / p[MV_VW]) * (uint64_t)p[MV_TG] * (uint64_t)p[MV_KS]; }
 
 /* At most what the kernel declares: the columns of the vector that are held at once, for a matrix unit in three parts of fp16, and a sum for each
  * part of a row. */
@@ -99,21 +114,21 @@ static uint64_t mv_local(const int32_t *c, const int32_t *p)
   return p[MV_KS] > 1 ? mv_items(c, p) * (uint64_t)p[MV_VW] * sizeof(float) + columns * (p[MV_DECODE] ? 6 : 4) : 0;
 }
 
-static int mv_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)c, p[MV_KS] == 1 || p[MV_KI] == 1; }
+static int mv_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, tile_legal(c[MATVEC_TILE]) && (p[MV_KS] == 1 || p[MV_KI] == 1); }
 
 static void mv_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
   if (koi_scalar_cpu(t)) p[MV_VW] = 1, p[MV_TG] = 2, p[MV_KI] = 1;
-  if (t->local_is_global) return;
   /* Products in fp32 have few rows and many columns: one group reads them all. Those of experts have many tiles: four share the vector. */
-  if (c[MATVEC_WT] == KOI_WT_F32) p[MV_KS] = 64, p[MV_DECODE] = 0;
-  if (c[MATVEC_WT] == KOI_WT_FP4 || c[MATVEC_WT] == KOI_WT_MXFP4) p[MV_KS] = 4, p[MV_TG] = 4;
+  if (!t->local_is_global && c[MATVEC_WT] == KOI_WT_F32) p[MV_KS] = 64, p[MV_DECODE] = 0;
+  if (!t->local_is_global && (c[MATVEC_WT] == KOI_WT_FP4 || c[MATVEC_WT] == KOI_WT_MXFP4)) p[MV_KS] = 4, p[MV_TG] = 4;
+  keep_group(c[MATVEC_TILE], &p[MV_TG], &p[MV_KS]);
 }
 
 static void mv_repair(const koi_target *t, const int32_t *c, int32_t *p)
 {
   koi_halve(t, &koi_op_matvec, c, p, MV_KS, 1);
-  koi_double(t, &koi_op_matvec, c, p, MV_VW, KOI_TILE);
+  koi_double(t, &koi_op_matvec, c, p, MV_VW, KOI_STRIP);
   koi_halve(t, &koi_op_matvec, c, p, MV_TG, 1);
 }
 
@@ -125,15 +140,15 @@ static void mv_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi
   *out = (koi_range){{local * INT(MATVEC_E), groups, 1}, {local, 1, 1}};
 }
 
-static double mv_tiles(const koi_args *a) { return a->i[MATVEC_TILE1] - a->i[MATVEC_TILE0]; }
+static double mv_rows(const koi_args *a, const int32_t *c) { return (double)(a->i[MATVEC_TILE1] - a->i[MATVEC_TILE0]) * c[MATVEC_TILE]; }
 
-static double mv_flops(const koi_args *a, const int32_t *c) { return (void)c, 2.0 * KOI_TILE * a->i[MATVEC_E] * a->i[MATVEC_K] * mv_tiles(a); }
+static double mv_flops(const koi_args *a, const int32_t *c) { return 2.0 * a->i[MATVEC_E] * a->i[MATVEC_K] * mv_rows(a, c); }
 
 static double mv_bytes(const koi_args *a, const int32_t *c)
 {
   double entries = a->i[MATVEC_HAS_IDS] ? a->i[MATVEC_E] : 1;
-  return entries * weight_bytes(c[MATVEC_WT], mv_tiles(a), a->i[MATVEC_K]) +
-         4.0 * a->i[MATVEC_E] * ((double)a->i[MATVEC_K] / a->i[MATVEC_X_DIV] + KOI_TILE * mv_tiles(a));
+  return entries * weight_bytes(c[MATVEC_WT], mv_rows(a, c), a->i[MATVEC_K]) +
+         4.0 * a->i[MATVEC_E] * ((double)a->i[MATVEC_K] / a->i[MATVEC_X_DIV] + mv_rows(a, c));
 }
 
 const koi_op koi_op_matvec = {
@@ -143,7 +158,7 @@ const koi_op koi_op_matvec = {
   .ints = {[MATVEC_E] = "E", [MATVEC_K] = "K", [MATVEC_N_SUB] = "n_sub", [MATVEC_SUB_ROWS] = "sub_rows", [MATVEC_UNIT0] = "unit0",
            [MATVEC_UNIT1] = "unit1", [MATVEC_TILE0] = "tile0", [MATVEC_TILE1] = "tile1", [MATVEC_HAS_IDS] = "has_ids", [MATVEC_X_DIV] = "x_div",
            [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"},
-  .consts = {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE"}, .usual = {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1},
+  .consts = {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE", [MATVEC_TILE] = "TILE"}, .usual = {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1, [MATVEC_TILE] = 16},
   .params = {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MV_TG] = KOI_PARAM("TG", 1, 1, 1, 2, 4, 8, 16),
              [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 4, 1, 1, 2, 4, 8)},
   .defaults = mv_defaults, .repair = mv_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
@@ -152,7 +167,7 @@ const koi_op koi_op_matvec = {
 /* ---- matmul ---- */
 enum { MM_VW, MM_DECODE, MM_RT, MM_TG, MM_SK, MM_PG, MM_XL };
 
-static uint64_t mm_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)KOI_TILE / (uint64_t)p[MM_VW] * (uint64_t)p[MM_TG]; }
+static uint64_t mm_items(const int32_t *c, const int32_t *p) { return (uint64_t)(c[MATMUL_TILE] / p[MM_VW]) * (uint64_t)p[MM_TG]; }
 
 /* A column of a panel in fp32, or at most in three parts of 16 bits and a scale. */
 static uint64_t mm_local(const int32_t *c, const int32_t *p) { return (uint64_t)p[MM_XL] * (uint64_t)c[MATMUL_NT] * (p[MM_DECODE] ? 8 : 4); }
@@ -160,6 +175,7 @@ static uint64_t mm_local(const int32_t *c, const int32_t *p) { return (uint64_t)
 static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 {
   (void)t;
+  if (!tile_legal(c[MATMUL_TILE])) return 0;
   if (c[MATMUL_CARE] && p[MM_SK] > 32) return 0; /* a scale of its own for every step */
   return !p[MM_XL] || (p[MM_PG] == 1 && !(p[MM_XL] % p[MM_SK]));
 }
@@ -167,6 +183,7 @@ static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 static void mm_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
   if (koi_scalar_cpu(t)) p[MM_VW] = 1, p[MM_TG] = 2, p[MM_SK] = 32, p[MM_PG] = 1;
+  keep_group(c[MATMUL_TILE], &p[MM_TG], &p[MM_TG]);
   if (c[MATMUL_CARE] && p[MM_SK] > 32) p[MM_SK] = 32;
 }
 
@@ -176,7 +193,7 @@ static void mm_repair(const koi_target *t, const int32_t *c, int32_t *p)
   koi_halve(t, &koi_op_matmul, c, p, MM_XL, p[MM_SK]);
   if (!koi_legal(t, &koi_op_matmul, c, p)) p[MM_XL] = 0;
   koi_halve(t, &koi_op_matmul, c, p, MM_TG, 1);
-  koi_double(t, &koi_op_matmul, c, p, MM_VW, KOI_TILE);
+  koi_double(t, &koi_op_matmul, c, p, MM_VW, KOI_STRIP);
 }
 
 static int32_t mm_bucket(const int32_t *i, const int32_t *c)
@@ -190,18 +207,18 @@ static void mm_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi
   *out = (koi_range){{local * groups, ceil_div(INT(MATMUL_N_PANELS), (size_t)p[MM_PG]), 1}, {local, 1, 1}};
 }
 
-static double mm_tiles(const koi_args *a) { return a->i[MATMUL_TILE1] - a->i[MATMUL_TILE0]; }
+static double mm_rows(const koi_args *a, const int32_t *c) { return (double)(a->i[MATMUL_TILE1] - a->i[MATMUL_TILE0]) * c[MATMUL_TILE]; }
 
 static double mm_flops(const koi_args *a, const int32_t *c)
 {
-  return 2.0 * KOI_TILE * c[MATMUL_NT] * a->i[MATMUL_N_PANELS] * a->i[MATMUL_K] * mm_tiles(a);
+  return 2.0 * c[MATMUL_NT] * a->i[MATMUL_N_PANELS] * a->i[MATMUL_K] * mm_rows(a, c);
 }
 
 static double mm_bytes(const koi_args *a, const int32_t *c)
 {
   double units = a->i[MATMUL_HAS_ROWS] ? a->i[MATMUL_UNIT1] - a->i[MATMUL_UNIT0] : 1;
-  return weight_bytes(c[MATMUL_WT], mm_tiles(a) * units, a->i[MATMUL_K]) +
-         4.0 * c[MATMUL_NT] * a->i[MATMUL_N_PANELS] * (a->i[MATMUL_K] + KOI_TILE * mm_tiles(a));
+  return weight_bytes(c[MATMUL_WT], mm_rows(a, c) * units, a->i[MATMUL_K]) +
+         4.0 * c[MATMUL_NT] * a->i[MATMUL_N_PANELS] * (a->i[MATMUL_K] + mm_rows(a, c));
 }
 
 const koi_op koi_op_matmul = {
@@ -212,7 +229,8 @@ const koi_op koi_op_matmul = {
   .ints = {[MATMUL_N_PANELS] = "n_panels", [MATMUL_K] = "K", [MATMUL_N_SUB] = "n_sub", [MATMUL_SUB_ROWS] = "sub_rows", [MATMUL_UNIT0] = "unit0",
            [MATMUL_UNIT1] = "unit1", [MATMUL_TILE0] = "tile0", [MATMUL_TILE1] = "tile1", [MATMUL_HAS_ROWS] = "has_rows", [MATMUL_N_ROWS] = "n_rows",
            [MATMUL_LDY] = "ldy", [MATMUL_Y0] = "y0"},
-  .consts = {[MATMUL_WT] = "WT", [MATMUL_CARE] = "CARE", [MATMUL_NT] = "NT"}, .usual = {[MATMUL_WT] = KOI_WT_FP4, [MATMUL_CARE] = 1, [MATMUL_NT] = 16},
+  .consts = {[MATMUL_WT] = "WT", [MATMUL_CARE] = "CARE", [MATMUL_NT] = "NT", [MATMUL_TILE] = "TILE"},
+  .usual = {[MATMUL_WT] = KOI_WT_FP4, [MATMUL_CARE] = 1, [MATMUL_NT] = 16, [MATMUL_TILE] = 16},
   .params = {[MM_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MM_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MM_RT] = KOI_PARAM("RT", 1, 2, 1, 2, 3, 4),
              [MM_TG] = KOI_PARAM("TG", 1, 8, 1, 2, 4, 8, 16), [MM_SK] = KOI_PARAM("SK", 128, 8, 8, 32, 64, 128), [MM_PG] = KOI_PARAM("PG", 4, 1, 1, 2, 4, 8),
              [MM_XL] = KOI_PARAM("XL", 0, 64, 0, 8, 16, 32, 64)},
@@ -222,40 +240,42 @@ const koi_op koi_op_matmul = {
 /* ---- widen ---- */
 enum { WIDEN_VW, WIDEN_DECODE, WIDEN_COLS, WIDEN_GROUP };
 
-static uint64_t widen_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)KOI_TILE / (uint64_t)p[WIDEN_VW] * (uint64_t)p[WIDEN_GROUP]; }
+static uint64_t widen_items(const int32_t *c, const int32_t *p) { return (uint64_t)(c[WIDEN_TILE] / p[WIDEN_VW]) * (uint64_t)p[WIDEN_GROUP]; }
+
+static int widen_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)p, tile_legal(c[WIDEN_TILE]); }
 
 static void widen_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
-  (void)c;
   if (koi_scalar_cpu(t)) p[WIDEN_VW] = 1, p[WIDEN_COLS] = 8, p[WIDEN_GROUP] = 2;
+  keep_group(c[WIDEN_TILE], &p[WIDEN_GROUP], &p[WIDEN_GROUP]);
 }
 
 static void widen_repair(const koi_target *t, const int32_t *c, int32_t *p)
 {
   koi_halve(t, &koi_op_widen, c, p, WIDEN_GROUP, 1);
-  koi_double(t, &koi_op_widen, c, p, WIDEN_VW, KOI_TILE);
+  koi_double(t, &koi_op_widen, c, p, WIDEN_VW, KOI_STRIP);
 }
 
 static void widen_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
 {
   size_t local = (size_t)widen_items(c, p), groups = ceil_div(INT(WIDEN_K), (size_t)p[WIDEN_COLS] * (size_t)p[WIDEN_GROUP]);
-  *out = (koi_range){{local * groups, ceil_div(INT(WIDEN_ROW1) - INT(WIDEN_ROW0), KOI_TILE), 1}, {local, 1, 1}};
+  *out = (koi_range){{local * groups, ceil_div(INT(WIDEN_ROW1) - INT(WIDEN_ROW0), (size_t)c[WIDEN_TILE]), 1}, {local, 1, 1}};
 }
 
 static double widen_bytes(const koi_args *a, const int32_t *c)
 {
   double rows = a->i[WIDEN_ROW1] - a->i[WIDEN_ROW0];
-  return weight_bytes(c[WIDEN_WT], rows / KOI_TILE, a->i[WIDEN_K]) + 4.0 * rows * a->i[WIDEN_K];
+  return weight_bytes(c[WIDEN_WT], rows, a->i[WIDEN_K]) + 4.0 * rows * a->i[WIDEN_K];
 }
 
 const koi_op koi_op_widen = {
   .name = "widen", .source = "widen",
   .bufs = {[WIDEN_W] = {"W", "tiles", KOI_IN}, [WIDEN_S] = {"S", "tiles", KOI_IN}, [WIDEN_Y] = {"Y", "[row1-row0][K]", KOI_OUT}},
   .ints = {[WIDEN_K] = "K", [WIDEN_ROWS] = "rows", [WIDEN_TILE0] = "tile0", [WIDEN_ROW0] = "row0", [WIDEN_ROW1] = "row1"},
-  .consts = {[WIDEN_WT] = "WT", [WIDEN_CARE] = "CARE"}, .usual = {[WIDEN_WT] = KOI_WT_FP8, [WIDEN_CARE] = 1},
+  .consts = {[WIDEN_WT] = "WT", [WIDEN_CARE] = "CARE", [WIDEN_TILE] = "TILE"}, .usual = {[WIDEN_WT] = KOI_WT_FP8, [WIDEN_CARE] = 1, [WIDEN_TILE] = 16},
   .params = {[WIDEN_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [WIDEN_DECODE] = KOI_PARAM("DECODE", 1, 0, 0, 1),
              [WIDEN_COLS] = KOI_PARAM("COLS", 128, 8, 8, 32, 128, 512), [WIDEN_GROUP] = KOI_PARAM("GS", 1, 8, 1, 2, 4, 8, 16)},
-  .defaults = widen_defaults, .repair = widen_repair, .group_items = widen_items,
+  .defaults = widen_defaults, .repair = widen_repair, .legal = widen_legal, .group_items = widen_items,
   .launch = widen_launch, .flops = no_flops, .bytes = widen_bytes, .ref = koi_ref_widen};
 
 /* ---- gemm ---- */

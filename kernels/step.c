@@ -4,6 +4,7 @@
 #include "choose.h"
 #include "ops_cut.h"
 
+VALUES(tile_rows, 16, 32, 64);
 VALUES(panel_widths, 8, 16, 32);
 VALUES(split_rows, 8, 16, 32, 64, 128, 256);
 VALUES(split_counts, 1, 2, 4, 8, 16, 32);
@@ -12,8 +13,11 @@ VALUES(few_tokens, 1, 2, 3, 4, 6, 8, 12, 16);
 VALUES(library_tokens, 0, 64, 128, 256, 512, 1024, 2048, 4096);
 
 /* ---- choices ----------------------------------------------------------------------------------------------------------- */
+const koi_op koi_step_layout = {.name = "layout", .params = {[LAYOUT_TILE] = PARAM("TILE", 16, 16, tile_rows)}};
+
 const koi_op koi_step_panels = {
-  .name = "panels", .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths)}};
+  .name = "panels", .consts = {[PANELS_TILE] = "TILE"}, .usual = {[PANELS_TILE] = 16},
+  .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths)}};
 
 static void keep_busy(const koi_target *t, const int32_t *c, int32_t *p)
 {
@@ -27,16 +31,18 @@ const koi_op koi_step_splits_of = {
              [SPLITS_GROUPS] = PARAM("GROUPS", 8, 8, split_groups)}};
 
 const koi_op koi_step_crossovers = {
-  .name = "crossovers", .params = {[CROSSOVERS_VEC_TOKENS] = PARAM("VEC_TOKENS", 1, 1, few_tokens), [CROSSOVERS_GROUP_TOKENS] = PARAM("GROUP_TOKENS", 4, 4, few_tokens)}};
+  .name = "crossovers", .consts = {[CROSSOVERS_TILE] = "TILE"}, .usual = {[CROSSOVERS_TILE] = 16},
+  .params = {[CROSSOVERS_VEC_TOKENS] = PARAM("VEC_TOKENS", 1, 1, few_tokens), [CROSSOVERS_GROUP_TOKENS] = PARAM("GROUP_TOKENS", 4, 4, few_tokens)}};
 
-const koi_op koi_step_library = {.name = "library", .consts = {[LIBRARY_WT] = "WT"}, .params = {[LIBRARY_FROM] = PARAM("FROM", 0, 0, library_tokens)}};
+const koi_op koi_step_library = {.name = "library", .consts = {[LIBRARY_WT] = "WT", [LIBRARY_TILE] = "TILE"}, .usual = {[LIBRARY_TILE] = 16},
+                                 .params = {[LIBRARY_FROM] = PARAM("FROM", 0, 0, library_tokens)}};
 
 /* ---- measured only ----------------------------------------------------------------------------------------------------- */
 #define SPEED_CONSTS {[SPEED_LAYERS] = "LAYERS", [SPEED_HIDDEN] = "HIDDEN", [SPEED_EXPERTS] = "EXPERTS", [SPEED_VOCAB] = "VOCAB", [SPEED_DEPTH] = "DEPTH", [SPEED_TOKENS] = "TOKENS"}
 const koi_op koi_step_decode = {.name = "decode", .consts = SPEED_CONSTS}, koi_step_prefill = {.name = "prefill", .consts = SPEED_CONSTS};
 const koi_op koi_step_read = {.name = "read"}, koi_step_multiply = {.name = "multiply"};
 
-const koi_op *const koi_steps[] = {&koi_step_panels, &koi_step_splits_of, &koi_step_crossovers, &koi_step_library, &koi_step_decode,
+const koi_op *const koi_steps[] = {&koi_step_layout, &koi_step_panels, &koi_step_splits_of, &koi_step_crossovers, &koi_step_library, &koi_step_decode,
                                    &koi_step_prefill, &koi_step_read, &koi_step_multiply, NULL};
 
 static const koi_op *named(const koi_op *const *list, const char *name)
@@ -53,25 +59,28 @@ const koi_op *koi_step_named(const char *name)
 
 /* ---- in one record ----------------------------------------------------------------------------------------------------- */
 /* No limit of a device forbids any: the choice never fails. */
-static void choose(const koi_target *t, const koi_op *op, int32_t c, int32_t *p)
+static void choose(const koi_target *t, const koi_op *op, const int32_t *c, int32_t *p) { koi_choose(t, op, c, 0, p, NULL); }
+
+void koi_step_tunables_for(const koi_target *t, int32_t tile, koi_tunables *out)
 {
-  const int32_t consts[KOI_MAX_CONSTS] = {c};
-  koi_choose(t, op, consts, 0, p, NULL);
+  int32_t panels[KOI_MAX_PARAMS], splits[KOI_MAX_PARAMS], crossovers[KOI_MAX_PARAMS], library[KOI_MAX_PARAMS];
+  choose(t, &koi_step_panels, (const int32_t[KOI_MAX_CONSTS]){[PANELS_TILE] = tile}, panels);
+  choose(t, &koi_step_splits_of, (const int32_t[KOI_MAX_CONSTS]){0}, splits);
+  choose(t, &koi_step_crossovers, (const int32_t[KOI_MAX_CONSTS]){[CROSSOVERS_TILE] = tile}, crossovers);
+  *out = (koi_tunables){.tile = tile, .nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
+                        .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
+                        .split_groups = splits[SPLITS_GROUPS], .score_floats = (uint64_t)4 << 20};
+  for (int32_t wt = 0; wt < KOI_N_FORMATS; wt++) {
+    choose(t, &koi_step_library, (const int32_t[KOI_MAX_CONSTS]){[LIBRARY_WT] = wt, [LIBRARY_TILE] = tile}, library);
+    out->gemm_from[wt] = (uint32_t)library[LIBRARY_FROM];
+  }
 }
 
 void koi_step_tunables(const koi_target *t, koi_tunables *out)
 {
-  int32_t panels[KOI_MAX_PARAMS], splits[KOI_MAX_PARAMS], crossovers[KOI_MAX_PARAMS], library[KOI_MAX_PARAMS];
-  choose(t, &koi_step_panels, 0, panels);
-  choose(t, &koi_step_splits_of, 0, splits);
-  choose(t, &koi_step_crossovers, 0, crossovers);
-  *out = (koi_tunables){.nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
-                        .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
-                        .split_groups = splits[SPLITS_GROUPS], .score_floats = (uint64_t)4 << 20};
-  for (int32_t wt = 0; wt < KOI_N_FORMATS; wt++) {
-    choose(t, &koi_step_library, wt, library);
-    out->gemm_from[wt] = (uint32_t)library[LIBRARY_FROM];
-  }
+  int32_t layout[KOI_MAX_PARAMS];
+  choose(t, &koi_step_layout, (const int32_t[KOI_MAX_CONSTS]){0}, layout);
+  koi_step_tunables_for(t, t->tile ? t->tile : layout[LAYOUT_TILE], out);
 }
 
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens)

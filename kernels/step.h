@@ -7,6 +7,7 @@
 #include "ops.h"
 
 typedef struct koi_tunables {
+  int32_t tile;               /* rows side by side in the weights (layout.h) */
   int32_t nt, nt_group;       /* columns a panel: dense products, experts */
   int32_t vec_tokens;         /* dense products of up to so many tokens take matvec */
   int32_t group_tokens;       /* from so many tokens on experts run as grouped panels; below, an entry at a time */
@@ -18,16 +19,21 @@ typedef struct koi_tunables {
 } koi_tunables;
 
 void koi_step_tunables(const koi_target *t, koi_tunables *out);
+/* The same for weights that lie in tiles of `tile` rows already. */
+void koi_step_tunables_for(const koi_target *t, int32_t tile, koi_tunables *out);
 /* Splits of the visible rows that a step of n_tokens may use. */
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens);
 
 /* ---- the choices ---- */
+enum { LAYOUT_TILE };
+enum { PANELS_TILE }; /* constant: what is fast depends on how weights lie */
 enum { PANELS_NT, PANELS_NT_GROUP };
 enum { SPLITS_MIN_ROWS, SPLITS_MAX, SPLITS_GROUPS };
+enum { CROSSOVERS_TILE }; /* constant */
 enum { CROSSOVERS_VEC_TOKENS, CROSSOVERS_GROUP_TOKENS };
-enum { LIBRARY_WT }; /* constant */
+enum { LIBRARY_WT, LIBRARY_TILE }; /* constants */
 enum { LIBRARY_FROM };
-extern const koi_op koi_step_panels, koi_step_splits_of, koi_step_crossovers, koi_step_library;
+extern const koi_op koi_step_layout, koi_step_panels, koi_step_splits_of, koi_step_crossovers, koi_step_library;
 
 /* ---- what is only measured: no parameters ---- */
 /* A token of a conversation, from end to end: the model by its sizes, the tokens in the caches before, the tokens at once. */

@@ -11,6 +11,7 @@ device() {
   export KOINE_TEST_DEVICE KOINE_TEST_CHUNKS
   ./tests/t_golden $models
   case $? in 0) ;; 77) exit 77 ;; *) failed=1 ;; esac
+  run ./tests/t_tile "$here/data/tiny-float" "$here/data/tiny-quant"
   run ./tests/t_ops
   run ./tests/t_session "$here/data/tiny-quant"
   [ -n "${KOINE_TEST_SMALL-}" ] || run ./tests/t_rewind "$here/data/tiny-quant"

@@ -16,19 +16,20 @@ static uint8_t *bytes_of(size_t n)
   return p;
 }
 
-/* The values of n blocks in a row of a matrix, which is row `row` of its tile, as floats. */
-static void decode_row(const koi_weight_format *f, const uint8_t *blocks, size_t n, size_t row, float *out)
+/* The values of n blocks in a row of a matrix, which is row `row` of its tile of `rows` rows, as floats. */
+static void decode_row(const koi_weight_format *f, const uint8_t *blocks, size_t n, uint32_t rows, size_t row, float *out)
 {
   uint64_t k = n * f->block_columns;
   uint8_t *tile[KOI_MAX_STREAMS] = {NULL}, *matrix = bytes_of((row + 1) * n * f->block_bytes);
-  double(*all)[KOI_TILE] = (double(*)[KOI_TILE])(void *)bytes_of(k * sizeof *all);
+  double(*all)[KOI_STRIP] = (double(*)[KOI_STRIP])(void *)bytes_of(k * sizeof *all);
   koi_values values;
   koi_values_fill(&values);
-  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = bytes_of(koi_format_tile_bytes(f->wt, s, k));
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = bytes_of(koi_format_tile_bytes(f->wt, s, k, rows));
   memcpy(matrix + row * n * f->block_bytes, blocks, n * f->block_bytes);
-  koi_format_tiles(f->wt, &(koi_stored){matrix, NULL, row + 1, k}, 0, row + 1, 0, 1, tile);
-  f->decode(f, &values, (const uint8_t *const *)tile, 0, k, all);
-  for (uint64_t c = 0; c < k; c++) out[c] = (float)all[c][row];
+  koi_format_tiles(f->wt, rows, &(koi_stored){matrix, NULL, row + 1, k}, 0, row + 1, 0, 1, tile);
+  koi_strip strip = koi_format_strip(f->wt, k, rows, tile, row / KOI_STRIP);
+  f->decode(f, &values, &strip, 0, k, all);
+  for (uint64_t c = 0; c < k; c++) out[c] = (float)all[c][row % KOI_STRIP];
   for (int s = 0; s < KOI_MAX_STREAMS; s++) free(tile[s]);
   free(matrix), free(all);
 }
@@ -50,8 +51,9 @@ static void recorded(const koi_weight_format *f, const koi_weights *w)
   size_t n = blocks->shape[0], all = n * f->block_columns;
   float *want = (float *)(void *)bytes_of(all * 4), *got = (float *)(void *)bytes_of(all * 4);
   memcpy(want, values->data, all * 4);
-  for (size_t row = 0; row < KOI_TILE; row++) {
-    decode_row(f, blocks->data, n, row, got);
+  for (size_t at = 0; at < KOI_STRIP + KOI_MOST_TILE; at++) { /* of tiles of 16 rows, and of the largest */
+    size_t row = at < KOI_STRIP ? at : at - KOI_STRIP;
+    decode_row(f, blocks->data, n, at < KOI_STRIP ? KOI_STRIP : KOI_MOST_TILE, row, got);
     for (size_t i = 0; i < all; i++) {
       if (same(got[i], want[i])) continue;
       printf("t_blocks: %s: block %zu, value %zu, row %zu: expected %.9g, found %.9g\n", f->name, i / f->block_columns, i % f->block_columns, row, (double)want[i],
@@ -71,7 +73,7 @@ static int decode(const char *name)
     const koi_weight_format *f = &koi_formats[wt];
     if (strcmp(f->name, name)) continue;
     while (fread(block, f->block_bytes, 1, stdin) == 1) {
-      decode_row(f, block, 1, 0, values);
+      decode_row(f, block, 1, KOI_STRIP, 0, values);
       fwrite(values, sizeof *values, f->block_columns, stdout);
     }
     return 0;

@@ -74,6 +74,7 @@ static void any_consts(const koi_op *op, int32_t *c)
     const char *name = op->consts[i];
     if (!strcmp(name, "WT")) c[i] = (int32_t)below(KOI_N_FORMATS);
     else if (!strcmp(name, "NT")) c[i] = ONE_OF(panels);
+    else if (!strcmp(name, "TILE")) c[i] = 16 << below(3);
     else if (!strcmp(name, "NH")) c[i] = ONE_OF(heads);
     else if (!strcmp(name, "IH")) c[i] = ONE_OF(sizes);
     else if (!strcmp(name, "CARE") || !strcmp(name, "EXACT") || !strcmp(name, "HASH") || !strcmp(name, "HEAD")) c[i] = (int32_t)below(2);

@@ -20,7 +20,7 @@ typedef struct test_case {
   int32_t c[KOI_MAX_CONSTS];
 } test_case;
 
-/* Beside the usual constants of every op, which are its descriptor's. */
+/* Beside the usual constants of every op, which are its descriptor's. Tiles have 16 rows where nothing is said. */
 static const test_case cases[] = {
   {&koi_op_embed, {F32, 0, 3}},
   {&koi_op_pack, {3}},
@@ -30,6 +30,7 @@ static const test_case cases[] = {
   {&koi_op_matmul, {F16, 0, 16}}, {&koi_op_matmul, {F32, 0, 16}},
   {&koi_op_widen, {FP8, 0}}, {&koi_op_widen, {FP4, 1}}, {&koi_op_widen, {Q8_0, 0}}, {&koi_op_matvec, {MXFP4, 1}}, {&koi_op_matvec, {Q8_0, 0}}, {&koi_op_matmul, {Q8_0, 0, 16}},
   {&koi_op_matvec, {Q4_K, 0}}, {&koi_op_matmul, {Q4_K, 0, 16}}, {&koi_op_matvec, {IQ2_XXS, 0}},
+  {&koi_op_matvec, {FP4, 0, 32}}, {&koi_op_matvec, {FP8, 0, 64}}, {&koi_op_matmul, {FP4, 0, 16, 64}}, {&koi_op_matmul, {FP8, 0, 16, 32}}, {&koi_op_matmul, {BF16, 0, 16, 32}},
   {&koi_op_hc_pre, {4, 20, 1, BF16}}, {&koi_op_hc_pre, {3, 2, 0, F32}},
   {&koi_op_hc_post, {3}},
   {&koi_op_norm_rope, {1, F32}}, {&koi_op_norm_rope, {0, F16}},
@@ -162,9 +163,12 @@ static void fault(const char *what)
   n_bad++;
 }
 
-static void compile(const target *on, const koi_op *op, const int32_t *c, const char *library)
+static void compile(const target *on, const koi_op *op, const int32_t *consts, const char *library)
 {
-  int32_t p[KOI_MAX_PARAMS];
+  int32_t c[KOI_MAX_CONSTS], p[KOI_MAX_PARAMS];
+  int tile = koi_op_const(op, "TILE");
+  memcpy(c, consts, sizeof c);
+  if (tile >= 0 && !c[tile]) c[tile] = KOI_STRIP;
   char what[400] = "", flags[400] = "", line[2000] = "";
   for (size_t i = 0; i < koi_op_n_consts(op); i++) add(flags, sizeof flags, " -D %s=%d", op->consts[i], c[i]);
   koine_status s = koi_choose(&on->t, op, c, 0, p, NULL);

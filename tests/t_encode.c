@@ -25,7 +25,7 @@ static float gauss(void) { return (float)(sqrt(-2 * log(uniform())) * cos(6.2831
 static void there_and_back(int wt, const float *x, const float *w, size_t n, float *back)
 {
   static uint8_t blocks[N * 4], tiles[KOI_MAX_STREAMS][1 << 16];
-  static double out[ROW][KOI_TILE];
+  static double out[ROW][KOI_STRIP];
   uint8_t *tile[KOI_MAX_STREAMS];
   const koi_weight_format *f = &koi_formats[wt];
   koi_values values;
@@ -36,8 +36,9 @@ static void there_and_back(int wt, const float *x, const float *w, size_t n, flo
   for (size_t i = bytes; i < bytes + 16 && i < sizeof blocks; i++) assert_int_equal(blocks[i], 0xA5);
   for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = tiles[s];
   for (size_t at = 0; at < n; at += ROW) {
-    koi_format_tiles(wt, &(koi_stored){blocks + at / f->block_columns * f->block_bytes, NULL, 1, ROW}, 0, 1, 0, 1, tile);
-    f->decode(f, &values, (const uint8_t *const *)tile, 0, ROW, out);
+    koi_strip strip = koi_format_strip(wt, ROW, KOI_STRIP, tile, 0);
+    koi_format_tiles(wt, KOI_STRIP, &(koi_stored){blocks + at / f->block_columns * f->block_bytes, NULL, 1, ROW}, 0, 1, 0, 1, tile);
+    f->decode(f, &values, &strip, 0, ROW, out);
     for (size_t i = 0; i < ROW; i++) back[at + i] = (float)out[i][0];
   }
 }

@@ -89,7 +89,7 @@ static koine_plan *wake(koine_runtime *rt, koine_model *m, const char *device)
 static void remember(const koi_endpoint *e, const char *folder, int32_t wt, int32_t from)
 {
   koi_device d = {.endpoint = e, .cache_dir = (char *)(uintptr_t)folder}; /* only read */
-  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_WT] = wt}, .p = {[LIBRARY_FROM] = from}, .outcome = from ? KOI_OUTCOME_WON : KOI_OUTCOME_KEPT};
+  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_WT] = wt, [LIBRARY_TILE] = 16}, .p = {[LIBRARY_FROM] = from}, .outcome = from ? KOI_OUTCOME_WON : KOI_OUTCOME_KEPT};
   OK(koi_tuned_append(&d, &l));
 }
 
@@ -119,7 +119,7 @@ static void test_choice(koine_runtime *rt, koine_model *m, const koi_endpoint *e
   CHECK(table && strstr(table, "\"dense_gemm\": {") && strstr(table, "\"own_ms\": "));
   koine_text_free(table);
   koine_plan_free(plan);
-  CHECK(!koi_file_read(path, 1 << 20, &text, &n) && strstr(text, "another driver") && strstr(text, "\tlibrary\tWT=fp8\t") && strstr(text, "chunks of 160 tokens"));
+  CHECK(!koi_file_read(path, 1 << 20, &text, &n) && strstr(text, "another driver") && strstr(text, "\tlibrary\tWT=fp8 TILE=16\t") && strstr(text, "chunks of 160 tokens"));
   koi_free(text);
   koi_free(path);
   koi_free(below);

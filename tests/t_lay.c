@@ -90,7 +90,7 @@ static void covers(const koi_laid_model *l, const koi_put *put, const koi_role *
     assert_true(!laid->bytes && !laid->bytes_per_token);
     return;
   }
-  uint64_t items = koi_role_is_matrix(role) ? w->n_sub * koi_tiles(w->rows) : w->rows, at = 0, bytes = 0;
+  uint64_t items = koi_role_is_matrix(role) ? w->n_sub * koi_tiles(w->rows, l->tile) : w->rows, at = 0, bytes = 0;
   assert_int_equal(laid->first, next_part);
   for (uint32_t i = laid->first; i < laid->first + laid->n_parts; i++) {
     const koi_part *p = &l->parts[i];
@@ -103,7 +103,7 @@ static void covers(const koi_laid_model *l, const koi_put *put, const koi_role *
     }
     at += units * each_unit;
     for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-      uint64_t n = koi_lay_part_bytes(role, laid, p, s);
+      uint64_t n = koi_lay_part_bytes(l, role, laid, p, s);
       assert_true(!limit || n <= limit);
       assert_true(!n == (s > 0 && (!koi_role_is_matrix(role) || !koi_formats[p->wt].streams[s].name)));
       bytes += n;
@@ -126,18 +126,18 @@ static void check_layout(const koi_laid_model *l)
 
 /* ---- what must hold after an upload ---- */
 /* Every tile of every unit, repacked once more, is what its part's buffers have. */
-static void tiles_right(const koi_weight *w, const koi_part *p, const koi_put *put)
+static void tiles_right(const koi_laid_model *l, const koi_weight *w, const koi_part *p, const koi_put *put)
 {
-  uint64_t per_sub = koi_tiles(w->rows), at = 0;
+  uint64_t per_sub = koi_tiles(w->rows, l->tile), at = 0;
   for (int32_t u = p->unit0; u < p->unit1; u++)
     for (int32_t t = p->tile0; t < p->tile1; t++, at++) {
       const koi_piece *piece = koi_weight_piece(w, (uint32_t)u, (uint32_t)((uint64_t)t / per_sub));
       koi_stored m = {piece->weight->data, piece->scale ? piece->scale->data : NULL, w->one_matrix ? w->rows * w->n_units : w->rows, w->k};
       uint8_t *tile[KOI_MAX_STREAMS];
-      for (int s = 0; s < KOI_MAX_STREAMS; s++) assert_non_null(tile[s] = malloc(koi_format_tile_bytes(p->wt, s, w->k) + 1));
-      koi_format_tiles(p->wt, &m, w->one_matrix ? (uint64_t)u * w->rows : 0, w->rows, (uint64_t)t % per_sub, (uint64_t)t % per_sub + 1, tile);
+      for (int s = 0; s < KOI_MAX_STREAMS; s++) assert_non_null(tile[s] = malloc(koi_format_tile_bytes(p->wt, s, w->k, l->tile) + 1));
+      koi_format_tiles(p->wt, l->tile, &m, w->one_matrix ? (uint64_t)u * w->rows : 0, w->rows, (uint64_t)t % per_sub, (uint64_t)t % per_sub + 1, tile);
       for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-        uint64_t bytes = koi_format_tile_bytes(p->wt, s, w->k);
+        uint64_t bytes = koi_format_tile_bytes(p->wt, s, w->k, l->tile);
         if (bytes) assert_memory_equal(((memory *)put->stream[s])->bytes + at * bytes, tile[s], bytes);
         else assert_null(put->stream[s]);
         free(tile[s]);
@@ -145,9 +145,9 @@ static void tiles_right(const koi_weight *w, const koi_part *p, const koi_put *p
     }
 }
 
-static void rows_right(const koi_role *role, const koi_laid *laid, const koi_weight *w, const koi_part *p, const koi_put *put)
+static void rows_right(const koi_laid_model *l, const koi_role *role, const koi_laid *laid, const koi_weight *w, const koi_part *p, const koi_put *put)
 {
-  uint64_t bytes = koi_lay_part_bytes(role, laid, p, 0), row = bytes / (uint64_t)(p->tile1 - p->tile0);
+  uint64_t bytes = koi_lay_part_bytes(l, role, laid, p, 0), row = bytes / (uint64_t)(p->tile1 - p->tile0);
   const uint8_t *got = ((memory *)put->codes)->bytes, *file = w->piece[0].weight->data;
   if (role->use != KOI_IDS) {
     assert_memory_equal(got, file + (uint64_t)p->tile0 * row, bytes);
@@ -163,8 +163,8 @@ static void rows_right(const koi_role *role, const koi_laid *laid, const koi_wei
 static void uploaded(const koi_laid_model *l, const koi_put *put, const koi_role *role, const koi_weight *w, const koi_laid *laid)
 {
   for (uint32_t i = laid->first; i < laid->first + laid->n_parts; i++) {
-    if (koi_role_is_matrix(role)) tiles_right(w, &l->parts[i], &put[i]);
-    else rows_right(role, laid, w, &l->parts[i], &put[i]);
+    if (koi_role_is_matrix(role)) tiles_right(l, w, &l->parts[i], &put[i]);
+    else rows_right(l, role, laid, w, &l->parts[i], &put[i]);
   }
 }
 
@@ -185,11 +185,13 @@ static void upload(koi_laid_model *l, weight_fn *check)
   free(put);
 }
 
+static uint32_t tile = KOI_STRIP; /* rows of a tile */
+
 static koi_laid_model *lay(const koine_model *m, uint64_t max_bytes)
 {
   koi_laid_model *l;
   limit = max_bytes;
-  if (koi_lay(m, max_bytes, 0, m->config.n_layers, &l)) fail_msg("%s", koi_error_text());
+  if (koi_lay(m, max_bytes, tile, 0, m->config.n_layers, &l)) fail_msg("%s", koi_error_text());
   check_layout(l);
   return l;
 }
@@ -200,16 +202,19 @@ static void test_tiny(void **state)
   (void)state;
   static const uint64_t limits[] = {0, 64 << 20, 1 << 20, 50000}; /* the last: experts, the head and the embedding by tiles */
   for (int quant = 0; quant < 2; quant++)
-    for (size_t i = 0; i < KOI_COUNT(limits); i++) {
+    for (size_t i = 0; i < 3 * KOI_COUNT(limits); i++) {
       koine_model *m;
+      tile = KOI_STRIP << i % 3;
+      uint64_t most = limits[i / 3] < 64 << 10 ? limits[i / 3] * (tile / KOI_STRIP) : limits[i / 3];
       assert_int_equal(koi_model_open(remake_data(quant ? "tiny-quant" : "tiny-float"), &m), KOINE_OK);
-      koi_laid_model *l = lay(m, limits[i]);
+      koi_laid_model *l = lay(m, most);
       const koi_laid *up = &l->layers[1][KOI_W_expert_up];
-      assert_true(limits[i] && limits[i] < 64 << 10 ? up->n_parts > 1 : up->n_parts == 1);
+      if (tile == KOI_STRIP) assert_true(most && most < 64 << 10 ? up->n_parts > 1 : up->n_parts == 1);
       upload(l, uploaded);
       koi_lay_free(l);
       koi_model_close(m);
     }
+  tile = KOI_STRIP;
 }
 
 /* Layers of the published sizes, without memory for them: every layer kind, experts cut by units and by tiles. */
@@ -241,9 +246,9 @@ static void test_refused(void **state)
   koi_laid_model *l = NULL;
   koine_shape shape = {sizeof shape, "v4-pro", (const int32_t[]){0}, 1, 8, 4096};
   assert_int_equal(koi_model_synthetic(&shape, &m), KOINE_OK);
-  assert_int_equal(koi_lay(m, 1 << 20, 0, 1, &l), KOINE_ERR_MEMORY); /* a tile of 16 rows of 28,672 floats */
+  assert_int_equal(koi_lay(m, 1 << 20, 16, 0, 1, &l), KOINE_ERR_MEMORY); /* a tile of 16 rows of 28,672 floats */
   assert_string_equal(koi_error_text(), "hc_head_fn: 1835008 bytes must lie in one buffer, but the device allows 1048576");
-  assert_int_equal(koi_lay(m, 1000, 0, 1, &l), KOINE_ERR_MEMORY); /* a tile of the embedding */
+  assert_int_equal(koi_lay(m, 1000, 16, 0, 1, &l), KOINE_ERR_MEMORY); /* a tile of the embedding */
   assert_non_null(strstr(koi_error_text(), "embed: 229376 bytes"));
   assert_null(l);
   koi_model_close(m);
@@ -256,7 +261,7 @@ static void test_stages(void **state)
   koine_model *m;
   koi_laid_model *all, *a, *b, *c;
   assert_int_equal(koi_model_open(remake_data("tiny-quant"), &m), KOINE_OK);
-  assert_true(!koi_lay(m, 0, 0, 4, &all) && !koi_lay(m, 0, 0, 1, &a) && !koi_lay(m, 0, 1, 3, &b) && !koi_lay(m, 0, 3, 4, &c));
+  assert_true(!koi_lay(m, 0, 32, 0, 4, &all) && !koi_lay(m, 0, 32, 0, 1, &a) && !koi_lay(m, 0, 32, 1, 3, &b) && !koi_lay(m, 0, 32, 3, 4, &c));
   assert_int_equal(a->bytes + b->bytes + c->bytes, all->bytes);
   assert_int_equal(a->n_parts + b->n_parts + c->n_parts, all->n_parts);
   assert_true(a->top[KOI_TOP_embed].n_parts && !b->top[KOI_TOP_embed].n_parts && !a->top[KOI_TOP_head].n_parts && c->top[KOI_TOP_head].n_parts);

@@ -33,12 +33,13 @@ static void decoders(void)
 
 static void sizes(void)
 {
-  CHECK(koi_format_tile_bytes(KOI_WT_F32, 0, 5) == 320 && koi_format_tile_bytes(KOI_WT_BF16, 0, 5) == 160 && koi_format_tile_bytes(KOI_WT_FP8, 0, 5) == 96);
-  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 0, 8) == 64 && koi_format_tile_bytes(KOI_WT_FP4, 0, 9) == 128);
+  CHECK(koi_format_tile_bytes(KOI_WT_F32, 0, 5, 16) == 320 && koi_format_tile_bytes(KOI_WT_BF16, 0, 5, 16) == 160 && koi_format_tile_bytes(KOI_WT_FP8, 0, 5, 16) == 96);
+  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 0, 8, 16) == 64 && koi_format_tile_bytes(KOI_WT_FP4, 0, 9, 16) == 128);
   CHECK(koi_layout_kv_page(0, 512, 64, 64) == 64 * 583 && koi_layout_kv_page(1, 512, 64, 64) == 64 * 2048 && koi_layout_kv_page(0, 77, 6, 16) == 1408);
   CHECK(koi_layout_index_page(0, 128, 64) == 64 * 68 && koi_layout_index_page(1, 128, 64) == 64 * 512 && koi_layout_index_page(0, 16, 16) == 192);
   CHECK(koi_layout_state(8, 1024) == 2 * 8 * 1024 * 4 && koi_layout_state(1, 3) == 64);
-  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 1, 33) == 32 && koi_format_tile_bytes(KOI_WT_FP8, 1, 129) == 32 && koi_format_tile_bytes(KOI_WT_F16, 1, 64) == 0);
+  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 1, 33, 16) == 32 && koi_format_tile_bytes(KOI_WT_FP8, 1, 129, 16) == 32 && koi_format_tile_bytes(KOI_WT_F16, 1, 64, 16) == 0);
+  CHECK(koi_format_tile_bytes(KOI_WT_FP4, 0, 9, 64) == 512 && koi_format_tile_bytes(KOI_WT_FP8, 1, 129, 32) == 64 && koi_tiles(33, 32) == 2 && koi_tiles(64, 64) == 1);
 }
 
 /* To GGUF, E8M0's NaN is the number that follows the others. */
@@ -53,14 +54,14 @@ static double in_words(int wt, const uint32_t *codes, const uint16_t *scales, ui
   return run[column % KOI_RUN];
 }
 
-static double in_tile(int wt, uint8_t *const tile[KOI_MAX_STREAMS], uint64_t k, uint64_t r)
+static double in_tile(int wt, uint8_t *const tile[KOI_MAX_STREAMS], uint64_t k, uint64_t r, uint64_t rows)
 {
   const koi_weight_format *f = &koi_formats[wt];
   uint32_t codes[64], n_codes = f->block_columns / KOI_RUN * f->streams[0].words, n_scales = f->streams[1].words;
   uint16_t scales[16];
   uint64_t block = k / f->block_columns;
-  for (uint32_t w = 0; w < n_codes; w++) codes[w] = ((const uint32_t *)(const void *)tile[0])[(block * n_codes + w) * 16 + r];
-  for (uint32_t w = 0; w < n_scales; w++) scales[w] = ((const uint16_t *)(const void *)tile[1])[(block * n_scales + w) * 16 + r];
+  for (uint32_t w = 0; w < n_codes; w++) codes[w] = ((const uint32_t *)(const void *)tile[0])[(block * n_codes + w) * rows + r];
+  for (uint32_t w = 0; w < n_scales; w++) scales[w] = ((const uint16_t *)(const void *)tile[1])[(block * n_scales + w) * rows + r];
   return in_words(wt, codes, scales, k % f->block_columns);
 }
 
@@ -73,19 +74,19 @@ static double in_block(int wt, const uint8_t *row, uint64_t k)
   return in_words(wt, codes, scales, k % f->block_columns);
 }
 
-/* The value of column k, row r of a tile, read as layout.h says. */
-static double value(int wt, uint8_t *const tile[KOI_MAX_STREAMS], uint64_t k, int r)
+/* The value of column k, row r of a tile of so many rows, read as layout.h says. */
+static double value(int wt, uint8_t *const tile[KOI_MAX_STREAMS], uint64_t k, uint64_t r, uint64_t rows)
 {
   const uint16_t *h = (const uint16_t *)(const void *)tile[0];
-  if (koi_formats[wt].split) return in_tile(wt, tile, k, (uint64_t)r);
+  if (koi_formats[wt].split) return in_tile(wt, tile, k, r, rows);
   if (wt == KOI_WT_FP4 || wt == KOI_WT_MXFP4) {
     const uint32_t *u = (const uint32_t *)(const void *)tile[0];
-    return (double)koi_e2m1((uint8_t)(u[k / 8 * 16 + (uint64_t)r] >> k % 8 * 4)) * scale_value(wt, tile[1][k / 32 * 16 + (uint64_t)r]);
+    return (double)koi_e2m1((uint8_t)(u[k / 8 * rows + r] >> k % 8 * 4)) * scale_value(wt, tile[1][k / 32 * rows + r]);
   }
-  if (wt == KOI_WT_FP8) return (double)koi_e4m3((uint8_t)(h[k / 2 * 16 + (uint64_t)r] >> k % 2 * 8)) * koi_e8m0(tile[1][k / 128 * 16 + (uint64_t)r]);
-  if (wt == KOI_WT_F16) return koi_f16(h[k * 16 + (uint64_t)r]);
-  if (wt == KOI_WT_BF16) return koi_bf16(h[k * 16 + (uint64_t)r]);
-  return ((const float *)(const void *)tile[0])[k * 16 + (uint64_t)r];
+  if (wt == KOI_WT_FP8) return (double)koi_e4m3((uint8_t)(h[k / 2 * rows + r] >> k % 2 * 8)) * koi_e8m0(tile[1][k / 128 * rows + r]);
+  if (wt == KOI_WT_F16) return koi_f16(h[k * rows + r]);
+  if (wt == KOI_WT_BF16) return koi_bf16(h[k * rows + r]);
+  return ((const float *)(const void *)tile[0])[k * rows + r];
 }
 
 /* The value of row r, column k as the file has it. */
@@ -114,13 +115,13 @@ static int same(double a, double b) { return (isnan(a) && isnan(b)) || (a == b &
 
 /* The streams of n tiles, eight bytes longer each, filled with 0xa5. */
 enum { BEYOND = 8 };
-typedef struct tiles { uint8_t *stream[KOI_MAX_STREAMS]; size_t tile[KOI_MAX_STREAMS], n; } tiles;
+typedef struct tiles { uint8_t *stream[KOI_MAX_STREAMS]; size_t tile[KOI_MAX_STREAMS], n; uint32_t rows; } tiles;
 
-static tiles make_tiles(int wt, uint64_t k, size_t n)
+static tiles make_tiles(int wt, uint64_t k, size_t n, uint32_t rows)
 {
-  tiles t = {.n = n};
+  tiles t = {.n = n, .rows = rows};
   for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-    t.tile[s] = koi_format_tile_bytes(wt, s, k);
+    t.tile[s] = koi_format_tile_bytes(wt, s, k, rows);
     t.stream[s] = bytes_of(n * t.tile[s] + BEYOND);
     memset(t.stream[s], 0xa5, n * t.tile[s] + BEYOND);
   }
@@ -136,19 +137,20 @@ static void free_tiles(tiles *t)
 }
 
 /* Column c, row r of tile t: as layout.h has it, which is what the format's own decoder must say. */
-static double look(int wt, const koi_values *values, const tiles *w, size_t t, uint64_t c, int r)
+static double look(int wt, uint64_t k, const koi_values *values, const tiles *w, size_t t, uint64_t c, uint32_t r)
 {
   uint8_t *tile[KOI_MAX_STREAMS];
-  double column[1][KOI_TILE], v;
+  double column[1][KOI_STRIP], v;
   for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = w->stream[s] + t * w->tile[s];
-  koi_formats[wt].decode(&koi_formats[wt], values, (const uint8_t *const *)tile, c, 1, column);
-  v = value(wt, tile, c, r);
-  CHECK(same(v, column[0][r]));
+  koi_strip strip = koi_format_strip(wt, k, w->rows, w->stream, (t * w->rows + r) / KOI_STRIP);
+  koi_formats[wt].decode(&koi_formats[wt], values, &strip, c, 1, column);
+  v = value(wt, tile, c, r, w->rows);
+  CHECK(same(v, column[0][r % KOI_STRIP]));
   return v;
 }
 
-/* Rows [row0, row0 + rows) of a matrix whose bytes count through all codes, tiles [tile0, tile1). */
-static void repack(int wt, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_t rows, uint64_t tile0, uint64_t tile1)
+/* Rows [row0, row0 + rows) of a matrix whose bytes count through all codes, from tile0 on to the last, in tiles of `tile` rows. */
+static void repack(int wt, uint32_t tile, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_t rows, uint64_t tile0)
 {
   if (koi_formats[wt].block_columns > 2) k = koi_ceil_div(k, koi_formats[wt].multiple) * koi_formats[wt].multiple; /* of blocks only whole ones */
   size_t row_bytes = koi_format_row_bytes(wt, k), weight_bytes = all_rows * row_bytes, scale_bytes = all_rows * (koi_ceil_div(k, 32) + 1);
@@ -160,21 +162,22 @@ static void repack(int wt, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_
   if (k % 2 && wt == KOI_WT_FP4)
     for (uint64_t r = 0; r < all_rows; r++) weight[1 + r * row_bytes + k / 2] &= 15;
   koi_stored m = {weight + 1, koi_formats[wt].scale_rows ? scale : NULL, all_rows, k};
-  tiles w = make_tiles(wt, k, tile1 - tile0);
-  koi_format_tiles(wt, &m, row0, rows, tile0, tile1, w.stream);
+  uint64_t tile1 = koi_tiles(rows, tile);
+  tiles w = make_tiles(wt, k, tile1 - tile0, tile);
+  koi_format_tiles(wt, tile, &m, row0, rows, tile0, tile1, w.stream);
   for (uint64_t t = tile0; t < tile1; t++)
-    for (int r = 0; r < 16; r++)
+    for (uint32_t r = 0; r < tile; r++)
       for (uint64_t c = 0; c < k; c++) {
-        uint64_t row = t * 16 + (uint64_t)r;
-        double got = look(wt, &values, &w, t - tile0, c, r);
+        uint64_t row = t * tile + r;
+        double got = look(wt, k, &values, &w, t - tile0, c, r);
         if (row < rows ? !same(got, in_file(wt, &m, row0 + row, c)) : got != 0) {
-          printf("t_layout: format %s k %d row %d column %d: %g\n", koi_formats[wt].name, (int)k, (int)row, (int)c, got);
+          printf("t_layout: format %s, tiles of %u rows, k %d row %d column %d: %g\n", koi_formats[wt].name, (unsigned)tile, (int)k, (int)row, (int)c, got);
           n_bad++;
-          c = k, r = 16;
+          c = k, r = tile;
         }
       }
   if (wt == KOI_WT_FP8 && k % 2)
-    for (int r = 0; r < 16; r++) CHECK(((uint16_t *)(void *)w.stream[0])[k / 2 * 16 + (uint64_t)r] < 256);
+    for (uint32_t r = 0; r < tile; r++) CHECK(((uint16_t *)(void *)w.stream[0])[k / 2 * tile + r] < 256);
   free_tiles(&w);
   free(weight), free(scale);
 }
@@ -182,9 +185,9 @@ static void repack(int wt, uint64_t k, uint64_t all_rows, uint64_t row0, uint64_
 /* Care of the one row of a matrix, asked alone and while it is repacked. */
 static bool cared(int wt, const koi_stored *m)
 {
-  tiles w = make_tiles(wt, m->k, 1);
+  tiles w = make_tiles(wt, m->k, 1, KOI_STRIP);
   bool care = koi_formats[wt].care(m, 0, 1);
-  CHECK(koi_format_tiles(wt, m, 0, 1, 0, 1, w.stream) == care);
+  CHECK(koi_format_tiles(wt, KOI_STRIP, m, 0, 1, 0, 1, w.stream) == care);
   free_tiles(&w);
   return care;
 }
@@ -221,24 +224,28 @@ static void care_of_rows(void)
   }
 }
 
-/* Made-up weights: no NaN, nothing past the end, and a row's sum of squares is of order one. */
-static void made_up(int wt)
+/* Made-up weights: no NaN, nothing past the end, a row's sum of squares is of order one, and they are the same in every layout. */
+static void made_up(int wt, uint32_t tile)
 {
   enum { ROWS = 21 };
-  const uint64_t K = koi_formats[wt].block_columns > 2 ? 1024 : 1001;
+  const uint64_t K = koi_formats[wt].block_columns > 2 ? 512 : 1001;
   koi_stored m = {NULL, NULL, ROWS, K};
   koi_values values;
   koi_values_fill(&values);
-  tiles w = make_tiles(wt, K, 2);
-  CHECK(!koi_format_tiles(wt, &m, 0, ROWS, 0, 2, w.stream));
-  for (uint64_t row = 0; row < 32; row++) {
+  tiles w = make_tiles(wt, K, 2, tile), usual = make_tiles(wt, K, 2, KOI_STRIP);
+  CHECK(!koi_format_tiles(wt, tile, &m, 0, ROWS, 0, 2, w.stream) && !koi_format_tiles(wt, KOI_STRIP, &m, 0, ROWS, 0, 2, usual.stream));
+  for (uint64_t row = 0; row < 2 * tile; row++) {
     double sum = 0;
-    for (uint64_t c = 0; c < K; c++) sum += pow(look(wt, &values, &w, row / 16, c, (int)(row % 16)), 2);
+    for (uint64_t c = 0; c < K; c += row < ROWS ? 1 : 37) {
+      double v = look(wt, K, &values, &w, row / tile, c, (uint32_t)(row % tile));
+      if (row < ROWS) CHECK(same(v, look(wt, K, &values, &usual, row / KOI_STRIP, c, (uint32_t)(row % KOI_STRIP))));
+      sum += v * v;
+    }
     if (row < ROWS ? sum > 0.05 && sum < 20 : sum == 0) continue;
     printf("t_layout: made up %s: the squares of row %d add up to %g\n", koi_formats[wt].name, (int)row, sum);
     n_bad++;
   }
-  free_tiles(&w);
+  free_tiles(&w), free_tiles(&usual);
 }
 
 /* The table: every format whole, its number that of its place and of the macro that the kernels know it by. */
@@ -265,14 +272,16 @@ int main(void)
   table();
   care();
   care_of_rows();
-  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
-    repack(wt, 4096, 16, 0, 16, 0, 1); /* every byte in every row; FP4: every pair of codes */
-    repack(wt, 130, 300, 0, 300, 0, 19);
-    repack(wt, 33, 261, 130, 131, 1, 9);
-    repack(wt, 1, 3, 0, 3, 0, 1);
-    repack(wt, 257, 40, 7, 33, 0, 3);
-    made_up(wt);
-  }
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++)
+    for (uint32_t tile = KOI_STRIP; tile <= KOI_MOST_TILE; tile *= 2) {
+      if (tile == KOI_STRIP) repack(wt, tile, 4096, 16, 0, 16, 0); /* every byte in every row; FP4: every pair of codes */
+      if (tile == KOI_STRIP) repack(wt, tile, 130, 300, 0, 300, 0);
+      repack(wt, tile, 130, 70, 0, 70, 0);
+      repack(wt, tile, 33, 261, 130, 131, 1);
+      repack(wt, tile, 1, 3, 0, 3, 0);
+      repack(wt, tile, 257, 40, 7, 33, 0);
+      made_up(wt, tile);
+    }
   printf(n_bad ? "t_layout: %d failed\n" : "t_layout: ok\n", n_bad);
   return n_bad != 0;
 }

@@ -271,7 +271,7 @@ static void test_ends(koi_device *d)
   int32_t p[KOI_MAX_PARAMS] = {0};
   CHECK(!koi_contest_run(&k, &r) && !r.won && !r.n_tried && !plant.n_live);
   (void)chosen(d, 7, p);
-  CHECK(!koi_tuned_find(&d->tuned, k.op, k.c, 7, 0)); /* nothing was tried, nothing is known */
+  CHECK(!koi_tuned_find(&d->tuned, k.op, k.c, 7)); /* nothing was tried, nothing is known */
   plant_these(valley, is_1, NULL);
   CHECK(koi_contest_run(&k, &r) == KOINE_ERR_DEVICE && !r.won && !plant.n_live);
   koi_device_free(d, a.buf[SWIGLU_GU]);

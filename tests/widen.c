@@ -57,7 +57,7 @@ static void put(item *t, uint64_t at, float v)
 static void put_rows(const wide *x, const koi_role *r, const koi_weight *w, const koi_piece *p, uint64_t row0, uint64_t to_row0, item *t)
 {
   static uint8_t tiles[KOI_MAX_STREAMS][1 << 20];
-  static double out[1 << 14][KOI_TILE];
+  static double out[1 << 14][KOI_STRIP];
   uint8_t *tile[KOI_MAX_STREAMS];
   koi_values values;
   koi_values_fill(&values);
@@ -67,10 +67,11 @@ static void put_rows(const wide *x, const koi_role *r, const koi_weight *w, cons
   koi_stored m = {p->weight->data, p->scale ? p->scale->data : NULL, w->one_matrix ? w->rows * w->n_units : w->rows, w->k};
   must(w->k <= KOI_COUNT(out), "rows too long");
   for (int s = 0; s < KOI_MAX_STREAMS; s++) tile[s] = tiles[s];
-  for (uint64_t row = 0; row < w->rows; row += KOI_TILE) {
-    uint64_t n = w->rows - row < KOI_TILE ? w->rows - row : KOI_TILE;
-    koi_format_tiles(format, &m, row0 + row, n, 0, 1, tile);
-    f->decode(f, &values, (const uint8_t *const *)tile, 0, w->k, out);
+  for (uint64_t row = 0; row < w->rows; row += KOI_STRIP) {
+    uint64_t n = w->rows - row < KOI_STRIP ? w->rows - row : KOI_STRIP;
+    koi_strip strip = koi_format_strip(format, w->k, KOI_STRIP, tile, 0);
+    koi_format_tiles(format, KOI_STRIP, &m, row0 + row, n, 0, 1, tile);
+    f->decode(f, &values, &strip, 0, w->k, out);
     for (uint64_t i = 0; i < n && (r->rows != KOI_D_EXPERTS || row + i < x->n_experts); i++)
       for (uint64_t k = 0; k < w->k; k++) put(t, (to_row0 + moved(x, r->rows, row + i)) * k1 + moved(x, r->k, k), (float)out[k][i] * factor(x, r));
   }

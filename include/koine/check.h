@@ -89,7 +89,8 @@ typedef struct koine_tune_options {
 } koine_tune_options;
 #define KOINE_TUNE_OPTIONS_INIT {sizeof(koine_tune_options), 0, 0}
 /* Looks for parameters of kernels that are faster than the defaults on an awake plan's device, checks them against the C reference, and keeps them
- * in the cache folder: this plan and every later one on the device use them. options may be NULL. *report is a table with the speeds before
+ * in the cache folder: this plan and every later one on the device use them. Where there is time and no session is open, the plan sleeps and wakes for
+ * other layouts of the weights, too; after an error in that it may be asleep. options may be NULL. *report is a table with the speeds before
  * and after. KOINE_ERR_STATE for a sleeping plan, or without a cache folder; KOINE_ERR_CANCELLED: what was found until then is kept.
  * Whatever is measured is kept at once: a process that was killed goes on where it was when it calls this again. A driver may crash or hang on
  * parameters that nobody tried before: let a child process call this, end it when `progress` is not called for a minute or two, and start

@@ -1,13 +1,13 @@
-/* matmul (ops.h): a weight's tiles times packed panels of NT columns. A work-item has RT tiles (16/VW work-items share their rows) and up to PG
+/* matmul (ops.h): a weight's tiles times packed panels of NT columns. A work-item has RT tiles (TILE/VW work-items share their rows) and up to PG
  * panels: it decodes SK columns of its tiles and multiplies them with those columns of every panel of the same unit, so that a weight is
  * decoded once for PG * NT entries. SK 8 and PG 1: weights and sums stay in registers (GPUs). Else the weights decoded ahead lie in
  * private memory, which a CPU keeps in its nearest cache, and the sums are fetched for SK columns at a time.
  * XL: columns of the panel that the group (TG sets of tiles) holds in local memory; 0: none.
- * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps and TG is even: two sets of tiles are the lanes of one unit, and panels are
+ * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps and the group whole units: a unit has 2 * RT strips of 16 rows, and panels are
  * staged in UNIT_FEW parts of fp16. */
 #include "unit.clh"
 
-#define BY_UNIT (KOI_UNIT && PG == 1 && XL > 0 && XL % 32 == 0 && NT % 8 == 0 && TG % 2 == 0)
+#define BY_UNIT (KOI_UNIT && PG == 1 && XL > 0 && XL % 32 == 0 && NT % 8 == 0 && TG * ROWS % 32 == 0)
 #if !BY_UNIT
 
 #if XL
@@ -189,7 +189,8 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
 #else
 #define STEP 32
 #define SETS (NT / 8)
-#define TILES (2 * RT) /* of a unit */
+#define STRIPS (2 * RT) /* of a unit, 16 rows each */
+#define PER_TILE (ROWS / 16)
 #define GROUP (TG * LANES)
 
 /* Columns [k, k + XL) of a panel as the unit takes them: stage[step][8 entries][part][g][t], each entry's 32 columns times a power of two, which `back`
@@ -214,13 +215,13 @@ FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR uint4 *stage,
   }
 }
 
-typedef struct tile_set {
-  GLOBAL const WORD *w[TILES]; /* at row 2g */
-  GLOBAL const BLOCK *s[TILES];
-} tile_set;
+typedef struct strip_set {
+  GLOBAL const WORD *w[STRIPS]; /* at row 2g */
+  GLOBAL const BLOCK *s[STRIPS];
+} strip_set;
 
-/* One step of every tile of the unit; its activations are staged at x and back. */
-FN void multiply(const unit_raw *r, float acc[TILES][SETS][4], LOCAL_PTR const uint4 *x, LOCAL_PTR const float *back, int lane)
+/* One step of every strip of the unit; its activations are staged at x and back. */
+FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][4], LOCAL_PTR const uint4 *x, LOCAL_PTR const float *back, int lane)
 {
   uint b[SETS][UNIT_FEW][4];
   float by[SETS][2];
@@ -231,7 +232,7 @@ FN void multiply(const unit_raw *r, float acc[TILES][SETS][4], LOCAL_PTR const u
     }
     UNROLL for (int i = 0; i < 2; i++) by[n][i] = back[n * 8 + lane % 4 * 2 + i];
   }
-  UNROLL for (int i = 0; i < TILES; i++) {
+  UNROLL for (int i = 0; i < STRIPS; i++) {
     uint a[2][4];
     unit_decode(&r[i], a);
     UNROLL for (int n = 0; n < SETS; n++) {
@@ -252,38 +253,39 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
   LOCAL uint4 stage[XL / STEP * SETS * UNIT_FEW * UNIT_LANES];
   LOCAL float back[XL / STEP * NT];
   int item = (int)LOCAL_ID(0), lane = item % UNIT_LANES, g = lane / 4, t = lane % 4, per_sub = (sub_rows + ROWS - 1) / ROWS;
-  int first_tile = tile0 + (int)GROUP_ID(0) * TG * RT + item / UNIT_LANES * TILES, panel = (int)GROUP_ID(1);
+  int first = (tile0 + (int)GROUP_ID(0) * TG * RT) * PER_TILE + item / UNIT_LANES * STRIPS, panel = (int)GROUP_ID(1);
   int u = has_rows ? unit[panel] : 0;
   if (u < unit0 || u >= unit1) return; /* the whole group alike */
   GLOBAL const float *x = XP + (ulong)panel * (ulong)K * NT;
-  tile_set set;
-  float acc[TILES][SETS][4];
-  UNROLL for (int r = 0; r < TILES; r++) {
-    int tile = first_tile + r < tile1 ? first_tile + r : tile1 - 1; /* beyond the last: computed again, not stored */
+  strip_set set;
+  float acc[STRIPS][SETS][4];
+  UNROLL for (int r = 0; r < STRIPS; r++) {
+    int tile = (first + r) / PER_TILE < tile1 ? (first + r) / PER_TILE : tile1 - 1; /* beyond the last: computed again, not stored */
+    int in_tile = (first + r) % PER_TILE * 16 + 2 * g;
     ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
-    set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + 2 * g;
-    set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + 2 * g;
+    set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + in_tile;
+    set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + in_tile;
     UNROLL for (int n = 0; n < SETS * 4; n++) acc[r][n / 4][n % 4] = 0.0f;
   }
-  unit_raw now[TILES], next[TILES];
-  UNROLL for (int r = 0; r < TILES; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, t, WORDS_OF(K) - 1);
+  unit_raw now[STRIPS], next[STRIPS];
+  UNROLL for (int r = 0; r < STRIPS; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, t, WORDS_OF(K) - 1);
   for (int k = 0; k < K; k += XL) {
     BARRIER();
     stage_panel(x, k, K, stage, back, item);
     BARRIER();
     for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
       int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
-      UNROLL for (int r = 0; r < TILES; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, t, WORDS_OF(K) - 1);
+      UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, t, WORDS_OF(K) - 1);
       UNIT_FENCE();
       multiply(now, acc, stage + j * SETS * UNIT_FEW * UNIT_LANES, back + j * NT, lane);
-      UNROLL for (int r = 0; r < TILES; r++) now[r] = next[r];
+      UNROLL for (int r = 0; r < STRIPS; r++) now[r] = next[r];
     }
   }
   UNROLL for (int i = 0; i < SETS * 2; i++) {
     int at = panel * NT + i / 2 * 8 + 2 * t + i % 2, row = has_rows ? rows[at] : at;
     if (row < 0 || row >= n_rows) continue;
-    UNROLL for (int r = 0; r < TILES; r++) {
-      int tile = first_tile + r, in_sub = tile % per_sub * ROWS + 2 * g;
+    UNROLL for (int r = 0; r < STRIPS; r++) {
+      int tile = (first + r) / PER_TILE, in_sub = tile % per_sub * ROWS + (first + r) % PER_TILE * 16 + 2 * g;
       GLOBAL float *y = Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub;
       if (tile < tile1 && in_sub < sub_rows) y[0] = acc[r][i / 2][i % 2];
       if (tile < tile1 && in_sub + 1 < sub_rows) y[1] = acc[r][i / 2][2 + i % 2];

@@ -1,10 +1,10 @@
-/* matvec (ops.h): a weight's tiles times one vector an entry. A work-group has TG tiles, each with 16/VW work-items by rows and KS by columns:
+/* matvec (ops.h): a weight's tiles times one vector an entry. A work-group has TG tiles, each with TILE/VW work-items by rows and KS by columns:
  * the KS parts take turns at 32 columns, of a vector that the group holds in local memory, and are added there, always in the same order. KS 1: no
  * local memory, no barrier.
  * KI: stretches of the columns that one work-item reads side by side (KS 1 only): several streams keep more of a CPU's memory requests
  * in flight than one.
- * DECODE 1 where there is a matrix unit (unit.clh) and KS is even: two parts are the lanes of one unit, and the vector, in UNIT_PARTS parts of fp16
- * each, is the unit's second operand, so that a product keeps fp32's bits. */
+ * DECODE 1 where there is a matrix unit (unit.clh) and KS is even: two parts of a strip of 16 rows are the lanes of one unit, and the vector, in
+ * UNIT_PARTS parts of fp16 each, is the unit's second operand, so that a product keeps fp32's bits. */
 #include "unit.clh"
 
 #define BY_UNIT (KOI_UNIT && KS % 2 == 0)
@@ -80,6 +80,7 @@ FN void step(const unit_raw *r, LOCAL_PTR const uint4 *x, float by, float *acc)
 #define UNIT_EARLY (CARE || !SCALED) /* where a sum could leave fp32's range before it is undone */
 #define AHEAD 4 /* steps whose loads go out together, before those of the steps before are used */
 #define SPLIT (KS / 2)
+#define STRIPS (ROWS / 16) /* of a tile, a unit each */
 
 /* Steps b, b + SPLIT, ... of the n of a chunk that begins at column k0; beyond the last, that one again. */
 FN void fetch(GLOBAL const WORD *w, GLOBAL const BLOCK *s, int k0, int b, int n, int t, unit_raw *r)
@@ -87,7 +88,7 @@ FN void fetch(GLOBAL const WORD *w, GLOBAL const BLOCK *s, int k0, int b, int n,
   UNROLL for (int i = 0; i < AHEAD; i++) r[i] = unit_fetch(w, s, k0 + (b + i * SPLIT < n ? b + i * SPLIT : n - 1) * STEP, t, 0x7fffffff);
 }
 
-/* The share `part` of SPLIT of a tile's product, for rows 2g (sum[0]) and 2g + 1; the whole group comes here. */
+/* The share `part` of SPLIT of a strip's product, for rows 2g (sum[0]) and 2g + 1; the whole group comes here. */
 FN void product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int K, int part, int mine, int item,
                 LOCAL_PTR uint4 *stage, LOCAL_PTR float *top, float *sum)
 {
@@ -216,8 +217,9 @@ KERNEL_OF(GROUP) void matvec(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL
   LOCAL uint4 stage[CHUNK / STEP * UNIT_PARTS * 4];
   LOCAL float top[WARPS];
   float two[2];
-  product(w, s, x, K, part / 2, mine, item, stage, top, two);
-  for (int i = 0; i < 2 && item % 4 == 0; i++) parts[item / UNIT_LANES * ROWS + item % UNIT_LANES / 4 * 2 + i] = two[i];
+  int strip = item / UNIT_LANES % STRIPS * 16;
+  product(w + strip, s + strip, x, K, item / (UNIT_LANES * STRIPS) % SPLIT, mine, item, stage, top, two);
+  for (int i = 0; i < 2 && item % 4 == 0; i++) parts[item / UNIT_LANES * 16 + item % UNIT_LANES / 4 * 2 + i] = two[i];
   BARRIER();
   mine = mine && part == 0;
   for (int i = 0; i < KS / 2 && mine; i++) sum += parts[(slot * (KS / 2) + i) * ROWS + lane];

@@ -9,8 +9,8 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static void load_key(const koi_ref_key *from, size_t ih, int exact, float *out)
 {
   for (size_t d = 0; d < ih; d++)
-    out[d] = exact ? from->exact[d * KOI_TILE]
-                   : koi_e2m1(from->codes[d / 8 * KOI_TILE] >> d % 8 * 4 & 15) * koi_e8m0(from->scales[d / KOI_REF_FP4_GROUP * KOI_TILE]);
+    out[d] = exact ? from->exact[d * KOI_STRIP]
+                   : koi_e2m1(from->codes[d / 8 * KOI_STRIP] >> d % 8 * 4 & 15) * koi_e8m0(from->scales[d / KOI_REF_FP4_GROUP * KOI_STRIP]);
 }
 
 static float score_key(const koi_ref_args *a, size_t t, const float *key)

@@ -109,17 +109,17 @@ void koi_ref_index_round(const koi_ref_args *a)
 static void store_key(const koi_ref_key *to, float *x, size_t ih, int exact)
 {
   if (exact) {
-    for (size_t d = 0; d < ih; d++) to->exact[d * KOI_TILE] = x[d];
+    for (size_t d = 0; d < ih; d++) to->exact[d * KOI_STRIP] = x[d];
     return;
   }
   koi_ref_hadamard(x, ih);
   for (size_t d0 = 0, g = 0; d0 < ih; d0 += KOI_REF_FP4_GROUP, g++)
-    to->scales[g * KOI_TILE] = koi_ref_fp4_scale(x + d0, min_size(KOI_REF_FP4_GROUP, ih - d0));
+    to->scales[g * KOI_STRIP] = koi_ref_fp4_scale(x + d0, min_size(KOI_REF_FP4_GROUP, ih - d0));
   for (size_t word = 0; word * 8 < ih; word++) {
     uint32_t eight = 0;
     for (size_t d = word * 8; d < min_size(word * 8 + 8, ih); d++)
-      eight |= (uint32_t)koi_ref_to_e2m1(koi_ref_unscale(x[d], to->scales[d / KOI_REF_FP4_GROUP * KOI_TILE])) << d % 8 * 4;
-    to->codes[word * KOI_TILE] = eight;
+      eight |= (uint32_t)koi_ref_to_e2m1(koi_ref_unscale(x[d], to->scales[d / KOI_REF_FP4_GROUP * KOI_STRIP])) << d % 8 * 4;
+    to->codes[word * KOI_STRIP] = eight;
   }
 }
 

@@ -23,9 +23,9 @@ static inline koi_ref_kv_row koi_ref_kv_at(void *part, size_t r, size_t dh, size
 typedef struct koi_ref_key { float *exact; uint32_t *codes; uint8_t *scales; } koi_ref_key;
 static inline koi_ref_key koi_ref_key_at(void *part, size_t r, size_t ih, size_t page)
 {
-  size_t words = koi_ceil_div(ih, 8), n_groups = koi_ceil_div(ih, KOI_REF_FP4_GROUP), tile = r / KOI_TILE, lane = r % KOI_TILE;
+  size_t words = koi_ceil_div(ih, 8), n_groups = koi_ceil_div(ih, KOI_REF_FP4_GROUP), tile = r / KOI_STRIP, lane = r % KOI_STRIP;
   uint8_t *scales = (uint8_t *)part + page * words * sizeof(uint32_t);
-  return (koi_ref_key){(float *)part + tile * ih * KOI_TILE + lane, (uint32_t *)part + tile * words * KOI_TILE + lane,
-                       scales + tile * n_groups * KOI_TILE + lane};
+  return (koi_ref_key){(float *)part + tile * ih * KOI_STRIP + lane, (uint32_t *)part + tile * words * KOI_STRIP + lane,
+                       scales + tile * n_groups * KOI_STRIP + lane};
 }
 #endif

@@ -2,30 +2,27 @@
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
-enum { BLOCK = 128, COLUMNS = 256 }; /* BLOCK: columns of a tile decoded at once, a scale block of FP8 */
+enum { BLOCK = 128, COLUMNS = 256 }; /* BLOCK: columns of a strip decoded at once, a scale block of FP8 */
 
 typedef struct weight {
-  const uint8_t *stream[KOI_MAX_STREAMS];
-  size_t tile_bytes[KOI_MAX_STREAMS];
+  uint8_t *stream[KOI_MAX_STREAMS];
   int wt;
-  size_t k;
+  size_t k, strips; /* of a tile */
   koi_values values;
 } weight;
 
-/* embed, matvec, matmul and widen have the same first buffers and constant. */
-static void weight_init(weight *w, const koi_ref_args *a, size_t k)
+/* embed, matvec, matmul and widen have the same first buffers and constant. tile: rows of a tile. */
+static void weight_init(weight *w, const koi_ref_args *a, int32_t tile, size_t k)
 {
-  *w = (weight){.stream = {a->buf[MATVEC_W], a->buf[MATVEC_S]}, .wt = a->c[MATVEC_WT], .k = k};
-  for (int s = 0; s < KOI_MAX_STREAMS; s++) w->tile_bytes[s] = koi_format_tile_bytes(w->wt, s, k);
+  *w = (weight){.stream = {a->buf[MATVEC_W], a->buf[MATVEC_S]}, .wt = a->c[MATVEC_WT], .k = k, .strips = (size_t)tile / KOI_STRIP};
   koi_values_fill(&w->values);
 }
 
-/* Columns k0 .. k0+n-1 of the tile `at` (counted from the buffer's first). */
-static void decode(const weight *w, size_t at, size_t k0, size_t n, double (*out)[KOI_TILE])
+/* Columns k0 .. k0+n-1 of the strip `at` (counted from the buffer's first). */
+static void decode(const weight *w, size_t at, size_t k0, size_t n, double (*out)[KOI_STRIP])
 {
-  const uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
-  for (int s = 0; s < KOI_MAX_STREAMS && w->tile_bytes[s]; s++) tile[s] = w->stream[s] + at * w->tile_bytes[s];
-  koi_formats[w->wt].decode(&koi_formats[w->wt], &w->values, tile, k0, n, out);
+  koi_strip strip = koi_format_strip(w->wt, w->k, (uint32_t)w->strips * KOI_STRIP, w->stream, at);
+  koi_formats[w->wt].decode(&koi_formats[w->wt], &w->values, &strip, k0, n, out);
 }
 
 /* ---- products ---- */
@@ -33,32 +30,33 @@ typedef struct column { const float *x; size_t step; float *y; } column; /* x[k 
 
 typedef struct stack { size_t sub_rows, tile0, tile1; } stack;
 
-static void accumulate(double *acc, const double (*w)[KOI_TILE], const float *x, size_t step, size_t n)
+static void accumulate(double *acc, const double (*w)[KOI_STRIP], const float *x, size_t step, size_t n)
 {
-  double sum[KOI_TILE];
+  double sum[KOI_STRIP];
   memcpy(sum, acc, sizeof sum);
   for (size_t k = 0; k < n; k++) {
     double v = x[k * step];
-    for (size_t r = 0; r < KOI_TILE; r++) sum[r] += w[k][r] * v;
+    for (size_t r = 0; r < KOI_STRIP; r++) sum[r] += w[k][r] * v;
   }
   memcpy(acc, sum, sizeof sum);
 }
 
-/* Every column by every tile of the unit that is number `unit` in the buffer; each weight is decoded once for all columns. */
+/* Every column by every strip of the unit that is number `unit` in the buffer; each weight is decoded once for all columns. */
 static void product(const weight *w, const stack *s, size_t unit, const column *col, size_t n)
 {
-  double block[BLOCK][KOI_TILE], acc[COLUMNS][KOI_TILE];
-  size_t per_sub = koi_tiles(s->sub_rows);
-  for (size_t tile = s->tile0; tile < s->tile1 && n; tile++) {
+  double block[BLOCK][KOI_STRIP], acc[COLUMNS][KOI_STRIP];
+  size_t per_sub = koi_tiles(s->sub_rows, (uint32_t)w->strips * KOI_STRIP) * w->strips, first = s->tile0 * w->strips, end = s->tile1 * w->strips;
+  for (size_t strip = first; strip < end && n; strip++) {
+    size_t row = strip % per_sub * KOI_STRIP, left = s->sub_rows > row ? s->sub_rows - row : 0;
+    if (!left) continue;
     memset(acc, 0, n * sizeof *acc);
     for (size_t k = 0; k < w->k; k += BLOCK) {
       size_t nk = w->k - k < BLOCK ? w->k - k : BLOCK;
-      decode(w, unit * (s->tile1 - s->tile0) + tile - s->tile0, k, nk, block);
+      decode(w, unit * (end - first) + strip - first, k, nk, block);
       for (size_t c = 0; c < n; c++) accumulate(acc[c], block, col[c].x + k * col[c].step, col[c].step, nk);
     }
-    size_t row = tile % per_sub * KOI_TILE, left = s->sub_rows - row;
     for (size_t c = 0; c < n; c++)
-      for (size_t r = 0; r < KOI_TILE && r < left; r++) col[c].y[tile / per_sub * s->sub_rows + row + r] = (float)acc[c][r];
+      for (size_t r = 0; r < KOI_STRIP && r < left; r++) col[c].y[strip / per_sub * s->sub_rows + row + r] = (float)acc[c][r];
   }
 }
 
@@ -71,7 +69,7 @@ void koi_ref_matvec(const koi_ref_args *a)
   size_t x_div = (size_t)i[MATVEC_X_DIV], ldx = (size_t)i[MATVEC_LDX], ldy = (size_t)i[MATVEC_LDY];
   stack s = {(size_t)i[MATVEC_SUB_ROWS], (size_t)i[MATVEC_TILE0], (size_t)i[MATVEC_TILE1]};
   weight w;
-  weight_init(&w, a, (size_t)i[MATVEC_K]);
+  weight_init(&w, a, a->c[MATVEC_TILE], (size_t)i[MATVEC_K]);
   column col[COLUMNS];
   for (int32_t u = unit0; u < unit1; u++) {
     size_t n = 0;
@@ -94,7 +92,7 @@ void koi_ref_matmul(const koi_ref_args *a)
   size_t k = (size_t)i[MATMUL_K], ldy = (size_t)i[MATMUL_LDY];
   stack s = {(size_t)i[MATMUL_SUB_ROWS], (size_t)i[MATMUL_TILE0], (size_t)i[MATMUL_TILE1]};
   weight w;
-  weight_init(&w, a, k);
+  weight_init(&w, a, a->c[MATMUL_TILE], k);
   column col[COLUMNS];
   for (int32_t u = unit0; u < unit1; u++) {
     size_t n = 0;
@@ -115,14 +113,14 @@ void koi_ref_widen(const koi_ref_args *a)
 {
   size_t k = (size_t)a->i[WIDEN_K], tile0 = (size_t)a->i[WIDEN_TILE0], row0 = (size_t)a->i[WIDEN_ROW0], row1 = (size_t)a->i[WIDEN_ROW1];
   float *y = a->buf[WIDEN_Y];
-  double block[BLOCK][KOI_TILE];
+  double block[BLOCK][KOI_STRIP];
   weight w;
-  weight_init(&w, a, k);
-  for (size_t row = row0; row < row1; row += KOI_TILE)
+  weight_init(&w, a, a->c[WIDEN_TILE], k);
+  for (size_t row = row0; row < row1; row += KOI_STRIP)
     for (size_t k0 = 0; k0 < k; k0 += BLOCK) {
       size_t nk = k - k0 < BLOCK ? k - k0 : BLOCK;
-      decode(&w, row / KOI_TILE - tile0, k0, nk, block);
-      for (size_t r = 0; r < KOI_TILE && row + r < row1; r++)
+      decode(&w, row / KOI_STRIP - tile0 * w.strips, k0, nk, block);
+      for (size_t r = 0; r < KOI_STRIP && row + r < row1; r++)
         for (size_t j = 0; j < nk; j++) y[(row + r - row0) * k + k0 + j] = (float)block[j][r];
     }
 }
@@ -143,16 +141,16 @@ void koi_ref_embed(const koi_ref_args *a)
   int32_t row0 = a->i[EMBED_ROW0], row1 = a->i[EMBED_ROW1];
   const int32_t *token = a->buf[EMBED_TOKEN];
   float *x = a->buf[EMBED_X];
-  double block[BLOCK][KOI_TILE];
+  double block[BLOCK][KOI_STRIP];
   weight w;
-  weight_init(&w, a, dim);
+  weight_init(&w, a, a->c[EMBED_TILE], dim);
   for (size_t t = 0; t < n_tokens; t++) {
     if (token[t] < row0 || token[t] >= row1) continue;
     for (size_t d0 = 0; d0 < dim; d0 += BLOCK) {
       size_t n = dim - d0 < BLOCK ? dim - d0 : BLOCK;
-      decode(&w, (size_t)(token[t] - row0) / KOI_TILE, d0, n, block);
+      decode(&w, (size_t)(token[t] - row0) / KOI_STRIP, d0, n, block);
       for (size_t s = 0; s < hc; s++)
-        for (size_t d = 0; d < n; d++) x[(t * hc + s) * dim + d0 + d] = (float)block[d][token[t] % KOI_TILE];
+        for (size_t d = 0; d < n; d++) x[(t * hc + s) * dim + d0 + d] = (float)block[d][token[t] % KOI_STRIP];
     }
   }
 }

@@ -4,6 +4,7 @@
 #include "verify.h"
 #include <stdio.h>
 #include "device/kern.h"
+#include "kernels/step.h"
 #include "kernels/choose.h"
 #include "verify_case.h"
 #include "verify_sets.h"
@@ -14,6 +15,7 @@ typedef struct run {
   koi_device *d;
   koi_verify_options o;
   koi_target target;
+  int32_t tile;           /* rows of weights' tiles */
   koi_verify_counts n;
   koi_text *report;
   const koi_verify_op *v;
@@ -312,6 +314,7 @@ static koine_status take_cases(run *r)
   for (size_t i = 0; i < r->v->n_cases; i++) {
     koi_verify_case *v = &r->cases[r->n_cases];
     *v = r->v->cases[i];
+    if (r->v->lay) r->v->lay(v, r->o.c ? r->o.c[koi_op_const(r->v->op, "TILE")] : r->tile);
     if ((r->o.small && (v->how & KOI_VERIFY_BIG)) || (!r->o.c && (v->how & KOI_VERIFY_ASKED))) continue;
     if (r->o.c && r->v->free_from && !memcmp(v->c, r->o.c, r->v->free_from * sizeof *v->c)) memcpy(v->c, r->o.c, koi_op_n_consts(r->v->op) * sizeof *v->c);
     if (r->o.c && likeness(r, v) > most) most = likeness(r, v), r->cases[0] = *v, v = &r->cases[r->n_cases = 0];
@@ -338,6 +341,14 @@ static koine_status run_op(run *r)
   return KOINE_OK;
 }
 
+/* The layout that is asked for, or the device's. */
+static int32_t tile_of(const run *r)
+{
+  koi_tunables u;
+  koi_step_tunables(&r->target, &u);
+  return r->o.tile ? r->o.tile : u.tile;
+}
+
 /* What only a library does is called only where there is one. */
 static bool can_do(const run *r)
 {
@@ -353,6 +364,7 @@ koine_status koi_verify_ops(koi_device *d, const koi_verify_options *o, koine_pr
   if (o) r.o = *o;
   if (r.o.max_sets < 1) r.o.max_sets = 1;
   koi_backend_target(d, &r.target);
+  r.tile = tile_of(&r);
   uint64_t total = 0, done = 0;
   for (size_t t = 0; t < KOI_COUNT(tables); t++)
     for (r.v = tables[t]; r.v->op; r.v++) total++;

@@ -78,27 +78,26 @@ static float *magnitudes(const uint8_t *in, size_t bytes)
 }
 
 /* A weight's tiles as F32 tiles of its values' magnitudes. */
-static float *weight_magnitudes(koi_verify_job *j, int wt, size_t k)
+static float *weight_magnitudes(koi_verify_job *j, int wt, size_t k, uint32_t tile)
 {
   const koi_weight_format *f = &koi_formats[wt];
-  size_t tile_bytes[KOI_MAX_STREAMS], n = k * KOI_TILE;
-  for (int s = 0; s < KOI_MAX_STREAMS; s++) tile_bytes[s] = koi_format_tile_bytes(wt, s, k);
-  size_t n_tiles = j->slot[MATVEC_W].bytes / tile_bytes[0];
-  float *out = koi_alloc(n_tiles * n, sizeof *out);
-  double(*one)[KOI_TILE] = koi_alloc(k, sizeof *one);
+  uint8_t *stream[KOI_MAX_STREAMS] = {NULL};
+  size_t n = k * KOI_STRIP, n_strips = j->slot[MATVEC_W].bytes / koi_format_tile_bytes(wt, 0, k, KOI_STRIP);
+  float *out = koi_alloc(n_strips * n, sizeof *out);
+  double(*one)[KOI_STRIP] = koi_alloc(k, sizeof *one);
   koi_values v;
   koi_values_fill(&v);
-  for (size_t t = 0; t < n_tiles && out && one; t++) {
-    const uint8_t *tile[KOI_MAX_STREAMS] = {NULL};
-    for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) tile[s] = j->slot[MATVEC_W + s].in + t * tile_bytes[s];
-    f->decode(f, &v, tile, 0, k, one);
-    for (size_t i = 0; i < n; i++) out[t * n + i] = fabsf((float)one[i / KOI_TILE][i % KOI_TILE]);
+  for (int s = 0; s < KOI_MAX_STREAMS && f->streams[s].name; s++) stream[s] = j->slot[MATVEC_W + s].in;
+  for (size_t at = 0; at < n_strips && out && one; at++) {
+    koi_strip from = koi_format_strip(wt, k, tile, stream, at), to = koi_format_strip(KOI_WT_F32, k, tile, (uint8_t *[KOI_MAX_STREAMS]){(uint8_t *)out}, at);
+    f->decode(f, &v, &from, 0, k, one);
+    for (size_t i = 0; i < n; i++) ((float *)(void *)to.at[0])[i / KOI_STRIP * to.step + i % KOI_STRIP] = fabsf((float)one[i / KOI_STRIP][i % KOI_STRIP]);
   }
   koi_free(one);
   return one ? out : (koi_free(out), NULL);
 }
 
-void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k)
+void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k, int32_t tile)
 {
   void *copy[KOI_MAX_BUFS] = {0};
   int32_t c[KOI_MAX_CONSTS];
@@ -109,7 +108,7 @@ void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k)
     koi_verify_slot *s = &j->slot[b];
     bool weight = wt != KOI_FORMAT_NONE && b == MATVEC_W;
     if (!s->in || (s->kind == KOI_VERIFY_RAW && !weight)) continue;
-    if (weight) copy[b] = weight_magnitudes(j, wt, k), c[MATVEC_WT] = KOI_WT_F32;
+    if (weight) copy[b] = weight_magnitudes(j, wt, k, (uint32_t)tile), c[MATVEC_WT] = KOI_WT_F32;
     else if (s->kind == KOI_VERIFY_F32) copy[b] = magnitudes(s->in, s->bytes);
     else if ((copy[b] = koi_alloc(s->bytes + 1, 1))) memcpy(copy[b], s->in, s->bytes);
     if (!copy[b]) j->failed = true;

@@ -52,6 +52,7 @@ typedef struct koi_verify_op {
   void (*bound)(koi_verify_job *j);  /* after the reference: allowed differences; NULL: none allowed */
   void (*settle)(koi_verify_job *j); /* before the comparison, for results that may be written in more than one way; NULL */
   size_t free_from;                  /* a case holds whatever its constants from this number on are; 0: only with its own */
+  void (*lay)(koi_verify_case *v, int32_t tile); /* the case, written for tiles of 16 rows, for those of `tile`; NULL: the op reads no weights */
 } koi_verify_op;
 
 extern const koi_verify_op koi_verify_mat[], koi_verify_gemm[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],
@@ -78,8 +79,8 @@ bool koi_verify_compare(const koi_verify_slot *s, const koi_buf_desc *desc, bool
 
 /* ---- bounds ---- */
 /* For an op that is linear in every buffer: tolerance x what the reference gives for magnitudes of the inputs. wt: the format of weights with k
- * columns, which lie where matvec and matmul have them; KOI_FORMAT_NONE: there are none. For each float output. */
-void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k);
+ * columns in tiles of `tile` rows, which lie where matvec and matmul have them; KOI_FORMAT_NONE: there are none. For each float output. */
+void koi_verify_bound_linear(koi_verify_job *j, int wt, size_t k, int32_t tile);
 /* relative x the largest magnitude in each row of n elements of what the reference gave. */
 void koi_verify_bound_rows(koi_verify_job *j, int slot, size_t n, float relative);
 /* relative x the magnitude of each element, but at least `least`. */

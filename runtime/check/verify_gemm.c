@@ -20,7 +20,7 @@ static void make_gemm(koi_verify_job *j)
   koi_verify_out(j, GEMM_Y, (size_t)(i[GEMM_N] * i[GEMM_LDY]) * 4, KOI_VERIFY_F32);
 }
 
-static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0); }
+static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0, 0); }
 
-const koi_verify_op koi_verify_gemm[] = {{&koi_op_gemm, gemm_cases, sizeof gemm_cases / sizeof *gemm_cases, make_gemm, gemm_bound, NULL, 0},
-                                         {NULL, NULL, 0, NULL, NULL, NULL, 0}};
+const koi_verify_op koi_verify_gemm[] = {{&koi_op_gemm, gemm_cases, sizeof gemm_cases / sizeof *gemm_cases, make_gemm, gemm_bound, NULL, 0, NULL},
+                                         {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};

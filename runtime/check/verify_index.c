@@ -32,12 +32,12 @@ static void make_key(koi_verify_job *j, void *part, size_t row)
   size_t ih = (size_t)c[INDEX_SCORE_IH];
   koi_ref_key to = koi_ref_key_at(part, row % (size_t)c[INDEX_SCORE_PAGE], ih, (size_t)c[INDEX_SCORE_PAGE]);
   if (c[INDEX_SCORE_EXACT]) {
-    for (size_t d = 0; d < ih; d++) to.exact[d * KOI_TILE] = koi_verify_real(j, -1, 1);
+    for (size_t d = 0; d < ih; d++) to.exact[d * KOI_STRIP] = koi_verify_real(j, -1, 1);
     return;
   }
-  for (size_t k = 0; k * 8 < ih; k++) to.codes[k * KOI_TILE] = (uint32_t)koi_verify_bits(j);
+  for (size_t k = 0; k * 8 < ih; k++) to.codes[k * KOI_STRIP] = (uint32_t)koi_verify_bits(j);
   for (size_t k = 0; k * KOI_REF_FP4_GROUP < ih; k++)
-    to.scales[k * KOI_TILE] = koi_verify_below(j, 20) ? (uint8_t)(122 + koi_verify_below(j, 6)) : 1; /* 1: the scale of a group of zeros */
+    to.scales[k * KOI_STRIP] = koi_verify_below(j, 20) ? (uint8_t)(122 + koi_verify_below(j, 6)) : 1; /* 1: the scale of a group of zeros */
 }
 
 static koi_verify_pool index_pool(const koi_verify_job *j)
@@ -139,6 +139,6 @@ static void make_topk(koi_verify_job *j)
 }
 
 const koi_verify_op koi_verify_index[] = {
-  {&koi_op_index_score, index_score_cases, COUNT(index_score_cases), make_index_score, index_score_bound, NULL, 0},
-  {&koi_op_topk, topk_cases, COUNT(topk_cases), make_topk, NULL, NULL, 0},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0}};
+  {&koi_op_index_score, index_score_cases, COUNT(index_score_cases), make_index_score, index_score_bound, NULL, 0, NULL},
+  {&koi_op_topk, topk_cases, COUNT(topk_cases), make_topk, NULL, NULL, 0, NULL},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};

@@ -12,9 +12,44 @@ enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8,
 /* Sums may differ by rounding; single weights not, but where the device has no subnormals. */
 static void product_bound(koi_verify_job *j)
 {
-  int y = j->op == &koi_op_matvec ? MATVEC_Y : MATMUL_Y;
+  int y = j->op == &koi_op_matvec ? MATVEC_Y : MATMUL_Y, tile = j->op == &koi_op_matvec ? MATVEC_TILE : MATMUL_TILE;
   if (j->v->how & ONE_HOT) koi_verify_bound_each(j, y, 0, j->denormals ? 0 : 0x1p-126f);
-  else koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K]); /* matmul has them in the same places */
+  else koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K], j->v->c[tile]); /* matmul has them in the same places */
+}
+
+/* ---- layouts ---- */
+/* Tile t of 16 rows of a stack: the tile of `tile` rows that it lies in, or (end) the first one that begins where t does, or later. */
+static int32_t moved(int32_t t, int32_t sub_rows, int32_t tile, bool end)
+{
+  int32_t was = (int32_t)koi_tiles((uint64_t)sub_rows, KOI_STRIP), is = (int32_t)koi_tiles((uint64_t)sub_rows, (uint32_t)tile), strips = tile / KOI_STRIP;
+  return t / was * is + (t % was + (end ? strips - 1 : 0)) / strips;
+}
+
+static void lay_embed(koi_verify_case *v, int32_t tile)
+{
+  v->c[EMBED_TILE] = tile;
+  v->i[EMBED_ROW0] -= v->i[EMBED_ROW0] % tile;
+}
+
+static void lay_matvec(koi_verify_case *v, int32_t tile)
+{
+  v->c[MATVEC_TILE] = tile;
+  v->i[MATVEC_TILE0] = moved(v->i[MATVEC_TILE0], v->i[MATVEC_SUB_ROWS], tile, false);
+  v->i[MATVEC_TILE1] = moved(v->i[MATVEC_TILE1], v->i[MATVEC_SUB_ROWS], tile, true);
+}
+
+static void lay_matmul(koi_verify_case *v, int32_t tile)
+{
+  v->c[MATMUL_TILE] = tile;
+  v->i[MATMUL_TILE0] = moved(v->i[MATMUL_TILE0], v->i[MATMUL_SUB_ROWS], tile, false);
+  v->i[MATMUL_TILE1] = moved(v->i[MATMUL_TILE1], v->i[MATMUL_SUB_ROWS], tile, true);
+}
+
+static void lay_widen(koi_verify_case *v, int32_t tile)
+{
+  v->c[WIDEN_TILE] = tile;
+  v->i[WIDEN_TILE0] /= tile / KOI_STRIP;
+  v->i[WIDEN_ROW0] -= v->i[WIDEN_ROW0] % tile;
 }
 
 /* ---- embed ---- */
@@ -36,8 +71,8 @@ static const koi_verify_case embed_cases[] = {
 static void make_embed(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c;
-  koi_verify_weight w = {c[EMBED_WT], c[EMBED_CARE], 1, (size_t)i[EMBED_D], (size_t)i[EMBED_ROW1], 1, (size_t)i[EMBED_ROW0] / KOI_TILE,
-                         koi_tiles((uint64_t)i[EMBED_ROW1])};
+  koi_verify_weight w = {c[EMBED_WT], c[EMBED_CARE], 1, (size_t)i[EMBED_D], (size_t)i[EMBED_ROW1], 1, (size_t)(i[EMBED_ROW0] / c[EMBED_TILE]),
+                         koi_tiles((uint64_t)i[EMBED_ROW1], (uint32_t)c[EMBED_TILE]), (size_t)c[EMBED_TILE]};
   koi_verify_weights(j, &w);
   int32_t *token = koi_verify_bytes(j, EMBED_TOKEN, (size_t)i[EMBED_T] * 4, KOI_VERIFY_I32);
   for (int32_t t = 0; token && t < i[EMBED_T]; t++) token[t] = koi_verify_below(j, i[EMBED_ROW1] + 3);
@@ -119,7 +154,7 @@ static void make_matvec(koi_verify_job *j)
   const int32_t *i = j->v->i, *c = j->v->c;
   size_t n_entries = (size_t)i[MATVEC_E], k = (size_t)i[MATVEC_K], ldx = (size_t)i[MATVEC_LDX];
   koi_verify_weight w = {c[MATVEC_WT], c[MATVEC_CARE], j->v->how & ONE_HOT, k, (size_t)i[MATVEC_SUB_ROWS], (size_t)(i[MATVEC_UNIT1] - i[MATVEC_UNIT0]),
-              (size_t)i[MATVEC_TILE0], (size_t)i[MATVEC_TILE1]};
+              (size_t)i[MATVEC_TILE0], (size_t)i[MATVEC_TILE1], (size_t)c[MATVEC_TILE]};
   koi_verify_weights(j, &w);
   float *x = koi_verify_floats(j, MATVEC_X, (n_entries + (size_t)i[MATVEC_X_DIV] - 1) / (size_t)i[MATVEC_X_DIV] * ldx, 1);
   int32_t *ids = i[MATVEC_HAS_IDS] ? koi_verify_bytes(j, MATVEC_IDS, n_entries * 4, KOI_VERIFY_I32) : NULL;
@@ -179,7 +214,7 @@ static void make_matmul(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *c = j->v->c, nt = c[MATMUL_NT], n_panels = i[MATMUL_N_PANELS];
   koi_verify_weight w = {c[MATMUL_WT], c[MATMUL_CARE], j->v->how & ONE_HOT, (size_t)i[MATMUL_K], (size_t)i[MATMUL_SUB_ROWS],
-              (size_t)(i[MATMUL_UNIT1] - i[MATMUL_UNIT0]), (size_t)i[MATMUL_TILE0], (size_t)i[MATMUL_TILE1]};
+              (size_t)(i[MATMUL_UNIT1] - i[MATMUL_UNIT0]), (size_t)i[MATMUL_TILE0], (size_t)i[MATMUL_TILE1], (size_t)c[MATMUL_TILE]};
   koi_verify_weights(j, &w);
   float *xp = koi_verify_floats(j, MATMUL_XP, (size_t)(n_panels * i[MATMUL_K] * nt), 1);
   int32_t *unit = i[MATMUL_HAS_ROWS] ? koi_verify_bytes(j, MATMUL_UNIT, (size_t)n_panels * 4, KOI_VERIFY_I32) : NULL;
@@ -219,9 +254,9 @@ static const koi_verify_case widen_cases[] = {
 
 static void make_widen(koi_verify_job *j)
 {
-  const int32_t *i = j->v->i;
-  koi_verify_weight w = {j->v->c[WIDEN_WT], j->v->c[WIDEN_CARE], 1, (size_t)i[WIDEN_K], (size_t)i[WIDEN_ROWS], 1, (size_t)i[WIDEN_TILE0],
-              koi_tiles((uint64_t)i[WIDEN_ROW1])};
+  const int32_t *i = j->v->i, *c = j->v->c;
+  koi_verify_weight w = {c[WIDEN_WT], c[WIDEN_CARE], 1, (size_t)i[WIDEN_K], (size_t)i[WIDEN_ROWS], 1, (size_t)i[WIDEN_TILE0],
+              koi_tiles((uint64_t)i[WIDEN_ROW1], (uint32_t)c[WIDEN_TILE]), (size_t)c[WIDEN_TILE]};
   koi_verify_weights(j, &w);
   koi_verify_out(j, WIDEN_Y, (size_t)((i[WIDEN_ROW1] - i[WIDEN_ROW0]) * i[WIDEN_K]) * 4, KOI_VERIFY_F32);
 }
@@ -229,9 +264,9 @@ static void make_widen(koi_verify_job *j)
 static void widen_bound(koi_verify_job *j) { koi_verify_bound_each(j, WIDEN_Y, 0, j->denormals ? 0 : 0x1p-126f); }
 
 const koi_verify_op koi_verify_mat[] = {
-  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0},
-  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0},
-  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
-  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
-  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0}};
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0, lay_embed},
+  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0, NULL},
+  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0, lay_matvec},
+  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE, lay_matmul},
+  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0, lay_widen},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};

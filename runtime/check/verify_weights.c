@@ -30,15 +30,15 @@ static void packed_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *c
   size_t block = w->wt == FP8 ? 128 : 32;
   uint8_t scale = 0;
   for (size_t k = 0; k < w->k; k++) {
-    if (k % block == 0) scales[k / block * KOI_TILE + r] = scale = scale_code(j, w);
+    if (k % block == 0) scales[k / block * w->tile + r] = scale = scale_code(j, w);
     uint32_t code = small_code(j, w, scale);
-    if (w->wt == FP8) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(code << k % 2 * 8);
-    else ((uint32_t *)codes)[k / 8 * KOI_TILE + r] |= code << k % 8 * 4;
+    if (w->wt == FP8) ((uint16_t *)codes)[k / 2 * w->tile + r] |= (uint16_t)(code << k % 2 * 8);
+    else ((uint32_t *)codes)[k / 8 * w->tile + r] |= code << k % 8 * 4;
   }
   if (!w->care || w->wt == MXFP4 || koi_verify_below(j, 4)) return;
   size_t k = (size_t)koi_verify_below(j, (int32_t)w->k);
-  if (w->wt == FP8 && koi_verify_below(j, 2)) ((uint16_t *)codes)[k / 2 * KOI_TILE + r] |= (uint16_t)(0x7f << k % 2 * 8);
-  else scales[k / block * KOI_TILE + r] = 255;
+  if (w->wt == FP8 && koi_verify_below(j, 2)) ((uint16_t *)codes)[k / 2 * w->tile + r] |= (uint16_t)(0x7f << k % 2 * 8);
+  else scales[k / block * w->tile + r] = 255;
 }
 
 /* One row of blocks: any codes and small scales, and halves that make weights of order one; of single weights any halves that are finite. */
@@ -46,14 +46,14 @@ static void block_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *co
 {
   const koi_weight_format *f = &koi_formats[w->wt];
   size_t n_codes = w->k / KOI_RUN * f->streams[0].words, n_scales = w->k / f->block_columns * f->streams[1].words;
-  for (size_t i = 0; i < n_codes; i++) ((uint32_t *)codes)[i * KOI_TILE + r] = (uint32_t)koi_verify_bits(j);
+  for (size_t i = 0; i < n_codes; i++) ((uint32_t *)codes)[i * w->tile + r] = (uint32_t)koi_verify_bits(j);
   for (size_t i = 0; i < n_scales; i++) {
     uint16_t bits = (uint16_t)koi_verify_bits(j);
     if (i % f->streams[1].words < f->halves) {
       if (!w->one_hot) bits = (uint16_t)((bits & 0x83ff) | (15 - f->level) << 10);
       else if (!(~bits & 0x7c00)) bits ^= 0x4000;
     }
-    ((uint16_t *)scales)[i * KOI_TILE + r] = bits;
+    ((uint16_t *)scales)[i * w->tile + r] = bits;
   }
 }
 
@@ -61,7 +61,7 @@ static void plain_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *co
 {
   uint16_t top = w->wt == F16 ? 0x7c00 : 0x7f80; /* the exponent bits */
   for (size_t k = 0; k < w->k; k++) {
-    size_t at = k * KOI_TILE + r;
+    size_t at = k * w->tile + r;
     uint64_t bits = koi_verify_bits(j);
     if (w->wt == F32) ((float *)codes)[at] = koi_verify_real(j, -1, 1);
     else if (w->one_hot) ((uint16_t *)codes)[at] = (uint16_t)(~bits & top ? bits : bits ^ 0x4000); /* any that is finite */
@@ -72,14 +72,14 @@ static void plain_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *co
 
 void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
 {
-  size_t code_bytes = koi_format_tile_bytes(w->wt, 0, w->k), scale_bytes = koi_format_tile_bytes(w->wt, 1, w->k);
-  size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows);
+  size_t code_bytes = koi_format_tile_bytes(w->wt, 0, w->k, (uint32_t)w->tile), scale_bytes = koi_format_tile_bytes(w->wt, 1, w->k, (uint32_t)w->tile);
+  size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows, (uint32_t)w->tile);
   uint8_t *codes = koi_verify_bytes(j, MATVEC_W, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
   uint8_t *scales = koi_verify_bytes(j, MATVEC_S, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
   if (j->failed) return;
   for (size_t at = 0; at < w->n_units * n_tiles; at++) {
-    size_t row = (w->tile0 + at % n_tiles) % per_sub * KOI_TILE;
-    for (size_t r = 0; r < KOI_TILE && row + r < w->sub_rows; r++) {
+    size_t row = (w->tile0 + at % n_tiles) % per_sub * w->tile;
+    for (size_t r = 0; r < w->tile && row + r < w->sub_rows; r++) {
       if (koi_formats[w->wt].split) block_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
       else if (w->wt == FP8 || w->wt == FP4 || w->wt == MXFP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
       else plain_row(j, w, codes + at * code_bytes, r);

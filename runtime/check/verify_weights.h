@@ -3,8 +3,8 @@
 #define KOI_VERIFY_WEIGHTS_H
 #include "verify_case.h"
 
-/* n_units units of tiles [tile0, tile1). one_hot: they meet unit vectors, so that all codes that are numbers may occur. */
-typedef struct koi_verify_weight { int wt, care, one_hot; size_t k, sub_rows, n_units, tile0, tile1; } koi_verify_weight;
+/* n_units units of tiles [tile0, tile1), of `tile` rows each. one_hot: they meet unit vectors, so that all codes that are numbers may occur. */
+typedef struct koi_verify_weight { int wt, care, one_hot; size_t k, sub_rows, n_units, tile0, tile1, tile; } koi_verify_weight;
 
 /* Into the first buffers, which matvec, matmul and widen have alike. */
 void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w);

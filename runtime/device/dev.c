@@ -1,6 +1,8 @@
 /* The list that a probe fills, and the texts in it. Owns the two arrays; not what an endpoint's handle points to (its backend's unprobe does).
  * Invariant: after a failure the list is as it was. */
 #include "dev.h"
+#include <stdlib.h>
+#include <string.h>
 #include "kernels/layout.h"
 
 /* Room for one more element of `size` bytes after n of them: the array doubles at powers of two. */
@@ -50,6 +52,16 @@ void koi_dev_text(char *out, size_t room, const char *from)
   *to = 0;
 }
 
+/* KOINE_LAYOUT: rows of the weights' tiles; 0: there are none of so many. */
+static int32_t insisted(void)
+{
+  static const char *const rows[] = {"16", "32", "64"};
+  const char *wanted = getenv("KOINE_LAYOUT");
+  for (size_t i = 0; i < KOI_COUNT(rows) && wanted; i++)
+    if (!strcmp(wanted, rows[i])) return KOI_STRIP << i;
+  return 0;
+}
+
 void koi_dev_target(const koi_endpoint *e, koi_target *t)
 {
   *t = (koi_target){.vector_width = e->vector_width ? e->vector_width : 1,
@@ -59,6 +71,6 @@ void koi_dev_target(const koi_endpoint *e, koi_target *t)
                     .n_units = e->n_units ? e->n_units : 1,
                     .local_is_global = e->local_is_global,
                     .denormals = e->denormals,
-                    .tile = KOI_TILE,
+                    .tile = insisted(),
                     .tuned = e->known};
 }

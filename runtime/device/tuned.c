@@ -18,10 +18,10 @@ koine_status koi_tuned_enter(koi_tuned_table *t, const koi_tuned_read *r, koi_ru
   const koi_tuned_line *l = &r->l;
   if (l->outcome != KOI_OUTCOME_WON && l->outcome != KOI_OUTCOME_KEPT) return KOINE_OK;
   if (!koi_op_n_params(l->op)) return KOINE_OK;
-  const koi_tuned *old = koi_tuned_at(t, l->op, l->c, l->bucket, l->tile, rung, r->origin);
+  const koi_tuned *old = koi_tuned_at(t, l->op, l->c, l->bucket, rung, r->origin);
   uint64_t when_ms = l->when_ms > koi_tuned_now_ms() + DAY_MS ? 0 : l->when_ms; /* of a clock that was wrong */
   if (old && old->when_ms > when_ms) return KOINE_OK;
-  koi_tuned own = {.op = l->op, .bucket = l->bucket, .tile = l->tile, .rung = rung, .origin = r->origin, .line = (uint32_t)r->n,
+  koi_tuned own = {.op = l->op, .bucket = l->bucket, .rung = rung, .origin = r->origin, .line = (uint32_t)r->n,
                    .kept = l->outcome == KOI_OUTCOME_KEPT};
   own.when_ms = when_ms, own.n_samples = l->n_samples, own.us = l->median_us, own.default_us = l->default_us;
   memcpy(own.c, l->c, sizeof own.c);
@@ -41,7 +41,7 @@ static void say_what_holds(const koi_device *d, const char *path)
   size_t n[KOI_N_RUNGS] = {0};
   for (size_t i = 0; i < d->tuned.n; i++) {
     const koi_tuned *e = &d->tuned.v[i];
-    if (koi_tuned_find(&d->tuned, e->op, e->c, e->bucket, e->tile) == e && !e->kept) n[e->rung]++;
+    if (koi_tuned_find(&d->tuned, e->op, e->c, e->bucket) == e && !e->kept) n[e->rung]++;
   }
   for (int r = 0; r < KOI_RUNG_DEFAULT; r++)
     if (n[r]) koi_log(KOINE_LOG_NOTE, "%s: parameters of %zu kernels: %s", path, n[r], koi_rung_name((koi_rung)r));

@@ -25,9 +25,8 @@ enum { KOI_NOTE = 120, KOI_LINE = 4096 /* most bytes of a line */ };
 
 /* A line, but for the device that it was measured on. */
 typedef struct koi_tuned_line {
-  const koi_op *op;           /* or one of koi_steps: panels, splits, crossovers, library; decode, prefill, read, multiply */
+  const koi_op *op;           /* or one of koi_steps: layout, panels, splits, crossovers, library; decode, prefill, read, multiply */
   int32_t c[KOI_MAX_CONSTS], bucket, p[KOI_MAX_PARAMS];
-  int32_t tile;               /* rows side by side in the weights; appending fills in the layout there is when this is 0 and the op reads weights */
   uint32_t n_samples;
   double median_us, spread_us; /* of a call; spread: median distance from the median. decode, prefill: of a token */
   double default_us, default_spread_us; /* the default's in the same rounds; 0: it took no part */

@@ -8,11 +8,11 @@
 #include <time.h>
 #include "kernels/sources.h"
 
-#define FORMAT "koine-tuned-2" /* first field of every line */
+#define FORMAT "koine-tuned-3" /* first field of every line */
 
 /* The fields of a line, separated by tabs. Times are whole nanoseconds. */
 enum {
-  F_FORMAT, F_OP, F_CONSTS, F_BUCKET, F_TILE, F_PARAMS, F_VENDOR, F_PLATFORM, F_TYPE, F_NAME, F_ARCH, F_DRIVER, F_VERSION, F_TEXT, F_WHEN, F_SAMPLES, F_MEDIAN,
+  F_FORMAT, F_OP, F_CONSTS, F_BUCKET, F_PARAMS, F_VENDOR, F_PLATFORM, F_TYPE, F_NAME, F_ARCH, F_DRIVER, F_VERSION, F_TEXT, F_WHEN, F_SAMPLES, F_MEDIAN,
   F_SPREAD, F_DEFAULT, F_DEFAULT_SPREAD, F_FLOPS, F_BYTES, F_OUTCOME, F_NOTE, F_SUM, N_FIELDS
 };
 
@@ -83,7 +83,7 @@ void koi_tuned_put_line(koi_text *t, const koi_endpoint *e, const koi_tuned_line
   koi_dev_text(note, sizeof note, l->note);
   koi_text_add(t, FORMAT "\t%s\t", op->name);
   koi_tuned_put_consts(t, op, l->c);
-  koi_text_add(t, "\t%" PRId32 "\t%" PRId32 "\t", l->bucket, l->tile ? l->tile : koi_op_tile(op, KOI_TILE));
+  koi_text_add(t, "\t%" PRId32 "\t", l->bucket);
   koi_tuned_put_params(t, op, l->p);
   koi_text_add(t, "\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t", e->vendor, e->platform, types[e->type], e->name, e->arch, e->driver, e->version);
   koi_text_add(t, "%016" PRIx64 "\t%" PRIu64 "\t%" PRIu32, koi_tuned_text_hash(op), l->when_ms ? l->when_ms : koi_tuned_now_ms(), l->n_samples);
@@ -157,16 +157,16 @@ static bool values(const char *text, const char *const *names, size_t stride, si
 
 static bool numbers(char *const *field, koi_tuned_line *l)
 {
-  static const int at[] = {F_BUCKET, F_TILE, F_WHEN, F_SAMPLES, F_MEDIAN, F_SPREAD, F_DEFAULT, F_DEFAULT_SPREAD, F_FLOPS, F_BYTES};
+  static const int at[] = {F_BUCKET, F_WHEN, F_SAMPLES, F_MEDIAN, F_SPREAD, F_DEFAULT, F_DEFAULT_SPREAD, F_FLOPS, F_BYTES};
   int64_t v[KOI_COUNT(at)];
   for (size_t i = 0; i < KOI_COUNT(at); i++) {
     const char *text = field[at[i]];
     if (!integer(&text, 0, &v[i]) || (i && v[i] < 0)) return false;
   }
-  if (v[0] < INT32_MIN || v[0] > INT32_MAX || v[1] > INT32_MAX || v[3] > UINT32_MAX) return false;
-  l->bucket = (int32_t)v[0], l->tile = (int32_t)v[1], l->when_ms = (uint64_t)v[2], l->n_samples = (uint32_t)v[3];
-  l->median_us = 1e-3 * (double)v[4], l->spread_us = 1e-3 * (double)v[5], l->default_us = 1e-3 * (double)v[6], l->default_spread_us = 1e-3 * (double)v[7];
-  l->flops = (double)v[8], l->bytes = (double)v[9];
+  if (v[0] < INT32_MIN || v[0] > INT32_MAX || v[2] > UINT32_MAX) return false;
+  l->bucket = (int32_t)v[0], l->when_ms = (uint64_t)v[1], l->n_samples = (uint32_t)v[2];
+  l->median_us = 1e-3 * (double)v[3], l->spread_us = 1e-3 * (double)v[4], l->default_us = 1e-3 * (double)v[5], l->default_spread_us = 1e-3 * (double)v[6];
+  l->flops = (double)v[7], l->bytes = (double)v[8];
   return true;
 }
 

@@ -14,8 +14,7 @@ typedef struct exporting { const koi_endpoint *e; koi_text lines; kept *v; size_
 static uint64_t key_of(const koi_tuned_read *r)
 {
   const char *const texts[] = {r->l.op->name, r->vendor, r->platform, r->type, r->name, r->arch, r->driver, r->version};
-  const int32_t numbers[] = {r->l.bucket, r->l.tile};
-  uint64_t h = koi_hash(r->l.c, sizeof r->l.c, koi_hash(numbers, sizeof numbers, r->text));
+  uint64_t h = koi_hash(r->l.c, sizeof r->l.c, koi_hash(&r->l.bucket, sizeof r->l.bucket, r->text));
   for (size_t i = 0; i < KOI_COUNT(texts); i++) h = koi_hash(texts[i], strlen(texts[i]) + 1, h);
   return h;
 }

@@ -11,7 +11,7 @@ typedef struct book { /* of one device */
   const koi_endpoint *e;
   koi_tuned_table t;
   koi_target target;
-  const koi_tuned **keys; /* [n] one record of each op, constants, bucket and layout, in order */
+  const koi_tuned **keys; /* [n] one record of each op, constants and bucket, in order */
   size_t n;
 } book;
 
@@ -23,8 +23,7 @@ static int by_key(const void *pa, const void *pb)
   if (names) return names;
   int consts = memcmp(a->c, b->c, sizeof a->c);
   if (consts) return consts;
-  if (a->bucket != b->bucket) return a->bucket < b->bucket ? -1 : 1;
-  return (a->tile > b->tile) - (a->tile < b->tile);
+  return (a->bucket > b->bucket) - (a->bucket < b->bucket);
 }
 
 static koine_status open_book(const koine_runtime *rt, size_t i, book *b)

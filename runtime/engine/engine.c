@@ -17,8 +17,8 @@ static koine_status fill_stage(koi_stage *st, koine_progress_fn *progress, void 
   koi_target t;
   koi_share share = koi_plan_share(&st->at);
   koi_backend_target(st->dev, &t);
-  koi_plan_tunables(st->plan, &t, &st->at.tunables);
-  koine_status s = koi_lay_share(st->model, st->at.endpoint->max_buffer_bytes, &share, &st->at.laid);
+  koi_plan_tunables(st->plan, &t, 0, &st->at.tunables);
+  koine_status s = koi_lay_share(st->model, st->at.endpoint->max_buffer_bytes, (uint32_t)st->at.tunables.tile, &share, &st->at.laid);
   if (!s) s = koi_stage_make(st);
   if (!s && st->at.of != KOI_OF_EXPERTS && st->at.layer0 < st->at.layer1) s = koi_gemm_wake(st);
   if (!s) s = upload(st, progress, user);

@@ -168,7 +168,7 @@ static uint32_t from_tokens(uint32_t n_tokens)
 static koine_status remember(const koi_stage *st, int wt, const koi_gemm_figure *f)
 {
   bool library = f->library_ms < f->own_ms;
-  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_WT] = wt}, .n_samples = RUNS, .default_us = 1e3 * f->own_ms, .median_us = 1e3 * (library ? f->library_ms : f->own_ms),
+  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_WT] = wt, [LIBRARY_TILE] = (int32_t)st->at.laid->tile}, .n_samples = RUNS, .default_us = 1e3 * f->own_ms, .median_us = 1e3 * (library ? f->library_ms : f->own_ms),
                       .outcome = library ? KOI_OUTCOME_WON : KOI_OUTCOME_KEPT};
   if (library) l.p[LIBRARY_FROM] = (int32_t)from_tokens(st->plan->chunk);
   koi_print(l.note, sizeof l.note, "chunks of %u tokens: own %.3f ms, %s %.3f ms", st->plan->chunk, f->own_ms, st->dev->backend->gemm_name, f->library_ms);

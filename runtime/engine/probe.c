@@ -19,10 +19,10 @@ koine_status koi_probe_read(koi_stage *x, double *out)
   for (int i = 0; i < 4 && !s; i++) {
     s = b->finish(x->dev);
     uint64_t start = koi_now_ns();
-    if (!s) s = koi_stage_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32},
+    if (!s) s = koi_stage_call(x, &koi_op_matvec, (const int32_t[KOI_MAX_CONSTS]){[MATVEC_WT] = KOI_WT_F32, [MATVEC_TILE] = KOI_STRIP},
                               &(koi_args){.buf = {[MATVEC_W] = w, [MATVEC_X] = v, [MATVEC_Y] = y},
                                           .i = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1,
-                                                [MATVEC_TILE1] = rows / 16, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
+                                                [MATVEC_TILE1] = rows / KOI_STRIP, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}});
     if (!s) s = b->finish(x->dev);
     double rate = (double)rows * k * 4 / ((double)(koi_now_ns() - start) * 1e-9);
     if (i && rate > best) best = rate; /* the first call may compile */

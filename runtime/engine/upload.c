@@ -49,12 +49,12 @@ static koi_stored stored(const koi_weight *w, uint32_t unit, uint32_t sub)
 /* `n` tiles of one unit's stack from tile t on, which lie in one sub-matrix, into the buffers of part p. */
 static koine_status put_tiles(upload *u, const job *j, koi_part *p, koi_put *put, uint32_t unit, uint64_t t, uint64_t n)
 {
-  uint64_t per_sub = koi_tiles(j->from->rows), first = t % per_sub;
+  uint64_t per_sub = koi_tiles(j->from->rows, u->l->tile), first = t % per_sub;
   uint64_t at = (uint64_t)(unit - (uint32_t)p->unit0) * (uint64_t)(p->tile1 - p->tile0) + t - (uint64_t)p->tile0;
   koi_stored m = stored(j->from, unit, (uint32_t)(t / per_sub));
-  p->care |= koi_format_tiles(p->wt, &m, j->from->one_matrix ? unit * j->from->rows : 0, j->from->rows, first, first + n, u->stage);
+  p->care |= koi_format_tiles(p->wt, u->l->tile, &m, j->from->one_matrix ? unit * j->from->rows : 0, j->from->rows, first, first + n, u->stage);
   for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-    uint64_t tile = koi_format_tile_bytes(p->wt, s, j->from->k);
+    uint64_t tile = koi_format_tile_bytes(p->wt, s, j->from->k, u->l->tile);
     koine_status st = tile ? u->dev->backend->write(u->dev, put->stream[s], at * tile, n * tile, u->stage[s]) : KOINE_OK;
     if (!st && tile) st = advance(u, n * tile);
     if (st) return st;
@@ -64,9 +64,9 @@ static koine_status put_tiles(upload *u, const job *j, koi_part *p, koi_put *put
 
 static koine_status put_unit(upload *u, const job *j, koi_part *p, koi_put *put, uint32_t unit)
 {
-  uint64_t tile = 1, per_sub = koi_tiles(j->from->rows);
+  uint64_t tile = 1, per_sub = koi_tiles(j->from->rows, u->l->tile);
   for (int s = 0; s < KOI_MAX_STREAMS; s++)
-    if (koi_format_tile_bytes(p->wt, s, j->from->k) > tile) tile = koi_format_tile_bytes(p->wt, s, j->from->k);
+    if (koi_format_tile_bytes(p->wt, s, j->from->k, u->l->tile) > tile) tile = koi_format_tile_bytes(p->wt, s, j->from->k, u->l->tile);
   uint64_t each = PIECE_BYTES / tile ? PIECE_BYTES / tile : 1;
   for (uint64_t t = (uint64_t)p->tile0, n; t < (uint64_t)p->tile1; t += n) {
     n = per_sub - t % per_sub;
@@ -116,7 +116,7 @@ static const void *rows_of(upload *u, const job *j, uint64_t row, uint64_t n, ui
 
 static koine_status put_rows(upload *u, const job *j, const koi_part *p, koi_put *put)
 {
-  uint64_t first = (uint64_t)p->tile0, rows = (uint64_t)p->tile1 - first, row = koi_lay_part_bytes(j->role, j->to, p, 0) / rows;
+  uint64_t first = (uint64_t)p->tile0, rows = (uint64_t)p->tile1 - first, row = koi_lay_part_bytes(u->l, j->role, j->to, p, 0) / rows;
   uint64_t each = PIECE_BYTES / row ? PIECE_BYTES / row : 1;
   for (uint64_t at = 0; at < rows; at += each) {
     uint64_t n = rows - at < each ? rows - at : each;
@@ -133,7 +133,7 @@ static koine_status put_part(upload *u, const job *j, koi_part *p, koi_put *put)
 {
   koine_status s = KOINE_OK;
   for (int i = 0; i < KOI_MAX_STREAMS && !s; i++) {
-    uint64_t bytes = koi_lay_part_bytes(j->role, j->to, p, i);
+    uint64_t bytes = koi_lay_part_bytes(u->l, j->role, j->to, p, i);
     if (bytes && !(s = koi_device_alloc(u->dev, bytes, &put->stream[i]))) u->allocated += bytes;
   }
   if (s || u->bare) return s;
@@ -152,13 +152,13 @@ static koine_status put_weight(upload *u, const koi_role *role, int layer, const
 }
 
 /* Room in the staging for a piece, for one tile of the longest row, and for the longest row of a vector. */
-static void widen_stage(uint64_t *bytes, const koi_role *role, const koi_laid *w, const koi_part *parts)
+static void widen_stage(uint64_t *bytes, const koi_laid_model *l, const koi_role *role, const koi_laid *w)
 {
   for (uint32_t i = w->first; i < w->first + w->n_parts; i++)
     for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-      koi_part one = parts[i];
+      koi_part one = l->parts[i];
       one.unit1 = one.unit0 + 1, one.tile1 = one.tile0 + 1;
-      uint64_t least = koi_lay_part_bytes(role, w, &one, s);
+      uint64_t least = koi_lay_part_bytes(l, role, w, &one, s);
       if (least && least < PIECE_BYTES) least = PIECE_BYTES;
       if (bytes[s] < least) bytes[s] = least;
     }
@@ -168,9 +168,9 @@ static koine_status make_stage(upload *u)
 {
   const koi_laid_model *l = u->l;
   uint64_t bytes[KOI_MAX_STREAMS] = {0};
-  for (int r = 0; r < KOI_N_TOP_ROLES; r++) widen_stage(bytes, &koi_top_roles[r], &l->top[r], l->parts);
+  for (int r = 0; r < KOI_N_TOP_ROLES; r++) widen_stage(bytes, l, &koi_top_roles[r], &l->top[r]);
   for (uint32_t n = 0; n < l->model->config.n_layers; n++)
-    for (int r = 0; r < KOI_N_LAYER_ROLES; r++) widen_stage(bytes, &koi_layer_roles[r], &l->layers[n][r], l->parts);
+    for (int r = 0; r < KOI_N_LAYER_ROLES; r++) widen_stage(bytes, l, &koi_layer_roles[r], &l->layers[n][r]);
   for (int s = 0; s < KOI_MAX_STREAMS; s++)
     if (bytes[s] && !(u->stage[s] = koi_alloc(bytes[s], 1))) return KOINE_ERR_MEMORY;
   return KOINE_OK;

@@ -18,7 +18,7 @@ static koine_status list_calls(const koine_model *m, const koi_step_at *at, bool
   uint32_t n = m->config.n_layers;
   koi_shape shape = {.n_tokens = at->n_tokens, .n_logits = 1, .n_rounds = 1, .exact = exact};
   koi_step_tunables(&target, &l->tunables);
-  koine_status s = koi_lay(m, 0, 0, n, &l->laid);
+  koine_status s = koi_lay(m, 0, (uint32_t)l->tunables.tile, 0, n, &l->laid);
   if (!s) s = koi_caches_make(m, exact, 0, n, &l->caches);
   if (!s) s = koi_feed_make(l->caches, &shape, 128, &l->feed);
   koi_graph g = {.model = m, .laid = l->laid, .tunables = &l->tunables, .layer1 = n, .embed = true, .head = true, .chunk = at->n_tokens};
@@ -187,7 +187,7 @@ koine_status koi_costs_hold(const koine_model *m, uint64_t context, uint32_t chu
   uint64_t mark = 0, values = 0, stored = koi_model_weight_bytes(m);
   koi_laid_model *laid = NULL;
   koi_holding h = {.items = koi_alloc(n + 2, sizeof *h.items)};
-  koine_status s = h.items ? koi_lay(m, 0, 0, n, &laid) : KOINE_ERR_MEMORY;
+  koine_status s = h.items ? koi_lay(m, 0, KOI_STRIP, 0, n, &laid) /* other layouts pad a little more */ : KOINE_ERR_MEMORY;
   for (uint32_t l = 0; l < n && !s; l++) {
     s = hold_layer(m, laid, l, context, chunk, exact, &h.items[l + 1]);
     mark += h.items[l + 1].mark;

@@ -38,7 +38,7 @@ static koi_ref codes_of(const koi_laid *w, uint32_t part) { return (koi_ref){KOI
 
 static koi_ref scales_of(const koi_laid *w, uint32_t part, int32_t wt)
 {
-  return koi_format_tile_bytes(wt, 1, (uint64_t)w->k) ? (koi_ref){KOI_AT_SCALES, w->first + part, 0} : NOTHING;
+  return koi_formats[wt].streams[1].name ? (koi_ref){KOI_AT_SCALES, w->first + part, 0} : NOTHING;
 }
 
 koi_ref koi_graph_vector(const koi_laid *w) { return w->n_parts ? (koi_ref){KOI_AT_CODES, w->first, 0} : NOTHING; }
@@ -47,7 +47,7 @@ void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entrie
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(matvec, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care},
+    CALL(matvec, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile},
          .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
          .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
                [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
@@ -59,7 +59,7 @@ void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, in
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(matmul, .c = {[MATMUL_WT] = p->wt, [MATMUL_CARE] = p->care, [MATMUL_NT] = g->nt},
+    CALL(matmul, .c = {[MATMUL_WT] = p->wt, [MATMUL_CARE] = p->care, [MATMUL_NT] = g->nt, [MATMUL_TILE] = (int32_t)e->g->laid->tile},
          .buf = {[MATMUL_W] = codes_of(w, i), [MATMUL_S] = scales_of(w, i, p->wt), [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y},
          .i = {[MATMUL_N_PANELS] = g->n, [MATMUL_K] = w->k, [MATMUL_N_SUB] = w->n_sub, [MATMUL_SUB_ROWS] = w->sub_rows, [MATMUL_UNIT0] = p->unit0,
                [MATMUL_UNIT1] = p->unit1, [MATMUL_TILE0] = p->tile0, [MATMUL_TILE1] = p->tile1, [MATMUL_HAS_ROWS] = g->rows.space != KOI_AT_NONE,
@@ -79,14 +79,15 @@ void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx,
 static void library_part(emit *e, const koi_laid *w, uint32_t part, const input *in, int32_t n, koi_ref y, int32_t ldy)
 {
   const koi_part *p = &e->g->laid->parts[w->first + part];
-  int32_t sub_tiles = (int32_t)koi_tiles((uint64_t)w->sub_rows), most = (int32_t)(KOI_WIDE_BYTES / sizeof(float) / KOI_TILE) / w->k;
+  int32_t rows_each = (int32_t)e->g->laid->tile, sub_tiles = (int32_t)koi_tiles((uint64_t)w->sub_rows, e->g->laid->tile);
+  int32_t most = (int32_t)(KOI_WIDE_BYTES / sizeof(float)) / rows_each / w->k;
   for (int32_t tile = p->tile0, tiles; tile < p->tile1; tile += tiles) {
-    int32_t in_sub = tile % sub_tiles, row = in_sub * KOI_TILE;
+    int32_t in_sub = tile % sub_tiles, row = in_sub * rows_each;
     tiles = smaller(smaller(sub_tiles - in_sub, p->tile1 - tile), most);
-    int32_t rows = smaller(tiles * KOI_TILE, w->sub_rows - row);
-    CALL(widen, .c = {[WIDEN_WT] = p->wt, [WIDEN_CARE] = p->care}, .buf = {[WIDEN_W] = codes_of(w, part), [WIDEN_S] = scales_of(w, part, p->wt), [WIDEN_Y] = S(wide)},
-         .i = {[WIDEN_K] = w->k, [WIDEN_ROWS] = w->n_sub * sub_tiles * KOI_TILE, [WIDEN_TILE0] = p->tile0, [WIDEN_ROW0] = tile * KOI_TILE,
-               [WIDEN_ROW1] = tile * KOI_TILE + rows});
+    int32_t rows = smaller(tiles * rows_each, w->sub_rows - row);
+    CALL(widen, .c = {[WIDEN_WT] = p->wt, [WIDEN_CARE] = p->care, [WIDEN_TILE] = rows_each}, .buf = {[WIDEN_W] = codes_of(w, part), [WIDEN_S] = scales_of(w, part, p->wt), [WIDEN_Y] = S(wide)},
+         .i = {[WIDEN_K] = w->k, [WIDEN_ROWS] = w->n_sub * sub_tiles * rows_each, [WIDEN_TILE0] = p->tile0, [WIDEN_ROW0] = tile * rows_each,
+               [WIDEN_ROW1] = tile * rows_each + rows});
     CALL(gemm, .buf = {[GEMM_X] = in->x, [GEMM_W] = S(wide), [GEMM_Y] = y},
          .i = {[GEMM_N] = n, [GEMM_ROWS] = rows, [GEMM_K] = w->k, [GEMM_LDX] = in->ld, [GEMM_Y_OFFSET] = tile / sub_tiles * w->sub_rows + row, [GEMM_LDY] = ldy});
   }
@@ -94,7 +95,7 @@ static void library_part(emit *e, const koi_laid *w, uint32_t part, const input 
 
 bool koi_graph_library_fits(const koi_laid *w)
 {
-  return w->n_parts && w->n_units == 1 && w->wt != KOI_FORMAT_NONE && w->sub_rows >= MIN_LIBRARY_ROWS && (uint64_t)w->k * KOI_TILE * sizeof(float) <= KOI_WIDE_BYTES;
+  return w->n_parts && w->n_units == 1 && w->wt != KOI_FORMAT_NONE && w->sub_rows >= MIN_LIBRARY_ROWS && (uint64_t)w->k * KOI_MOST_TILE * sizeof(float) <= KOI_WIDE_BYTES;
 }
 
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy)
@@ -167,11 +168,12 @@ static void layer(emit *e, uint32_t n)
 static void embed(emit *e)
 {
   const koi_laid *w = &e->g->laid->top[KOI_TOP_embed];
+  int32_t tile = (int32_t)e->g->laid->tile;
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(embed, .c = {[EMBED_WT] = p->wt, [EMBED_CARE] = p->care, [EMBED_HC] = (int32_t)e->c->n_streams},
+    CALL(embed, .c = {[EMBED_WT] = p->wt, [EMBED_CARE] = p->care, [EMBED_HC] = (int32_t)e->c->n_streams, [EMBED_TILE] = tile},
          .buf = {[EMBED_W] = codes_of(w, i), [EMBED_S] = scales_of(w, i, p->wt), [EMBED_TOKEN] = FEED(tokens), [EMBED_X] = S(streams)},
-         .i = {[EMBED_T] = e->t, [EMBED_D] = (int32_t)e->c->hidden, [EMBED_ROW0] = p->tile0 * KOI_TILE, [EMBED_ROW1] = smaller(p->tile1 * KOI_TILE, w->sub_rows)});
+         .i = {[EMBED_T] = e->t, [EMBED_D] = (int32_t)e->c->hidden, [EMBED_ROW0] = p->tile0 * tile, [EMBED_ROW1] = smaller(p->tile1 * tile, w->sub_rows)});
   }
 }
 

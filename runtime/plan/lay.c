@@ -13,10 +13,10 @@ static uint64_t row_bytes(const koi_role *role, const koi_laid *w)
   return role->use == KOI_IDS ? (uint64_t)w->k * sizeof(int32_t) : koi_format_row_bytes(w->wt, (uint64_t)w->k);
 }
 
-uint64_t koi_lay_part_bytes(const koi_role *role, const koi_laid *w, const koi_part *p, int stream)
+uint64_t koi_lay_part_bytes(const koi_laid_model *l, const koi_role *role, const koi_laid *w, const koi_part *p, int stream)
 {
   uint64_t tiles = (uint64_t)(p->unit1 - p->unit0) * (uint64_t)(p->tile1 - p->tile0);
-  if (koi_role_is_matrix(role)) return tiles * koi_format_tile_bytes(p->wt, stream, (uint64_t)w->k);
+  if (koi_role_is_matrix(role)) return tiles * koi_format_tile_bytes(p->wt, stream, (uint64_t)w->k, l->tile);
   return stream ? 0 : tiles * row_bytes(role, w);
 }
 
@@ -31,7 +31,7 @@ static koine_status add_part(layer_out *o, const koi_role *role, koi_laid *w, ko
   }
   l->parts[l->n_parts++] = part;
   w->n_parts++;
-  for (int s = 0; s < KOI_MAX_STREAMS; s++) w->bytes += koi_lay_part_bytes(role, w, &part, s);
+  for (int s = 0; s < KOI_MAX_STREAMS; s++) w->bytes += koi_lay_part_bytes(l, role, w, &part, s);
   return KOINE_OK;
 }
 
@@ -62,11 +62,11 @@ static koine_status cut_stretch(const cutter *c, koi_part p, uint64_t item, bool
   return s;
 }
 
-static uint64_t largest_tile(int32_t wt, uint64_t k)
+static uint64_t largest_tile(const koi_laid_model *l, int32_t wt, uint64_t k)
 {
   uint64_t item = 0;
   for (int s = 0; s < KOI_MAX_STREAMS; s++) {
-    uint64_t tile = koi_format_tile_bytes(wt, s, k);
+    uint64_t tile = koi_format_tile_bytes(wt, s, k, l->tile);
     if (tile > item) item = tile;
   }
   return item;
@@ -82,7 +82,7 @@ static bool units_alike(const koi_weight *w, uint32_t a, uint32_t b)
 /* Stretches of units whose matrices are stored alike, each cut where the format changes within a stack. */
 static koine_status cut_matrix(const cutter *c, const koi_weight *from)
 {
-  int32_t per_sub = (int32_t)koi_tiles(from->rows);
+  int32_t per_sub = (int32_t)koi_tiles(from->rows, c->o->l->tile);
   koine_status s = KOINE_OK;
   for (uint32_t u = 0, end; u < from->n_units && !s; u = end) {
     for (end = u + 1; end < from->n_units && units_alike(from, u, end); end++) {}
@@ -90,7 +90,7 @@ static koine_status cut_matrix(const cutter *c, const koi_weight *from)
       int32_t wt = koi_weight_piece(from, u, sub)->format;
       for (next = sub + 1; next < from->n_sub && koi_weight_piece(from, u, next)->format == wt; next++) {}
       if (wt != c->w->wt) c->w->wt = u || sub ? KOI_FORMAT_NONE : wt;
-      s = cut_stretch(c, (koi_part){(int32_t)u, (int32_t)end, (int32_t)sub * per_sub, (int32_t)next * per_sub, wt, 0}, largest_tile(wt, from->k), false);
+      s = cut_stretch(c, (koi_part){(int32_t)u, (int32_t)end, (int32_t)sub * per_sub, (int32_t)next * per_sub, wt, 0}, largest_tile(c->o->l, wt, from->k), false);
     }
   }
   return s;
@@ -112,7 +112,7 @@ static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi
                    .n_units = (int32_t)from->n_units, .first = l->n_parts};
   koine_status s = cut(o, role, from, to, koi_role_name(role, layer, name));
   if (role->units == KOI_EXPERTS) to->bytes_per_token = to->bytes / from->n_units * l->model->config.n_used;
-  else to->bytes_per_token = role->use == KOI_TABLE || role->use == KOI_IDS ? koi_ceil_div(to->bytes, koi_tiles(from->rows) * KOI_TILE) : to->bytes;
+  else to->bytes_per_token = role->use == KOI_TABLE || role->use == KOI_IDS ? koi_ceil_div(to->bytes, koi_tiles(from->rows, l->tile) * l->tile) : to->bytes;
   l->bytes += to->bytes, l->bytes_per_token += to->bytes_per_token;
   return s;
 }
@@ -122,12 +122,12 @@ static bool has_role(const koi_share *share, const koi_role *role)
   return share->of == KOI_OF_ALL || (share->of == KOI_OF_EXPERTS) == (role->units == KOI_EXPERTS);
 }
 
-koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, const koi_share *share, koi_laid_model **out)
+koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, const koi_share *share, koi_laid_model **out)
 {
   koi_laid_model *l = koi_alloc(1, sizeof *l);
   if (!l) return KOINE_ERR_MEMORY;
   layer_out o = {l, max_buffer_bytes ? max_buffer_bytes : UINT64_MAX, 0};
-  l->model = m;
+  l->model = m, l->tile = tile;
   l->layers = koi_alloc(m->config.n_layers, sizeof *l->layers);
   koine_status s = l->layers ? KOINE_OK : KOINE_ERR_MEMORY;
   for (uint32_t r = 0; r < KOI_N_TOP_ROLES && !s; r++)
@@ -140,9 +140,9 @@ koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, cons
   return s;
 }
 
-koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t layer0, uint32_t layer1, koi_laid_model **out)
+koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, uint32_t layer0, uint32_t layer1, koi_laid_model **out)
 {
-  return koi_lay_share(m, max_buffer_bytes, &(koi_share){layer0, layer1, !layer0, layer1 == m->config.n_layers, KOI_OF_ALL}, out);
+  return koi_lay_share(m, max_buffer_bytes, tile, &(koi_share){layer0, layer1, !layer0, layer1 == m->config.n_layers, KOI_OF_ALL}, out);
 }
 
 void koi_lay_free(koi_laid_model *l)

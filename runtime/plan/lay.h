@@ -25,15 +25,15 @@ typedef struct koi_laid_model {
   koi_laid (*layers)[KOI_N_LAYER_ROLES]; /* [n_layers] of the model; those not asked for are empty */
   koi_laid top[KOI_N_TOP_ROLES];         /* the embedding lies where tokens begin, the rest where logits are made */
   koi_part *parts;                       /* [n_parts] */
-  uint32_t n_parts;
+  uint32_t n_parts, tile;                /* tile: rows of a tile */
   uint64_t bytes, bytes_per_token;
 } koi_laid_model;
 
-/* max_buffer_bytes: of one buffer; 0: any. KOINE_ERR_MEMORY when a single tile, row or vector exceeds it. */
-koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, const koi_share *share, koi_laid_model **out);
+/* max_buffer_bytes: of one buffer; 0: any. tile: rows of a tile (layout.h). KOINE_ERR_MEMORY when a single tile, row or vector exceeds the buffer. */
+koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, const koi_share *share, koi_laid_model **out);
 /* All of layers [layer0, layer1), the embedding with the first of the model and the head with the last. */
-koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t layer0, uint32_t layer1, koi_laid_model **out);
+koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, uint32_t layer0, uint32_t layer1, koi_laid_model **out);
 void koi_lay_free(koi_laid_model *l);
 /* Bytes of a part's buffer for a stream (0: it has none). */
-uint64_t koi_lay_part_bytes(const koi_role *role, const koi_laid *w, const koi_part *p, int stream);
+uint64_t koi_lay_part_bytes(const koi_laid_model *l, const koi_role *role, const koi_laid *w, const koi_part *p, int stream);
 #endif

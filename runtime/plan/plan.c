@@ -11,9 +11,10 @@ koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s)
 
 koi_share koi_plan_share(const koi_plan_stage *s) { return (koi_share){s->layer0, s->layer1, s->embed, s->head, s->of}; }
 
-void koi_plan_tunables(const koine_plan *p, const koi_target *t, koi_tunables *out)
+void koi_plan_tunables(const koine_plan *p, const koi_target *t, uint32_t tile, koi_tunables *out)
 {
-  koi_step_tunables(t, out);
+  if (tile) koi_step_tunables_for(t, (int32_t)tile, out);
+  else koi_step_tunables(t, out);
   if (p->split_groups) out->split_groups = p->split_groups;
 }
 
@@ -24,9 +25,9 @@ static koine_status lay_stage(koine_plan *p, koi_plan_stage *st, uint64_t memory
   koi_share share = koi_plan_share(st);
   koi_target t;
   koi_dev_target(e, &t);
-  koi_plan_tunables(p, &t, &st->tunables);
+  koi_plan_tunables(p, &t, 0, &st->tunables);
   st->memory_bytes = memory_limit && (!e->memory_bytes || memory_limit < e->memory_bytes) ? memory_limit : e->memory_bytes;
-  return koi_lay_share(p->model, e->max_buffer_bytes, &share, &st->laid);
+  return koi_lay_share(p->model, e->max_buffer_bytes, (uint32_t)st->tunables.tile, &share, &st->laid);
 }
 
 /* ---- all of them ---- */

@@ -64,8 +64,8 @@ koine_status koi_plan_text(const koine_plan *p, char **out);
 /* Where everything lies, in one line without an end. */
 koine_status koi_plan_line(const koine_plan *p, char **out);
 koi_share koi_plan_share(const koi_plan_stage *s);
-/* A stage's, on the device of target t. */
-void koi_plan_tunables(const koine_plan *p, const koi_target *t, koi_tunables *out);
+/* A stage's, on the device of target t; tile: rows of the tiles that its weights lie in, 0: they will lie as the target says. */
+void koi_plan_tunables(const koine_plan *p, const koi_target *t, uint32_t tile, koi_tunables *out);
 /* Of a mark of a conversation, on all devices together. */
 koine_status koi_plan_mark_bytes(const koine_model *m, bool exact, uint64_t *out);
 /* Sums over all stages; of weights, what a step of one token reads. */

@@ -75,7 +75,7 @@ uint64_t koi_plan_usual_scratch(const koine_model *m, uint32_t chunk)
   koi_laid_model *laid = NULL;
   uint64_t bytes = 0;
   koi_step_tunables(&target, &t);
-  if (m->cannot || koi_lay(m, 0, 0, m->config.n_layers, &laid)) return 0; /* what is stored in no format that runs has no layout */
+  if (m->cannot || koi_lay(m, 0, (uint32_t)t.tile, 0, m->config.n_layers, &laid)) return 0; /* what is stored in no format that runs has no layout */
   koi_graph g = {.model = m, .laid = laid, .tunables = &t, .layer1 = m->config.n_layers, .embed = true, .head = true, .chunk = chunk};
   if (scratch_bytes(&g, 256, &bytes)) bytes = 0;
   koi_lay_free(laid);

@@ -13,7 +13,7 @@
 #include "mix.h"
 #include "model/names.h"
 
-enum { ROWS = KOI_TILE, PIECE = 256 /* columns decoded at once */, MAX_THREADS = 1024, WT_IDS = -2 };
+enum { ROWS = KOI_STRIP, PIECE = 256 /* columns decoded at once */, MAX_THREADS = 1024, WT_IDS = -2 };
 
 typedef struct target {
   char name[KOI_NAMES_BYTES];
@@ -148,7 +148,7 @@ typedef struct worker {
   uint8_t *tile[KOI_MAX_STREAMS], *out;
   float *rows;          /* [ROWS][k] */
   uint64_t k;           /* that there is room for */
-  double piece[PIECE][KOI_TILE];
+  double piece[PIECE][KOI_STRIP];
 } worker;
 
 static void free_rows(worker *w)
@@ -167,7 +167,7 @@ static koine_status make_room(worker *w, uint64_t k)
   bool ok = (w->rows = koi_alloc(ROWS * k, sizeof *w->rows)) && (w->out = koi_alloc(ROWS * k, 4));
   for (int s = 0; s < KOI_MAX_STREAMS && ok; s++) {
     uint64_t most = 0;
-    for (int wt = 0; wt < KOI_N_FORMATS; wt++) most = koi_format_tile_bytes(wt, s, k) > most ? koi_format_tile_bytes(wt, s, k) : most;
+    for (int wt = 0; wt < KOI_N_FORMATS; wt++) most = koi_format_tile_bytes(wt, s, k, ROWS) > most ? koi_format_tile_bytes(wt, s, k, ROWS) : most;
     ok = !most || (w->tile[s] = koi_alloc(most, 1));
   }
   w->k = ok ? k : 0;
@@ -176,10 +176,11 @@ static koine_status make_room(worker *w, uint64_t k)
 
 static void read_rows(worker *w, int format, const koi_stored *m, uint64_t row, uint64_t n)
 {
-  koi_format_tiles(format, m, row, n, 0, 1, w->tile);
+  koi_format_tiles(format, ROWS, m, row, n, 0, 1, w->tile);
+  koi_strip strip = koi_format_strip(format, m->k, ROWS, w->tile, 0);
   for (uint64_t k0 = 0; k0 < m->k; k0 += PIECE) {
     uint64_t cols = m->k - k0 < PIECE ? m->k - k0 : PIECE;
-    koi_formats[format].decode(&koi_formats[format], &w->values, (const uint8_t *const *)w->tile, k0, cols, w->piece);
+    koi_formats[format].decode(&koi_formats[format], &w->values, &strip, k0, cols, w->piece);
     for (uint64_t r = 0; r < n; r++)
       for (uint64_t i = 0; i < cols; i++) w->rows[r * m->k + k0 + i] = (float)w->piece[i][r];
   }

@@ -46,7 +46,7 @@ static koine_status each(void *user, const koi_tuned_read *r)
   past *a = user;
   const koi_contest *k = a->g->k;
   const koi_tuned_line *l = &r->l;
-  if (koi_tuned_rung(r, k->d->endpoint) != KOI_RUNG_TUNED || l->tile != koi_op_tile(l->op, a->g->t.tile) || l->op != k->op || l->bucket != k->bucket || memcmp(l->c, k->c, koi_op_n_consts(l->op) * sizeof *l->c)) return KOINE_OK;
+  if (koi_tuned_rung(r, k->d->endpoint) != KOI_RUNG_TUNED || l->op != k->op || l->bucket != k->bucket || memcmp(l->c, k->c, koi_op_n_consts(l->op) * sizeof *l->c)) return KOINE_OK;
   a->last = *l, a->any = true;
   if (!memcmp(l->p, a->g->first.p, koi_op_n_params(l->op) * sizeof *l->p) || l->outcome == KOI_OUTCOME_WON || l->outcome == KOI_OUTCOME_KEPT) return KOINE_OK;
   known *w = find(a, l->p);

@@ -5,17 +5,24 @@
 #include "device/kern.h"
 
 static const double far_ahead = 1.5;
-enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = 7, BEAT_NS = 500000000 };
+enum { DEPTH = 1024, N_DECODE = 4, MIN_TURNS = 3, MAX_TURNS = KOI_DRIVE_TURNS, BEAT_NS = 500000000 };
+
+/* Tokens of a step and all that lies before it. */
+static size_t most_tokens(const koi_drive *v) { return v->depth + v->plan->chunk + N_DECODE; }
+
+static koine_status open_session(koi_drive *v)
+{
+  koine_session_options o = {.size = sizeof o, .context = most_tokens(v)};
+  return koi_session_open(v->plan, &o, &v->s);
+}
 
 koine_status koi_drive_open(koine_plan *p, koi_drive *out)
 {
   uint64_t most = p->model->config.max_context / 4;
   *out = (koi_drive){.plan = p, .depth = most && most < DEPTH ? (size_t)most : DEPTH, .n_prefill = p->chunk};
-  size_t n = out->depth + p->chunk + N_DECODE;
-  koine_session_options o = {.size = sizeof o, .context = n};
-  out->tokens = koi_alloc(n, sizeof *out->tokens);
+  out->tokens = koi_alloc(most_tokens(out), sizeof *out->tokens);
   out->logits = koi_alloc(p->model->config.n_vocab, sizeof *out->logits);
-  return out->tokens && out->logits ? koi_session_open(p, &o, &out->s) : KOINE_ERR_MEMORY;
+  return out->tokens && out->logits ? open_session(out) : KOINE_ERR_MEMORY;
 }
 
 void koi_drive_close(koi_drive *v)
@@ -66,13 +73,30 @@ koine_status koi_drive_use(koi_drive *v, koi_tuned_table t)
   koi_kern_forget(st->dev);
   koine_status s = koi_run_forget(st);
   koi_backend_target(st->dev, &target);
-  koi_plan_tunables(v->plan, &target, &u);
+  koi_plan_tunables(v->plan, &target, st->at.laid->tile, &u);
   memcpy(u.gemm_from, st->at.tunables.gemm_from, sizeof u.gemm_from); /* gemm.c's */
   if (!s && memcmp(&u, &st->at.tunables, sizeof u)) s = koi_stage_retune(st, &u);
   koi_stage_unlock(st);
   return s;
 }
 
+/* ---- other layouts ----------------------------------------------------------------------------------------------------- */
+static bool wake_beat(void *user, const char *what, uint64_t done, uint64_t total) { return (void)what, (void)done, (void)total, !koi_drive_beat(user); }
+
+koine_status koi_drive_wake(koi_drive *v, koi_device *d, koi_tuned_table t)
+{
+  koi_session_close(v->s);
+  v->s = NULL;
+  koi_engine_sleep(v->plan);
+  pthread_mutex_lock(&d->lock);
+  d->tuned = t;
+  koi_kern_forget(d);
+  pthread_mutex_unlock(&d->lock);
+  koine_status s = koi_engine_wake(v->plan, wake_beat, v);
+  return s ? s : open_session(v);
+}
+
+/* ---- speeds ------------------------------------------------------------------------------------------------------------ */
 /* `warm`: kernels are built, and nothing is counted. */
 static koine_status turn(koi_drive *v, turns *t, bool warm)
 {
@@ -104,6 +128,15 @@ static void speed_of(turns *t, koi_speed *out)
     out->per_s[i] = median(t->v[i], t->n);
     out->low[i] = t->v[i][0], out->high[i] = t->v[i][t->n - 1]; /* sorted by now */
   }
+}
+
+koine_status koi_drive_speed(koi_drive *v, size_t n, koi_speed *out)
+{
+  turns t = {.n = 0};
+  koine_status s = turn(v, &t, true);
+  for (size_t i = 0; i < n && !s; i++) s = turn(v, &t, false);
+  if (!s) speed_of(&t, out);
+  return s;
 }
 
 double koi_drive_turns_s(double token_s, double prefill_s) { return 2 * (N_DECODE * token_s + prefill_s) + token_s; }

@@ -29,6 +29,12 @@ typedef struct koi_speed { double per_s[2], low[2], high[2]; size_t n; } koi_spe
 koine_status koi_drive_compare(koi_drive *v, double seconds, koi_speed *before, koi_speed *after);
 /* This table, and the choices of a step that it says, from now on. The caller keeps what the table points to. */
 koine_status koi_drive_use(koi_drive *v, koi_tuned_table t);
+/* n turns as it is now, after one that builds what is needed. */
+koine_status koi_drive_speed(koi_drive *v, size_t n, koi_speed *out);
+enum { KOI_DRIVE_TURNS = 7 /* the most at once */ };
+/* The plan sleeps and wakes anew on its device d with this table, its weights laid as that says. The caller holds d beside the plan and keeps what
+ * the table points to; no other session is open. After a failure only this helps, or koi_drive_close. */
+koine_status koi_drive_wake(koi_drive *v, koi_device *d, koi_tuned_table t);
 /* Seconds of one turn of each, when a token and a prefill take so long. */
 double koi_drive_turns_s(double token_s, double prefill_s);
 #endif

@@ -92,14 +92,14 @@ typedef struct product { koi_device *dev; koi_buf *w, *x, *y; koi_kernel *kernel
 
 static koine_status call(const product *p)
 {
-  static const int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32};
+  static const int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32, [MATVEC_TILE] = KOI_STRIP};
   return p->kernel ? koi_kern_launch(p->dev, p->kernel, &p->a) : koi_backend_fallback(p->dev, &koi_op_matvec, c, &p->a);
 }
 
 /* y = W x for `entries` vectors at once, W of `rows` x `k` floats. */
 static koine_status open_product(koi_device *dev, int32_t entries, int32_t rows, int32_t k, product *p)
 {
-  static const int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32};
+  static const int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32, [MATVEC_TILE] = KOI_STRIP};
   *p = (product){.dev = dev};
   koine_status s = koi_device_alloc(dev, (size_t)rows * (size_t)k * 4, &p->w);
   if (!s) s = koi_device_alloc(dev, (size_t)entries * (size_t)k * 4, &p->x);
@@ -107,7 +107,7 @@ static koine_status open_product(koi_device *dev, int32_t entries, int32_t rows,
   if (!s) s = dev->backend->fill(dev, p->w, 0);
   if (!s) s = dev->backend->fill(dev, p->x, 0);
   p->a = (koi_args){.buf = {[MATVEC_W] = p->w, [MATVEC_X] = p->x, [MATVEC_Y] = p->y},
-                    .i = {[MATVEC_E] = entries, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1, [MATVEC_TILE1] = rows / 16,
+                    .i = {[MATVEC_E] = entries, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = rows, [MATVEC_UNIT1] = 1, [MATVEC_TILE1] = rows / KOI_STRIP,
                           [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = rows}};
   if (!s) s = koi_kern_get(dev, &koi_op_matvec, c, koi_op_bucket(&koi_op_matvec, p->a.i, c), &p->kernel);
   return s;

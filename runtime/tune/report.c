@@ -10,7 +10,7 @@ enum { MAX_POINTS = 100000 };
 /* ---- collecting -------------------------------------------------------------------------------------------------------- */
 static bool same(const koi_tuned_line *a, const koi_tuned_line *b)
 {
-  return a->op == b->op && a->bucket == b->bucket && a->tile == b->tile && !memcmp(a->c, b->c, sizeof a->c);
+  return a->op == b->op && a->bucket == b->bucket && !memcmp(a->c, b->c, sizeof a->c);
 }
 
 static koi_series *series_of(koi_report *r, const koi_tuned_line *l)

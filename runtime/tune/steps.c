@@ -38,32 +38,30 @@ static bool right(koi_device *d, const koi_tuned *e)
   return !s;
 }
 
-/* What won for panels of one width is taken for those of another, where it is right there, until that is tuned itself. */
-static koine_status widen(koi_device *d, const koi_target *t, koi_tuned_table *table, int32_t from, int32_t to)
+koine_status koi_steps_bring(koi_device *d, const koi_target *t, koi_tuned_table *table, const char *constant, int32_t from, int32_t to)
 {
   koine_status s = KOINE_OK;
   for (size_t i = 0, n = table->n; i < n && !s && from != to; i++) {
     koi_tuned e = table->v[i];
-    size_t nt = 0, n_consts = koi_op_n_consts(e.op);
-    while (nt < n_consts && strcmp(e.op->consts[nt], "NT")) nt++;
-    if (nt == n_consts || e.c[nt] != from || e.kept) continue;
-    e.c[nt] = to;
-    if (!koi_tuned_find(table, e.op, e.c, e.bucket, e.tile) && koi_legal(t, e.op, e.c, e.p) && right(d, &e)) s = koi_tuned_put(table, &e);
+    int at = koi_op_const(e.op, constant);
+    if (at < 0 || e.c[at] != from || e.kept || koi_tuned_find(table, e.op, e.c, e.bucket) != &table->v[i]) continue;
+    e.c[at] = to;
+    if (!koi_tuned_find(table, e.op, e.c, e.bucket) && koi_legal(t, e.op, e.c, e.p) && right(d, &e)) s = koi_tuned_put(table, &e);
   }
   return s;
 }
 
-static koine_status with(koi_device *d, const koi_op *op, const int32_t *was, const int32_t *p, koi_tuned_table *out)
+static koine_status with(koi_device *d, const koi_step_choice *was, const int32_t *p, koi_tuned_table *out)
 {
-  static const int32_t none[KOI_MAX_CONSTS];
+  const koi_op *op = was->op;
   koi_tuned e = {.op = op, .rung = KOI_RUNG_TUNED, .origin = KOI_ORIGIN_USER};
   koi_target t;
   koi_backend_target(d, &t);
-  memcpy(e.c, none, sizeof e.c);
+  memcpy(e.c, was->c, sizeof e.c);
   memcpy(e.p, p, koi_op_n_params(op) * sizeof *p);
   koine_status s = koi_tuned_copy(&d->tuned, out);
   if (!s) s = koi_tuned_put(out, &e);
-  for (size_t i = 0; i < koi_op_n_params(op) && !s && op == &koi_step_panels; i++) s = widen(d, &t, out, was[i], p[i]);
+  for (size_t i = 0; i < koi_op_n_params(op) && !s && op == &koi_step_panels; i++) s = koi_steps_bring(d, &t, out, "NT", was->p[i], p[i]);
   if (s) koi_tuned_clear(out);
   return s;
 }
@@ -104,20 +102,21 @@ static void note(const koi_device *d, const koi_step_choice *c, koi_outcome outc
 {
   pair own = *t;
   koi_tuned_line l = {.op = c->op, .n_samples = ROUNDS, .outcome = outcome};
+  memcpy(l.c, c->c, sizeof l.c);
   memcpy(l.p, c->p, sizeof l.p);
   l.median_us = 1e6 * median(own.s[1]), l.default_us = 1e6 * median(own.s[0]);
   if (koi_tuned_append(d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
 }
 
-/* The records that a winner brings along. */
-static void note_more(const koi_device *d, const koi_tuned_table *was, const koi_tuned_table *is)
+void koi_steps_note(const koi_device *d, const koi_op *op, const koi_tuned_table *was, const koi_tuned_table *is, const char *why)
 {
   for (size_t i = was->n; i < is->n; i++) {
     const koi_tuned *e = &is->v[i];
-    koi_tuned_line l = {.op = e->op, .bucket = e->bucket, .outcome = KOI_OUTCOME_WON, .note = "as for panels of another width"};
+    koi_tuned_line l = {.op = e->op, .bucket = e->bucket, .outcome = KOI_OUTCOME_WON};
     memcpy(l.c, e->c, sizeof l.c);
     memcpy(l.p, e->p, sizeof l.p);
-    if (e->op->source && koi_tuned_append(d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
+    koi_print(l.note, sizeof l.note, "%s", why);
+    if (e->op != op && koi_tuned_append(d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
   }
 }
 
@@ -128,7 +127,7 @@ static koine_status try(koi_drive *v, size_t at, koi_step_choice *c, const int32
   koi_step_choice other = *c;
   pair t = {.ahead = false};
   pthread_mutex_lock(&d->lock);
-  koine_status s = with(d, c->op, c->p, p, &sides[1]);
+  koine_status s = with(d, c, p, &sides[1]);
   pthread_mutex_unlock(&d->lock);
   if (s) return s;
   memcpy(other.p, p, sizeof other.p);
@@ -143,7 +142,7 @@ static koine_status try(koi_drive *v, size_t at, koi_step_choice *c, const int32
     koi_tuned_clear(&sides[1]);
     return s;
   }
-  note_more(d, &sides[0], &sides[1]);
+  koi_steps_note(d, c->op, &sides[0], &sides[1], "as for panels of another width");
   if (!c->won) c->default_s = median(t.s[0]);
   memcpy(c->p, p, sizeof c->p);
   c->won = true, c->best_s = median(t.s[1]);
@@ -155,9 +154,11 @@ static koine_status try(koi_drive *v, size_t at, koi_step_choice *c, const int32
 static koine_status tune_choice(koi_drive *v, size_t at, uint64_t deadline_ns, bool (*told)(void *, const char *), void *user, koi_step_choice *c)
 {
   koi_target t;
+  koi_stage *st = koi_engine_stage(v->plan, 0);
   double one = 0;
-  koi_backend_target(koi_engine_stage(v->plan, 0)->dev, &t);
-  koine_status s = koi_choose(&t, c->op, (const int32_t[KOI_MAX_CONSTS]){0}, 0, c->p, NULL);
+  koi_backend_target(st->dev, &t);
+  if (koi_op_const(c->op, "TILE") >= 0) c->c[koi_op_const(c->op, "TILE")] = (int32_t)st->at.laid->tile;
+  koine_status s = koi_choose(&t, c->op, c->c, 0, c->p, NULL);
   if (!s) s = choices[at].time(v, &one);
   uint64_t each = (uint64_t)(STEPS * one * 1e9);
   for (size_t i = 0; i < koi_op_n_params(c->op) && !s; i++)
@@ -165,7 +166,7 @@ static koine_status tune_choice(koi_drive *v, size_t at, uint64_t deadline_ns, b
       int32_t p[KOI_MAX_PARAMS];
       memcpy(p, c->p, sizeof p);
       p[i] = c->op->params[i].values[k];
-      if (p[i] == c->p[i] || !koi_legal(&t, c->op, (const int32_t[KOI_MAX_CONSTS]){0}, p)) continue;
+      if (p[i] == c->p[i] || !koi_legal(&t, c->op, c->c, p)) continue;
       if (!told(user, c->op->name)) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
       s = try(v, at, c, p);
     }

@@ -6,6 +6,7 @@
 #include "drive.h"
 #include "ends.h"
 #include "engine/probe.h"
+#include "layouts.h"
 #include "shapes.h"
 #include "shares.h"
 #include "steps.h"
@@ -13,7 +14,7 @@
 
 enum { FIRST_PREFILL = 80 };
 static const double least_share = 0.005;                 /* of a step */
-static const double for_steps = 0.15;                    /* of the budget, for what a step decides */
+static const double for_steps = 0.15, for_layouts = 0.3; /* of the budget, for what a step decides, and at most for layouts */
 static const double for_shapes = 0.15, most_for_check = 0.05; /* of a mode's time, for its other shapes; of the budget, a step that is run for them */
 static const double for_ends = 0.1, most_for_ends = 0.4; /* of the budget, to compare before and after; where steps take long */
 
@@ -31,7 +32,8 @@ typedef struct tune {
   int mode;
   koi_key *key;            /* in contest */
   koi_turn turn;           /* its calls */
-  koi_step_choice steps[KOI_STEP_CHOICES];
+  koi_step_choice steps[KOI_STEP_CHOICES], layout;
+  double layouts_s;        /* kept for layouts; 0: there is no time for them */
   koi_speed before, after;
 } tune;
 
@@ -168,7 +170,7 @@ static koine_status withdraw(tune *t, int mode)
   for (int i = 0; i < KOI_STEP_CHOICES && !s; i++) { /* the first is decode's */
     koi_step_choice *c = &t->steps[i];
     if (!c->won || (i > 0) != mode) continue;
-    s = keep_default(t, c->op, (const int32_t[KOI_MAX_CONSTS]){0}, 0, c->p);
+    s = keep_default(t, c->op, c->c, 0, c->p);
     c->won = false;
   }
   return s;
@@ -199,6 +201,24 @@ static koine_status tune_steps(tune *t, double until)
   return s ? s : koi_steps_tune(&t->drive, t->start_ns + (uint64_t)(until * 1e9), told_step, t, t->steps);
 }
 
+/* Layouts cost a waking each: only where the budget has room for all of them, and no session of another's would lose its plan. */
+static void keep_for_layouts(tune *t)
+{
+  double wanted = koi_layouts_s(&t->drive, t->step_s[0], t->step_s[1]);
+  koi_target target;
+  koi_backend_target(t->st->dev, &target);
+  if (t->p->machine && !target.tile && atomic_load(&t->p->awake->n_sessions) == 1 && wanted < for_layouts * t->seconds) t->layouts_s = wanted;
+}
+
+static koine_status tune_layouts(tune *t)
+{
+  if (!t->layouts_s) return KOINE_OK;
+  t->mode = -1;
+  koine_status s = koi_layouts_tune(&t->drive, t->start_ns + (uint64_t)(t->seconds * 1e9), t->lost, told_step, t, &t->layout);
+  if (t->p->awake) t->st = koi_engine_stage(t->p, 0);
+  return s ? s : reload(t);
+}
+
 /* Beside the ops in the report, and never worth a failure. The reference on the host would take long. */
 static void probe(tune *t)
 {
@@ -218,7 +238,7 @@ static koine_status compare(tune *t)
     for (size_t i = 0; i < t->shares[mode].n_keys; i++) any |= t->shares[mode].keys[i].r.won;
   if (!say(t, "comparing with the defaults")) return koi_error(KOINE_ERR_CANCELLED, "cancelled while tuning");
   if (!any) return koi_ends_plain(t->st->dev, &t->drive);
-  double left = t->seconds - (double)(koi_now_ns() - t->start_ns) * 1e-9;
+  double left = t->seconds - t->layouts_s - (double)(koi_now_ns() - t->start_ns) * 1e-9;
   koine_status s = koi_drive_compare(&t->drive, left > 0 ? left : 0, &t->before, &t->after);
   for (int mode = 0; mode < 2 && !s; mode++) s = withdraw(t, mode);
   if (!s) koi_ends_note(t->st->dev, &t->drive, &t->before, &t->after);
@@ -249,15 +269,12 @@ static void put_keys(koi_text *out, const tune *t, int mode)
   }
 }
 
-static void put_steps(koi_text *out, const tune *t)
+static void put_step(koi_text *out, const koi_step_choice *c)
 {
-  for (int i = 0; i < KOI_STEP_CHOICES; i++) {
-    const koi_step_choice *c = &t->steps[i];
-    if (!c->won) continue;
-    koi_text_add(out, "| step | %s | | %.0f | %.0f | %zu | 0 | 0 | ", c->op->name, 1e6 * c->default_s, 1e6 * c->best_s, c->n_tried);
-    for (size_t k = 0; k < koi_op_n_params(c->op); k++) koi_text_add(out, "%s%s=%d", k ? " " : "", c->op->params[k].name, (int)c->p[k]);
-    koi_text_add(out, " |\n");
-  }
+  if (!c->won) return;
+  koi_text_add(out, "| step | %s | | %.0f | %.0f | %zu | 0 | 0 | ", c->op->name, 1e6 * c->default_s, 1e6 * c->best_s, c->n_tried);
+  koi_tuned_put_params(out, c->op, c->p);
+  koi_text_add(out, " |\n");
 }
 
 static void put_speeds(koi_text *out, const tune *t)
@@ -282,7 +299,8 @@ static void put(koi_text *out, const tune *t)
   koi_text_add(out, "| | op | share %% | default us | tuned us | tried | refused | wrong | parameters |\n|---|---|---:|---:|---:|---:|---:|---:|---|\n");
   put_keys(out, t, 0);
   put_keys(out, t, 1);
-  put_steps(out, t);
+  for (int i = 0; i < KOI_STEP_CHOICES; i++) put_step(out, &t->steps[i]);
+  put_step(out, &t->layout);
   put_speeds(out, t);
 }
 
@@ -307,11 +325,13 @@ koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progre
   s = koi_drive_open(p, &t->drive);
   t->drive.beat = beat, t->drive.user = t, t->mode = -1;
   if (!s) s = measure_steps(t);
-  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = seconds - ends(t) - spent, half = (left - for_steps * seconds) / 2;
+  if (!s) keep_for_layouts(t);
+  double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = seconds - t->layouts_s - ends(t) - spent, half = (left - for_steps * seconds) / 2;
   if (!s) s = tune_mode(t, 0, spent + half);
   if (!s) s = tune_mode(t, 1, spent + 2 * half);
   if (!s) s = tune_steps(t, spent + left);
   if (!s) s = compare(t);
+  if (!s) s = tune_layouts(t);
   if (!s) probe(t);
   if (!s) put(report, t);
   koi_drive_close(&t->drive);

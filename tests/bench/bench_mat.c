@@ -1,6 +1,6 @@
 /* Speed of the matrix ops on V4-Flash's sizes. On a CPU each beside a read probe and a multiply-add probe of the same minute; on a card, whose own
  * memory no thread of ours can read, beside the rate at which its driver copies in it (bytes read and written). Prints, never judges.
- *   bench_mat [DEVICE [CASE[,CASE...] [PARAM=VALUE ...]]]    parts of a platform's or device's name; parameters other than the defaults (NT too)
+ *   bench_mat [DEVICE [CASE[,CASE...] [PARAM=VALUE ...]]]    parts of a platform's or device's name; parameters other than the defaults (NT and TILE too)
  * Wall rates suffer from other work on the machine; "a core" divides by the processor time used, and tells more there. */
 #include <math.h>
 #include <stdio.h>
@@ -81,6 +81,14 @@ static koi_buf *numbers(size_t n, int floats)
   check(be->write(dev, b, 0, n * 4, v));
   free(v);
   return b;
+}
+
+/* What "NAME=" says among the parameters asked for. */
+static int given(char **over, const char *name, int otherwise)
+{
+  for (; over && *over; over++)
+    if (!strncmp(*over, name, strlen(name))) return atoi(*over + strlen(name));
+  return otherwise;
 }
 
 static void parameters(const koi_op *op, const int32_t *c, int32_t *p, char **over)
@@ -170,7 +178,7 @@ static void copies(void)
 /* What a launch costs: bound once as a step does it, started again and again; and with a wait after each. */
 static void launches(void)
 {
-  int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32}, p[KOI_MAX_PARAMS];
+  int32_t c[KOI_MAX_CONSTS] = {[MATVEC_WT] = KOI_WT_F32, [MATVEC_TILE] = KOI_STRIP}, p[KOI_MAX_PARAMS];
   koi_kernel *k;
   koi_bound *bound;
   koi_range range;
@@ -203,9 +211,10 @@ static void launches(void)
 
 static void gemv(const bench_case *q, char **over)
 {
-  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k),
-           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k);
-  int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[KOI_MAX_CONSTS] = {[MATVEC_WT] = q->wt}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
+  uint32_t tile = (uint32_t)given(over, "TILE=", KOI_STRIP);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows, tile), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k, tile),
+           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k, tile);
+  int32_t units = (int32_t)(COLD_BYTES / (code + scale)), calls = units / q->entries, c[KOI_MAX_CONSTS] = {[MATVEC_WT] = q->wt, [MATVEC_TILE] = (int32_t)tile}, p[KOI_MAX_PARAMS], ldy = q->n_sub * q->sub_rows;
   koi_buf *w = buffer((size_t)units * code, q->wt), *s = scale ? buffer((size_t)units * scale, -1) : NULL, *x = numbers((size_t)q->k, 1),
           *y = numbers((size_t)ldy * (size_t)q->entries, 0);
   koi_buf **ids = malloc(sizeof *ids * (size_t)calls);
@@ -249,12 +258,11 @@ static void fill_panels(int32_t *unit, int32_t *rows, int32_t panels, int32_t nt
 static void gemm(const bench_case *q, char **over)
 {
   koi_tunables step;
-  koi_step_tunables(&target, &step);
-  int nt = q->used ? step.nt_group : step.nt;
-  for (char **o = over; o && *o; o++)
-    if (!strncmp(*o, "NT=", 3)) nt = atoi(*o + 3);
-  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k),
-           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k);
+  uint32_t tile = (uint32_t)given(over, "TILE=", KOI_STRIP);
+  koi_step_tunables_for(&target, (int32_t)tile, &step);
+  int nt = given(over, "NT=", q->used ? step.nt_group : step.nt);
+  uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows, tile), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k, tile),
+           scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k, tile);
   int32_t entries = q->entries * (q->used ? q->used : 1), panels = (entries + nt - 1) / nt + (q->used ? q->units : 0), ldy = q->n_sub * q->sub_rows;
   int32_t *unit = malloc(sizeof *unit * (size_t)panels), *rows = malloc(sizeof *rows * (size_t)panels * (size_t)nt);
   fill_panels(unit, rows, panels, nt, entries, q->units);
@@ -264,7 +272,7 @@ static void gemm(const bench_case *q, char **over)
   check(be->write(dev, ub, 0, sizeof *unit * (size_t)panels, unit));
   check(be->alloc(dev, sizeof *rows * (size_t)panels * (size_t)nt, &rb));
   check(be->write(dev, rb, 0, sizeof *rows * (size_t)panels * (size_t)nt, rows));
-  int32_t c[KOI_MAX_CONSTS] = {[MATMUL_WT] = q->wt, [MATMUL_NT] = nt}, p[KOI_MAX_PARAMS];
+  int32_t c[KOI_MAX_CONSTS] = {[MATMUL_WT] = q->wt, [MATMUL_NT] = nt, [MATMUL_TILE] = (int32_t)tile}, p[KOI_MAX_PARAMS];
   koi_kernel *k;
   parameters(&koi_op_matmul, c, p, over);
   check(koi_kern_build(dev, &koi_op_matmul, c, p, &k));

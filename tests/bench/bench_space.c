@@ -33,12 +33,12 @@ static koi_buf *buffer(size_t bytes, uint8_t value)
 static void matvec_call(space *s, koi_args *a) /* an FP4 expert's two stacks, 4 MB each call */
 {
   enum { K = 4096, ROWS = 2048 };
-  s->c[MATVEC_WT] = KOI_WT_FP4, s->c[MATVEC_CARE] = 0;
+  s->c[MATVEC_WT] = KOI_WT_FP4, s->c[MATVEC_CARE] = 0, s->c[MATVEC_TILE] = KOI_STRIP;
   size_t words = (size_t)K * 2 * ROWS / 2, scales = (size_t)K * 2 * ROWS / 32;
   koi_buf *x = buffer(K * 4, 0x3c), *y = buffer(2 * ROWS * 4, 0);
   for (int i = 0; i < RING; i++) {
     a[i] = (koi_args){.buf = {[MATVEC_W] = buffer(words, (uint8_t)(0x31 + i)), [MATVEC_S] = buffer(scales, 120), [MATVEC_X] = x, [MATVEC_Y] = y},
-                      .i = {[MATVEC_E] = 1, [MATVEC_K] = K, [MATVEC_N_SUB] = 2, [MATVEC_SUB_ROWS] = ROWS, [MATVEC_UNIT1] = 1, [MATVEC_TILE1] = 2 * ROWS / KOI_TILE,
+                      .i = {[MATVEC_E] = 1, [MATVEC_K] = K, [MATVEC_N_SUB] = 2, [MATVEC_SUB_ROWS] = ROWS, [MATVEC_UNIT1] = 1, [MATVEC_TILE1] = 2 * ROWS / KOI_STRIP,
                             [MATVEC_X_DIV] = 1, [MATVEC_LDX] = K, [MATVEC_LDY] = 2 * ROWS}};
   }
 }
