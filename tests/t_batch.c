@@ -13,6 +13,7 @@
 #include "engine/batch.h"
 #include "fake.h"
 #include "placed.h"
+#include "pools.h"
 
 enum { CHUNK = 32, LINE = 272, N_LINES = 3, CONTEXT = 300, MANY = KOI_MAX_SEQS + 6, FOREVER = 1 << 30 };
 static const char *folder;
@@ -283,33 +284,23 @@ static long refused(int exact, long from, size_t *failed)
   return n;
 }
 
-static void trim(void)
-{
-  for (size_t i = 0; i < plan->n_stages; i++) {
-    koi_stage *st = koi_engine_stage(plan, i);
-    assert_int_equal(koi_run_forget(st), KOINE_OK);
-    for (int exact = 0; exact < 2; exact++)
-      for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) koi_pool_trim(&st->pools[exact][k]), assert_int_equal(st->pools[exact][k].n_pages, 0);
-  }
-}
-
 static void test_refused_memory(void **state)
 {
   (void)state;
   for (int exact = 0; exact < 2; exact++) {
     size_t failed, n_failed = 0;
-    trim();
+    assert_true(pools_trim(plan));
     long live = fake_n_live(), n = refused(exact, 0, &failed);
     assert_true(!failed && n > 2);
     for (long at = 1; at <= n; at++) {
-      trim();
+      assert_true(pools_trim(plan));
       assert_int_equal(fake_n_live(), live);
       refused(exact, at, &failed);
       n_failed += failed;
     }
     print_message("%ld growths, %zu evaluations refused\n", n, n_failed);
     assert_true(n_failed > 2);
-    trim();
+    assert_true(pools_trim(plan));
   }
 }
 
