@@ -7,7 +7,7 @@
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
-  X(embed) X(pack) X(matvec) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(index_round) \
+  X(embed) X(gather) X(pack) X(matvec) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(index_round) \
   X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(group) X(swiglu)
 /* Of each: the descriptor koi_op_NAME, and the C reference that it points at. */
 #define X(name) \
@@ -30,6 +30,11 @@ extern const koi_op *const koi_ops[]; /* NULL-terminated, every op */
 enum { EMBED_W, EMBED_S, EMBED_TOKEN, EMBED_X }; /* bufs */
 enum { EMBED_T, EMBED_D, EMBED_ROW0, EMBED_ROW1 }; /* ints */
 enum { EMBED_WT, EMBED_CARE, EMBED_HC, EMBED_TILE }; /* consts */
+
+/* gather: rows by their numbers: Y[i][d] = X[rows[i]][d] for i < n.
+ * bufs 0 X [*][D]  1 rows i32[n]  2 Y out [n][D].  ints n, D */
+enum { GATHER_X, GATHER_ROWS, GATHER_Y }; /* bufs */
+enum { GATHER_N, GATHER_D }; /* ints */
 
 /* pack: panels of NT columns for matmul: XP[p][k][j] = X[rows[p*NT+j] / x_div][k], or 0 where rows[] is -1.
  * When has_rows is 0, rows[i] is i for i < n_rows, else -1.
@@ -134,7 +139,7 @@ enum { POOL_WIN = 5 };                                                          
 
 /* pool_keep: after pool, what later chunks need of this one. keeps[i] = {first row of the chunk, n tokens, p0 of the first, from slot, to slot}: of the last
  * coff*R positions q < p0 + n (q >= 0), row q % (coff*R) of state `to` becomes q's row of the chunk when q >= p0, else that row of state `from`
- * (nothing to do when from is to). most: coff*R when a record's slots differ, else min(largest n, coff*R). No record's `to` is another's `from`. */
+ * (nothing to do when from is to). most: coff*R when a record's slots differ, else min(largest n, coff*R) or more. No record's `to` is another's `from`. */
 enum { POOL_KEEP_KV, POOL_KEEP_KEEPS, POOL_KEEP_S0 }; /* bufs: kv [T][ld] as for pool, keeps i32[n][5], S0..S7 inout */
 enum { POOL_KEEP_N, POOL_KEEP_MOST, POOL_KEEP_R, POOL_KEEP_DIM, POOL_KEEP_LD, POOL_KEEP_COFF, POOL_KEEP_SLOT_BYTES, POOL_KEEP_AT }; /* ints */
 enum { POOL_KEEP_RECORD = 5 };                                         /* numbers a record */
@@ -165,7 +170,7 @@ enum { INDEX_SCORE_EXACT, INDEX_SCORE_IH, INDEX_SCORE_NH, INDEX_SCORE_PAGE };   
 enum { TOPK_S, TOPK_IDX, TOPK_VAL, TOPK_ROWS };                         /* bufs: S [T][lds], idx inout i32[T][K], val inout [T][K], rows i32[T][2] */
 enum { TOPK_T, TOPK_ROW0, TOPK_N_ROWS, TOPK_LDS, TOPK_K, TOPK_R };      /* ints */
 
-/* attn: partial attention of token t, at position p = rows[t][0], over split s of its visible rows: first the window rows of positions max(0,p-window+1)..p, in
+/* attn: partial attention of token t, at position p = rows[t][0] of its sequence, over split s of its visible rows: first the window rows of positions max(0,p-window+1)..p, in
  * the pages of the ring of w_pages entries, then the compressed rows: SEL 0: none; 1: rows 0 .. (p+1)/ratio - 1; 2: idx[t][0 .. min(K, (p+1)/ratio)).
  * Visible rows are numbered in this order; split s has those of [s*rows_per_split, (s+1)*rows_per_split). Scores are q.k * scale.
  * Where idx[t][0] has its sign bit set (topk) the sums of token t are NaN; the bit is no part of the row.

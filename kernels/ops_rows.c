@@ -1,4 +1,4 @@
-/* Descriptors of the row ops: mHC before and after a block, norm with RoPE, routing, grouping, the experts' activation.
+/* Descriptors of the row ops: rows by number, mHC before and after a block, norm with RoPE, routing, grouping, the experts' activation.
  * Owns: their parameters, launch rules and costs. Not the kernels (kernels/cl) nor their meaning (ops.h).
  * Invariant: L is the work-group size; where it is 1 a kernel has no barrier. */
 #include "rules.h"
@@ -45,6 +45,25 @@ static void launch_one(const koi_args *a, const int32_t *c, const int32_t *p, ko
   (void)a, (void)c;
   set(out, 1, 1, p);
 }
+
+static double gather_flops(const koi_args *a, const int32_t *c) { return (void)a, (void)c, 0; }
+static double gather_bytes(const koi_args *a, const int32_t *c) { return (void)c, 8.0 * a->i[GATHER_N] * a->i[GATHER_D]; }
+
+REPAIR(gather)
+
+const koi_op koi_op_gather = {
+  .name = "gather",
+  .source = "gather",
+  .bufs = {[GATHER_X] = {"X", "[*][D]", KOI_IN}, [GATHER_ROWS] = {"rows", "[n]", KOI_IN}, [GATHER_Y] = {"Y", "[n][D]", KOI_OUT}},
+  .ints = {[GATHER_N] = "n", [GATHER_D] = "D"},
+  .params = {PARAM_L(64), PARAM_VW, PARAM_STRETCH(16)},
+  .repair = gather_repair,
+  .group_items = group_items,
+  .launch = launch_stretches,
+  .flops = gather_flops,
+  .bytes = gather_bytes,
+  .ref = koi_ref_gather,
+};
 
 static double hc_pre_flops(const koi_args *a, const int32_t *c) { return (double)a->i[HC_PRE_T] * a->i[HC_PRE_D] * (4.0 * c[HC_PRE_HC] + 4.0); }
 static double hc_pre_bytes(const koi_args *a, const int32_t *c) { return 4.0 * a->i[HC_PRE_T] * a->i[HC_PRE_D] * (c[HC_PRE_HC] + 1.0); }

@@ -1,4 +1,5 @@
-/* Whole models against the logits of DeepSeek's own implementation, in both cache modes and in chunks of every awkward size.
+/* Whole models against the logits of DeepSeek's own implementation, in both cache modes, in chunks of every awkward size, and in steps that
+ * several conversations share.
  *
  * usage: t_golden FOLDER...       each with a checkpoint and golden.safetensors; a folder that is absent is a counted skip
  * KOINE_TEST_DEVICE  the device (default: host)     KOINE_TEST_CHUNKS  "1,3,7,..." (default: 0,1,7,129; 0 is all at once)
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "golden.h"
+#include "mixed.h"
 
 static int n_passed, n_failed, n_skipped;
 
@@ -76,6 +78,35 @@ static void test_mode(koine_plan *plan, const char *name, koine_cache mode, cons
   free(whole);
 }
 
+/* Several sessions in common steps: the golden text in whole prompts, ragged pieces and single tokens, and beside it other texts, which are held to
+ * what a session of their own gives. */
+static void test_mixed(koine_plan *plan, const char *name, koine_cache mode, const int32_t *tokens, size_t n, size_t n_vocab, const float *golden)
+{
+  enum { OTHER = 3, N = 5 };
+  static const koine_batch_options steps[] = {{sizeof *steps, 48, 11}, {sizeof *steps, 0, 0}};
+  mixed v[N] = {{.pieces = {0}}, {.pieces = {1}}, {.pieces = {3, 7, 1, 29, 2}}, {.pieces = {40, 1}}, {.pieces = {1, 13}}};
+  int32_t other[2][n];
+  bool exact = mode == KOINE_CACHE_EXACT;
+  char what[256];
+  for (size_t i = 0; i < n; i++) other[0][i] = tokens[n - 1 - i], other[1][i] = tokens[(7 * i + 3) % n];
+  for (size_t k = 0; k < N; k++) {
+    v[k].tokens = k < OTHER ? tokens : other[k - OTHER], v[k].n = n - (k == 2 || k == 4 ? n / 3 : 0);
+    v[k].logits = malloc(n * n_vocab * sizeof(float));
+  }
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    for (size_t k = 0; k < N; k++) memset(v[k].logits, 0xff, n * n_vocab * sizeof(float)); /* NaN */
+    if (mixed_run(plan, mode, &steps[i], n_vocab, v, N)) printf("%s\n", koine_last_error()), result(0, name);
+    for (size_t k = 0; k < N; k++) {
+      float *alone = k < OTHER ? NULL : run(plan, mode, 0, v[k].tokens, v[k].n, n_vocab);
+      snprintf(what, sizeof what, "%s %s, conversation %zu of %d in steps of %u", name, exact ? "exact" : "packed", k, N, steps[i].tokens);
+      if (k < OTHER || alone) check_bounds(what, v[k].logits, k < OTHER ? golden : alone, v[k].n, n_vocab, exact);
+      else printf("%s\n", koine_last_error()), result(0, what);
+      free(alone);
+    }
+  }
+  for (size_t k = 0; k < N; k++) free(v[k].logits);
+}
+
 static void test_model(koine_runtime *rt, const char *folder)
 {
   char golden_path[1024];
@@ -99,7 +130,10 @@ static void test_model(koine_runtime *rt, const char *folder)
   else {
     const char *name = strrchr(folder, '/') ? strrchr(folder, '/') + 1 : folder;
     for (int exact = 1; exact >= 0; exact--)
-      if (g.logits[exact]) test_mode(plan, name, exact ? KOINE_CACHE_EXACT : KOINE_CACHE_PACKED, g.tokens, g.n, info.n_vocab, g.logits[exact]);
+      if (g.logits[exact]) {
+        test_mode(plan, name, exact ? KOINE_CACHE_EXACT : KOINE_CACHE_PACKED, g.tokens, g.n, info.n_vocab, g.logits[exact]);
+        test_mixed(plan, name, exact ? KOINE_CACHE_EXACT : KOINE_CACHE_PACKED, g.tokens, g.n, info.n_vocab, g.logits[exact]);
+      }
     if (!g.logits[0] && !g.logits[1]) result(0, "no logits in golden.safetensors");
   }
   koine_plan_free(plan);

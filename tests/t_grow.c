@@ -15,6 +15,7 @@
 #include "engine/session.h"
 #include "fake.h"
 #include "placed.h"
+#include "pools.h"
 
 enum { CHUNK = 32, LINE = 272, N_LINES = 3, CONTEXT = 300, N_SESSIONS = 4, FOREVER = 1 << 30 };
 static const size_t parts[N_LINES] = {0, 137, 150}; /* where a line leaves line 0 */
@@ -118,28 +119,17 @@ static long script(int exact, long from, bool *failed)
   return n;
 }
 
-/* Device memory of pools that nobody uses goes, so that they grow again. */
-static void trim(void)
-{
-  for (size_t i = 0; i < plan->n_stages; i++) {
-    koi_stage *st = koi_engine_stage(plan, i);
-    assert_int_equal(koi_run_forget(st), KOINE_OK);
-    for (int exact = 0; exact < 2; exact++)
-      for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) koi_pool_trim(&st->pools[exact][k]), assert_int_equal(st->pools[exact][k].n_pages, 0);
-  }
-}
-
 static void test_refused(void **state)
 {
   (void)state;
   for (int exact = 0; exact < 2; exact++) {
     bool failed;
-    trim();
+    assert_true(pools_trim(plan));
     uint64_t bytes = koi_engine_stage(plan, 0)->dev->bytes;
     long live = fake_n_live(), n = script(exact, 0, &failed), n_failed = 0;
     assert_true(!failed && n > 8);
     for (long at = 1; at <= n; at += 1 + (exact && !all_calls)) {
-      trim();
+      assert_true(pools_trim(plan));
       assert_int_equal(koi_engine_stage(plan, 0)->dev->bytes, bytes);
       assert_int_equal(fake_n_live(), live);
       script(exact, at, &failed);
@@ -147,7 +137,7 @@ static void test_refused(void **state)
     }
     print_message("%ld growths, %ld refused\n", n, n_failed);
     assert_true(n_failed > 4);
-    trim();
+    assert_true(pools_trim(plan));
   }
 }
 

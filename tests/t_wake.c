@@ -1,4 +1,5 @@
-/* Nothing is built or compiled after wake, whatever a session does in either cache mode: chunks of every size, all thresholds of the lists, forks, cuts.
+/* Nothing is built or compiled after wake, whatever a session does in either cache mode: chunks of every size, all thresholds of the lists, forks, cuts,
+ * and steps of several sessions.
  * Without arguments: models of the published sizes on a device that does nothing. Every call that a session starts must have been launched once at wake
  * with its kernel and work-group size, and with a range beyond 16 bits if it has such a one, since drivers compile for these.
  * With checkpoints: PoCL, which compiles what it keeps on disk at such a first launch. No new file may appear after wake.
@@ -147,11 +148,33 @@ static void fork_and_cut(koine_cache mode)
   koi_session_close(s);
 }
 
+/* Several sessions in common steps behind made-up rows: single tokens, and every fourth with a prompt. */
+static void together(koine_cache mode, size_t depth)
+{
+  static const size_t counts[] = {2, 5, 16, KOI_MAX_SEQS};
+  uint32_t prompt = plan->chunk / 4 + 1;
+  memset(tokens, 0, depth * sizeof *tokens);
+  for (size_t c = 0; c < KOI_COUNT(counts); c++) {
+    koine_session *s[KOI_MAX_SEQS] = {NULL};
+    koine_batch *b = NULL;
+    size_t n_ended;
+    OK(koine_batch_open(plan, NULL, &b));
+    for (size_t i = 0; i < counts[c] && (s[i] = open_session(mode, 0, depth + prompt + 4)); i++) OK(koi_session_fill(s[i], depth));
+    for (size_t n = 1; n < 4; n++) {
+      for (size_t i = 0; i < counts[c] && s[i]; i++) OK(koine_batch_eval(b, s[i], tokens, depth + n + (i % 4 ? 0 : prompt), NULL, logits));
+      while (koine_batch_n_sessions(b)) OK(koine_batch_step(b, &n_ended));
+    }
+    koine_batch_close(b);
+    for (size_t i = 0; i < counts[c]; i++) koi_session_close(s[i]);
+  }
+}
+
 /* deep: also where a model of the published sizes begins to choose rows, and far behind that. */
 static void run(koine_cache mode, bool deep)
 {
   from_the_first(mode);
-  if (deep) from_depth(mode, 4 * plan->model->config.index_topk - 2), from_depth(mode, 100000);
+  together(mode, 0);
+  if (deep) from_depth(mode, 4 * plan->model->config.index_topk - 2), from_depth(mode, 100000), together(mode, 4 * plan->model->config.index_topk - 2);
   rows_of_logits(mode);
   fork_and_cut(mode);
 }

@@ -1,7 +1,14 @@
-/* The references of hc_pre, hc_post, norm_rope, route, group and swiglu. Owns nothing: pure functions of their arguments.
+/* The references of gather, hc_pre, hc_post, norm_rope, route, group and swiglu. Owns nothing: pure functions of their arguments.
  * Invariant: sums and transcendental functions run in double; results are rounded to float once. */
 #include <stdbool.h>
 #include "ref.h"
+
+void koi_ref_gather(const koi_ref_args *a)
+{
+  size_t n = (size_t)a->i[GATHER_N], d = (size_t)a->i[GATHER_D];
+  const int32_t *rows = a->buf[GATHER_ROWS];
+  for (size_t i = 0; i < n; i++) memcpy((float *)a->buf[GATHER_Y] + i * d, (const float *)a->buf[GATHER_X] + (size_t)rows[i] * d, d * sizeof(float));
+}
 
 static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
 

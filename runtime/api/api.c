@@ -1,5 +1,5 @@
 /* The public functions for models, plans and sessions: check arguments, call. Those of the machine are in device/machine.c, those of
- * text in api_text.c, api_chat.c and api_generate.c, checks and measurements in known_answer.c and bench.c. */
+ * text in api_text.c, api_chat.c and api_generate.c, of batches in api_batch.c, checks and measurements in known_answer.c and bench.c. */
 #include "base/record.h"
 #include "plan/plan.h"
 #include "device/machine.h"
@@ -17,8 +17,6 @@ void koine_log_set_areas(unsigned areas, koine_log_level least) { koi_log_level(
 koine_log_area koine_log_area_now(void) { return koi_log_area(); }
 
 static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
-static koine_status asleep(void) { return koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first"); }
 
 const char *koine_status_text(koine_status status)
 {
@@ -124,18 +122,14 @@ koine_status koine_session_open(koine_plan *plan, const koine_session_options *o
   if (!plan || !out) return missing("koine_session_open");
   koine_session_options own;
   koine_status s = KOI_TAKE(koine_session_options, options, &own);
-  if (s) return s;
-  return plan->awake ? koi_session_open(plan, &own, out) : asleep();
+  if (!s) s = koi_engine_need(plan);
+  return s ? s : koi_session_open(plan, &own, out);
 }
 
-void koine_session_close(koine_session *session) { koi_session_close(session); }
-
-/* Logits that are no numbers are no result: the op that made the first one is named. */
-static koine_status check_logits(koine_session *session, const float *logits, size_t n_rows)
+void koine_session_close(koine_session *session)
 {
-  size_t n = n_rows * session->plan->model->config.n_vocab, i = 0;
-  while (i < n && logits[i] == logits[i]) i++;
-  return i < n ? koi_session_explain_nan(session) : KOINE_OK;
+  if (session && session->batch) koine_batch_drop(session->batch, session);
+  koi_session_close(session);
 }
 
 koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens, const koine_eval_options *options, float *logits)
@@ -143,10 +137,11 @@ koine_status koine_session_eval(koine_session *session, const int32_t *tokens, s
   if (!session || (n_tokens && !tokens)) return missing("koine_session_eval");
   koine_eval_options own;
   koine_status s = KOI_TAKE(koine_eval_options, options, &own);
+  if (!s) s = koi_session_alone(session, "koine_session_eval");
   if (s) return s;
   atomic_store(&session->cancelled, false);
   s = koi_session_eval(session, tokens, n_tokens, options ? &own : NULL, logits);
-  return s ? s : check_logits(session, logits, options ? own.n_logits : 1);
+  return s ? s : koi_session_check_logits(session, logits, options ? own.n_logits : 1);
 }
 
 void koine_session_cancel(koine_session *session)
@@ -156,12 +151,16 @@ void koine_session_cancel(koine_session *session)
 
 koine_status koine_session_truncate(koine_session *session, size_t n_tokens)
 {
-  return session ? koi_session_truncate(session, n_tokens) : missing("koine_session_truncate");
+  if (!session) return missing("koine_session_truncate");
+  koine_status s = koi_session_alone(session, "koine_session_truncate");
+  return s ? s : koi_session_truncate(session, n_tokens);
 }
 
 koine_status koine_session_fork(koine_session *session, koine_session **out)
 {
-  return session && out ? koi_session_fork(session, out) : missing("koine_session_fork");
+  if (!session || !out) return missing("koine_session_fork");
+  koine_status s = koi_session_alone(session, "koine_session_fork");
+  return s ? s : koi_session_fork(session, out);
 }
 
 size_t koine_session_n_held(const koine_session *session) { return session ? session->n_held : 0; }

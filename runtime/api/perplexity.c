@@ -62,12 +62,14 @@ static koine_status read_pieces(reading *r, const int32_t *ids, int32_t bos, flo
 
 static koine_status read_text(reading *r, const char *text, size_t n_bytes)
 {
+  koine_status s = koi_session_alone(r->session, r->what);
+  if (s) return s;
   if (!r->segment) r->segment = 256;
   if (r->segment > r->session->context)
     return koi_error(KOINE_ERR_ARG, "pieces of %u tokens do not fit a context of %llu", r->segment, (unsigned long long)r->session->context);
   int32_t bos = koi_tok_bos(r->tokenizer->tok), *ids = NULL, *part = NULL;
   if (bos < 0) return koi_error(KOINE_ERR_FILE, "the tokenizer names no beginning-of-text token, which each piece needs");
-  koine_status s = koi_tok_encode(r->tokenizer->tok, text, n_bytes, 0, &ids, &r->n);
+  s = koi_tok_encode(r->tokenizer->tok, text, n_bytes, 0, &ids, &r->n);
   size_t room = (r->last_only ? 1 : (size_t)r->segment) * r->session->plan->model->config.n_vocab;
   float *logits = s ? NULL : koi_alloc(room, sizeof *logits);
   if (!s && (!logits || !(part = koi_alloc((size_t)r->segment + 1, sizeof *part)))) s = KOINE_ERR_MEMORY;

@@ -1,4 +1,4 @@
-/* Cases of hc_pre, hc_post, norm_rope, route, group and swiglu for the verifier. Tables of calls, and how their inputs are made. */
+/* Cases of gather, hc_pre, hc_post, norm_rope, route, group and swiglu for the verifier. Tables of calls, and how their inputs are made. */
 #include <stdbool.h>
 #include "verify_case.h"
 
@@ -251,7 +251,27 @@ static void make_swiglu(koi_verify_job *j)
 
 static void swiglu_bound(koi_verify_job *j) { koi_verify_bound_each(j, SWIGLU_H, 1e-5f, 1e-30f); }
 
+/* ---- gather ---- */
+static const koi_verify_case gather_cases[] = {
+  /* | n, D */
+  {"one row", {0}, {1, 64}, {0}, 0},
+  {"some rows", {0}, {7, 96}, {0}, 0},
+  {"odd width", {0}, {9, 37}, {0}, 0},
+  {"rows of one value", {0}, {5, 1}, {0}, 0},
+  {"wide", {0}, {32, 16384}, {0}, KOI_VERIFY_BIG},
+};
+
+/* Of twice as many rows, in any order and some more than once. */
+static void make_gather(koi_verify_job *j)
+{
+  int32_t n = j->v->i[GATHER_N], d = j->v->i[GATHER_D], *rows = koi_verify_bytes(j, GATHER_ROWS, (size_t)n * sizeof *rows, KOI_VERIFY_I32);
+  koi_verify_floats(j, GATHER_X, (size_t)(2 * n * d), 3);
+  for (int32_t i = 0; rows && i < n; i++) rows[i] = koi_verify_below(j, 2 * n);
+  koi_verify_out(j, GATHER_Y, (size_t)(n * d) * 4, KOI_VERIFY_F32);
+}
+
 const koi_verify_op koi_verify_rows[] = {
+  {&koi_op_gather, gather_cases, COUNT(gather_cases), make_gather, NULL, NULL, 0, NULL},
   {&koi_op_hc_pre, hc_pre_cases, COUNT(hc_pre_cases), make_hc_pre, hc_pre_bound, NULL, 0, NULL},
   {&koi_op_hc_post, hc_post_cases, COUNT(hc_post_cases), make_hc_post, hc_post_bound, NULL, 0, NULL},
   {&koi_op_norm_rope, norm_rope_cases, COUNT(norm_rope_cases), make_norm_rope, norm_rope_bound, NULL, 0, NULL},

@@ -40,7 +40,8 @@ static uint32_t next_size(uint32_t n, uint32_t chunk)
 /* The calls of a chunk of n tokens. */
 static koine_status list_of(const koi_stage *st, uint32_t n, bool exact, koi_feed *feed, koi_calls *calls)
 {
-  koi_shape shape = {.n_tokens = n, .n_logits = n < KOI_HEAD_ROWS ? n : KOI_HEAD_ROWS, .n_rounds = 1, .exact = exact};
+  koi_shape shape = {.n_tokens = n, .n_logits = n < KOI_HEAD_ROWS ? n : KOI_HEAD_ROWS, .n_rounds = 1, .n_seqs = n < KOI_MAX_SEQS ? n : KOI_MAX_SEQS,
+                     .exact = exact};
   koi_graph g = koi_plan_graph(st->plan, &st->at);
   koine_status s = koi_feed_make(st->caches[exact], &shape, koi_stage_align(st), feed);
   return s ? s : koi_graph_calls(&g, st->caches[exact], feed, calls);

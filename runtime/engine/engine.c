@@ -86,6 +86,11 @@ koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *u
   return s;
 }
 
+koine_status koi_engine_need(const koine_plan *p)
+{
+  return p->awake ? KOINE_OK : koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first");
+}
+
 void koi_engine_sleep(koine_plan *p)
 {
   koi_engine *e = p->awake;

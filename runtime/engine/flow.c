@@ -64,9 +64,10 @@ static koine_status work_once(flow *f, size_t i, size_t c)
 {
   koi_line *l = f->l;
   koi_history *h = &l->h[i];
+  koi_seq one = {h, &f->v[c]};
   koi_stage_lock(h->st);
-  koine_status s = koi_history_prepare(h, &f->v[c]);
-  if (!s) s = koi_history_run(h, &f->v[c], i ? koi_line_slot(l, i - 1, c) : NULL, koi_line_slot(l, i, c), NULL);
+  koine_status s = koi_history_prepare(h, one.c);
+  if (!s) s = koi_history_run(&one, 1, i ? koi_line_slot(l, i - 1, c) : NULL, koi_line_slot(l, i, c), NULL);
   koi_stage_unlock(h->st);
   return s;
 }

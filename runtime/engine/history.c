@@ -5,7 +5,7 @@
 #include "history_impl.h"
 
 /* ---- open and close ---- */
-static size_t entries_of(const koi_history *h, size_t kind)
+size_t koi_history_entries(const koi_history *h, size_t kind)
 {
   const koi_cache_kind *k = &h->caches->kinds[kind];
   if (k->type == KOI_CACHE_STATE || !k->n_layers) return 0;
@@ -19,7 +19,11 @@ static koine_status make_records(koi_history *h)
   h->table_at = koi_alloc(c->n_kinds, sizeof *h->table_at);
   h->slots = koi_alloc(c->n_ratios + 1, sizeof *h->slots);
   if (!h->table_at || !h->slots) return KOINE_ERR_MEMORY;
-  for (size_t k = 0; k < c->n_kinds; k++) h->table_at[k] = (int32_t)h->n_tables, h->n_tables += entries_of(h, k);
+  for (size_t k = 0; k < c->n_kinds; k++) {
+    size_t entries = koi_history_entries(h, k);
+    h->table_at[k] = (int32_t)h->n_tables, h->n_tables += entries;
+    if (entries > h->n_stretch) h->n_stretch = entries;
+  }
   for (size_t i = 0; i < c->n_ratios; i++) h->slots[i] = KOI_NO_PAGE;
   h->n_window = c->kinds[0].n_layers ? koi_ceil_div(c->config->window, KOI_PAGE) : 0;
   h->max_marks = (size_t)(h->st->plan->mark_bytes / (bytes ? bytes : 1));
@@ -60,7 +64,7 @@ koine_status koi_history_open(koi_stage *st, bool exact, uint64_t context, koi_h
 {
   *out = (koi_history){.st = st, .caches = st->caches[exact], .pools = st->pools[exact], .exact = exact, .context = context, .tables = -1};
   koine_status s = make_records(out);
-  if (!s) s = koi_stage_take_tables(st, out->n_tables, &out->tables);
+  if (!s) s = koi_stage_take_tables(st, out->n_stretch, &out->tables);
   if (!s) enter_list(out);
   if (!s) s = take_slots(out);
   if (s) koi_history_close(out);
@@ -84,7 +88,7 @@ void koi_history_close(koi_history *h)
   koi_history_clear(h);
   for (size_t i = 0; h->slots && i < h->caches->n_ratios; i++) koi_pool_drop(koi_history_states(h, i), h->slots[i]);
   leave_list(h);
-  if (h->tables >= 0) koi_stage_drop_tables(h->st, h->tables, h->n_tables);
+  if (h->tables >= 0) koi_stage_drop_tables(h->st, h->tables, h->n_stretch);
   koi_free(h->table_at);
   koi_free(h->pages);
   koi_free(h->slots);
@@ -92,27 +96,55 @@ void koi_history_close(koi_history *h)
   *h = (koi_history){0};
 }
 
-/* ---- a chunk ---- */
-static koine_status find_lists(const koi_history *h, const koi_chunk *c, koi_step *step)
+/* ---- a step ---- */
+/* The shape of a step: what its sequences have in common. Room for as many of them as the next power of two, so that lists are few. */
+static koi_shape shape_of(const koi_seq *v, size_t n)
 {
-  koi_stage *st = h->st;
+  const koi_stage *st = v->h->st;
   koi_graph g = koi_plan_graph(st->plan, &st->at);
-  koi_shape shape = {.n_tokens = c->n, .n_logits = st->at.head ? c->n_logits : 0, .n_rounds = koi_graph_rounds(&g, c->n, h->n + c->n), .exact = h->exact};
-  koine_status s = koi_run_list(st, &shape, &step->list);
-  return s ? s : koi_run_experts(st, c->n, &step->experts);
+  koi_shape shape = {.n_seqs = 1, .exact = v->h->exact};
+  uint64_t farthest = 0;
+  for (size_t i = 0; i < n; i++) {
+    uint64_t end = v[i].h->n + v[i].c->n;
+    shape.n_tokens += v[i].c->n, shape.n_logits += st->at.head ? v[i].c->n_logits : 0;
+    farthest = end > farthest ? end : farthest;
+  }
+  while (shape.n_seqs < n) shape.n_seqs *= 2;
+  shape.n_rounds = koi_graph_rounds(&g, shape.n_tokens, farthest);
+  return shape;
 }
 
-static koine_status run(koi_history *h, const koi_chunk *c, koi_step *step)
+static koine_status find_lists(const koi_seq *v, size_t n, koi_step *step)
 {
-  koi_stage *st = h->st;
-  koi_place place = {.tokens = c->tokens, .p0 = h->n, .tables = h->tables, .table_at = h->table_at, .slots = h->slots, .marks = h->feed, .n_marks = h->n_new,
-                     .freq_main = st->freq_main, .freq_comp = st->freq_comp};
-  koine_status s = find_lists(h, c, step);
+  koi_shape shape = shape_of(v, n);
+  koine_status s = koi_run_list(v->h->st, &shape, &step->list);
+  return s ? s : koi_run_experts(v->h->st, shape.n_tokens, &step->experts);
+}
+
+koine_status koi_history_lists(const koi_seq *v, size_t n)
+{
+  koi_step lists = {0};
+  return find_lists(v, n, &lists);
+}
+
+static koi_place place_of(const koi_seq *q)
+{
+  const koi_history *h = q->h;
+  return (koi_place){.p0 = h->n, .n_tokens = q->c->n, .n_logits = q->c->n_logits, .tokens = q->c->tokens, .logits = q->c->logits, .tables = h->tables,
+                     .slots = h->slots, .marks = h->feed, .n_marks = h->n_new};
+}
+
+static koine_status run(const koi_seq *v, size_t n, koi_step *step)
+{
+  koi_stage *st = v->h->st;
+  koi_place places[KOI_MAX_SEQS];
+  uint32_t n_logits = 0;
+  koine_status s = find_lists(v, n, step);
   if (s) return s;
-  h->stale = true;
-  step->place = &place, step->logits = c->logits;
+  for (size_t i = 0; i < n; i++) places[i] = place_of(&v[i]), v[i].h->stale = true, n_logits += v[i].c->n_logits;
+  step->places = places, step->n_places = n;
   s = koi_run_step(st, step);
-  return s || !st->at.head || c->n_logits ? s : st->dev->backend->finish(st->dev);
+  return s || !st->at.head || n_logits ? s : st->dev->backend->finish(st->dev);
 }
 
 static void settle(koi_history *h, const koi_chunk *c, bool done)
@@ -124,32 +156,33 @@ static void settle(koi_history *h, const koi_chunk *c, bool done)
 
 koine_status koi_history_prepare(koi_history *h, const koi_chunk *c)
 {
-  koi_step lists = {0};
   koine_status s = koi_history_make_room(h, h->n, h->n + c->n);
   if (!s) s = koi_marks_prepare(h, h->n + c->n);
   if (!s && !(h->feed = koi_marks_feed(h))) s = KOINE_ERR_MEMORY;
-  if (!s) s = find_lists(h, c, &lists);
   if (s) settle(h, c, false);
   return s;
 }
 
 void koi_history_unprepare(koi_history *h, const koi_chunk *c) { settle(h, c, false); }
 
-koine_status koi_history_run(koi_history *h, const koi_chunk *c, float *in, float *out, const koi_watch *watch)
+koine_status koi_history_run(const koi_seq *v, size_t n, float *in, float *out, const koi_watch *watch)
 {
   koi_step step = {.host = {[KOI_HOST_IN] = (uint8_t *)in, [KOI_HOST_OUT] = (uint8_t *)out}, .watch = watch};
-  koine_status s = run(h, c, &step);
-  settle(h, c, !s);
-  if (!s) h->n += c->n, h->stale = false;
-  else if (h->stale) koi_history_rewind(h, h->n);
+  koine_status s = run(v, n, &step);
+  for (size_t i = 0; i < n; i++) {
+    koi_history *h = v[i].h;
+    settle(h, v[i].c, !s);
+    if (!s) h->n += v[i].c->n, h->stale = false;
+    else if (h->stale) koi_history_rewind(h, h->n);
+  }
   return s;
 }
 
 /* ---- forks ---- */
 static koine_status share_pages(const koi_history *from, koi_history *out)
 {
-  const koi_backend *b = out->st->dev->backend;
-  koine_status s = b->write(out->st->dev, out->st->tables, (size_t)out->tables * sizeof *out->pages, out->n_tables * sizeof *out->pages, from->pages);
+  koine_status s = KOINE_OK;
+  for (size_t k = 0; k < from->caches->n_kinds && !s; k++) s = koi_history_write_pages(out, k, from->pages);
   for (size_t i = 0; i < from->n_tables && !s; i++) {
     if (from->pages[i] == KOI_NO_PAGE) continue;
     out->pages[i] = from->pages[i];

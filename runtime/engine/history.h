@@ -22,9 +22,10 @@ struct koi_history {
   bool exact;
   uint64_t context, n;      /* most positions; those that the caches stand for */
   bool stale;               /* the states may be of another position: a rewind must come first */
-  int32_t tables;           /* first entry on the device */
-  size_t n_tables;
-  int32_t *table_at;        /* [n_kinds] */
+  int32_t tables;           /* first entry on the device, of each kind's tables */
+  size_t n_stretch;         /* entries of that stretch: the longest of its tables */
+  size_t n_tables;          /* entries of all kinds */
+  int32_t *table_at;        /* [n_kinds] where each kind's begin in `pages` */
   int32_t *pages;           /* [n_tables] as on the device; KOI_NO_PAGE: none yet */
   int32_t *slots;           /* [n_ratios] */
   koi_mark *marks;          /* [n_marks] ascending; then n_new that the chunk at hand passes */
@@ -42,19 +43,22 @@ void koi_history_rewind(koi_history *h, uint64_t n);
 void koi_history_clear(koi_history *h);
 /* A history of its own that stands where `from` does and shares its pages. */
 koine_status koi_history_fork(const koi_history *from, koi_history *out);
-typedef struct koi_chunk { /* tokens that are evaluated together */
+typedef struct koi_chunk { /* tokens of one conversation that are evaluated together */
   const int32_t *tokens;
   uint32_t n, n_logits;
   float *logits;   /* [n_logits][n_vocab] of its last tokens */
 } koi_chunk;
 /* Memory for `n` positions that will be evaluated, as far as other conversations leave it; nothing else changes. */
 koine_status koi_history_reserve_for(koi_history *h, uint64_t n);
-/* All that a chunk at h->n wants memory for: pages, marks, bound lists. A failure leaves all as it was, and so does koi_history_unprepare. */
+/* The pages and marks that a chunk at h->n wants memory for. A failure leaves all as it was, and so does koi_history_unprepare. */
 koine_status koi_history_prepare(koi_history *h, const koi_chunk *c);
 void koi_history_unprepare(koi_history *h, const koi_chunk *c);
-/* One chunk at h->n that was prepared, streams from `in` to `out` where stages come before and behind. After a failure the caches stand for what the
- * last mark holds, or, where nothing was written, for what they did. */
-koine_status koi_history_run(koi_history *h, const koi_chunk *c, float *in, float *out, const koi_watch *watch);
+typedef struct koi_seq { koi_history *h; const koi_chunk *c; } koi_seq; /* a history's chunk in a step */
+/* The bound lists that a step wants memory for, of histories of one stage and mode that were prepared; up to KOI_MAX_SEQS. */
+koine_status koi_history_lists(const koi_seq *v, size_t n);
+/* One step with a chunk of each at its h->n, prepared; streams of all from `in` to `out` where stages come before and behind. After a failure the caches
+ * stand for what the last mark holds, or, where nothing was written, for what they did. */
+koine_status koi_history_run(const koi_seq *v, size_t n, float *in, float *out, const koi_watch *watch);
 /* Made-up rows for n positions. */
 koine_status koi_history_fill(koi_history *h, uint64_t n);
 /* On the device, pages that are shared counted for each. */

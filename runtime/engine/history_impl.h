@@ -16,6 +16,10 @@ koine_status koi_history_reserve(koi_history *h, size_t kind, size_t n);
 /* The same without taking anything from others. */
 koine_status koi_history_reserve_gently(koi_history *h, size_t kind, size_t n);
 koine_status koi_history_set_page(koi_history *h, size_t entry, int32_t page);
+/* The device's table of a kind becomes what `pages` has, which is laid out as h->pages. */
+koine_status koi_history_write_pages(const koi_history *h, size_t kind, const int32_t *pages);
+/* Entries of a kind's table. */
+size_t koi_history_entries(const koi_history *h, size_t kind);
 size_t koi_history_kind(const koi_history *h, size_t entry); /* of an entry of h->pages */
 /* All pages that positions [p0, p1) write, each this history's alone. KOINE_ERR_MEMORY: nothing has changed. */
 koine_status koi_history_make_room(koi_history *h, uint64_t p0, uint64_t p1);

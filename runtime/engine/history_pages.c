@@ -78,11 +78,21 @@ koine_status koi_history_reserve(koi_history *h, size_t kind, size_t n)
 }
 
 /* ---- which pages ---- */
+/* Where the nth entry of a kind's table lies on the device, in bytes. */
+static size_t entry_at(const koi_history *h, size_t kind, size_t nth) { return ((size_t)(h->tables + h->caches->kinds[kind].table) + nth) * sizeof(int32_t); }
+
 koine_status koi_history_set_page(koi_history *h, size_t entry, int32_t page)
 {
-  koine_status s = h->st->dev->backend->write(h->st->dev, h->st->tables, ((size_t)h->tables + entry) * sizeof page, sizeof page, &page);
+  size_t kind = koi_history_kind(h, entry), nth = entry - (size_t)h->table_at[kind];
+  koine_status s = h->st->dev->backend->write(h->st->dev, h->st->tables, entry_at(h, kind, nth), sizeof page, &page);
   if (!s) h->pages[entry] = page;
   return s;
+}
+
+koine_status koi_history_write_pages(const koi_history *h, size_t kind, const int32_t *pages)
+{
+  size_t n = koi_history_entries(h, kind);
+  return n ? h->st->dev->backend->write(h->st->dev, h->st->tables, entry_at(h, kind, 0), n * sizeof *pages, pages + h->table_at[kind]) : KOINE_OK;
 }
 
 size_t koi_history_kind(const koi_history *h, size_t entry)

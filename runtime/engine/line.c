@@ -122,7 +122,7 @@ float *koi_line_slot(const koi_line *l, size_t i, size_t c)
   return i + 1 < l->n_stages ? l->hidden + (i * KOI_LINE_SLOTS + c % KOI_LINE_SLOTS) * l->hidden_tokens * token_floats(l) : NULL;
 }
 
-/* ---- a chunk ---- */
+/* ---- a step ---- */
 static void unprepare(koi_line *l, size_t first, size_t end, const koi_chunk *c)
 {
   for (size_t i = first; i < end; i++) {
@@ -132,9 +132,9 @@ static void unprepare(koi_line *l, size_t first, size_t end, const koi_chunk *c)
   }
 }
 
-static koine_status prepare(koi_line *l, const koi_chunk *c)
+koine_status koi_line_prepare(koi_line *l, const koi_chunk *c)
 {
-  koine_status s = koi_line_make_room(l, c->n);
+  koine_status s = KOINE_OK;
   for (size_t i = 0; i < l->n_stages && !s; i++) {
     koi_stage_lock(stage(l, i));
     s = koi_history_prepare(&l->h[i], c);
@@ -144,19 +144,61 @@ static koine_status prepare(koi_line *l, const koi_chunk *c)
   return s;
 }
 
-koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *watch)
+/* What each line has on stage i. */
+static void seqs_of(const koi_member *v, size_t n, size_t i, koi_seq *out)
 {
-  koine_status s = prepare(l, c);
+  for (size_t k = 0; k < n; k++) out[k] = (koi_seq){&v[k].line->h[i], v[k].chunk};
+}
+
+/* Memory of the step itself: streams of all rows between stages, which the first line keeps, and bound lists. */
+static koine_status ready(const koi_member *v, size_t n)
+{
+  koi_line *l = v->line;
+  koi_seq seqs[KOI_MAX_SEQS];
+  uint32_t n_tokens = 0;
+  for (size_t k = 0; k < n; k++) n_tokens += v[k].chunk->n;
+  koine_status s = koi_line_make_room(l, n_tokens);
   for (size_t i = 0; i < l->n_stages && !s; i++) {
+    seqs_of(v, n, i, seqs);
     koi_stage_lock(stage(l, i));
-    s = koi_history_run(&l->h[i], c, i ? koi_line_slot(l, i - 1, 0) : NULL, koi_line_slot(l, i, 0), watch);
+    s = koi_history_lists(seqs, n);
+    koi_stage_unlock(stage(l, i));
+  }
+  for (size_t k = 0; k < n && s; k++) unprepare(v[k].line, 0, l->n_stages, v[k].chunk);
+  return s;
+}
+
+/* Stages from `first` on were not begun; then all lines go to where every stage can. */
+static void go_back(const koi_member *v, size_t n, size_t first)
+{
+  for (size_t k = 0; k < n; k++) {
+    unprepare(v[k].line, first, v[k].line->n_stages, v[k].chunk);
+    koi_line_rewind(v[k].line, UINT64_MAX);
+  }
+}
+
+koine_status koi_line_run(const koi_member *v, size_t n, const koi_watch *watch)
+{
+  koi_line *l = v->line;
+  koi_seq seqs[KOI_MAX_SEQS];
+  koine_status s = ready(v, n);
+  if (s) return s;
+  for (size_t i = 0; i < l->n_stages && !s; i++) {
+    seqs_of(v, n, i, seqs);
+    koi_stage_lock(stage(l, i));
+    s = koi_history_run(seqs, n, i ? koi_line_slot(l, i - 1, 0) : NULL, koi_line_slot(l, i, 0), watch);
     koi_stage_unlock(stage(l, i));
     if (!s) continue;
     char why[KOI_LINE_WHY];
     koi_print(why, sizeof why, "%s", koi_error_text()); /* going back may fail as well, for the same reason */
-    unprepare(l, i + 1, l->n_stages, c);
-    koi_line_rewind(l, UINT64_MAX);
+    go_back(v, n, i + 1);
     koi_error(s, "%s", why);
   }
   return s;
+}
+
+koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *watch)
+{
+  koine_status s = koi_line_prepare(l, c);
+  return s ? s : koi_line_run(&(koi_member){l, c}, 1, watch);
 }

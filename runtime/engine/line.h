@@ -25,7 +25,13 @@ void koi_line_clear(koi_line *l);
 koine_status koi_line_fork(koi_line *from, koi_line *out);
 koine_status koi_line_fill(koi_line *l, uint64_t n);
 uint64_t koi_line_bytes(const koi_line *l);
-/* One chunk through all stages. A failure before any of them began leaves all as it was; after another they stand where the last mark lets them. */
+/* What a chunk wants of a line's own on all stages. A failure leaves all as it was. */
+koine_status koi_line_prepare(koi_line *l, const koi_chunk *c);
+typedef struct koi_member { koi_line *line; const koi_chunk *chunk; } koi_member; /* a line's chunk in a step */
+/* One step through all stages, of n lines of one plan and mode that were prepared, at most KOI_MAX_SEQS. A failure before any stage began leaves all as it
+ * was; after another they stand where the last mark lets them. */
+koine_status koi_line_run(const koi_member *v, size_t n, const koi_watch *watch);
+/* A step of one line, prepared and run. */
 koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *watch);
 /* Where the streams between stage i and the next are kept, of chunk c; room for chunks of n tokens comes first. */
 koine_status koi_line_make_room(koi_line *l, uint32_t n_tokens);

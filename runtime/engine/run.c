@@ -96,7 +96,7 @@ static koine_status make_list(koi_stage *st, const koi_shape *shape, koi_list **
 
 static bool same_shape(const koi_shape *a, const koi_shape *b)
 {
-  return a->n_tokens == b->n_tokens && a->n_logits == b->n_logits && a->n_rounds == b->n_rounds && a->exact == b->exact;
+  return a->n_tokens == b->n_tokens && a->n_logits == b->n_logits && a->n_rounds == b->n_rounds && a->n_seqs == b->n_seqs && a->exact == b->exact;
 }
 
 static void to_front(koi_stage *st, size_t i, koi_list *l)
@@ -169,6 +169,23 @@ static koine_status patch(koi_stage *st, koi_list *l)
   return KOINE_OK;
 }
 
+/* Rows `row` on of the step's logits, `n` of them, to the sequences that they belong to. */
+static koine_status read_logits(koi_stage *st, const koi_step *x, const koi_bound_call *b, uint32_t row, uint32_t n)
+{
+  uint32_t n_vocab = st->model->config.n_vocab, first = 0, done = 0;
+  koine_status s = KOINE_OK;
+  for (size_t k = 0; k < x->n_places && done < n && !s; first += x->places[k++].n_logits) {
+    const koi_place *p = &x->places[k];
+    uint32_t at = row + done - first, left = n - done;
+    if (row + done >= first + p->n_logits) continue;
+    uint32_t some = p->n_logits - at < left ? p->n_logits - at : left;
+    size_t bytes = (size_t)n_vocab * sizeof(float);
+    s = st->dev->backend->read(st->dev, b->from, b->at + done * bytes, some * bytes, p->logits + (size_t)at * n_vocab);
+    done += some;
+  }
+  return s;
+}
+
 static koine_status start(koi_stage *st, const koi_step *x, const koi_list *l, const koi_bound_call *b)
 {
   const koi_backend *k = st->dev->backend;
@@ -179,8 +196,7 @@ static koine_status start(koi_stage *st, const koi_step *x, const koi_list *l, c
   switch (c->kind) {
   case KOI_CALL_OP: s = koi_device_start(st->dev, b->bound, &b->range); break;
   case KOI_CALL_FEED: s = k->write(st->dev, st->feed, 0, n, l->image); break;
-  case KOI_CALL_COPY: s = k->copy(st->dev, b->to, 0, b->from, b->at, n); break;
-  case KOI_CALL_READ: s = k->read(st->dev, b->from, b->at, n, x->logits + (size_t)c->row * st->model->config.n_vocab); break;
+  case KOI_CALL_READ: s = read_logits(st, x, b, c->row, (uint32_t)(n / sizeof(float) / st->model->config.n_vocab)); break;
   case KOI_CALL_GIVE: s = k->read(st->dev, b->from, b->at, n, x->host[to->id] + to->at); break;
   case KOI_CALL_TAKE: s = k->write(st->dev, b->to, 0, n, x->host[from->id] + from->at); break;
   case KOI_CALL_AWAY:
@@ -208,7 +224,7 @@ static void change_device(koi_stage *from, koi_stage *to)
 
 koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_list **out)
 {
-  koi_shape shape = {.n_tokens = n_tokens, .n_rounds = 1};
+  koi_shape shape = {.n_tokens = n_tokens, .n_rounds = 1, .n_seqs = 1};
   *out = NULL;
   if (!st->experts) return KOINE_OK;
   change_device(st, st->experts);
@@ -239,7 +255,8 @@ koine_status koi_run_step(koi_stage *st, const koi_step *step)
   koi_splits splits = {koi_step_splits(&st->at.tunables, (int32_t)l->shape.n_tokens), st->at.tunables.min_split_rows};
   size_t at = 0;
   if (st->experts) x.host[KOI_HOST_EXPERTS] = st->desk;
-  koi_feed_fill(&l->feed, x.place, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
+  koi_freqs freqs = {st->freq_main, st->freq_comp};
+  koi_feed_fill(&l->feed, x.places, x.n_places, &freqs, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
   koine_status s = patch(st, l);
   for (size_t i = 0; i < l->calls.n && !s; i++) {
     koi_call_kind kind = l->calls.v[i].kind;

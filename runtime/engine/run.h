@@ -37,14 +37,14 @@ typedef struct koi_watch {
 koine_status koi_run_list(koi_stage *st, const koi_shape *shape, koi_list **out);
 /* The list of the stage's routed experts elsewhere; NULL where there are none. The stage's device is unlocked meanwhile, and theirs locked. */
 koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_list **out);
-typedef struct koi_step { /* what a chunk is run with */
+typedef struct koi_step { /* what a step is run with */
   koi_list *list, *experts;      /* koi_run_list's, koi_run_experts' */
-  const koi_place *place;
-  float *logits;                 /* [n_logits][n_vocab] of its last tokens; NULL where the stage makes none */
+  const koi_place *places;       /* [n_places] of each sequence */
+  size_t n_places;
   uint8_t *host[KOI_N_HOST];     /* those of a stage's own are its own */
   const koi_watch *watch;
 } koi_step;
-/* One chunk. The stage's device is unlocked while the experts' is locked: no thread ever holds two devices. */
+/* One step. The stage's device is unlocked while the experts' is locked: no thread ever holds two devices. */
 koine_status koi_run_step(koi_stage *st, const koi_step *step);
 /* Waits for what runs, and forgets every bound list, whatever it returns: buffers have changed. */
 koine_status koi_run_forget(koi_stage *st);

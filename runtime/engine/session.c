@@ -146,9 +146,14 @@ static void finished(koine_session *s, const koi_chunk *c, size_t end, uint64_t 
   count(s, c->n, ns);
 }
 
-static bool goes_on(const koine_session *s, const koine_eval_options *o, size_t done, size_t all)
+void koi_session_finished(koine_session *s, const koi_chunk *c, uint64_t ns) { finished(s, c, held_rows(s), ns); }
+
+void koi_session_failed(koine_session *s) { s->redo = s->n_held; }
+
+static bool goes_on(const koine_session *s, const koi_work *w, size_t done)
 {
-  return !atomic_load(&s->cancelled) && (!o || !o->progress || o->progress(o->user, "evaluating", done, all));
+  const koine_eval_options *o = w->o;
+  return !atomic_load(&s->cancelled) && (!o || !o->progress || o->progress(o->user, "evaluating", done - w->first, w->n - w->first));
 }
 
 static koine_status cancelled(const koine_session *s, size_t n_tokens)
@@ -156,37 +161,44 @@ static koine_status cancelled(const koine_session *s, size_t n_tokens)
   return koi_error(KOINE_ERR_CANCELLED, "cancelled after %zu of %zu tokens", held_rows(s), n_tokens);
 }
 
-/* What is to be evaluated: tokens [first, n), logits of the last n_logits. */
-typedef struct work { const int32_t *tokens; size_t first, n, n_logits; float *logits; const koine_eval_options *o; } work;
+koine_status koi_session_goes_on(koine_session *s, const koi_work *w) { return goes_on(s, w, held_rows(s)) ? KOINE_OK : cancelled(s, w->n); }
+
+bool koi_session_done(const koine_session *s, const koi_work *w) { return w->first == w->n || held_rows(s) == w->n; }
 
 /* The chunk that begins at `at`. */
-static koi_chunk cut(const koine_session *s, const work *w, size_t at)
+static koi_chunk cut(const koine_session *s, const koi_work *w, size_t at, size_t most)
 {
   size_t wanted_from = w->n - w->n_logits;
-  uint32_t n = (uint32_t)smaller((at < s->redo ? s->redo : w->n) - at, s->chunk);
+  uint32_t n = (uint32_t)smaller((at < s->redo ? s->redo : w->n) - at, smaller(s->chunk, most));
   size_t end = at + n;
   uint32_t rows = end <= wanted_from ? 0 : (uint32_t)(end - (at > wanted_from ? at : wanted_from));
-  return (koi_chunk){w->tokens + at, n, rows, rows ? w->logits + (end - rows - wanted_from) * s->plan->model->config.n_vocab : NULL};
+  return (koi_chunk){w->tokens + (at - w->first), n, rows, rows ? w->logits + (end - rows - wanted_from) * s->plan->model->config.n_vocab : NULL};
+}
+
+koine_status koi_session_next(koine_session *s, const koi_work *w, size_t most, koi_chunk *out)
+{
+  size_t at = held_rows(s);
+  *out = cut(s, w, at, most);
+  return remember(s, out->tokens, at, out->n);
 }
 
 /* A chunk after the other. */
-static koine_status evaluate(koine_session *s, const work *w)
+static koine_status evaluate(koine_session *s, const koi_work *w)
 {
-  while (held_rows(s) < w->n) {
-    size_t at = held_rows(s);
-    if (!goes_on(s, w->o, at - w->first, w->n - w->first)) return cancelled(s, w->n);
-    koi_chunk c = cut(s, w, at);
+  koine_status st = KOINE_OK;
+  while (!koi_session_done(s, w) && !st) {
+    koi_chunk c;
+    if ((st = koi_session_goes_on(s, w))) return st;
     uint64_t start = koi_now_ns();
-    koine_status st = remember(s, c.tokens, at, c.n);
-    if (!st && (st = koi_line_step(&s->line, &c, s->watch))) s->redo = s->n_held;
-    if (st) return st;
-    finished(s, &c, at + c.n, koi_now_ns() - start);
+    if ((st = koi_session_next(s, w, w->n, &c))) return st;
+    if ((st = koi_line_step(&s->line, &c, s->watch))) koi_session_failed(s);
+    else koi_session_finished(s, &c, koi_now_ns() - start);
   }
-  return KOINE_OK;
+  return st;
 }
 
 /* Chunks on all stages at once. */
-typedef struct flowing { koine_session *s; const work *w; const koi_chunk *v; uint64_t last_ns; size_t at; bool stopped; } flowing;
+typedef struct flowing { koine_session *s; const koi_work *w; const koi_chunk *v; uint64_t last_ns; size_t at; bool stopped; } flowing;
 
 static bool flowed(void *user, size_t c)
 {
@@ -195,32 +207,24 @@ static bool flowed(void *user, size_t c)
   f->at += f->v[c].n;
   finished(f->s, &f->v[c], f->at, now - f->last_ns);
   f->last_ns = now;
-  f->stopped |= f->at < f->w->n && !goes_on(f->s, f->w->o, f->at - f->w->first, f->w->n - f->w->first);
+  f->stopped |= f->at < f->w->n && !goes_on(f->s, f->w, f->at);
   return !f->stopped;
 }
 
-static koine_status evaluate_flowing(koine_session *s, const work *w)
+static koine_status evaluate_flowing(koine_session *s, const koi_work *w)
 {
   size_t n = 0, at = w->first;
   koi_chunk *v = koi_alloc((w->n - at) / s->chunk + 3, sizeof *v); /* one more ends at s->redo, one at the end */
-  koine_status st = v ? remember(s, w->tokens + at, at, w->n - at) : KOINE_ERR_MEMORY;
-  for (; !st && at < w->n; at += v[n - 1].n) v[n] = cut(s, w, at), n++;
+  koine_status st = v ? remember(s, w->tokens, at, w->n - at) : KOINE_ERR_MEMORY;
+  for (; !st && at < w->n; at += v[n - 1].n) v[n] = cut(s, w, at, w->n), n++;
   flowing f = {.s = s, .w = w, .v = v, .last_ns = koi_now_ns(), .at = w->first};
-  if (!st && !goes_on(s, w->o, 0, w->n - w->first)) st = cancelled(s, w->n);
-  else if (!st && (st = koi_flow_run(&s->line, v, n, flowed, &f))) s->redo = s->n_held;
+  if (!st && !goes_on(s, w, w->first)) st = cancelled(s, w->n);
+  else if (!st && (st = koi_flow_run(&s->line, v, n, flowed, &f))) koi_session_failed(s);
   koi_free(v);
   return !st && f.stopped && f.at < w->n ? cancelled(s, w->n) : st;
 }
 
-static koine_status evaluate_from(koine_session *s, const work *w)
-{
-  bool flow = s->plan->n_stages > 1 && !s->watch && w->n - w->first > s->chunk;
-  koine_status st = (flow ? evaluate_flowing : evaluate)(s, w);
-  if (!st && w->o && w->o->progress) w->o->progress(w->o->user, "evaluating", w->n - w->first, w->n - w->first);
-  return st;
-}
-
-koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_tokens, const koine_eval_options *o, float *logits)
+koine_status koi_session_begin(koine_session *s, const int32_t *tokens, size_t n_tokens, const koine_eval_options *o, float *logits, koi_work *out)
 {
   size_t n_logits = o ? o->n_logits : 1, n_vocab = s->plan->model->config.n_vocab, same = common(s, tokens, n_tokens);
   koine_status st = check_tokens(s, tokens, n_tokens, n_logits, same);
@@ -230,12 +234,25 @@ koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_
   if (same == s->n_held && same == n_tokens && ready) { /* nothing is new */
     if (n_logits) memcpy(logits, s->last, n_vocab * sizeof(float));
     s->stats.n_reused += n_tokens;
+    *out = (koi_work){tokens + n_tokens, n_tokens, n_tokens, n_logits, logits, o};
     return KOINE_OK;
   }
   if (same < s->n_held) s->n_held = same, s->redo = 0, s->has_last = false;
   koi_line_rewind(&s->line, smaller(same, n_tokens - n_logits));
   s->stats.n_reused += held_rows(s);
-  return evaluate_from(s, &(work){tokens, held_rows(s), n_tokens, n_logits, logits, o});
+  *out = (koi_work){tokens + held_rows(s), held_rows(s), n_tokens, n_logits, logits, o};
+  return KOINE_OK;
+}
+
+koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_tokens, const koine_eval_options *o, float *logits)
+{
+  koi_work w;
+  koine_status st = koi_session_begin(s, tokens, n_tokens, o, logits, &w);
+  if (st || koi_session_done(s, &w)) return st;
+  bool flow = s->plan->n_stages > 1 && !s->watch && w.n - w.first > s->chunk;
+  st = (flow ? evaluate_flowing : evaluate)(s, &w);
+  if (!st && o && o->progress) o->progress(o->user, "evaluating", w.n - w.first, w.n - w.first);
+  return st;
 }
 
 koine_status koi_session_explain_nan(koine_session *s)
@@ -257,6 +274,18 @@ koine_status koi_session_explain_nan(koine_session *s)
   koi_free(logits);
   return st ? st : koi_error(KOINE_ERR_NUMERIC, "NaN in the logits of op matvec (head) on device %s",
                                  koi_engine_stage(s->plan, s->plan->n_stages - 1)->dev->endpoint->name);
+}
+
+koine_status koi_session_check_logits(koine_session *s, const float *logits, size_t n_rows)
+{
+  size_t n = n_rows * s->plan->model->config.n_vocab, i = 0;
+  while (i < n && logits[i] == logits[i]) i++;
+  return i < n ? koi_session_explain_nan(s) : KOINE_OK;
+}
+
+koine_status koi_session_alone(const koine_session *s, const char *what)
+{
+  return s->batch ? koi_error(KOINE_ERR_STATE, "%s: the session has work under way in a batch: wait for its end, or take it out with koine_batch_drop", what) : KOINE_OK;
 }
 
 koine_status koi_session_fill(koine_session *s, size_t n_tokens)

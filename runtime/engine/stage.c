@@ -31,7 +31,7 @@ static koine_status make_tables(koi_stage *st)
   if (!st->freq_main || !st->freq_comp || !st->tables_used) return KOINE_ERR_MEMORY;
   koi_rope_freqs(c, false, st->freq_main);
   koi_rope_freqs(c, true, st->freq_comp);
-  koine_status s = koi_device_alloc(st->dev, KOI_TABLE_INTS * sizeof(int32_t), &st->tables);
+  koine_status s = koi_device_alloc(st->dev, st->caches[1]->n_table_ints * sizeof(int32_t), &st->tables);
   if (!s) s = st->dev->backend->fill(st->dev, st->tables, 0);
   return s ? s : make_group_ids(st);
 }
@@ -56,7 +56,7 @@ static koine_status make_scratch(koi_stage *st)
     if (i != KOI_S_wide && st->scratch.at[i] + st->scratch.bytes[i] <= st->scratch.arena_bytes)
       s = st->dev->backend->view(st->dev, st->arena, (size_t)st->scratch.at[i], (size_t)st->scratch.bytes[i], &st->s[i]);
   if (!s) s = koi_device_alloc(st->dev, (size_t)feed, &st->feed);
-  st->scratch_bytes = st->scratch.arena_bytes + feed + KOI_TABLE_INTS * sizeof(int32_t) + (uint64_t)st->plan->chunk * st->model->config.o_groups * sizeof(int32_t);
+  st->scratch_bytes = st->scratch.arena_bytes + feed + st->caches[1]->n_table_ints * sizeof(int32_t) + (uint64_t)st->plan->chunk * st->model->config.o_groups * sizeof(int32_t);
   return s;
 }
 

@@ -27,7 +27,7 @@ typedef struct koi_stage {
   koi_buf *arena, *s[KOI_N_SCRATCH]; /* views of the arena; wide: of its own, NULL until a library's product is wanted */
   koi_buf *feed, *tables, *group_ids;
   float *freq_main, *freq_comp;
-  uint8_t *tables_used;        /* by stretches of entries */
+  uint8_t *tables_used;        /* by stretches of entries, alike for every kind */
   koi_caches *caches[2];       /* packed, exact */
   koi_pool *pools[2];          /* [n_kinds] each */
   struct koi_history *histories[2]; /* open ones of either cache mode, linked */
@@ -51,7 +51,7 @@ static inline void koi_stage_unlock(koi_stage *st)
 }
 
 uint64_t koi_stage_align(const koi_stage *st);
-/* A stretch of the page tables, n entries; its first. KOINE_ERR_MEMORY when they are used up. */
+/* A stretch of every kind's page tables, n entries; its first in the first kind's. KOINE_ERR_MEMORY when they are used up. */
 koine_status koi_stage_take_tables(koi_stage *st, size_t n, int32_t *first);
 void koi_stage_drop_tables(koi_stage *st, int32_t first, size_t n);
 /* One call by itself, with buffers of the caller's. */
@@ -73,6 +73,8 @@ typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_se
 /* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
 koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);
 void koi_engine_sleep(koine_plan *p);
+/* KOINE_ERR_STATE for a plan that sleeps. */
+koine_status koi_engine_need(const koine_plan *p);
 /* Weights and scratch memory of an awake plan, on all devices. */
 void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch);
 static inline koi_stage *koi_engine_stage(const koine_plan *p, size_t i) { return &p->awake->stages[i]; }

@@ -10,7 +10,8 @@ static int32_t find_ratio(const koi_caches *c, uint32_t ratio)
 
 static int32_t add_kind(koi_caches *c, koi_cache_type type, uint32_t ratio, uint32_t coff)
 {
-  c->kinds[c->n_kinds] = (koi_cache_kind){.type = type, .ratio = ratio, .coff = coff};
+  c->kinds[c->n_kinds] = (koi_cache_kind){.type = type, .ratio = ratio, .coff = coff, .table = (int32_t)c->n_table_ints};
+  if (type != KOI_CACHE_STATE) c->n_table_ints += KOI_TABLE_INTS;
   return (int32_t)c->n_kinds++;
 }
 

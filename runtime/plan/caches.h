@@ -10,6 +10,7 @@
 enum {
   KOI_PAGE = 64,  /* rows of a page; the ops' const PAGE */
   KOI_MARK = 128, /* positions between two marks; a multiple of KOI_PAGE, so that a mark's window rows end with a page */
+  KOI_TABLE_INTS = 1 << 17, /* entries of the page tables of a kind, for all conversations of a stage together */
 };
 
 typedef enum koi_cache_type { KOI_CACHE_WINDOW, KOI_CACHE_COMP, KOI_CACHE_INDEX, KOI_CACHE_STATE } koi_cache_type;
@@ -19,6 +20,7 @@ typedef struct koi_cache_kind {
   uint32_t ratio, coff;  /* 0 for the window */
   uint32_t n_layers;
   uint64_t page_bytes;   /* of a page, or of a state's slot */
+  int32_t table;         /* where the kind's page tables begin: a conversation has the same stretch in those of every kind, so that one number finds all */
 } koi_cache_kind;
 
 enum { KOI_NO_KIND = -1 };
@@ -40,6 +42,7 @@ typedef struct koi_caches {
   bool exact;
   uint32_t layer0, layer1;
   koi_cache_kind *kinds; size_t n_kinds;
+  size_t n_table_ints;      /* of all kinds together */
   koi_ratio *ratios; size_t n_ratios;
   koi_layer_cache *layers;  /* [layer1 - layer0] */
 } koi_caches;

@@ -40,7 +40,7 @@ koi_cost koi_calls_cost(const koi_calls *l, const int32_t *syms)
     if (c->when && syms && !syms[c->when]) continue;
     sum.launches++;
     if (c->kind != KOI_CALL_OP) {
-      sum.bytes += c->kind == KOI_CALL_COPY ? 2.0 * (double)c->bytes : (double)c->bytes;
+      sum.bytes += (double)c->bytes;
       continue;
     }
     koi_args a;

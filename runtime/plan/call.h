@@ -1,4 +1,4 @@
-/* A chunk of tokens through a stage's layers as a list of calls: plain data that needs no device. What builds kernels, binds and runs them, times
+/* A step, tokens of one conversation or of several, through a stage's layers as a list of calls: plain data that needs no device. What builds kernels, binds and runs them, times
  * them, looks for NaN, places scratch memory, counts bytes and flops, all reads the same list.
  *
  * Nothing in a list depends on where in a conversation the tokens stand: positions, page tables and windows are data that a step feeds
@@ -27,12 +27,10 @@ typedef struct koi_ref { koi_space space; uint32_t id; uint64_t at; } koi_ref; /
 
 /* Numbers that follow from positions. Those by ratio: KOI_SYM_RATIO + KOI_N_RATIO_SYMS * i + one of the second list, i into koi_caches.ratios;
  * those of a round of the indexer: behind them, as koi_sym_round says. */
-enum { KOI_SYM_NONE, KOI_SYM_W_TABLE, KOI_SYM_SPLITS, KOI_SYM_SPLIT_ROWS, KOI_SYM_RATIO };
+enum { KOI_SYM_NONE, KOI_SYM_SEQS /* sequences in the step */, KOI_SYM_SPLITS, KOI_SYM_SPLIT_ROWS, KOI_SYM_RATIO };
 enum {
-  KOI_SYM_WINDOWS,     /* windows that close in the chunk */
-  KOI_SYM_MARKS,       /* marks that the chunk passes and that carry something over */
-  KOI_SYM_C_TABLE,     /* where the compressed rows' table begins in a sequence's tables */
-  KOI_SYM_I_TABLE,     /* the index rows' */
+  KOI_SYM_WINDOWS,     /* windows that close in the step */
+  KOI_SYM_MARKS,       /* marks that the step passes and that carry something over */
   KOI_SYM_ALL,         /* 1: tokens attend to all compressed rows; 0: to chosen ones */
   KOI_SYM_CHOSEN,      /* the other way round; 0 without an indexer */
   KOI_SYM_C_SPLITS, KOI_SYM_C_SPLIT_ROWS,
@@ -46,7 +44,7 @@ static inline uint16_t koi_sym_round(size_t n_ratios, size_t n_rounds, size_t i,
 }
 
 typedef enum koi_call_kind {
-  KOI_CALL_OP, KOI_CALL_FEED, KOI_CALL_COPY, KOI_CALL_READ,
+  KOI_CALL_OP, KOI_CALL_FEED, KOI_CALL_READ,
   KOI_CALL_GIVE, KOI_CALL_TAKE, /* to host memory, from it */
   KOI_CALL_AWAY, KOI_CALL_BACK, /* the experts' device begins the layer; has given what it made */
 } koi_call_kind;
@@ -63,7 +61,7 @@ typedef struct koi_call {
   uint16_t sym[KOI_MAX_INTS];    /* not KOI_SYM_NONE: the symbol's value stands in place of i */
   float f[KOI_MAX_FLOATS];
   koi_ref buf[KOI_MAX_BUFS];
-  /* COPY, GIVE, TAKE: from KOI_FROM to KOI_TO. READ: KOI_FROM to row `row` of the step's logits. FEED: what the step feeds. */
+  /* GIVE, TAKE: from KOI_FROM to KOI_TO. READ: KOI_FROM to row `row` of the step's logits. FEED: what the step feeds. */
   uint64_t bytes;
   uint32_t row;
 } koi_call;

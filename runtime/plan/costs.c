@@ -16,7 +16,7 @@ static koine_status list_calls(const koine_model *m, const koi_step_at *at, bool
 {
   koi_target target = {.n_units = USUAL_UNITS, .vector_width = 1};
   uint32_t n = m->config.n_layers;
-  koi_shape shape = {.n_tokens = at->n_tokens, .n_logits = 1, .n_rounds = 1, .exact = exact};
+  koi_shape shape = {.n_tokens = at->n_tokens, .n_logits = 1, .n_rounds = 1, .n_seqs = 1, .exact = exact};
   koi_step_tunables(&target, &l->tunables);
   koine_status s = koi_lay(m, 0, (uint32_t)l->tunables.tile, 0, n, &l->laid);
   if (!s) s = koi_caches_make(m, exact, 0, n, &l->caches);
@@ -25,7 +25,7 @@ static koine_status list_calls(const koine_model *m, const koi_step_at *at, bool
   if (!s) s = koi_graph_calls(&g, l->caches, &l->feed, &l->calls);
   if (!s && !(l->syms = koi_alloc(l->feed.n_syms, sizeof *l->syms))) s = KOINE_ERR_MEMORY;
   koi_splits splits = {koi_step_splits(&l->tunables, (int32_t)at->n_tokens), l->tunables.min_split_rows};
-  if (!s) koi_feed_syms(&l->feed, at->position, &splits, koi_graph_round_rows(&g, at->n_tokens), l->syms);
+  if (!s) koi_feed_syms(&l->feed, &(koi_place){.p0 = at->position, .n_tokens = at->n_tokens}, 1, &splits, koi_graph_round_rows(&g, at->n_tokens), l->syms);
   return s;
 }
 

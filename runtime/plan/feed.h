@@ -1,25 +1,28 @@
 /* What a step feeds to a stage's device: one image, written at once, with tokens, positions, rotary tables and the records of the windows that
- * close; and the values of the symbols. Laid out for a shape of chunk, filled for a place in a conversation. */
+ * close; and the values of the symbols. Laid out for a shape of step, filled for places in conversations: a step has tokens of one sequence, or of
+ * several, each sequence's side by side. */
 #ifndef KOI_FEED_H
 #define KOI_FEED_H
-#include "call.h"
 #include "caches.h"
+#include "scratch.h"
 
 enum { KOI_WIN_INTS = 5, KOI_KEEP_INTS = 5, KOI_ROW_INTS = 2 };
 
-/* Chunks of one shape have one list. */
+/* Steps of one shape have one list. */
 typedef struct koi_shape {
   uint32_t n_tokens, n_logits;
   uint32_t n_rounds; /* of the indexer, at most */
+  uint32_t n_seqs;   /* sequences, at most; KOI_MAX_SEQS and n_tokens are never exceeded */
   bool exact;
 } koi_shape;
 
-typedef struct koi_feed_ratio { uint64_t wins, win_rows, win_rope, keep, marks; } koi_feed_ratio; /* offsets; keep: of the sequence itself, one record */
+typedef struct koi_feed_ratio { uint64_t wins, win_rows, win_rope, keep, marks; } koi_feed_ratio; /* offsets; keep: a record a sequence */
 
-typedef struct koi_feed { /* offsets in bytes; arrays as section "records" of kernels/ops.h has them */
+typedef struct koi_feed { /* offsets in bytes; arrays as section "paged caches" of kernels/ops.h has them */
   const koi_caches *caches;
   koi_shape shape;
   uint64_t tokens, rows, rope_main, rope_comp;
+  uint64_t *logit_rows;   /* [n_logits / KOI_HEAD_ROWS, rounded up] rows of the step that have logits, as many as the head takes at a time */
   koi_feed_ratio *ratios; /* [caches->n_ratios] */
   uint32_t max_marks;
   uint64_t bytes;
@@ -28,28 +31,30 @@ typedef struct koi_feed { /* offsets in bytes; arrays as section "records" of ke
 
 koine_status koi_feed_make(const koi_caches *c, const koi_shape *shape, uint64_t align, koi_feed *out);
 void koi_feed_free(koi_feed *f);
-/* Bytes that feeds of chunks up to `chunk` need at most. */
+/* Bytes that feeds of steps up to `chunk` tokens need at most. */
 koine_status koi_feed_bytes(const koi_caches *c, uint32_t chunk, uint64_t align, uint64_t *out);
 
-typedef struct koi_feed_mark { uint32_t n; int32_t to; } koi_feed_mark; /* after n tokens of the chunk the state is also wanted in slot `to` */
+typedef struct koi_feed_mark { uint32_t n; int32_t to; } koi_feed_mark; /* after n tokens of the place the state is also wanted in slot `to` */
 
-typedef struct koi_place { /* of a chunk in its conversation */
-  const int32_t *tokens;     /* [n_tokens] */
+typedef struct koi_place { /* a sequence's tokens of the step, in its conversation */
   uint64_t p0;
-  int32_t tables;            /* first entry of the sequence's tables */
-  const int32_t *table_at;   /* [n_kinds] where each kind's table begins in them */
-  const int32_t *slots;      /* [n_ratios] state slots of the sequence */
+  uint32_t n_tokens, n_logits; /* logits: of the last ones */
+  const int32_t *tokens;     /* [n_tokens] */
+  float *logits;             /* [n_logits][n_vocab] where they go; no matter to a feed */
+  int32_t tables;            /* first entry of its tables */
+  const int32_t *slots;      /* [n_ratios] its state slots */
   const koi_feed_mark *marks; /* [n_ratios][n_marks] `to` -1: nothing is carried over there */
   size_t n_marks;
-  const float *freq_main, *freq_comp;
 } koi_place;
 
+typedef struct koi_freqs { const float *main, *comp; } koi_freqs; /* of the rotary tables */
 typedef struct koi_splits { int32_t max_splits, min_rows; } koi_splits; /* of attention, for the shape's tokens */
 
-/* Values of the symbols that follow from a chunk's position alone, the others 0. syms: [n_syms]; lds: rows that a round of the indexer scores. */
-void koi_feed_syms(const koi_feed *f, uint64_t p0, const koi_splits *s, int32_t lds, int32_t *syms);
-/* All of them, and the image [bytes]. */
-void koi_feed_fill(const koi_feed *f, const koi_place *p, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms);
-/* The greatest number that each symbol can have, for what must be known beforehand; tables begin at 0. context: of conversations. */
+/* Values of the symbols that follow from p0 and n_tokens of the n places alone, the others 0. syms: [n_syms]; lds: rows that a round of the indexer
+ * scores. What is one number for all sequences suits the one that is farthest. */
+void koi_feed_syms(const koi_feed *f, const koi_place *p, size_t n, const koi_splits *s, int32_t lds, int32_t *syms);
+/* All of them, and the image [bytes]: the shape's tokens and logits are those of the places together, in their order. */
+void koi_feed_fill(const koi_feed *f, const koi_place *p, size_t n, const koi_freqs *freqs, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms);
+/* The greatest number that each symbol can have, for what must be known beforehand. context: of conversations. */
 void koi_feed_most(const koi_feed *f, const koi_splits *s, int32_t lds, uint64_t context, int32_t *syms);
 #endif

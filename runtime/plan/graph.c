@@ -177,18 +177,18 @@ static void embed(emit *e)
   }
 }
 
-/* Logits of the last n_logits tokens, some rows at a time. */
+/* Logits of the tokens that are to have them, some rows at a time. */
 static void head(emit *e)
 {
   const koi_config *c = e->c;
   const koi_laid *top = e->g->laid->top;
   const mixing m = {&top[KOI_TOP_hc_head_fn], &top[KOI_TOP_hc_head_base], &top[KOI_TOP_hc_head_scale], &top[KOI_TOP_norm]};
-  uint64_t row = (uint64_t)c->n_streams * c->hidden * sizeof(float), out = (uint64_t)c->n_vocab * sizeof(float);
+  uint64_t out = (uint64_t)c->n_vocab * sizeof(float);
   uint32_t n_logits = e->feed->shape.n_logits;
   for (uint32_t done = 0, n; done < n_logits; done += n) {
     n = n_logits - done < KOI_HEAD_ROWS ? n_logits - done : KOI_HEAD_ROWS;
-    uint64_t from = (uint64_t)e->t - n_logits + done;
-    koi_graph_put(e, &(koi_call){.kind = KOI_CALL_COPY, .buf = {[KOI_FROM] = {KOI_AT_SCRATCH, KOI_S_streams, from * row}, [KOI_TO] = S(head_streams)}, .bytes = n * row});
+    CALL(gather, .buf = {[GATHER_X] = S(streams), [GATHER_ROWS] = FEED(logit_rows[done / KOI_HEAD_ROWS]), [GATHER_Y] = S(head_streams)},
+         .i = {[GATHER_N] = (int32_t)n, [GATHER_D] = (int32_t)(c->n_streams * c->hidden)});
     hc_pre(e, &m, S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x));
     input in = {S(head_x), S(head_panels), (int32_t)c->hidden, false};
     koi_graph_dense(e, &top[KOI_TOP_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab);

@@ -1,4 +1,4 @@
-/* Layers to calls: what a chunk of a shape does on a stage, as a list. Plain data in, plain data out; no device.
+/* Layers to calls: what a step of a shape does on a stage, as a list. Plain data in, plain data out; no device.
  * A stage that does not begin with tokens takes the streams from host memory, and one without the head gives them there. Where a stage's routed
  * experts are computed elsewhere, each of its layers gives the tokens with their experts, and takes what these made of them. */
 #ifndef KOI_GRAPH_H

@@ -31,7 +31,8 @@ static koi_call kv_store(emit *e, koi_ref x, koi_ref rows, int32_t kind, int32_t
   koi_call c = {.op = &koi_op_kv_store,
                 .c = {[KV_STORE_EXACT] = e->exact, [KV_STORE_DH] = dh, [KV_STORE_RD] = (int32_t)e->c->rope_dim, [KV_STORE_PAGE] = KOI_PAGE},
                 .buf = {[KV_STORE_X] = x, [KV_STORE_ROWS] = rows, [KV_STORE_TABLES] = TABLES},
-                .i = {[KV_STORE_LDX] = dh, [KV_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[kind].page_bytes, [KV_STORE_AT] = at}};
+                .i = {[KV_STORE_LDX] = dh, [KV_STORE_TABLE] = e->caches->kinds[kind].table,
+                      [KV_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[kind].page_bytes, [KV_STORE_AT] = at}};
   koi_graph_pool(&c, KV_STORE_S0, kind);
   return c;
 }
@@ -40,14 +41,13 @@ static void store_window(emit *e)
 {
   koi_call c = kv_store(e, S(kv), FEED(rows), 0, e->at->window_at);
   c.i[KV_STORE_N] = e->t, c.i[KV_STORE_RING] = (int32_t)koi_caches_ring(e->caches, e->g->chunk);
-  c.sym[KV_STORE_TABLE] = KOI_SYM_W_TABLE;
   koi_graph_put(e, &c);
 }
 
 static void store_compressed(emit *e)
 {
   koi_call c = kv_store(e, S(pooled), FEED_RATIO(win_rows), e->at->comp, e->at->comp_at);
-  c.when = c.sym[KV_STORE_N] = RATIO(WINDOWS), c.sym[KV_STORE_TABLE] = RATIO(C_TABLE);
+  c.when = c.sym[KV_STORE_N] = RATIO(WINDOWS);
   koi_graph_put(e, &c);
 }
 
@@ -56,8 +56,9 @@ static void store_index(emit *e)
   koi_call c = {.op = &koi_op_index_store, .when = RATIO(WINDOWS),
                 .c = {[INDEX_STORE_EXACT] = e->exact, [INDEX_STORE_IH] = (int32_t)e->c->index_dim, [INDEX_STORE_PAGE] = KOI_PAGE},
                 .buf = {[INDEX_STORE_X] = S(ipooled), [INDEX_STORE_ROWS] = FEED_RATIO(win_rows), [INDEX_STORE_TABLES] = TABLES},
-                .i = {[INDEX_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes, [INDEX_STORE_AT] = e->at->index_at},
-                .sym = {[INDEX_STORE_N] = RATIO(WINDOWS), [INDEX_STORE_TABLE] = RATIO(I_TABLE)}};
+                .i = {[INDEX_STORE_TABLE] = e->caches->kinds[e->at->index].table, [INDEX_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes,
+                      [INDEX_STORE_AT] = e->at->index_at},
+                .sym = {[INDEX_STORE_N] = RATIO(WINDOWS)}};
   koi_graph_pool(&c, INDEX_STORE_S0, e->at->index);
   koi_graph_put(e, &c);
 }
@@ -65,11 +66,11 @@ static void store_index(emit *e)
 /* ---- compressors (2.3) ---- */
 typedef struct compressor { const koi_laid *kv_gate, *ape, *norm; koi_ref kv, pooled; int32_t dim, state_at; } compressor; /* kv: a token's values, then its scores */
 
-static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, int32_t most)
+static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, uint16_t when, int32_t most)
 {
   const koi_cache_spec *s = &e->m->cache;
-  koi_call c = {.op = &koi_op_pool_keep, .when = n, .buf = {[POOL_KEEP_KV] = p->kv, [POOL_KEEP_KEEPS] = records},
-                .i = {[POOL_KEEP_N] = 1, [POOL_KEEP_MOST] = most, [POOL_KEEP_R] = (int32_t)s->ratio, [POOL_KEEP_DIM] = p->dim,
+  koi_call c = {.op = &koi_op_pool_keep, .when = when, .buf = {[POOL_KEEP_KV] = p->kv, [POOL_KEEP_KEEPS] = records},
+                .i = {[POOL_KEEP_MOST] = most, [POOL_KEEP_R] = (int32_t)s->ratio, [POOL_KEEP_DIM] = p->dim,
                       [POOL_KEEP_LD] = 2 * (int32_t)s->coff * p->dim, [POOL_KEEP_COFF] = (int32_t)s->coff,
                       [POOL_KEEP_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_KEEP_AT] = p->state_at},
                 .sym = {[POOL_KEEP_N] = n}};
@@ -77,7 +78,7 @@ static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, int3
   koi_graph_put(e, &c);
 }
 
-/* Pools the windows that close in this chunk and carries the open ones over; the marks' before the sequence's own, whose state they read. */
+/* Pools the windows that close in this step and carries the open ones over; the marks' before the sequences' own, whose states they read. */
 static void compress(emit *e, const compressor *p, input *xn)
 {
   const koi_cache_spec *s = &e->m->cache;
@@ -93,8 +94,8 @@ static void compress(emit *e, const compressor *p, input *xn)
   c = norm_rope(e, RMS_WEIGHT, p->norm, p->pooled, 0, p->dim, FEED_RATIO(win_rope), 1);
   c.when = c.sym[NORM_ROPE_N] = RATIO(WINDOWS);
   koi_graph_put(e, &c);
-  keep(e, p, FEED_RATIO(marks), RATIO(MARKS), all);
-  keep(e, p, FEED_RATIO(keep), KOI_SYM_NONE, smaller(e->t, all));
+  keep(e, p, FEED_RATIO(marks), RATIO(MARKS), RATIO(MARKS), all);
+  keep(e, p, FEED_RATIO(keep), KOI_SYM_SEQS, KOI_SYM_NONE, smaller(e->t, all));
 }
 
 /* ---- indexer (2.4) ---- */
@@ -114,8 +115,8 @@ static void choose(emit *e, input *xn, input *qr)
                   .c = {[INDEX_SCORE_EXACT] = e->exact, [INDEX_SCORE_IH] = ih, [INDEX_SCORE_NH] = nh, [INDEX_SCORE_PAGE] = KOI_PAGE},
                   .buf = {[INDEX_SCORE_Q] = S(iq), [INDEX_SCORE_W] = S(iw), [INDEX_SCORE_ROWS] = FEED(rows), [INDEX_SCORE_TABLES] = TABLES, [INDEX_SCORE_S] = S(scores)},
                   .i = {[INDEX_SCORE_T] = e->t, [INDEX_SCORE_ROW0] = (int32_t)r * lds, [INDEX_SCORE_LDS] = lds, [INDEX_SCORE_R] = ratio,
-                        [INDEX_SCORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes, [INDEX_SCORE_AT] = e->at->index_at},
-                  .sym = {[INDEX_SCORE_N_ROWS] = e->when, [INDEX_SCORE_TABLE] = RATIO(I_TABLE)},
+                        [INDEX_SCORE_TABLE] = e->caches->kinds[e->at->index].table, [INDEX_SCORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes, [INDEX_SCORE_AT] = e->at->index_at},
+                  .sym = {[INDEX_SCORE_N_ROWS] = e->when},
                   .f = {[INDEX_SCORE_WSCALE] = 1.0f / sqrtf((float)ih) / sqrtf((float)nh)}};
     koi_graph_pool(&s, INDEX_SCORE_S0, e->at->index);
     koi_graph_put(e, &s);
@@ -137,12 +138,11 @@ static void attend(emit *e, int32_t sel, uint16_t when, uint16_t splits, uint16_
                       [ATTN_PAGE] = KOI_PAGE},
                 .buf = {[ATTN_Q] = S(q), [ATTN_ROWS] = FEED(rows), [ATTN_TABLES] = TABLES, [ATTN_IDX] = sel == CHOSEN_ROWS ? S(top_rows) : NOTHING,
                         [ATTN_PO] = S(part_o), [ATTN_ML] = S(part_ml)},
-                .i = {[ATTN_T] = e->t, [ATTN_WINDOW] = (int32_t)c->window, [ATTN_W_PAGES] = (int32_t)koi_caches_ring(e->caches, e->g->chunk),
+                .i = {[ATTN_T] = e->t, [ATTN_WINDOW] = (int32_t)c->window, [ATTN_W_TABLE] = e->caches->kinds[0].table, [ATTN_W_PAGES] = (int32_t)koi_caches_ring(e->caches, e->g->chunk),
                       [ATTN_W_PAGE_BYTES] = (int32_t)e->caches->kinds[0].page_bytes, [ATTN_W_AT] = e->at->window_at,
-                      [ATTN_RATIO] = comp ? (int32_t)e->m->cache.ratio : INT_MAX, [ATTN_C_PAGE_BYTES] = comp ? (int32_t)e->caches->kinds[e->at->comp].page_bytes : 0,
+                      [ATTN_RATIO] = comp ? (int32_t)e->m->cache.ratio : INT_MAX, [ATTN_C_TABLE] = comp ? e->caches->kinds[e->at->comp].table : 0, [ATTN_C_PAGE_BYTES] = comp ? (int32_t)e->caches->kinds[e->at->comp].page_bytes : 0,
                       [ATTN_C_AT] = e->at->comp_at, [ATTN_K] = (int32_t)c->index_topk},
-                .sym = {[ATTN_W_TABLE] = KOI_SYM_W_TABLE, [ATTN_C_TABLE] = comp ? RATIO(C_TABLE) : KOI_SYM_NONE, [ATTN_N_SPLITS] = splits,
-                        [ATTN_ROWS_PER_SPLIT] = split_rows},
+                .sym = {[ATTN_N_SPLITS] = splits, [ATTN_ROWS_PER_SPLIT] = split_rows},
                 .f = {[ATTN_SCALE] = 1.0f / sqrtf((float)dh)}};
   koi_graph_pool(&a, ATTN_W0, 0);
   koi_graph_pool(&a, ATTN_C0, e->at->comp);

@@ -10,7 +10,7 @@ typedef struct listed { koi_caches *caches; koi_feed feed; koi_calls calls; } li
 
 static koine_status list_for(const koi_graph *g, bool exact, uint32_t n_tokens, uint64_t align, listed *out)
 {
-  koi_shape shape = {.n_tokens = n_tokens, .n_logits = n_tokens < KOI_HEAD_ROWS ? n_tokens : KOI_HEAD_ROWS, .n_rounds = 1, .exact = exact};
+  koi_shape shape = {.n_tokens = n_tokens, .n_logits = n_tokens < KOI_HEAD_ROWS ? n_tokens : KOI_HEAD_ROWS, .n_rounds = 1, .n_seqs = 1, .exact = exact};
   *out = (listed){0};
   koine_status s = koi_graph_caches(g, exact, &out->caches);
   if (!s) s = koi_feed_make(out->caches, &shape, align, &out->feed);
@@ -47,7 +47,7 @@ koi_cost koi_plan_cost(const koine_plan *p, const koi_plan_stage *s, uint32_t n_
   int32_t *syms = NULL;
   koi_splits splits = {koi_step_splits(&s->tunables, (int32_t)n_tokens), s->tunables.min_split_rows};
   if (!list_for(&g, p->cache == KOINE_CACHE_EXACT, n_tokens, 128, &l) && (syms = koi_alloc(l.feed.n_syms, sizeof *syms))) {
-    koi_feed_syms(&l.feed, p0, &splits, koi_graph_round_rows(&g, n_tokens), syms);
+    koi_feed_syms(&l.feed, &(koi_place){.p0 = p0, .n_tokens = n_tokens}, 1, &splits, koi_graph_round_rows(&g, n_tokens), syms);
     cost = koi_calls_cost(&l.calls, syms);
   }
   unlist(&l);
@@ -63,7 +63,7 @@ static koine_status scratch_bytes(const koi_graph *g, uint64_t align, uint64_t *
   koine_status s = koi_graph_caches(g, true, &caches);
   if (!s) s = koi_plan_scratch(g, align, &scratch);
   if (!s) s = koi_feed_bytes(caches, g->chunk, align, &feed);
-  if (!s) *out = scratch.arena_bytes + feed + KOI_TABLE_INTS * sizeof(int32_t) + (uint64_t)g->chunk * g->model->config.o_groups * sizeof(int32_t);
+  if (!s) *out = scratch.arena_bytes + feed + caches->n_table_ints * sizeof(int32_t) + (uint64_t)g->chunk * g->model->config.o_groups * sizeof(int32_t);
   koi_caches_free(caches);
   return s;
 }

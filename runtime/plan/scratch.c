@@ -40,7 +40,7 @@ static widest widest_of(const koine_model *m, uint32_t layer0, uint32_t layer1, 
   for (uint32_t l = layer0; l < layer1; l++) {
     const koi_layer *y = &m->layers[l];
     if (y->kind == KOI_SLIDING) continue;
-    uint64_t windows = chunk / y->cache.ratio + 1;
+    uint64_t windows = chunk / y->cache.ratio + min64(chunk, KOI_MAX_SEQS);
     w.comp = max64(w.comp, (uint64_t)y->cache.coff * m->config.head_dim), w.windows = max64(w.windows, windows);
     if (y->kind == KOI_CSA) w.icomp = max64(w.icomp, (uint64_t)y->cache.coff * m->config.index_dim), w.iwindows = max64(w.iwindows, windows);
   }

@@ -25,7 +25,7 @@ enum {
 #undef X
   KOI_N_SCRATCH
 };
-enum { KOI_HEAD_ROWS = 32, KOI_WIDE_BYTES = 16 << 20 };
+enum { KOI_HEAD_ROWS = 32, KOI_MAX_SEQS = 64 /* sequences of a step */, KOI_WIDE_BYTES = 16 << 20 };
 
 typedef struct koi_scratch {
   uint64_t bytes[KOI_N_SCRATCH];

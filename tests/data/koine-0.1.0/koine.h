@@ -7,6 +7,7 @@
  *   koine_plan_wake       uploads the weights, compiles the kernels (slow; reports progress)
  *   koine_session_open    one conversation's caches on an awake plan
  *   koine_session_eval    the FULL token prefix in, logits out; what is already held is reused
+ *   koine_batch_step      many conversations at once, their tokens going through the layers together
  * Text: koine_tokenizer_open for ids, koine_chat_open for conversations, koine_generate for answers.
  * Close in the reverse order: a session needs its plan, a plan needs its model and its runtime.
  *
@@ -14,6 +15,7 @@
  *   koine/base.h          version, status and last error, log, progress
  *   koine/run.h           devices, models, plans, sessions: from ids to logits
  *   koine/text.h          tokenizers, chat, sampling, answers, perplexity
+ *   koine/batch.h         several sessions in common steps
  *   koine/check.h         verification, measurements, tuning
  *
  * Errors: every function that can fail returns a koine_status, 0 for success. koine_last_error() then gives one line for the
@@ -45,5 +47,6 @@
 #include "koine/base.h"
 #include "koine/run.h"
 #include "koine/text.h"
+#include "koine/batch.h"
 #include "koine/check.h"
 #endif
