@@ -1,7 +1,9 @@
 /* The verifier against kernels that are a little wrong: every patch in tests/data/mutants is applied to the text of a kernel. What comes of it
  * builds, starts, and is found wrong by the verifier's cases; the text without it is found right, with the same constants and parameters.
  * A patch begins with "Op:", "With:" (constants and parameters that differ from what is usual; gpu: parameters as for a GPU) and "Why:".
- * Usage: t_mutants [PART OF A NAME]   (the first processor with an OpenCL driver that is PoCL's; else it is skipped) */
+ * Usage: t_mutants [PART OF A NAME]   (the first processor with an OpenCL driver that is PoCL's; else it is skipped)
+ * KOINE_TEST_DEVICE=ID: on this device instead. On a GPU only those patches are tried that say gpu; on a processor not those that say apart, whose
+ * fault shows only where work-items do not run one after the other. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,8 @@ typedef struct mutant {
 
 static int n_failed;
 static const char *patched; /* what is built in place of the op's text; NULL: that */
-static koi_backend backend;
+static const koi_backend *real;
+static koi_backend backend;           /* the same with another build */
 
 static void fail(const char *name, const char *what)
 {
@@ -114,6 +117,8 @@ static const koi_op *op_of(const char *name)
   return *op;
 }
 
+static bool suits(const mutant *m, const koi_target *t) { return t->local_is_global ? !strstr(m->with, "apart") : strstr(m->with, "gpu") != NULL; }
+
 static bool load(const char *folder, const char *file, const koi_target *t, mutant *m)
 {
   char *path = koi_format("%s/%s", folder, file), op[64];
@@ -130,7 +135,7 @@ static koine_status build(koi_device *d, const koi_build *b, koi_kernel **out, v
 {
   koi_build with = *b;
   if (patched) with.text = patched;
-  return koi_backend_cl.build(d, &with, out, binary, binary_bytes);
+  return real->build(d, &with, out, binary, binary_bytes);
 }
 
 static koine_status verify(koi_device *d, const mutant *m, koi_verify_counts *n)
@@ -182,40 +187,51 @@ static void test_all(koi_device *d, const char *only)
   koi_backend_target(d, &t);
   for (struct dirent *e; dir && (e = readdir(dir)) && n < MAX_MUTANTS;) {
     if (!strstr(e->d_name, ".patch") || (only && !strstr(e->d_name, only))) continue;
-    if (load(folder, e->d_name, &t, &all[n])) n++;
+    bool loaded = load(folder, e->d_name, &t, &all[n]);
+    if (!suits(&all[n], &t)) continue;
+    if (loaded) n++;
     else fail(e->d_name, "cannot be read, or has no header that holds here");
   }
   if (dir) closedir(dir);
   qsort(all, n, sizeof *all, by_name);
   for (size_t i = 0; i < n; i++) test(d, all, i);
-  if (!only && n < 20) fail(folder, "fewer than 20 mutants");
+  if (!only && n < (t.local_is_global ? 20 : 5)) fail(folder, "too few mutants");
   printf("t_mutants: %zu mutants, %d failed\n", n, n_failed);
   for (size_t i = 0; i < n; i++) koi_free(all[i].patch);
   koi_free(folder);
+}
+
+static bool wanted(const koi_endpoint *e)
+{
+  const char *id = getenv("KOINE_TEST_DEVICE");
+  return e->usable && (id && *id ? !strcmp(e->id, id) : strstr(e->platform, "Portable") != NULL);
+}
+
+static void run_on(const koi_endpoint *e, const char *only)
+{
+  koi_device *d;
+  if (koi_device_open(e, NULL, 0, &d)) {
+    fail(e->id, koi_error_text());
+    return;
+  }
+  real = d->backend;
+  backend = *real;
+  backend.build = build, d->backend = &backend;
+  test_all(d, only);
+  d->backend = real;
+  koi_device_close(d);
 }
 
 int main(int argc, char **argv)
 {
   koi_probe p = {0};
   bool found = false;
-  if (koi_backend_cl.probe(&p)) fail("devices", koi_error_text());
-  for (size_t i = 0; i < p.n_endpoints && !found; i++) {
-    koi_device *d;
-    koi_endpoint *e = &p.endpoints[i];
-    if (!e->usable || !strstr(e->platform, "Portable")) continue;
-    found = true;
-    if (koi_device_open(e, NULL, 0, &d)) {
-      fail(e->id, koi_error_text());
-      break;
-    }
-    backend = koi_backend_cl;
-    backend.build = build, d->backend = &backend;
-    test_all(d, argc > 1 ? argv[1] : NULL);
-    d->backend = &koi_backend_cl;
-    koi_device_close(d);
-  }
+  for (size_t i = 0; koi_backends[i]; i++)
+    if (koi_backends[i]->probe(&p)) fail("devices", koi_error_text());
+  for (size_t i = 0; i < p.n_endpoints && !found; i++)
+    if ((found = wanted(&p.endpoints[i]))) run_on(&p.endpoints[i], argc > 1 ? argv[1] : NULL);
   for (size_t i = 0; i < p.n_endpoints; i++) p.endpoints[i].backend->unprobe(&p.endpoints[i]);
   koi_probe_free(&p);
-  if (!found && !n_failed) printf("skipped: no PoCL\n");
+  if (!found && !n_failed) printf("skipped: no PoCL, or no device of that name\n");
   return n_failed ? 1 : found ? 0 : SKIPPED;
 }

@@ -105,7 +105,7 @@ typedef struct koi_backend {
   const char *gemm_name; /* of that library, as one word */
 } koi_backend;
 
-extern const koi_backend koi_backend_cl, koi_backend_host;
+extern const koi_backend koi_backend_cl, koi_backend_hip, koi_backend_host;
 extern const koi_backend *const koi_backends[]; /* NULL-terminated, best first */
 
 /* ---- device.c ---- */

@@ -2,7 +2,7 @@
  * Owns no state. Invariant of the fallback: what the reference did not write is unchanged on the device. */
 #include "backend.h"
 
-const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_host, NULL};
+const koi_backend *const koi_backends[] = {&koi_backend_cl, &koi_backend_hip, &koi_backend_host, NULL};
 
 void koi_backend_target(const koi_device *d, koi_target *t)
 {

@@ -1,0 +1,278 @@
+/* The calls of HIP that the backend uses, on the host's processor. Owns streams, events, modules.
+ * Invariant: work is queued as on a device, and done as late as HIP allows: when something waits for it. So what is given back or changed too
+ * early shows. What belongs to one device is refused while another is the thread's current one. */
+#include "hip_emu.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const int emu_lanes[EMU_DEVICES] = {32, 64};
+const char *const emu_arch[EMU_DEVICES] = {"emulated32", "emulated64"};
+const char emu_magic[16] = "emulated code 1";
+enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3 };
+
+typedef struct work { /* one thing that is queued */
+  enum { COPY, FILL, LAUNCH, EVENT } kind;
+  void *to;
+  const void *from;
+  size_t bytes;
+  unsigned char value;
+  hipFunction_t function;
+  unsigned groups[3], local[3];
+  unsigned long args[EMU_MAX_ARGS];
+  hipEvent_t event;
+} work;
+
+struct ihipStream_t { int device; work *queue; size_t n; hipError_t failed; };
+struct ihipEvent_t { int device; hipStream_t stream; };
+struct ihipModule_t { struct ihipModuleSymbol_t kernel; };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that is here: devices share the processor */
+static struct ihipStream_t *streams[16];
+static _Thread_local int current;
+
+/* ---- work -------------------------------------------------------------------------------------------------------------- */
+static void do_one(hipStream_t s, const work *w)
+{
+  if (w->kind == COPY) memcpy(w->to, w->from, w->bytes);
+  else if (w->kind == FILL) memset(w->to, w->value, w->bytes);
+  else if (w->kind == EVENT) w->event->stream = NULL;
+  else if (!emu_run_kernel(w->function, w->groups, w->local, w->args)) s->failed = hipErrorLaunchFailure;
+}
+
+/* Up to this event, or all. What failed stays failed, as on a device. */
+static hipError_t drain(hipStream_t s, hipEvent_t until)
+{
+  size_t done = 0;
+  for (; done < s->n && !(until && !until->stream); done++) do_one(s, &s->queue[done]);
+  memmove(s->queue, s->queue + done, (s->n - done) * sizeof *s->queue);
+  s->n -= done;
+  return s->failed;
+}
+
+static hipError_t enqueue(hipStream_t s, const work *w)
+{
+  hipError_t code = hipSuccess;
+  pthread_mutex_lock(&lock);
+  if (!s || s->device != current) code = hipErrorInvalidHandle;
+  else if (s->failed) code = s->failed;
+  else {
+    if (!(s->n & (s->n - 1))) s->queue = realloc(s->queue, (s->n ? 2 * s->n : 1) * sizeof *s->queue);
+    s->queue[s->n++] = *w;
+  }
+  pthread_mutex_unlock(&lock);
+  return code;
+}
+
+/* ---- devices ----------------------------------------------------------------------------------------------------------- */
+EMU_API hipError_t hipInit(unsigned flags) { return flags ? hipErrorInvalidValue : hipSuccess; }
+EMU_API hipError_t hipRuntimeGetVersion(int *out) { return *out = EMU_VERSION, hipSuccess; }
+EMU_API hipError_t hipGetDeviceCount(int *out) { return *out = EMU_DEVICES, hipSuccess; }
+EMU_API const char *hipGetErrorName(hipError_t code)
+{
+  return code == hipErrorOutOfMemory ? "hipErrorOutOfMemory" : code == hipErrorLaunchFailure ? "hipErrorLaunchFailure" : code ? "hipErrorOther" : "hipSuccess";
+}
+
+static hipError_t there(int device) { return device < 0 || device >= EMU_DEVICES ? hipErrorInvalidDevice : hipSuccess; }
+
+EMU_API hipError_t hipDeviceGetName(char *out, int room, int device)
+{
+  if (there(device)) return hipErrorInvalidDevice;
+  snprintf(out, (size_t)room, "HIP on the CPU, %d lanes", emu_lanes[device]);
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipDeviceTotalMem(size_t *out, int device) { return *out = MEMORY_BYTES, there(device); }
+
+EMU_API hipError_t hipDeviceGetAttribute(int *out, hipDeviceAttribute_t which, int device)
+{
+  const struct { hipDeviceAttribute_t which; int value; } all[] = {
+    {hipDeviceAttributeClockRate, CLOCK_KHZ}, {hipDeviceAttributeIntegrated, 0}, {hipDeviceAttributeL2CacheSize, CACHE_BYTES},
+    {hipDeviceAttributeMaxThreadsPerBlock, EMU_MAX_GROUP}, {hipDeviceAttributeMultiprocessorCount, N_UNITS}, {hipDeviceAttributePciBusId, FIRST_BUS + device},
+    {hipDeviceAttributePciDeviceId, 0}, {hipDeviceAttributePciDomainID, 0}, {hipDeviceAttributeMaxSharedMemoryPerBlock, EMU_LOCAL_BYTES},
+    {hipDeviceAttributeWarpSize, there(device) ? 0 : emu_lanes[device]}};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (all[i].which == which) return *out = all[i].value, there(device);
+  return hipErrorInvalidValue;
+}
+
+#undef hipGetDeviceProperties
+#ifdef HIP_EMU_SIGNATURES
+EMU_API hipError_t hipGetDeviceProperties(hipDeviceProp_t *out, int device)
+{
+  char *chip = out->gcnArchName;
+#else
+EMU_API hipError_t hipGetDeviceProperties(void *out, int device);
+EMU_API hipError_t hipGetDeviceProperties(void *out, int device)
+{
+  char *chip = (char *)out + HIP_ARCH_AT_R0000;
+#endif
+  if (there(device)) return hipErrorInvalidDevice;
+  snprintf(chip, HIP_ARCH_BYTES, "%s", emu_arch[device]);
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipSetDevice(int device) { return there(device) ? hipErrorInvalidDevice : (current = device, hipSuccess); }
+
+/* ---- streams and events ------------------------------------------------------------------------------------------------ */
+EMU_API hipError_t hipStreamCreateWithFlags(hipStream_t *out, unsigned flags)
+{
+  hipStream_t s = flags == hipStreamNonBlocking ? calloc(1, sizeof *s) : NULL;
+  pthread_mutex_lock(&lock);
+  size_t i = 0, n = sizeof streams / sizeof *streams;
+  while (i < n && streams[i]) i++;
+  if (s && i < n) s->device = current, streams[i] = *out = s;
+  pthread_mutex_unlock(&lock);
+  return s && i < n ? hipSuccess : hipErrorInvalidValue;
+}
+
+EMU_API hipError_t hipStreamSynchronize(hipStream_t s)
+{
+  pthread_mutex_lock(&lock);
+  hipError_t code = drain(s, NULL);
+  pthread_mutex_unlock(&lock);
+  return code;
+}
+
+EMU_API hipError_t hipStreamDestroy(hipStream_t s)
+{
+  pthread_mutex_lock(&lock);
+  drain(s, NULL);
+  for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
+    if (streams[i] == s) streams[i] = NULL;
+  pthread_mutex_unlock(&lock);
+  free(s->queue);
+  free(s);
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipEventCreateWithFlags(hipEvent_t *out, unsigned flags)
+{
+  if (flags != hipEventDisableTiming || !(*out = calloc(1, sizeof **out))) return hipErrorInvalidValue;
+  (*out)->device = current;
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipEventDestroy(hipEvent_t e) { return free(e), hipSuccess; }
+
+EMU_API hipError_t hipEventRecord(hipEvent_t e, hipStream_t s)
+{
+  if (e->device != current) return hipErrorInvalidHandle;
+  e->stream = s;
+  return enqueue(s, &(work){.kind = EVENT, .event = e});
+}
+
+EMU_API hipError_t hipEventSynchronize(hipEvent_t e)
+{
+  pthread_mutex_lock(&lock);
+  hipError_t code = e->stream ? drain(e->stream, e) : hipSuccess;
+  pthread_mutex_unlock(&lock);
+  return code;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------ */
+EMU_API hipError_t hipMalloc(void **out, size_t bytes)
+{
+  *out = bytes <= MEMORY_BYTES ? aligned_alloc(256, (bytes + 255) / 256 * 256) : NULL;
+  return *out ? hipSuccess : hipErrorOutOfMemory;
+}
+
+/* Waits for the device, as HIP does. */
+EMU_API hipError_t hipFree(void *at)
+{
+  pthread_mutex_lock(&lock);
+  for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
+    if (streams[i] && streams[i]->device == current) drain(streams[i], NULL);
+  pthread_mutex_unlock(&lock);
+  free(at);
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipHostMalloc(void **out, size_t bytes, unsigned flags)
+{
+  (void)flags;
+  return (*out = malloc(bytes)) ? hipSuccess : hipErrorOutOfMemory;
+}
+
+EMU_API hipError_t hipHostFree(void *at) { return free(at), hipSuccess; }
+
+static hipError_t copy(void *to, const void *from, size_t bytes, hipStream_t s) { return enqueue(s, &(work){.kind = COPY, .to = to, .from = from, .bytes = bytes}); }
+EMU_API hipError_t hipMemcpyHtoDAsync(hipDeviceptr_t to, void *from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
+EMU_API hipError_t hipMemcpyDtoHAsync(void *to, hipDeviceptr_t from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
+EMU_API hipError_t hipMemcpyDtoDAsync(hipDeviceptr_t to, hipDeviceptr_t from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
+EMU_API hipError_t hipMemsetD8Async(hipDeviceptr_t to, unsigned char value, size_t bytes, hipStream_t s)
+{
+  return enqueue(s, &(work){.kind = FILL, .to = to, .value = value, .bytes = bytes});
+}
+
+/* ---- kernels ----------------------------------------------------------------------------------------------------------- */
+/* From memory to a library. Its name must be new: the loader takes a name that it knows for what it has. */
+static void *open_code(const void *bytes, size_t n)
+{
+  char path[] = "/tmp/koine-kernel-XXXXXX";
+  int fd = mkstemp(path);
+  void *library = fd >= 0 && write(fd, bytes, n) == (ssize_t)n ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+  if (fd >= 0) close(fd), unlink(path);
+  return library;
+}
+
+static void find(void *library, const char *name, void *to)
+{
+  void *symbol = dlsym(library, name);
+  memcpy(to, &symbol, sizeof symbol);
+}
+
+EMU_API hipError_t hipModuleLoadData(hipModule_t *out, const void *image)
+{
+  emu_code head;
+  memcpy(&head, image, sizeof head);
+  if (memcmp(head.magic, emu_magic, sizeof emu_magic)) return hipErrorInvalidImage;
+  if (head.device != (uint32_t)current) return hipErrorNoBinaryForGpu;
+  hipModule_t m = calloc(1, sizeof *m);
+  struct ihipModuleSymbol_t *k = &m->kernel;
+  char *(*shared)(unsigned long *);
+  *k = (struct ihipModuleSymbol_t){.library = open_code((const char *)image + sizeof head, head.bytes), .device = current, .group = head.group};
+  if (!k->library) return free(m), hipErrorInvalidImage;
+  k->link = dlsym(k->library, "emu");
+  find(k->library, "emu_keep_args", &k->keep_args);
+  find(k->library, "emu_run", &k->run);
+  find(k->library, "emu_shared", &shared);
+  k->shared = shared(&k->shared_bytes);
+  *out = m;
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipModuleUnload(hipModule_t m)
+{
+  hipFree(NULL); /* what is queued may be of it */
+  dlclose(m->kernel.library);
+  free(m);
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipModuleGetFunction(hipFunction_t *out, hipModule_t m, const char *name)
+{
+  if (!dlsym(m->kernel.library, name)) return hipErrorNotFound;
+  *out = &m->kernel;
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipFuncGetAttribute(int *out, hipFunction_attribute which, hipFunction_t f)
+{
+  *out = which == HIP_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES ? (int)f->shared_bytes : f->group ? (int)f->group : EMU_MAX_GROUP;
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipModuleLaunchKernel(hipFunction_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, hipStream_t s,
+                                         void **args, void **extra)
+{
+  size_t items = (size_t)bx * by * bz;
+  if (!gx || !gy || !gz || !items || items > EMU_MAX_GROUP || (f->group && items != f->group) || shared || extra || f->shared_bytes > EMU_LOCAL_BYTES)
+    return hipErrorInvalidValue;
+  if (f->device != current) return hipErrorInvalidHandle;
+  work w = {.kind = LAUNCH, .function = f, .groups = {gx, gy, gz}, .local = {bx, by, bz}};
+  f->keep_args(w.args, args);
+  return enqueue(s, &w);
+}

@@ -1,0 +1,46 @@
+/* What the parts of the emulation of HIP share: ROCm's calls on the host's processor, for tests of the backend and of kernels as HIP.
+ * Two devices: "emulated32" with 32 lanes, "emulated64" with 64.
+ * Where ROCm's headers are installed they declare what is defined here, and the compiler holds both to each other. */
+#ifndef HIP_EMU_H
+#define HIP_EMU_H
+#if defined(__has_include)
+#if __has_include(<hip/hip_runtime_api.h>) && __has_include(<hip/hiprtc.h>)
+#define __HIP_PLATFORM_AMD__ 1
+#define HIP_EMU_SIGNATURES 1
+#include <hip/hip_runtime_api.h>
+#include <hip/hiprtc.h>
+#endif
+#endif
+#include "device/dev_hip.h"
+#ifndef HIP_EMU_SIGNATURES
+enum {
+  hipErrorInvalidValue = 1, hipErrorInvalidImage = 200, hipErrorNoBinaryForGpu = 209, hipErrorInvalidHandle = 400, hipErrorNotFound = 500, hipErrorLaunchFailure = 719,
+  HIPRTC_SUCCESS = 0, HIPRTC_ERROR_INVALID_INPUT = 3, HIPRTC_ERROR_INVALID_OPTION = 5, HIPRTC_ERROR_COMPILATION = 6, HIPRTC_ERROR_INTERNAL_ERROR = 11
+};
+#endif
+#include "hip_emu_kernel.h"
+#define EMU_API __attribute__((visibility("default")))
+
+enum { EMU_DEVICES = 2, EMU_MAX_GROUP = 1024, EMU_LOCAL_BYTES = 65536 };
+extern const int emu_lanes[EMU_DEVICES];
+extern const char *const emu_arch[EMU_DEVICES];
+
+/* A code object: this, and behind it the library that a host's compiler made of a kernel's text. */
+typedef struct emu_code { char magic[16]; uint32_t device, group; uint64_t bytes; } emu_code; /* group: as compiled for; 0 any */
+extern const char emu_magic[16];
+
+struct ihipModuleSymbol_t { /* a loaded kernel */
+  void *library;
+  int device;
+  uint32_t group;
+  emu_link **link;
+  void (*keep_args)(unsigned long *to, void **from);
+  void (*run)(const unsigned long *from);
+  char *shared;             /* local memory */
+  unsigned long shared_bytes;
+};
+
+/* ---- hip_emu_run.c ---- */
+/* Every work-group, one after the other. False: some work-items wait at a barrier that the others do not reach. */
+bool emu_run_kernel(const struct ihipModuleSymbol_t *f, const unsigned groups[3], const unsigned local[3], const unsigned long *args);
+#endif
