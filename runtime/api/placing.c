@@ -2,6 +2,7 @@
 #include "placing.h"
 #include <string.h>
 #include "plan/assign.h"
+#include "plan/solve.h"
 #include "tune/measure.h"
 
 static void put_id(const koine_runtime *rt, size_t i, char to[KOI_PLACEMENT_ID]) { koi_print(to, KOI_PLACEMENT_ID, "%s", rt->endpoints[i].id); }
@@ -110,19 +111,31 @@ static koine_status assign(const koi_site *site, const koine_model *m, const koi
   return s;
 }
 
-bool koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
+static size_t n_wanted(const koi_site *s)
+{
+  size_t n = 0;
+  for (size_t d = 0; d < s->n_devices; d++) n += koi_measure_wanted(s, d);
+  return n;
+}
+
+static void tell(const koine_runtime *rt, const koi_assigned *a)
+{
+  if (a->placement.n_stages == 1 && a->stages[0].experts == KOI_SOLVE_NOWHERE) koi_runtime_tell(rt, a->stages[0].device);
+  koi_log(KOINE_LOG_NOTE, "%zu stage%s: %.1f ms a token are expected, %s", a->placement.n_stages, a->placement.n_stages == 1 ? "" : "s", 1e3 * a->token_s, koi_assigned_basis(a));
+}
+
+koine_status koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out, const char **basis)
 {
   koi_site site;
-  koi_assigned a;
-  size_t n = 0;
-  if (o->chunk > KOI_ASSIGN_CHUNK || koi_measure_known(rt, &site)) return false;
-  for (size_t d = 0; d < site.n_devices; d++) n += koi_measure_wanted(&site, d) && site.devices[d].rates.bytes_per_s > 0;
-  koine_status s = n > 1 ? assign(&site, m, o, &a) : KOINE_ERR_NO_DEVICE;
+  koi_assigned a = {0};
+  koine_status s = koi_measure_known(rt, &site);
+  if (s) return s;
+  if (n_wanted(&site) > 1 && o->chunk <= KOI_ASSIGN_CHUNK && !m->cannot) s = assign(&site, m, o, &a);
   koi_site_free(&site);
-  if (s) return false;
-  *out = a.placement;
+  if (s || !a.placement.n_stages) return s;
+  tell(rt, &a);
+  *basis = koi_assigned_basis(&a), *out = a.placement;
   a.placement = (koi_placement){0};
-  koi_log(KOINE_LOG_NOTE, "layers lie where measurements say that it is best: %.1f ms a token are expected", 1e3 * a.token_s);
   koi_assigned_free(&a);
-  return true;
+  return KOINE_OK;
 }

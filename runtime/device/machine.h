@@ -45,6 +45,8 @@ bool koi_runtime_wants(const char *backend);
 /* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best that is usable, and the log
  * says which, and why no other. Several matches: the first, with a warning. KOINE_ERR_NO_DEVICE lists what there is, and what was skipped. */
 koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);
+/* Says to the log which device is used when none was named, and why no other. */
+void koi_runtime_tell(const koine_runtime *rt, size_t chosen);
 const char *koi_runtime_type_name(koine_device_type type);
 /* What devices may keep on disk: dir NULL: the user's cache folder; "": nothing; else a folder, made when it is needed. */
 koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);

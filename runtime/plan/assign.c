@@ -41,10 +41,8 @@ static koine_status choose_devices(koi_question *q)
       const koi_site_device *x = &q->site->devices[d];
       bool named = pinned(w, x->id) || listed(w->include, w->n_include, x->id);
       if (!x->usable || listed(w->exclude, w->n_exclude, x->id) || (w->n_include && !named) || (x->reference && !named && !plain)) continue;
-      if (!known(q, d)) {
-        q->n_unknown += !x->reference || plain;
-        continue;
-      }
+      q->n_unknown += x->estimated && (!x->reference || plain);
+      if (!known(q, d)) continue;
       if (q->n == KOI_SOLVE_DEVICES) return koi_error(KOINE_ERR_ARG, "more than %d devices: exclude some", KOI_SOLVE_DEVICES);
       q->at[q->n++] = d;
     }
@@ -71,18 +69,19 @@ static koine_status check_names(const koi_site *s, const koi_assign_wish *w, uin
 
 koine_status koi_question_open(const koi_site *site, const koine_model *m, const koi_assign_wish *w, koi_question *out)
 {
-  koi_question q = {.site = site, .model = m, .w = *w, .n_items = koi_costs_items(m)};
+  koi_question q = {.model = m, .w = *w, .n_items = koi_costs_items(m)};
   uint64_t most = m->config.max_context;
   if (!q.w.context) q.w.context = most < KOI_DEFAULT_CONTEXT ? most : KOI_DEFAULT_CONTEXT;
   if (!q.w.chunk) q.w.chunk = KOI_DEFAULT_CHUNK;
   if (q.w.chunk > q.w.context) q.w.chunk = (uint32_t)q.w.context;
   if (!q.w.n_streams) q.w.n_streams = 1;
   koine_status s = check_names(site, w, m->config.n_layers);
-  if (!s) s = koi_costs_make(site, m, &(koi_step_at){1, q.w.context / 2}, q.w.exact, &q.token);
-  if (!s) s = koi_costs_make(site, m, &(koi_step_at){q.w.chunk, (q.w.context - q.w.chunk) / 2}, q.w.exact, &q.prompt);
-  if (!s) s = koi_costs_hold(m, q.w.context, q.w.chunk, q.w.exact, &q.hold);
-  if (!s) s = choose_devices(&q);
-  *out = q;
+  if (!s) s = koi_site_estimate(site, &q.estimated);
+  *out = q, out->site = &out->estimated;
+  if (!s) s = koi_costs_make(out->site, m, &(koi_step_at){1, q.w.context / 2}, q.w.exact, &out->token);
+  if (!s) s = koi_costs_make(out->site, m, &(koi_step_at){q.w.chunk, (q.w.context - q.w.chunk) / 2}, q.w.exact, &out->prompt);
+  if (!s) s = koi_costs_hold(m, q.w.context, q.w.chunk, q.w.exact, &out->hold);
+  if (!s) s = choose_devices(out);
   if (s) koi_question_close(out);
   return s;
 }
@@ -92,6 +91,7 @@ void koi_question_close(koi_question *q)
   koi_costs_free(&q->token);
   koi_costs_free(&q->prompt);
   koi_costs_unhold(&q->hold);
+  koi_free(q->estimated.devices);
 }
 
 /* ---- answers ----------------------------------------------------------------------------------------------------------- */

@@ -96,7 +96,7 @@ typedef enum koine_cache { KOINE_CACHE_PACKED, KOINE_CACHE_EXACT } koine_cache;
 
 typedef struct koine_plan_options {
   size_t size;        /* sizeof this struct */
-  const char *device; /* an id or part of a name; NULL or "": the best device */
+  const char *device; /* an id or part of a name: all layers lie there; "": on the best device; NULL: where they run fastest, over all devices that are usable */
   uint32_t chunk;     /* most tokens evaluated at once; 0: 512 */
   koine_cache cache;  /* of the session that is counted */
   uint64_t context;   /* of that session, in tokens; 0: 4096, or the checkpoint's if that is less */
