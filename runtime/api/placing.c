@@ -118,6 +118,18 @@ static size_t n_wanted(const koi_site *s)
   return n;
 }
 
+/* Whether there are any. */
+static bool leave_failed(koine_runtime *rt, koi_site *s)
+{
+  bool any = false;
+  for (size_t d = 0; d < s->n_devices; d++) {
+    if (!s->devices[d].usable || !koi_machine_device_failed(rt, d)) continue;
+    koi_log(KOINE_LOG_WARNING, "device %s (%s) failed before and gets no layers; what names it tries it again", s->devices[d].id, s->devices[d].name);
+    s->devices[d].usable = false, any = true;
+  }
+  return any;
+}
+
 static void tell(const koine_runtime *rt, const koi_assigned *a)
 {
   if (a->placement.n_stages == 1 && a->stages[0].experts == KOI_SOLVE_NOWHERE) koi_runtime_tell(rt, a->stages[0].device);
@@ -130,7 +142,8 @@ koine_status koi_placing_best(koine_runtime *rt, const koine_model *m, const koi
   koi_assigned a = {0};
   koine_status s = koi_measure_known(rt, &site);
   if (s) return s;
-  if (n_wanted(&site) > 1 && o->chunk <= KOI_ASSIGN_CHUNK && !m->cannot) s = assign(&site, m, o, &a);
+  bool any = leave_failed(rt, &site);
+  if ((any || n_wanted(&site) > 1) && o->chunk <= KOI_ASSIGN_CHUNK && !m->cannot) s = assign(&site, m, o, &a);
   koi_site_free(&site);
   if (s || !a.placement.n_stages) return s;
   tell(rt, &a);

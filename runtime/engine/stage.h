@@ -61,6 +61,8 @@ koine_status koi_stage_need_wide(koi_stage *st);
 /* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
 koine_status koi_stage_clear(koi_stage *st);
 /* Pools, scratch memory and tables of a stage whose device and layout are set; koi_stage_free frees them, also after a failure. */
+/* The calling thread, which works for the stage from now on, goes near its card. */
+void koi_stage_go_near(const koi_stage *st);
 koine_status koi_stage_make(koi_stage *st);
 void koi_stage_free(koi_stage *st);
 /* Other choices of a step from now on: scratch memory is made anew for them. Between steps, with no list bound; what cannot be made leaves all as
