@@ -119,6 +119,7 @@ typedef struct bench {
   koine_session *session;
   int32_t *tokens; float *logits;
   double seconds;              /* for one point */
+  double per_expected;         /* of a step, by the last point; 0: none yet */
   double *times;               /* [n_items][KOI_N_PARTS][MAX_TURNS] */
   double whole[MAX_TURNS], waited[MAX_TURNS]; /* a step without waits inside, and with those between parts */
 } bench;
@@ -176,26 +177,48 @@ static koine_status keep_costs(bench *b, const koi_step_at *at, size_t n_turns, 
   return KOINE_OK;
 }
 
+/* One turn: with waits between parts, and without. The first of all builds and warms. */
+static koine_status time_turn(bench *b, const koi_step_at *at, uint64_t (*ns)[KOI_N_PARTS], size_t turn)
+{
+  size_t n_items = koi_costs_items(b->model);
+  clock_ clock = {.ns = ns, .part = -1};
+  uint64_t whole, waited;
+  memset(ns, 0, n_items * sizeof *ns);
+  koine_status s = step(b, at, &clock, &waited);
+  if (s || !turn) return s;
+  s = step(b, at, NULL, &whole);
+  for (size_t k = 0; k < n_items * KOI_N_PARTS; k++) b->times[k * MAX_TURNS + turn - 1] = 1e-9 * (double)ns[k / KOI_N_PARTS][k % KOI_N_PARTS];
+  b->whole[turn - 1] = 1e-9 * (double)whole, b->waited[turn - 1] = 1e-9 * (double)waited;
+  return s;
+}
+
+static double total(const double *v, size_t n)
+{
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += v[i];
+  return sum;
+}
+
+/* What the point before took says how long this one will: what would take much more than its time is left out, and follows from the others. */
+static bool too_slow(const bench *b, double expected) { return b->per_expected * expected * 3 > 2 * b->seconds; }
+
 static koine_status time_point(bench *b, const koi_step_at *at)
 {
   size_t n_items = koi_costs_items(b->model), n = 0;
   uint64_t (*ns)[KOI_N_PARTS] = koi_alloc(n_items, sizeof *ns), start = 0;
-  double *expected = koi_alloc(n_items * KOI_N_PARTS, sizeof *expected);
+  double *expected = koi_alloc(n_items * KOI_N_PARTS, sizeof *expected), left = b->seconds;
   koine_status s = ns && expected ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!s) s = koi_costs_expect(b->model, at, false, &b->site->devices[b->device].rates, 1, expected);
-  for (size_t turn = 0; turn <= MAX_TURNS && !s; turn++) { /* the first builds and warms */
-    if (turn > MIN_TURNS && (double)(koi_now_ns() - start) * 1e-9 > b->seconds) break;
-    memset(ns, 0, n_items * sizeof *ns);
-    clock_ clock = {.ns = ns, .part = -1};
-    uint64_t whole, waited;
-    s = step(b, at, NULL, &whole);
-    if (!s) s = step(b, at, &clock, &waited);
-    for (size_t k = 0; k < n_items * KOI_N_PARTS && turn; k++) b->times[k * MAX_TURNS + turn - 1] = 1e-9 * (double)ns[k / KOI_N_PARTS][k % KOI_N_PARTS];
-    if (turn && !s) b->whole[turn - 1] = 1e-9 * (double)whole, b->waited[turn - 1] = 1e-9 * (double)waited;
+  double all = s ? 0 : total(expected, n_items * KOI_N_PARTS);
+  for (size_t turn = 0; turn <= MAX_TURNS && !s && !too_slow(b, all); turn++) {
+    if (turn > (left > -b->seconds ? MIN_TURNS : 1) && left < 0) break;
+    s = time_turn(b, at, ns, turn);
     n = turn;
     if (!turn) start = koi_now_ns();
+    left = b->seconds - (double)(koi_now_ns() - start) * 1e-9;
   }
-  if (!s) s = keep_costs(b, at, n, expected);
+  if (!s && n) s = keep_costs(b, at, n, expected);
+  if (!s && n) b->per_expected = b->whole[n - 1] / all;
   koi_free(ns);
   koi_free(expected);
   return s;
