@@ -1,7 +1,5 @@
 /* Machines that are not here: recorded ones in tests/data/topo, with endpoints as drivers would report them. */
 #include <json-c/json.h>
-#include <pthread.h>
-#include <sched.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,33 +55,6 @@ static void test_two_sockets(void)
   CHECK(board->vendor_id == 0x1a03 && board->link_bytes_per_s == 0 && !strcmp(board->name, "ASPEED Graphics Family"));
   CHECK(arc->pci_bus == 0x83 && arc->node == 1);
   koi_topo_close(t);
-}
-
-/* On a thread of its own, as those of stages are. */
-static void *go_near(void *user)
-{
-  const cpu_set_t *may = user;
-  cpu_set_t own, now;
-  int first = 0;
-  sched_getaffinity(0, sizeof own, &own);
-  while (first < CPU_SETSIZE && !CPU_ISSET(first, may)) first++;
-  koi_topo_node nodes[3] = {{.index = 0}, {.index = 1}, {.index = 2}};
-  nodes[1].cpus[first / 64] |= UINT64_C(1) << first % 64, nodes[2].cpus[KOI_MAX_CPUS / 64 - 1] |= UINT64_C(1) << 63;
-  koi_topo t = {.nodes = nodes, .n_nodes = 1};
-  koi_topo_run_near(&t, 0), t.n_nodes = 3; /* one node, none in particular, one without processors, one whose processors are not ours: nothing changes */
-  koi_topo_run_near(&t, -1), koi_topo_run_near(&t, 0), koi_topo_run_near(&t, 2);
-  CHECK(!sched_getaffinity(0, sizeof now, &now) && CPU_EQUAL(&now, &own));
-  koi_topo_run_near(&t, 1);
-  CHECK(!sched_getaffinity(0, sizeof now, &now) && CPU_COUNT(&now) == 1 && CPU_ISSET(first, &now));
-  return NULL;
-}
-
-static void test_near(void)
-{
-  cpu_set_t may, after;
-  pthread_t thread;
-  CHECK(!sched_getaffinity(0, sizeof may, &may) && !pthread_create(&thread, NULL, go_near, &may) && !pthread_join(thread, NULL));
-  CHECK(!sched_getaffinity(0, sizeof after, &after) && CPU_EQUAL(&may, &after)); /* of that thread alone */
 }
 
 static void test_other_machines(void)
@@ -384,7 +355,6 @@ int main(void)
 {
   setlocale(LC_ALL, ""); /* t_locale.sh has a Turkish one */
   test_two_sockets();
-  test_near();
   test_other_machines();
   test_bad_files();
   test_order();

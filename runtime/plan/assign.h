@@ -40,6 +40,7 @@ typedef struct koi_assigned {
   uint32_t n_unknown;          /* devices that took part, or could not, without a measurement */
   bool measured;               /* every device used has measured costs */
   bool estimated;              /* some device used has not even rates of its own */
+  bool old;                    /* some device used was measured with other kernels or parameters */
 } koi_assigned;
 
 /* The best placement. KOINE_ERR_MEMORY with the numbers, and what would fit; KOINE_ERR_NO_DEVICE when nothing is known of any device;

@@ -137,7 +137,8 @@ koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
     if (busy > a->longest_s) a->longest_s = busy;
     if (x->hop > a->longest_s) a->longest_s = x->hop;
     a->measured &= has_costs(q->site, x->device) && (x->experts == KOI_SOLVE_NOWHERE || has_costs(q->site, x->experts));
-    a->estimated |= q->site->devices[x->device].estimated || (x->experts != KOI_SOLVE_NOWHERE && q->site->devices[x->experts].estimated);
+    for (uint32_t d = 0; d < q->site->n_devices; d++)
+      if (d == x->device || d == x->experts) a->estimated |= q->site->devices[d].estimated, a->old |= q->site->devices[d].old;
   }
   if (s) return s;
   double out = koi_costs_link(&q->site->devices[a->stages[n - 1].device].to_host, 4.0 * q->model->config.n_vocab);

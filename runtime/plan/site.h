@@ -22,6 +22,8 @@ typedef struct koi_site_device {
   uint32_t card;
   bool usable, reference;        /* reference: plain C, used only when it is named or nothing else is there */
   bool estimated;                /* the rates are koi_site_estimate's */
+  bool old;                      /* its costs are of other kernels or parameters than it has now */
+  uint64_t parameters;           /* of the kernels when its costs were measured (koi_tuned_hash); 0: unknown */
   uint32_t n_units;
   uint64_t memory_bytes;         /* of its card's that it can use; 0: all */
   uint64_t max_buffer_bytes;

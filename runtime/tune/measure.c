@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/paths.h"
+#include "device/tuned.h"
 #include "engine/session.h"
 #include "plan/costs.h"
 
@@ -24,7 +25,8 @@ static koine_status take_costs(const koi_site *from, size_t d, koi_site *to, siz
   return KOINE_OK;
 }
 
-static koine_status take_known(const koi_site *from, koi_site *to)
+/* The site's devices are the runtime's endpoints. */
+static koine_status take_known(const koine_runtime *rt, const koi_site *from, koi_site *to)
 {
   koine_status s = KOINE_OK;
   for (size_t e = 0; e < to->n_devices && !s; e++) {
@@ -33,6 +35,7 @@ static koine_status take_known(const koi_site *from, koi_site *to)
     if (d == from->n_devices || strcmp(from->devices[d].name, x->name) || strcmp(from->devices[d].driver, x->driver)) continue;
     const koi_site_device *y = &from->devices[d];
     x->rates = y->rates, x->to_host = y->to_host, x->from_host = y->from_host, x->to_host_busy = y->to_host_busy, x->from_host_busy = y->from_host_busy;
+    x->parameters = y->parameters, x->old = y->parameters != koi_tuned_hash(rt->endpoints[e].known);
     s = take_costs(from, d, to, e);
   }
   return s;
@@ -47,7 +50,7 @@ koine_status koi_measure_known(koine_runtime *rt, koi_site *out)
   if (!s && path && !koi_file_read(path, FILE_BYTES, &text, &n)) {
     if (koi_site_parse(text, path, &known)) koi_log(KOINE_LOG_WARNING, "%s; it is left unread", koi_error_text());
     else {
-      s = take_known(&known, out);
+      s = take_known(rt, &known, out);
       koi_site_free(&known);
     }
   }
@@ -264,7 +267,7 @@ static koine_status measure_device(koine_runtime *rt, koi_site *site, uint32_t d
 {
   bench b = {.rt = rt, .site = site, .device = device, .model = excerpt, .seconds = seconds / KOI_COUNT(points)};
   koine_status s = open_bench(&b);
-  if (!s) forget(site, device);
+  if (!s) forget(site, device), site->devices[device].parameters = koi_tuned_hash(rt->endpoints[device].known), site->devices[device].old = false;
   for (size_t i = 0; i < KOI_COUNT(points) && !s; i++) s = time_point(&b, &points[i]);
   close_bench(&b);
   return s;
@@ -273,6 +276,7 @@ static koine_status measure_device(koine_runtime *rt, koi_site *site, uint32_t d
 /* ---- all of them -------------------------------------------------------------------------------------------------------- */
 static bool has_costs(const koi_site *s, size_t device)
 {
+  if (s->devices[device].old) return false;
   for (size_t i = 0; i < s->n_costs; i++)
     if (s->costs[i].device == device) return true;
   return false;
