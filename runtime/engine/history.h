@@ -21,6 +21,7 @@ struct koi_history {
   koi_pool *pools;
   bool exact;
   uint64_t context, n;      /* most positions; those that the caches stand for */
+  uint64_t ready;           /* a chunk that ends at or before it wants nothing that is not there */
   bool stale;               /* the states may be of another position: a rewind must come first */
   int32_t tables;           /* first entry on the device */
   size_t n_tables;
@@ -41,7 +42,7 @@ void koi_history_rewind(koi_history *h, uint64_t n);
 /* Nothing is kept, marks neither. */
 void koi_history_clear(koi_history *h);
 /* A history of its own that stands where `from` does and shares its pages. */
-koine_status koi_history_fork(const koi_history *from, koi_history *out);
+koine_status koi_history_fork(koi_history *from, koi_history *out);
 typedef struct koi_chunk { /* tokens that are evaluated together */
   const int32_t *tokens;
   uint32_t n, n_logits;
@@ -51,6 +52,8 @@ typedef struct koi_chunk { /* tokens that are evaluated together */
 koine_status koi_history_reserve_for(koi_history *h, uint64_t n);
 /* All that a chunk at h->n wants memory for: pages, marks, bound lists. A failure leaves all as it was, and so does koi_history_unprepare. */
 koine_status koi_history_prepare(koi_history *h, const koi_chunk *c);
+/* Whether there is nothing to prepare. Without the stage's lock, by the thread that the session is on: one conversation need not wait for another's chunk to learn it. */
+static inline bool koi_history_is_ready(const koi_history *h, const koi_chunk *c) { return !h->stale && h->n + c->n <= h->ready; }
 void koi_history_unprepare(koi_history *h, const koi_chunk *c);
 /* One chunk at h->n that was prepared, streams from `in` to `out` where stages come before and behind. After a failure the caches stand for what the
  * last mark holds, or, where nothing was written, for what they did. */

@@ -136,6 +136,7 @@ static koine_status prepare(koi_line *l, const koi_chunk *c)
 {
   koine_status s = koi_line_make_room(l, c->n);
   for (size_t i = 0; i < l->n_stages && !s; i++) {
+    if (koi_history_is_ready(&l->h[i], c)) continue;
     koi_stage_lock(stage(l, i));
     s = koi_history_prepare(&l->h[i], c);
     koi_stage_unlock(stage(l, i));
