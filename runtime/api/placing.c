@@ -7,8 +7,7 @@
 
 static void put_id(const koine_runtime *rt, size_t i, char to[KOI_PLACEMENT_ID]) { koi_print(to, KOI_PLACEMENT_ID, "%s", rt->endpoints[i].id); }
 
-/* A name becomes the id that it stands for. */
-static koine_status name_to_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID])
+koine_status koi_placing_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID])
 {
   size_t i;
   koine_status s = koi_runtime_find(rt, name, &i);
@@ -25,7 +24,7 @@ static koine_status put_layers(const koine_runtime *rt, const koine_model *m, co
   for (size_t i = 0; i < o->n_layers && !s; i++) {
     koi_placed *st = koi_placement_add(out);
     s = st ? koi_placement_range(o->layers[i], m->config.n_layers, st) : KOINE_ERR_MEMORY;
-    if (!s) s = name_to_id(rt, "layers", o->layers[i], st->device);
+    if (!s) s = koi_placing_id(rt, "layers", o->layers[i], st->device);
   }
   return s;
 }
@@ -64,7 +63,7 @@ static koine_status put_experts(const koine_runtime *rt, const koine_model *m, c
   if (!s && !x.device[0] && strlen(text) >= sizeof x.device) s = koi_error(KOINE_ERR_NO_DEVICE, "experts %.80s: no device has such a name", text);
   if (s) return s;
   if (!x.device[0]) koi_print(x.device, sizeof x.device, "%s", text);
-  s = name_to_id(rt, "experts", text, x.device);
+  s = koi_placing_id(rt, "experts", text, x.device);
   if (!s) s = cut_at(p, x.layer0);
   if (!s) s = cut_at(p, x.layer1);
   for (size_t i = 0; i < p->n_stages && !s; i++)
