@@ -8,7 +8,7 @@
 #include "engine/session.h"
 #include "plan/costs.h"
 
-enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, FILE_BYTES = 16 << 20 };
+enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, TOGETHER = 8 /* times as fast is a token beside others, at least */, FILE_BYTES = 16 << 20 };
 
 /* ---- kept --------------------------------------------------------------------------------------------------------------- */
 static char *file_of(const koine_runtime *rt) { return rt->cache_dir && *rt->cache_dir ? koi_format("%s/machine.txt", rt->cache_dir) : NULL; }
@@ -122,7 +122,7 @@ typedef struct bench {
   koine_session *session;
   int32_t *tokens; float *logits;
   double seconds;              /* for one point */
-  double per_expected;         /* of a step, by the last point; 0: none yet */
+  double token_s;              /* of a step of one token; 0: not known yet */
   double *times;               /* [n_items][KOI_N_PARTS][MAX_TURNS] */
   double whole[MAX_TURNS], waited[MAX_TURNS]; /* a step without waits inside, and with those between parts */
 } bench;
@@ -195,15 +195,12 @@ static koine_status time_turn(bench *b, const koi_step_at *at, uint64_t (*ns)[KO
   return s;
 }
 
-static double total(const double *v, size_t n)
+/* What a token took says how long this will: what would take much more than its time is left out, and follows from the others. */
+static bool too_slow(const bench *b, const koi_step_at *at)
 {
-  double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += v[i];
-  return sum;
+  double steps = at->n_tokens > 1 ? (double)at->n_tokens / TOGETHER : 1;
+  return b->token_s * steps * 3 > 2 * b->seconds;
 }
-
-/* What the point before took says how long this one will: what would take much more than its time is left out, and follows from the others. */
-static bool too_slow(const bench *b, double expected) { return b->per_expected * expected * 3 > 2 * b->seconds; }
 
 static koine_status time_point(bench *b, const koi_step_at *at)
 {
@@ -212,8 +209,7 @@ static koine_status time_point(bench *b, const koi_step_at *at)
   double *expected = koi_alloc(n_items * KOI_N_PARTS, sizeof *expected), left = b->seconds;
   koine_status s = ns && expected ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!s) s = koi_costs_expect(b->model, at, false, &b->site->devices[b->device].rates, 1, expected);
-  double all = s ? 0 : total(expected, n_items * KOI_N_PARTS);
-  for (size_t turn = 0; turn <= MAX_TURNS && !s && !too_slow(b, all); turn++) {
+  for (size_t turn = 0; turn <= MAX_TURNS && !s && !too_slow(b, at); turn++) {
     if (turn > (left > -b->seconds ? MIN_TURNS : 1) && left < 0) break;
     s = time_turn(b, at, ns, turn);
     n = turn;
@@ -221,7 +217,7 @@ static koine_status time_point(bench *b, const koi_step_at *at)
     left = b->seconds - (double)(koi_now_ns() - start) * 1e-9;
   }
   if (!s && n) s = keep_costs(b, at, n, expected);
-  if (!s && n) b->per_expected = b->whole[n - 1] / all;
+  if (!s && n && at->n_tokens == 1) b->token_s = b->whole[n - 1];
   koi_free(ns);
   koi_free(expected);
   return s;
