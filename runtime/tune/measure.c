@@ -11,7 +11,15 @@
 enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, TOGETHER = 8 /* times as fast is a token beside others, at least */, FILE_BYTES = 16 << 20 };
 
 /* ---- kept --------------------------------------------------------------------------------------------------------------- */
-static char *file_of(const koine_runtime *rt) { return rt->cache_dir && *rt->cache_dir ? koi_format("%s/machine.txt", rt->cache_dir) : NULL; }
+/* KOINE_TUNED=off: whatever was measured is ignored. */
+static bool is_off(void)
+{
+  const char *wanted = getenv("KOINE_TUNED");
+  return wanted && !strcmp(wanted, "off");
+}
+
+/* NULL: none. */
+static char *file_of(const koine_runtime *rt) { return rt->cache_dir && *rt->cache_dir && !is_off() ? koi_format("%s/machine.txt", rt->cache_dir) : NULL; }
 
 static koine_status take_costs(const koi_site *from, size_t d, koi_site *to, size_t e)
 {
