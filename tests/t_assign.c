@@ -267,33 +267,6 @@ static void test_one_card(void **state)
   koi_site_free(&s);
 }
 
-/* ---- nothing measured -------------------------------------------------------------------------------------------------- */
-/* Cards by their memory, of what shares processors the first in the machine's order, and what was measured before what was not. */
-static void test_estimated(void **state)
-{
-  (void)state;
-  koi_site s = site_of("unlike");
-  koi_assign_wish w = KOI_ASSIGN_WISH;
-  koi_assigned a;
-  for (size_t i = 0; i < s.n_devices; i++) s.devices[i].rates = (koi_rates){NAN, NAN, NAN};
-  a = ask(&s, &w);
-  assert_true(a.estimated && !a.measured && a.n_unknown == s.n_devices && isnan(s.devices[0].rates.bytes_per_s));
-  assert_true(a.placement.n_stages > 1 && a.high_s > 4 * a.low_s);
-  koi_assigned_free(&a);
-  koi_site_free(&s);
-  assert_int_equal(koi_site_parse(shared, "shared", &s), KOINE_OK);
-  for (size_t i = 0; i < s.n_devices; i++) s.devices[i].rates = (koi_rates){NAN, NAN, NAN};
-  s.devices[2].n_units = 64; /* the order already says what is best, and knows more than units */
-  a = ask(&s, &w);
-  assert_true(a.placement.n_stages == 1 && !strcmp(a.placement.stages[0].device, "cl0"));
-  koi_assigned_free(&a);
-  s.devices[1].rates = (koi_rates){1e9, 1e9, 1e-4};
-  a = ask(&s, &w);
-  assert_true(a.placement.n_stages == 1 && !strcmp(a.placement.stages[0].device, "cl1") && !a.estimated);
-  koi_assigned_free(&a);
-  koi_site_free(&s);
-}
-
 /* ---- measured costs ---------------------------------------------------------------------------------------------------- */
 static void test_measured(void **state)
 {
@@ -358,7 +331,7 @@ static void test_better(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_described), cmocka_unit_test(test_site_text), cmocka_unit_test(test_wishes), cmocka_unit_test(test_as_llama),
-                                     cmocka_unit_test(test_wrong_wishes), cmocka_unit_test(test_refusal), cmocka_unit_test(test_one_card), cmocka_unit_test(test_estimated), cmocka_unit_test(test_measured),
+                                     cmocka_unit_test(test_wrong_wishes), cmocka_unit_test(test_refusal), cmocka_unit_test(test_one_card), cmocka_unit_test(test_measured),
                                      cmocka_unit_test(test_svg), cmocka_unit_test(test_better)};
   char path[512];
   snprintf(path, sizeof path, "%s/tests/data/machines", getenv("srcdir") ? getenv("srcdir") : ".");
