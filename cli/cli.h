@@ -63,10 +63,16 @@ typedef struct cli_engine {
   koine_model *model;
   koine_plan *plan;
 } cli_engine;
-/* From -m or --shape, -ub, --device, --layers and --experts-on: an awake plan, with progress. 0, or the exit status after a message. max_tokens: what the caller
- * will evaluate at most at once, 0 unknown. Close in either case. */
-int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out);
+/* From -m or --shape, -ub, and what says where layers lie: an awake plan, with progress. 0, or the exit status after a message. context: of a conversation, in tokens,
+ * 0 for the usual; max_tokens: what the caller will evaluate at most at once, 0 unknown. Close in either case. */
+int cli_engine_open(const cli_args *a, uint64_t context, uint64_t max_tokens, cli_engine *out);
 void cli_engine_close(cli_engine *e);
+
+/* ---- common_place.c ---- */
+/* koine_place with what the options wish for; given: a placement as text, NULL: the best is searched. */
+koine_status cli_place(const cli_args *a, const koine_machine *machine, const koine_model *model, uint64_t context, const char *given, koine_placement **out);
+/* The placement as text that --placement, --exclude, --memory and llama.cpp's options ask for; NULL when none of them does. 0, or the exit status after a message. Free *out. */
+int cli_placement(const cli_args *a, koine_runtime *runtime, const koine_model *model, uint64_t context, char **out);
 
 /* Writes a whole file; 0, or the exit status after a message. */
 int cli_write_file(const char *path, const char *text);

@@ -12,6 +12,20 @@ static size_t positive(const cli_value *v, uint32_t *out)
   return n;
 }
 
+static uint64_t most(const cli_value *v)
+{
+  uint64_t n = 0;
+  for (size_t i = 0; i < v->n; i++) n = (uint64_t)v->list[i] > n ? (uint64_t)v->list[i] : n;
+  return n;
+}
+
+/* The longest conversation of the tests. */
+static uint64_t longest(const cli_value *v)
+{
+  uint64_t prompt = most(&v[OPT_N_PROMPT]), gen = most(&v[OPT_N_GEN]);
+  return most(&v[OPT_DEPTHS]) + (prompt > gen ? prompt : gen);
+}
+
 int cmd_bench(const cli_args *a)
 {
   const cli_value *v = a->v;
@@ -25,7 +39,7 @@ int cmd_bench(const cli_args *a)
                                  .n_n_gen = positive(&v[OPT_N_GEN], n_gen), .depths = (const uint64_t *)v[OPT_DEPTHS].list, .n_depths = v[OPT_DEPTHS].n,
                                  .repetitions = (uint32_t)v[OPT_REPETITIONS].i, .fill = v[OPT_FILL].i, .ops = v[OPT_OPS].i, .gemm = v[OPT_GEMM].i,
                                  .format = (koine_format)v[OPT_FORMAT].i, .cache = (koine_cache)v[OPT_CACHE].i};
-  status = cli_engine_open(a, 0, &e);
+  status = cli_engine_open(a, longest(v), 0, &e);
   if (!status) {
     koine_status s = koine_bench(e.plan, &options, cli_progress, NULL, &table);
     cli_progress_end();

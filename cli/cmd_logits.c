@@ -162,7 +162,7 @@ int cmd_logits(const cli_args *a)
   const int32_t *tokens = status ? NULL : to_native(bytes, n_bytes);
   if (!status) status = check_input(a, path, tokens, n_bytes);
   if (!status) status = sink_open(a->v[OPT_OUTPUT].text, &k);
-  if (!status) status = cli_engine_open(a, n_bytes / 4, &e);
+  if (!status) status = cli_engine_open(a, n_bytes / 4, n_bytes / 4, &e);
   if (!status) status = run(a, tokens, n_bytes / 4, &e, &k);
   int closed = sink_close(&k, !status);
   cli_engine_close(&e);

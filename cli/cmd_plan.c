@@ -1,5 +1,4 @@
 /* koine plan and koine estimate: where layers should lie, and how fast that will be. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "cli.h"
@@ -43,23 +42,6 @@ static int open_scene(const cli_args *a, bool measure, scene *c)
   return s ? cli_fail(s) : EXIT_DONE;
 }
 
-static koine_status place(const cli_args *a, scene *c, const char *given)
-{
-  const cli_value *v = a->v;
-  double *shares = calloc(v[OPT_SHARES].n + 1, sizeof *shares);
-  for (size_t i = 0; shares && i < v[OPT_SHARES].n; i++) shares[i] = (double)v[OPT_SHARES].list[i];
-  koine_place_options o = {.size = sizeof o, .context = (uint64_t)v[OPT_CTX].i, .chunk = (uint32_t)v[OPT_CHUNK].i, .cache = (koine_cache)v[OPT_CACHE].i,
-                           .n_streams = v[OPT_STREAMS].i ? (double)v[OPT_STREAMS].i : INFINITY, .exclude = v[OPT_EXCLUDE].texts, .n_exclude = v[OPT_EXCLUDE].n,
-                           .layers = v[OPT_LAYERS].texts, .n_layers = v[OPT_LAYERS].n, .memory = v[OPT_MEMORY].texts, .n_memory = v[OPT_MEMORY].n,
-                           .shares = shares, .n_shares = shares ? v[OPT_SHARES].n : 0, .given = given, .n_on_cards = (uint32_t)v[OPT_ON_CARDS].i};
-  if (v[OPT_ON_CARDS].given) o.set |= KOINE_PLACE_ON_CARDS;
-  if (v[OPT_CPU_MOE].i || v[OPT_N_CPU_MOE].given) o.set |= KOINE_PLACE_EXPERTS_ON_CPU;
-  o.n_experts_on_cpu = v[OPT_CPU_MOE].i ? UINT32_MAX : (uint32_t)v[OPT_N_CPU_MOE].i;
-  koine_status s = koine_place(c->machine, c->model, &o, &c->placement);
-  free(shares);
-  return s;
-}
-
 static int place_scene(const cli_args *a, bool measure, scene *c)
 {
   char *given = NULL;
@@ -67,7 +49,7 @@ static int place_scene(const cli_args *a, bool measure, scene *c)
   int status = open_scene(a, measure, c);
   if (!status && a->v[OPT_PLACEMENT].given) status = cli_read_file(a->v[OPT_PLACEMENT].text, &given, &n);
   if (!status) {
-    koine_status s = place(a, c, given);
+    koine_status s = cli_place(a, c->machine, c->model, (uint64_t)a->v[OPT_CTX].i, given, &c->placement);
     if (s) status = cli_fail(s);
   }
   free(given);

@@ -21,7 +21,7 @@ static int tune(void *user, double left_s, unsigned nth, bool hung)
   cli_engine e;
   char *report = NULL;
   bool busy = true;
-  int status = cli_engine_open(a, 0, &e);
+  int status = cli_engine_open(a, 0, 0, &e);
   if (!status) {
     koine_tune_options options = {.size = sizeof options, .seconds = left_s < 1 ? 1 : (uint32_t)left_s, .flags = !nth ? 0 : hung ? KOINE_TUNE_AFTER_HANG : KOINE_TUNE_AFTER_CRASH};
     koine_status s = koine_tune(e.plan, &options, progress, &busy, &report);

@@ -203,18 +203,30 @@ koine_status cli_runtime_open(const cli_args *a, koine_runtime **out)
   return koine_runtime_open(&options, out);
 }
 
-int cli_engine_open(const cli_args *a, uint64_t max_tokens, cli_engine *out)
+/* What is measured of a device is measured on one. */
+static const char *device_of(const cli_args *a)
+{
+  bool one = a->command == CMD_TUNE || a->v[OPT_GEMM].i;
+  return one && !a->v[OPT_DEVICE].given && !a->v[OPT_LAYERS].n && !a->v[OPT_EXPERTS_ON].n ? "" : a->v[OPT_DEVICE].text;
+}
+
+int cli_engine_open(const cli_args *a, uint64_t context, uint64_t max_tokens, cli_engine *out)
 {
   *out = (cli_engine){0};
   cli_catch_interrupt();
   const cli_value *v = a->v;
-  koine_plan_options options = {.size = sizeof options, .device = v[OPT_DEVICE].text, .chunk = (uint32_t)v[OPT_CHUNK].i, .layers = v[OPT_LAYERS].texts,
-                                .n_layers = v[OPT_LAYERS].n, .experts = v[OPT_EXPERTS_ON].texts, .n_experts = v[OPT_EXPERTS_ON].n};
+  char *placement = NULL;
+  koine_plan_options options = {.size = sizeof options, .device = device_of(a), .chunk = (uint32_t)v[OPT_CHUNK].i, .cache = (koine_cache)v[OPT_CACHE].i, .context = context};
   if (max_tokens && options.chunk > max_tokens) options.chunk = (uint32_t)max_tokens;
   koine_status s = cli_model_open(a, &out->model);
   if (!s) s = cli_runtime_open(a, &out->runtime);
-  if (!s) s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
+  int status = s ? cli_fail(s) : cli_placement(a, out->runtime, out->model, context, &placement);
+  if (status) return status;
+  if (!(options.placement = placement))
+    options.layers = v[OPT_LAYERS].texts, options.n_layers = v[OPT_LAYERS].n, options.experts = v[OPT_EXPERTS_ON].texts, options.n_experts = v[OPT_EXPERTS_ON].n;
+  s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
   if (!s) s = koine_plan_wake(out->plan, cli_progress, NULL);
+  free(placement);
   cli_progress_end();
   return s ? cli_fail(s) : EXIT_DONE;
 }

@@ -122,7 +122,7 @@ int cli_text_open(const cli_args *a, cli_text *out)
 
 int cli_text_wake(const cli_args *a, uint64_t context, uint64_t max_tokens, cli_text *t)
 {
-  int status = cli_engine_open(a, max_tokens, &t->engine);
+  int status = cli_engine_open(a, context, max_tokens, &t->engine);
   if (status) return status;
   koine_session_options options = {.size = sizeof options, .cache = (koine_cache)a->v[OPT_CACHE].i, .context = context};
   koine_status s = koine_session_open(t->engine.plan, &options, &t->session);

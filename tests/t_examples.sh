@@ -13,7 +13,7 @@ fail() { echo "FAIL: $*"; bad=$((bad + 1)); }
 
 # ---- compiled against the build, run with good and bad input ----
 ln -s "$top/include" "$tmp/include"
-for e in logits chat; do
+for e in logits chat place; do
   "${cc[@]}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I"$tmp/include" "$top/examples/$e.c" "$lib/libkoine.so" -Wl,-rpath,"$lib" -o "$tmp/$e" ||
     fail "$e.c does not compile"
 done
@@ -43,6 +43,14 @@ refused 1 'logits: .*nowhere' "$tmp/logits" "$tmp/nowhere" 1
 refused 1 'outside the vocabulary' "$tmp/logits" "$quant" 128
 refused 2 usage "$tmp/chat"
 refused 1 'chat: .*tokenizer.json' "$tmp/chat" "$quant" hello
+
+# Where layers lie, here and on a machine that is described; what is printed is a placement that runs.
+"$tmp/place" "$quant" >"$tmp/out" 2>"$tmp/err" && grep -q '^layers 0-.* device=host embed head' "$tmp/out" || fail "place: $(cat "$tmp/out" "$tmp/err")"
+./koine logits -m "$quant" --tokens "$tmp/ids" -o "$tmp/same" --placement "$tmp/out" && cmp "$tmp/same" "$tmp/rows" || fail "place: its output as --placement"
+"$tmp/place" v4-flash 100000 "$top/tests/data/machines/unlike.machine" >"$tmp/out" && [ "$(grep -c '^layers' "$tmp/out")" -gt 1 ] || fail "place: $(cat "$tmp/out")"
+refused 2 usage "$tmp/place"
+refused 1 'place: .*nowhere' "$tmp/place" "$tmp/nowhere"
+refused 1 'koine devices --save' "$tmp/place" v4-flash 0 "$tmp/nowhere"
 
 # A second turn goes on from the first one's caches: all the prompts and answers together hold fewer tokens than two prompts from the start.
 "$tmp/chat" "$austen" 'Good "morning".' $'tab\tand\nline' >"$tmp/text" 2>"$tmp/err" || fail "chat: $(cat "$tmp/err")"

@@ -105,6 +105,18 @@ static void test_lost(void)
   check(!life(-1) && is_right(), "the life after", 0);
 }
 
+/* Who names no device gets none that was lost. */
+static void test_left(const char *left)
+{
+  koine_plan_options o = {.size = sizeof o, .chunk = CHUNK};
+  koine_plan *plan = NULL;
+  char *line = NULL, want[64];
+  snprintf(want, sizeof want, "all layers on %s (", left);
+  check(!koine_plan_make(rt, model, &o, &plan) && !koine_plan_line(plan, &line) && strstr(line, want), "a plan of what is left", 0);
+  koine_text_free(line);
+  if (plan) koine_plan_free(plan);
+}
+
 /* Two sessions: one meets the loss, the other ends with the same error; forks and cuts do not hang either. */
 static void test_others(void)
 {
@@ -124,6 +136,7 @@ static void test_others(void)
   koine_session_close(a), koine_session_close(b);
   check(!koine_plan_sleep(plan), "the plan sleeps", 0);
   koine_plan_free(plan);
+  test_left(strcmp(fake_lost(), "fake") ? "fake" : "fake1");
   check(!fake_n_live(), "nothing is left", 0);
   fake_lose_at(0);
 }
@@ -189,8 +202,8 @@ int main(int argc, char **argv)
   got = malloc(n_vocab * sizeof *got);
   check(!life(0), "a life on one device", 0);
   memcpy(right, got, n_vocab * sizeof *right);
-  test_lost();
   test_others();
+  test_lost();
   test_refused();
   test_less_memory();
   test_small_buffers();

@@ -45,6 +45,7 @@ static void test_two_sockets(void)
   CHECK(!strcmp(t->machine, "Supermicro H13DSG"));
   CHECK(t->n_packages == 2 && t->packages[0].n_cores == 4 && t->packages[1].n_threads == 8 && t->packages[1].cache_bytes == 32 << 20);
   CHECK(t->n_nodes == 2 && t->nodes[0].package == 0 && t->nodes[1].package == 1 && t->nodes[1].memory_bytes == 137438953472ULL);
+  CHECK(t->nodes[0].cpus[0] == 0xff && t->nodes[1].cpus[0] == 0xff00 && !t->nodes[1].cpus[1]);
   CHECK(t->n_cards == 3);
   const koi_topo_card *radeon = &t->cards[0], *board = &t->cards[1], *arc = &t->cards[2];
   CHECK(radeon->has_pci && radeon->pci_bus == 3 && radeon->vendor_id == 0x1002 && radeon->class_id == 0x0300 && radeon->node == 0 && !radeon->accelerator);

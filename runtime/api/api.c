@@ -67,15 +67,18 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   size_t i = 0;
   koine_plan_options own;
   koi_placement place = {0};
+  const char *basis = NULL;
   koine_status s = KOI_TAKE(koine_plan_options, options, &own);
   if (!s && own.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_plan_options: reserved is %u, expected 0", own.reserved);
-  if (!s && (own.n_layers || own.n_experts || own.placement)) s = koi_placing(runtime, model, &own, &place);
-  else if (!s && !(own.device && *own.device) && koi_placing_best(runtime, model, &own, &place)) s = KOINE_OK;
-  else if (!s) s = koi_runtime_find(runtime, own.device, &i);
+  bool named = !s && (own.n_layers || own.n_experts || own.placement);
+  if (named) s = koi_placing(runtime, model, &own, &place);
+  else if (!s && !own.device) s = koi_placing_best(runtime, model, &own, &place, &basis);
+  if (!s && !place.n_stages && !named) s = koi_runtime_find(runtime, own.device, &i);
   if (s) return s;
   koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes,
                         .place = place.n_stages ? &place : NULL, .split_groups = own.split_groups};
   s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
+  if (!s) (*out)->basis = basis;
   koi_placement_free(&place);
   return s;
 }

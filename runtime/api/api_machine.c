@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/record.h"
+#include "placing.h"
 #include "plan/assign.h"
 #include "plan/words.h"
 #include "tune/measure.h"
@@ -75,7 +76,35 @@ koine_status koine_machine_text(const koine_machine *machine, char **out)
 koine_status koine_machine_links(const koine_machine *machine, char **out) { return machine && out ? koi_site_links(&machine->site, out) : missing("koine_machine_links"); }
 
 /* ---- options to wishes ------------------------------------------------------------------------------------------------- */
-typedef struct wishes { koi_assign_wish w; koi_placed *pins; koi_bound_memory *memory; koi_placement given; } wishes;
+typedef char device_id[KOI_SITE_ID];
+typedef struct wishes {
+  koi_assign_wish w;
+  koi_placed *pins; koi_bound_memory *memory; koi_placement given;
+  const char **names;          /* [n_devices + n_exclude], into ids */
+  device_id *ids;
+} wishes;
+
+/* On a machine that is here a part of a name will do. */
+static koine_status find(const koine_machine *m, const char *option, const char *text, device_id id)
+{
+  return m->runtime && koi_site_find(&m->site, id) == m->site.n_devices ? koi_placing_id(m->runtime, option, text, id) : KOINE_OK;
+}
+
+static koine_status take_names(const koine_machine *m, const koine_place_options *o, wishes *w)
+{
+  size_t n = o->n_devices + o->n_exclude;
+  koine_status s = KOINE_OK;
+  w->names = koi_alloc(n + 1, sizeof *w->names), w->ids = koi_alloc(n + 1, sizeof *w->ids);
+  if (!w->names || !w->ids) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n && !s; i++) {
+    const char *text = i < o->n_devices ? o->devices[i] : o->exclude[i - o->n_devices];
+    koi_print(w->ids[i], sizeof w->ids[i], "%s", text);
+    w->names[i] = w->ids[i];
+    s = find(m, i < o->n_devices ? "device" : "exclude", text, w->ids[i]);
+  }
+  w->w.include = w->names, w->w.n_include = o->n_devices, w->w.exclude = w->names + o->n_devices, w->w.n_exclude = o->n_exclude;
+  return s;
+}
 
 static koine_status take_memory(const char *text, koi_bound_memory *out)
 {
@@ -87,29 +116,35 @@ static koine_status take_memory(const char *text, koi_bound_memory *out)
   return KOINE_OK;
 }
 
-static koine_status take_lists(const koine_place_options *o, uint32_t n_layers, wishes *w)
+static koine_status take_lists(const koine_machine *m, const koine_place_options *o, uint32_t n_layers, wishes *w)
 {
-  koine_status s = KOINE_OK;
+  koine_status s = take_names(m, o, w);
   w->pins = koi_alloc(o->n_layers + 1, sizeof *w->pins);
   w->memory = koi_alloc(o->n_memory + 1, sizeof *w->memory);
-  if (!w->pins || !w->memory) return KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < o->n_layers && !s; i++) s = koi_placement_range(o->layers[i], n_layers, &w->pins[i]);
-  for (size_t i = 0; i < o->n_memory && !s; i++) s = take_memory(o->memory[i], &w->memory[i]);
+  if (!s && (!w->pins || !w->memory)) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < o->n_layers && !s; i++) {
+    s = koi_placement_range(o->layers[i], n_layers, &w->pins[i]);
+    if (!s) s = find(m, "layers", o->layers[i], w->pins[i].device);
+  }
+  for (size_t i = 0; i < o->n_memory && !s; i++) {
+    s = take_memory(o->memory[i], &w->memory[i]);
+    if (!s) s = find(m, "memory", o->memory[i], w->memory[i].device);
+  }
   for (size_t i = 0; i < o->n_shares && !s; i++)
     if (!(o->shares[i] >= 0 && isfinite(o->shares[i]))) s = koi_error(KOINE_ERR_ARG, "share %zu of the layers is %g, expected 0 or more", i, o->shares[i]);
   if (!s && o->given) s = koi_placement_parse(o->given, &w->given);
   return s;
 }
 
-static koine_status take(const koine_place_options *o, uint32_t n_layers, wishes *w)
+static koine_status take(const koine_machine *m, const koine_place_options *o, uint32_t n_layers, wishes *w)
 {
   if (o->set & ~(unsigned)(KOINE_PLACE_ON_CARDS | KOINE_PLACE_EXPERTS_ON_CPU | KOINE_PLACE_TOGETHER) || o->reserved)
     return koi_error(KOINE_ERR_UNSUPPORTED, "koine_place_options: set is %#x and reserved %u, which this release does not know", o->set, o->reserved);
   if (!(o->n_streams >= 0)) return koi_error(KOINE_ERR_ARG, "%g streams, expected 0 or more", o->n_streams);
   if (o->chunk > KOI_ASSIGN_CHUNK) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens, expected 1 to %d", o->chunk, KOI_ASSIGN_CHUNK);
-  koine_status s = take_lists(o, n_layers, w);
+  koine_status s = take_lists(m, o, n_layers, w);
   w->w = (koi_assign_wish){.context = o->context, .chunk = o->chunk, .exact = o->cache == KOINE_CACHE_EXACT, .n_streams = o->n_streams, .together = o->set & KOINE_PLACE_TOGETHER,
-                           .exclude = o->exclude, .n_exclude = o->n_exclude, .include = o->devices, .n_include = o->n_devices, .pins = w->pins, .n_pins = o->n_layers,
+                           .exclude = w->w.exclude, .n_exclude = w->w.n_exclude, .include = w->w.include, .n_include = w->w.n_include, .pins = w->pins, .n_pins = o->n_layers,
                            .memory = w->memory, .n_memory = o->n_memory, .shares = o->shares, .n_shares = o->n_shares, .on_cards = -1, .experts_on_cpu = -1};
   if (o->set & KOINE_PLACE_ON_CARDS) w->w.on_cards = o->n_on_cards < INT32_MAX ? (int32_t)o->n_on_cards : INT32_MAX;
   if (o->set & KOINE_PLACE_EXPERTS_ON_CPU) w->w.experts_on_cpu = o->n_experts_on_cpu < INT32_MAX ? (int32_t)o->n_experts_on_cpu : INT32_MAX;
@@ -140,11 +175,13 @@ koine_status koine_place(const koine_machine *machine, const koine_model *model,
   wishes w = {0};
   koine_status s = KOI_TAKE(koine_place_options, options, &own);
   koine_placement *p = s ? NULL : koi_alloc(1, sizeof *p);
-  if (!s) s = p ? take(&own, model->config.n_layers, &w) : KOINE_ERR_MEMORY;
+  if (!s) s = p ? take(machine, &own, model->config.n_layers, &w) : KOINE_ERR_MEMORY;
   if (!s) s = copy_site(&machine->site, &p->site);
   if (!s) s = own.given ? koi_assign_given(&machine->site, model, &w.w, &w.given, &p->assigned) : koi_assign(&machine->site, model, &w.w, &p->assigned);
   koi_free(w.pins);
   koi_free(w.memory);
+  koi_free(w.names);
+  koi_free(w.ids);
   koi_placement_free(&w.given);
   if (s) koine_placement_free(p);
   else *out = p;

@@ -2,12 +2,12 @@
 #include "placing.h"
 #include <string.h>
 #include "plan/assign.h"
+#include "plan/solve.h"
 #include "tune/measure.h"
 
 static void put_id(const koine_runtime *rt, size_t i, char to[KOI_PLACEMENT_ID]) { koi_print(to, KOI_PLACEMENT_ID, "%s", rt->endpoints[i].id); }
 
-/* A name becomes the id that it stands for. */
-static koine_status name_to_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID])
+koine_status koi_placing_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID])
 {
   size_t i;
   koine_status s = koi_runtime_find(rt, name, &i);
@@ -24,7 +24,7 @@ static koine_status put_layers(const koine_runtime *rt, const koine_model *m, co
   for (size_t i = 0; i < o->n_layers && !s; i++) {
     koi_placed *st = koi_placement_add(out);
     s = st ? koi_placement_range(o->layers[i], m->config.n_layers, st) : KOINE_ERR_MEMORY;
-    if (!s) s = name_to_id(rt, "layers", o->layers[i], st->device);
+    if (!s) s = koi_placing_id(rt, "layers", o->layers[i], st->device);
   }
   return s;
 }
@@ -63,7 +63,7 @@ static koine_status put_experts(const koine_runtime *rt, const koine_model *m, c
   if (!s && !x.device[0] && strlen(text) >= sizeof x.device) s = koi_error(KOINE_ERR_NO_DEVICE, "experts %.80s: no device has such a name", text);
   if (s) return s;
   if (!x.device[0]) koi_print(x.device, sizeof x.device, "%s", text);
-  s = name_to_id(rt, "experts", text, x.device);
+  s = koi_placing_id(rt, "experts", text, x.device);
   if (!s) s = cut_at(p, x.layer0);
   if (!s) s = cut_at(p, x.layer1);
   for (size_t i = 0; i < p->n_stages && !s; i++)
@@ -110,19 +110,44 @@ static koine_status assign(const koi_site *site, const koine_model *m, const koi
   return s;
 }
 
-bool koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
+static size_t n_wanted(const koi_site *s)
+{
+  size_t n = 0;
+  for (size_t d = 0; d < s->n_devices; d++) n += koi_measure_wanted(s, d);
+  return n;
+}
+
+/* Whether there are any. */
+static bool leave_failed(koine_runtime *rt, koi_site *s)
+{
+  bool any = false;
+  for (size_t d = 0; d < s->n_devices; d++) {
+    if (!s->devices[d].usable || !koi_machine_device_failed(rt, d)) continue;
+    koi_log(KOINE_LOG_WARNING, "device %s (%s) failed before and gets no layers; what names it tries it again", s->devices[d].id, s->devices[d].name);
+    s->devices[d].usable = false, any = true;
+  }
+  return any;
+}
+
+static void tell(const koine_runtime *rt, const koi_assigned *a)
+{
+  if (a->placement.n_stages == 1 && a->stages[0].experts == KOI_SOLVE_NOWHERE) koi_runtime_tell(rt, a->stages[0].device);
+  koi_log(KOINE_LOG_NOTE, "%zu stage%s: %.1f ms a token are expected, %s", a->placement.n_stages, a->placement.n_stages == 1 ? "" : "s", 1e3 * a->token_s, koi_assigned_basis(a));
+}
+
+koine_status koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out, const char **basis)
 {
   koi_site site;
-  koi_assigned a;
-  size_t n = 0;
-  if (o->chunk > KOI_ASSIGN_CHUNK || koi_measure_known(rt, &site)) return false;
-  for (size_t d = 0; d < site.n_devices; d++) n += koi_measure_wanted(&site, d) && site.devices[d].rates.bytes_per_s > 0;
-  koine_status s = n > 1 ? assign(&site, m, o, &a) : KOINE_ERR_NO_DEVICE;
+  koi_assigned a = {0};
+  koine_status s = koi_measure_known(rt, &site);
+  if (s) return s;
+  bool any = leave_failed(rt, &site);
+  if ((any || n_wanted(&site) > 1) && o->chunk <= KOI_ASSIGN_CHUNK && !m->cannot) s = assign(&site, m, o, &a);
   koi_site_free(&site);
-  if (s) return false;
-  *out = a.placement;
+  if (s || !a.placement.n_stages) return s;
+  tell(rt, &a);
+  *basis = koi_assigned_basis(&a), *out = a.placement;
   a.placement = (koi_placement){0};
-  koi_log(KOINE_LOG_NOTE, "layers lie where measurements say that it is best: %.1f ms a token are expected", 1e3 * a.token_s);
   koi_assigned_free(&a);
-  return true;
+  return KOINE_OK;
 }

@@ -5,9 +5,12 @@
 #include "model/model.h"
 #include "plan/placement.h"
 
+/* A device's name becomes the id that it stands for; `option` and `text` are said in errors. */
+koine_status koi_placing_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID]);
 /* From the options' placement, or layers, experts and device, with ids of the machine's endpoints in place of names. Gaps and overlaps are left for the plan to
  * refuse. Release with koi_placement_free. */
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);
-/* Where it is best to have the layers, if the machine has several devices whose speeds were measured; false: it has not, or nothing fits. */
-bool koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);
+/* Where it is best to have the layers, and what that is known from; an empty placement where the machine has one device and so no choice. What fits nowhere is
+ * refused with the numbers. */
+koine_status koi_placing_best(koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out, const char **basis);
 #endif

@@ -19,6 +19,7 @@ typedef struct koi_device { /* backends put their own fields behind it */
   const koi_endpoint *endpoint;
   uint32_t lanes; /* work-group multiple that opening found out; 0: the endpoint's */
   size_t gemm_bytes; /* device memory that `gemm` keeps for itself */
+  atomic_bool failed; /* a step ended in KOINE_ERR_DEVICE here */
   /* What koi_device_open adds. */
   pthread_mutex_t lock;      /* whoever touches the device holds it */
   uint64_t bytes;            /* allocated now, by koi_device_alloc */

@@ -246,8 +246,17 @@ void koi_machine_device_drop(koine_runtime *rt, koi_device *d)
   if (!d) return;
   struct koi_open_device *o = &rt->open[d->endpoint - rt->endpoints];
   pthread_mutex_lock(&rt->lock);
+  o->failed |= atomic_load(&d->failed);
   if (!--o->n_uses) koi_device_close(d);
   pthread_mutex_unlock(&rt->lock);
+}
+
+bool koi_machine_device_failed(koine_runtime *rt, size_t i)
+{
+  pthread_mutex_lock(&rt->lock);
+  bool failed = rt->open[i].failed || (rt->open[i].n_uses && atomic_load(&rt->open[i].device->failed));
+  pthread_mutex_unlock(&rt->lock);
+  return failed;
 }
 
 /* ---- public ------------------------------------------------------------------------------------------------------------ */

@@ -29,7 +29,7 @@ struct koine_runtime {
   char *cache_dir;             /* for devices opened from now on; NULL: nothing is kept on disk */
   uint32_t n_threads;          /* the same; 0: as many as processors */
   pthread_mutex_t lock;        /* of `open` */
-  struct koi_open_device { koi_device *device; size_t n_uses; } *open; /* [n_endpoints] */
+  struct koi_open_device { koi_device *device; size_t n_uses; bool failed; } *open; /* [n_endpoints] */
 };
 
 /* A runtime from a topology and what was probed: takes over both, whatever it returns. */
@@ -45,6 +45,8 @@ bool koi_runtime_wants(const char *backend);
 /* `text`: an id, or a part of id, name, vendor, platform or type in any case; NULL or "": the best that is usable, and the log
  * says which, and why no other. Several matches: the first, with a warning. KOINE_ERR_NO_DEVICE lists what there is, and what was skipped. */
 koine_status koi_runtime_find(const koine_runtime *rt, const char *text, size_t *out);
+/* Says to the log which device is used when none was named, and why no other. */
+void koi_runtime_tell(const koine_runtime *rt, size_t chosen);
 const char *koi_runtime_type_name(koine_device_type type);
 /* What devices may keep on disk: dir NULL: the user's cache folder; "": nothing; else a folder, made when it is needed. */
 koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);
@@ -52,6 +54,8 @@ koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);
 /* Endpoint i's device, opened at its first use and shared from then on; each is given back by a drop, the last of which closes it. */
 koine_status koi_machine_device(koine_runtime *rt, size_t i, koi_device **out);
 void koi_machine_device_drop(koine_runtime *rt, koi_device *d); /* NULL is allowed */
+/* Whether endpoint i's device failed while it was used: what is planned without a device's name leaves it out. */
+bool koi_machine_device_failed(koine_runtime *rt, size_t i);
 
 /* ---- machine_split.c ---- */
 /* Adds what "ID=UNITS,UNITS,..." asks for to the endpoints that were found. */

@@ -93,7 +93,7 @@ static koine_status none_found(const koine_runtime *rt, const char *text)
 
 /* One line: which device is taken when none was named, and why no other. Plain C in place of a device is never taken in silence, unless
  * nothing else was to be asked. */
-static void tell_choice(const koine_runtime *rt, size_t chosen)
+void koi_runtime_tell(const koine_runtime *rt, size_t chosen)
 {
   const koi_endpoint *e = &rt->endpoints[chosen];
   koi_text t = {0};
@@ -114,7 +114,7 @@ static size_t best(const koine_runtime *rt)
 {
   size_t i = 0;
   while (i < rt->n_endpoints && !rt->endpoints[i].usable) i++;
-  if (i < rt->n_endpoints) tell_choice(rt, i);
+  if (i < rt->n_endpoints) koi_runtime_tell(rt, i);
   return i;
 }
 

@@ -73,6 +73,8 @@ static koine_status read_nodes(hwloc_topology_t h, koi_topo *t)
     hwloc_obj_t obj = hwloc_get_obj_by_type(h, HWLOC_OBJ_NUMANODE, (unsigned)i);
     t->nodes[i] = (koi_topo_node){.index = obj->os_index, .package = package_around(h, t, obj), .n_threads = n_inside(h, obj, HWLOC_OBJ_PU),
                                   .memory_bytes = obj->attr->numanode.local_memory};
+    for (unsigned cpu = 0; cpu < KOI_MAX_CPUS && obj->cpuset; cpu++)
+      if (hwloc_bitmap_isset(obj->cpuset, cpu)) t->nodes[i].cpus[cpu / 64] |= UINT64_C(1) << cpu % 64;
   }
   return KOINE_OK;
 }

@@ -4,6 +4,7 @@
 #include "dev.h"
 
 #define KOI_MAX_OSDEVS 12
+enum { KOI_MAX_CPUS = 1024 };
 
 typedef struct koi_topo_package {
   uint32_t index;
@@ -17,6 +18,7 @@ typedef struct koi_topo_node { /* a NUMA node */
   int32_t package;      /* into packages; -1: of none or of several */
   uint32_t n_threads;
   uint64_t memory_bytes;
+  uint64_t cpus[KOI_MAX_CPUS / 64]; /* bits, by the system's numbers */
 } koi_topo_node;
 
 /* What the system or a library calls a card: "renderD128", or in a recording "opencl0d0" with what that library said of it. */
@@ -55,4 +57,7 @@ koine_status koi_topo_open(const char *xml, koi_topo **out);
 void koi_topo_close(koi_topo *t);
 /* This machine as hwloc's XML, for koi_topo_open there or elsewhere. Free with koi_free. */
 koine_status koi_topo_xml(char **out);
+/* ---- topo_near.c ---- */
+/* The calling thread goes on on those of its processors that belong to the node (-1: none in particular), where there are several nodes. */
+void koi_topo_run_near(const koi_topo *t, int32_t node);
 #endif

@@ -118,3 +118,17 @@ koine_status koi_tuned_gather(const char *cache_dir, const char *shipped, const 
 }
 
 void koi_tuned_drop(koi_device *d) { koi_tuned_clear(&d->tuned); }
+
+/* Records in whatever order. */
+uint64_t koi_tuned_hash(const koi_tuned_table *t)
+{
+  uint64_t sum = 0;
+  for (size_t i = 0; koi_ops[i]; i++) sum += koi_hash(koi_ops[i]->name, strlen(koi_ops[i]->name), koi_tuned_text_hash(koi_ops[i]));
+  for (size_t i = 0; t && i < t->n; i++) {
+    const koi_tuned *e = &t->v[i];
+    const int32_t rest[] = {e->bucket, (int32_t)e->rung, (int32_t)e->origin, e->kept};
+    uint64_t h = koi_hash(e->op->name, strlen(e->op->name), 0);
+    sum += koi_hash(rest, sizeof rest, koi_hash(e->p, sizeof e->p, koi_hash(e->c, sizeof e->c, h)));
+  }
+  return sum;
+}

@@ -51,6 +51,9 @@ koine_status koi_tuned_each(const koi_device *d, koi_tuned_each_fn *each, void *
 /* What both say of a device now, in a table of the caller's, whatever KOINE_TUNED. KOINE_ERR_FILE, KOINE_ERR_MEMORY. */
 koine_status koi_tuned_gather(const char *cache_dir, const char *shipped, const koi_endpoint *e, koi_tuned_table *out);
 
+/* Of all kernels' texts and of what a table chooses for them: what was timed under another is old. t NULL: the defaults. */
+uint64_t koi_tuned_hash(const koi_tuned_table *t);
+
 /* A line as it was read: the texts live as long as the call that hands it over. */
 typedef struct koi_tuned_read {
   koi_tuned_line l;

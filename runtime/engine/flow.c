@@ -75,6 +75,7 @@ static koine_status work_once(flow *f, size_t i, size_t c)
 static void *work(void *user)
 {
   const worker *w = user;
+  koi_stage_go_near(w->f->l->h[w->stage].st);
   for (size_t c = 0; begin(w->f, w->stage, c); c++) end(w->f, w->stage, work_once(w->f, w->stage, c));
   return NULL;
 }

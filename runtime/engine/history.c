@@ -79,7 +79,7 @@ void koi_history_clear(koi_history *h)
     koi_pool_drop(koi_history_pool(h, koi_history_kind(h, i)), h->pages[i]);
     h->pages[i] = KOI_NO_PAGE;
   }
-  h->n = 0, h->stale = false;
+  h->n = h->ready = 0, h->stale = false;
 }
 
 void koi_history_close(koi_history *h)
@@ -154,9 +154,19 @@ static void settle(koi_history *h, const koi_chunk *c, bool done)
   koi_marks_settle(h, h->n + c->n, done);
 }
 
+/* For the chunk, and for what else its last pages hold; but a chunk that ends where they do may pass a mark, and so has something to prepare. */
+static koine_status make_room(koi_history *h, uint32_t n_tokens)
+{
+  uint64_t end = h->n + n_tokens, ahead = koi_ceil_div(end, KOI_PAGE) * KOI_PAGE;
+  if (ahead > h->context && h->context >= end) ahead = h->context;
+  koine_status s = koi_history_make_room(h, h->n, ahead);
+  h->ready = s ? 0 : ahead % KOI_PAGE ? ahead : ahead - 1;
+  return s;
+}
+
 koine_status koi_history_prepare(koi_history *h, const koi_chunk *c)
 {
-  koine_status s = koi_history_make_room(h, h->n, h->n + c->n);
+  koine_status s = make_room(h, c->n);
   if (!s) s = koi_marks_prepare(h, h->n + c->n);
   if (!s && !(h->feed = koi_marks_feed(h))) s = KOINE_ERR_MEMORY;
   if (s) settle(h, c, false);
@@ -192,8 +202,9 @@ static koine_status share_pages(const koi_history *from, koi_history *out)
   return s;
 }
 
-koine_status koi_history_fork(const koi_history *from, koi_history *out)
+koine_status koi_history_fork(koi_history *from, koi_history *out)
 {
+  from->ready = 0;
   koine_status s = koi_history_open(from->st, from->exact, from->context, out);
   if (s) return s;
   s = share_pages(from, out);

@@ -21,6 +21,7 @@ struct koi_history {
   koi_pool *pools;
   bool exact;
   uint64_t context, n;      /* most positions; those that the caches stand for */
+  uint64_t ready;           /* a chunk that ends at or before it wants nothing that is not there */
   bool stale;               /* the states may be of another position: a rewind must come first */
   int32_t tables;           /* first entry on the device, of each kind's tables */
   size_t n_stretch;         /* entries of that stretch: the longest of its tables */
@@ -42,7 +43,7 @@ void koi_history_rewind(koi_history *h, uint64_t n);
 /* Nothing is kept, marks neither. */
 void koi_history_clear(koi_history *h);
 /* A history of its own that stands where `from` does and shares its pages. */
-koine_status koi_history_fork(const koi_history *from, koi_history *out);
+koine_status koi_history_fork(koi_history *from, koi_history *out);
 typedef struct koi_chunk { /* tokens of one conversation that are evaluated together */
   const int32_t *tokens;
   uint32_t n, n_logits;
@@ -52,6 +53,8 @@ typedef struct koi_chunk { /* tokens of one conversation that are evaluated toge
 koine_status koi_history_reserve_for(koi_history *h, uint64_t n);
 /* The pages and marks that a chunk at h->n wants memory for. A failure leaves all as it was, and so does koi_history_unprepare. */
 koine_status koi_history_prepare(koi_history *h, const koi_chunk *c);
+/* Whether there is nothing to prepare. Without the stage's lock, by the thread that the session is on: one conversation need not wait for another's chunk to learn it. */
+static inline bool koi_history_is_ready(const koi_history *h, const koi_chunk *c) { return !h->stale && h->n + c->n <= h->ready; }
 void koi_history_unprepare(koi_history *h, const koi_chunk *c);
 typedef struct koi_seq { koi_history *h; const koi_chunk *c; } koi_seq; /* a history's chunk in a step */
 /* The bound lists that a step wants memory for, of histories of one stage and mode that were prepared; up to KOI_MAX_SEQS. */

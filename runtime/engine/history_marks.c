@@ -153,6 +153,7 @@ static koine_status restore(koi_history *h, const koi_mark *m)
 void koi_history_rewind(koi_history *h, uint64_t n)
 {
   if (n >= h->n && !h->stale) return;
+  h->ready = 0;
   while (h->n_marks && h->marks[h->n_marks - 1].at > n) drop_mark(h, h->n_marks - 1);
   while (h->n_marks) {
     const koi_mark *m = &h->marks[h->n_marks - 1];

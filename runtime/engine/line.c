@@ -136,6 +136,7 @@ koine_status koi_line_prepare(koi_line *l, const koi_chunk *c)
 {
   koine_status s = KOINE_OK;
   for (size_t i = 0; i < l->n_stages && !s; i++) {
+    if (koi_history_is_ready(&l->h[i], c)) continue;
     koi_stage_lock(stage(l, i));
     s = koi_history_prepare(&l->h[i], c);
     koi_stage_unlock(stage(l, i));
@@ -150,7 +151,8 @@ static void seqs_of(const koi_member *v, size_t n, size_t i, koi_seq *out)
   for (size_t k = 0; k < n; k++) out[k] = (koi_seq){&v[k].line->h[i], v[k].chunk};
 }
 
-/* Memory of the step itself: streams of all rows between stages, which the first line keeps, and bound lists. */
+/* Memory of the step itself: streams of all rows between stages, which the first line keeps, and bound lists. A stage that is busy with other conversations is not waited
+ * for: its list is looked for when the step comes to it. */
 static koine_status ready(const koi_member *v, size_t n)
 {
   koi_line *l = v->line;
@@ -160,7 +162,7 @@ static koine_status ready(const koi_member *v, size_t n)
   koine_status s = koi_line_make_room(l, n_tokens);
   for (size_t i = 0; i < l->n_stages && !s; i++) {
     seqs_of(v, n, i, seqs);
-    koi_stage_lock(stage(l, i));
+    if (!koi_stage_try_lock(stage(l, i))) continue;
     s = koi_history_lists(seqs, n);
     koi_stage_unlock(stage(l, i));
   }

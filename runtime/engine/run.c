@@ -212,6 +212,7 @@ static koine_status watched(koi_stage *st, const koi_step *x, const koi_list *l,
   if (x->watch && x->watch->before) s = x->watch->before(x->watch->user, st, b);
   if (!s) s = start(st, x, l, b);
   if (!s && x->watch && x->watch->after) s = x->watch->after(x->watch->user, st, b);
+  if (s == KOINE_ERR_DEVICE) atomic_store(&st->dev->failed, true);
   return s;
 }
 

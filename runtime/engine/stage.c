@@ -1,9 +1,16 @@
 /* See stage.h. Owns a stage's memory on its device, but the weights. Invariant: what make got, free gives back, however far make came. */
 #include "stage.h"
 #include <string.h>
+#include "device/machine.h"
 #include "model/rope.h"
 
 enum { TABLE_UNIT = 64 }; /* entries that are taken together */
+
+void koi_stage_go_near(const koi_stage *st)
+{
+  const koine_runtime *machine = st->plan->machine;
+  if (machine) koi_topo_run_near(machine->topo, koi_runtime_card(machine, st->at.endpoint_at)->node);
+}
 
 uint64_t koi_stage_align(const koi_stage *st) { return koi_dev_align(st->at.endpoint); }
 

@@ -38,6 +38,15 @@ typedef struct koi_stage {
   uint64_t mark_bytes[2];      /* of a mark, over all stages of the plan, so that each keeps the same ones */
 } koi_stage;
 
+/* false: somebody else has it, or its device. */
+static inline bool koi_stage_try_lock(koi_stage *st)
+{
+  if (pthread_mutex_trylock(&st->lock)) return false;
+  if (!pthread_mutex_trylock(&st->dev->lock)) return true;
+  pthread_mutex_unlock(&st->lock);
+  return false;
+}
+
 static inline void koi_stage_lock(koi_stage *st)
 {
   pthread_mutex_lock(&st->lock);
@@ -61,6 +70,8 @@ koine_status koi_stage_need_wide(koi_stage *st);
 /* Zeroes all scratch memory (so that what is stale cannot be mistaken for a result). */
 koine_status koi_stage_clear(koi_stage *st);
 /* Pools, scratch memory and tables of a stage whose device and layout are set; koi_stage_free frees them, also after a failure. */
+/* The calling thread, which works for the stage from now on, goes near its card. */
+void koi_stage_go_near(const koi_stage *st);
 koine_status koi_stage_make(koi_stage *st);
 void koi_stage_free(koi_stage *st);
 /* Other choices of a step from now on: scratch memory is made anew for them. Between steps, with no list bound; what cannot be made leaves all as

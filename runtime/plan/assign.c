@@ -32,22 +32,64 @@ static bool known(const koi_question *q, uint32_t d)
   return true;
 }
 
+static bool named(const koi_question *q, uint32_t d)
+{
+  const char *id = q->site->devices[d].id;
+  return pinned(&q->w, id) || listed(q->w.include, q->w.n_include, id);
+}
+
+static double token_on(const koi_question *q, uint32_t d)
+{
+  double sum = 0;
+  for (uint32_t i = 0; i < q->n_items; i++) sum += q->token.seconds[d * q->n_items + i];
+  return sum;
+}
+
+/* Whether d can be done without rather than e: another driver of its card is faster, or it is slower. */
+static bool spared(const koi_question *q, uint32_t d, uint32_t e)
+{
+  bool kin[2] = {false, false};
+  for (uint32_t i = 0; i < q->n; i++)
+    for (int k = 0; k < 2; k++) {
+      uint32_t x = k ? e : d;
+      kin[k] |= q->at[i] != x && q->site->devices[q->at[i]].card == q->site->devices[x].card && token_on(q, q->at[i]) < token_on(q, x);
+    }
+  return kin[0] != kin[1] ? kin[0] : token_on(q, d) > token_on(q, e);
+}
+
+/* One more than are searched over: of those that nobody named, the one that can best be done without gets nothing. */
+static koine_status add_device(koi_question *q, uint32_t d)
+{
+  uint32_t out = KOI_SOLVE_DEVICES;
+  if (q->n < KOI_SOLVE_DEVICES) {
+    q->at[q->n++] = d;
+    return KOINE_OK;
+  }
+  for (uint32_t i = 0; i < q->n; i++)
+    if (!named(q, q->at[i]) && (out == KOI_SOLVE_DEVICES || spared(q, q->at[i], q->at[out]))) out = i;
+  bool other = out < KOI_SOLVE_DEVICES && (named(q, d) || spared(q, q->at[out], d));
+  if (!other && named(q, d)) return koi_error(KOINE_ERR_ARG, "more than %d devices are named: name fewer", KOI_SOLVE_DEVICES);
+  koi_log(KOINE_LOG_WARNING, "device %s gets no layers: plans are made for the best %d devices", q->site->devices[other ? q->at[out] : d].id, KOI_SOLVE_DEVICES);
+  if (!other) return KOINE_OK;
+  memmove(&q->at[out], &q->at[out + 1], (q->n - out - 1) * sizeof *q->at);
+  q->at[q->n - 1] = d;
+  return KOINE_OK;
+}
+
 /* Plain C takes part when it is named, or when nothing else can. */
 static koine_status choose_devices(koi_question *q)
 {
   const koi_assign_wish *w = &q->w;
+  koine_status s = KOINE_OK;
   for (int plain = 0; plain < 2 && !q->n; plain++)
-    for (uint32_t d = 0; d < q->site->n_devices; d++) {
+    for (uint32_t d = 0; d < q->site->n_devices && !s; d++) {
       const koi_site_device *x = &q->site->devices[d];
-      bool named = pinned(w, x->id) || listed(w->include, w->n_include, x->id);
-      if (!x->usable || listed(w->exclude, w->n_exclude, x->id) || (w->n_include && !named) || (x->reference && !named && !plain)) continue;
-      if (!known(q, d)) {
-        q->n_unknown += !x->reference || plain;
-        continue;
-      }
-      if (q->n == KOI_SOLVE_DEVICES) return koi_error(KOINE_ERR_ARG, "more than %d devices: exclude some", KOI_SOLVE_DEVICES);
-      q->at[q->n++] = d;
+      bool wanted = named(q, d);
+      if (!x->usable || listed(w->exclude, w->n_exclude, x->id) || (w->n_include && !wanted) || (x->reference && !wanted && !plain)) continue;
+      q->n_unknown += x->estimated && (!x->reference || plain);
+      if (known(q, d)) s = add_device(q, d);
     }
+  if (s) return s;
   if (!q->n)
     return koi_error(KOINE_ERR_NO_DEVICE, "%s", q->n_unknown ? "how fast the devices are is not known; koine plan --measure finds out" : "no device is left to plan with");
   q->cpu = q->n;
@@ -71,18 +113,19 @@ static koine_status check_names(const koi_site *s, const koi_assign_wish *w, uin
 
 koine_status koi_question_open(const koi_site *site, const koine_model *m, const koi_assign_wish *w, koi_question *out)
 {
-  koi_question q = {.site = site, .model = m, .w = *w, .n_items = koi_costs_items(m)};
+  koi_question q = {.model = m, .w = *w, .n_items = koi_costs_items(m)};
   uint64_t most = m->config.max_context;
   if (!q.w.context) q.w.context = most < KOI_DEFAULT_CONTEXT ? most : KOI_DEFAULT_CONTEXT;
   if (!q.w.chunk) q.w.chunk = KOI_DEFAULT_CHUNK;
   if (q.w.chunk > q.w.context) q.w.chunk = (uint32_t)q.w.context;
   if (!q.w.n_streams) q.w.n_streams = 1;
   koine_status s = check_names(site, w, m->config.n_layers);
-  if (!s) s = koi_costs_make(site, m, &(koi_step_at){1, q.w.context / 2}, q.w.exact, &q.token);
-  if (!s) s = koi_costs_make(site, m, &(koi_step_at){q.w.chunk, (q.w.context - q.w.chunk) / 2}, q.w.exact, &q.prompt);
-  if (!s) s = koi_costs_hold(m, q.w.context, q.w.chunk, q.w.exact, &q.hold);
-  if (!s) s = choose_devices(&q);
-  *out = q;
+  if (!s) s = koi_site_estimate(site, &q.estimated);
+  *out = q, out->site = &out->estimated;
+  if (!s) s = koi_costs_make(out->site, m, &(koi_step_at){1, q.w.context / 2}, q.w.exact, &out->token);
+  if (!s) s = koi_costs_make(out->site, m, &(koi_step_at){q.w.chunk, (q.w.context - q.w.chunk) / 2}, q.w.exact, &out->prompt);
+  if (!s) s = koi_costs_hold(m, q.w.context, q.w.chunk, q.w.exact, &out->hold);
+  if (!s) s = choose_devices(out);
   if (s) koi_question_close(out);
   return s;
 }
@@ -92,6 +135,7 @@ void koi_question_close(koi_question *q)
   koi_costs_free(&q->token);
   koi_costs_free(&q->prompt);
   koi_costs_unhold(&q->hold);
+  koi_free(q->estimated.devices);
 }
 
 /* ---- answers ----------------------------------------------------------------------------------------------------------- */

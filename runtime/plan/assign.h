@@ -37,8 +37,10 @@ typedef struct koi_assigned {
   double token_s, low_s, high_s;      /* one token of one stream, all stages and hops, with context / 2 tokens before it */
   double longest_s;                   /* of a stage or hop: n streams give at most 1 / longest tokens a second */
   double prompt_per_s, prompt_low, prompt_high; /* tokens a second of a chunk */
-  uint32_t n_unknown;          /* devices of which nothing is known, and which got nothing */
+  uint32_t n_unknown;          /* devices that took part, or could not, without a measurement */
   bool measured;               /* every device used has measured costs */
+  bool estimated;              /* some device used has not even rates of its own */
+  bool old;                    /* some device used was measured with other kernels or parameters */
 } koi_assigned;
 
 /* The best placement. KOINE_ERR_MEMORY with the numbers, and what would fit; KOINE_ERR_NO_DEVICE when nothing is known of any device;
@@ -49,6 +51,7 @@ koine_status koi_assign_given(const koi_site *site, const koine_model *m, const 
 void koi_assigned_free(koi_assigned *a);
 /* ---- assign_text.c ---- */
 /* For people; what begins with "layers" is read back by koi_placement_parse. */
+const char *koi_assigned_basis(const koi_assigned *a); /* where its figures come from, in words */
 koine_status koi_assigned_text(const koi_assigned *a, const koi_site *site, char **out);
 /* A picture: SVG with cards, layers, bytes, and a token's way through them in time. */
 koine_status koi_assigned_svg(const koi_assigned *a, const koi_site *site, char **out);

@@ -93,11 +93,7 @@ static uint64_t held_on(const koi_assigned *a, uint32_t d)
   return bytes;
 }
 
-static bool same_memory(const koi_site *s, uint32_t a, uint32_t b)
-{
-  const koi_site_card *x = &s->cards[s->devices[a].card], *y = &s->cards[s->devices[b].card];
-  return x == y || ((x->shares_host_memory || x->type == KOINE_DEVICE_HOST) && (y->shares_host_memory || y->type == KOINE_DEVICE_HOST));
-}
+static bool same_memory(const koi_site *s, uint32_t a, uint32_t b) { return s->devices[a].card == s->devices[b].card || (koi_site_on_host(s, a) && koi_site_on_host(s, b)); }
 
 static koine_status check_memory(const koi_question *q, const koi_assigned *a)
 {
@@ -141,6 +137,8 @@ koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
     if (busy > a->longest_s) a->longest_s = busy;
     if (x->hop > a->longest_s) a->longest_s = x->hop;
     a->measured &= has_costs(q->site, x->device) && (x->experts == KOI_SOLVE_NOWHERE || has_costs(q->site, x->experts));
+    for (uint32_t d = 0; d < q->site->n_devices; d++)
+      if (d == x->device || d == x->experts) a->estimated |= q->site->devices[d].estimated, a->old |= q->site->devices[d].old;
   }
   if (s) return s;
   double out = koi_costs_link(&q->site->devices[a->stages[n - 1].device].to_host, 4.0 * q->model->config.n_vocab);

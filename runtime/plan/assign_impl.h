@@ -5,7 +5,8 @@
 #include "solve.h"
 
 typedef struct koi_question {
-  const koi_site *site;
+  const koi_site *site;        /* `estimated` */
+  koi_site estimated;          /* the caller's, with likely rates where none were measured */
   const koine_model *model;
   koi_assign_wish w;           /* with defaults in place */
   koi_costs token, prompt;     /* of one token in the middle of the context; of a chunk there */

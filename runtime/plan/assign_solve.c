@@ -10,13 +10,15 @@ static uint32_t group_of(const koi_question *q, uint32_t i)
   const koi_site_device *d = &s->devices[q->at[i]];
   for (size_t k = 0; k < q->w.n_pins; k++)
     if (!strcmp(q->w.pins[k].device, d->id)) return (uint32_t)s->n_cards + 1 + i;
-  return s->cards[d->card].shares_host_memory || s->cards[d->card].type == KOINE_DEVICE_HOST ? (uint32_t)s->n_cards : d->card;
+  return koi_site_on_host(s, q->at[i]) ? (uint32_t)s->n_cards : d->card;
 }
 
 uint64_t koi_question_limit(const koi_question *q, uint32_t device)
 {
-  uint64_t bytes = q->site->cards[q->site->devices[device].card].memory_bytes;
+  const koi_site_device *d = &q->site->devices[device];
+  uint64_t bytes = q->site->cards[d->card].memory_bytes;
   if (!bytes) bytes = UINT64_MAX;
+  if (d->memory_bytes && d->memory_bytes < bytes) bytes = d->memory_bytes;
   for (size_t i = 0; i < q->w.n_memory; i++)
     if (!strcmp(q->w.memory[i].device, q->site->devices[device].id) && q->w.memory[i].bytes < bytes) bytes = q->w.memory[i].bytes;
   return bytes;

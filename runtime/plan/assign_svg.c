@@ -4,7 +4,7 @@
 #include "assign.h"
 #include "solve.h"
 
-enum { WIDTH = 1000, LEFT = 220, ROW = 56, TOP = 70, BAR = 18, ROOM = WIDTH - LEFT - 30, GANTT = 46 };
+enum { WIDTH = 1000, LEFT = 220, ROW = 56, TOP = 70, BAR = 18, BYTES = 130, ROOM = WIDTH - LEFT - BYTES, GANTT = 30, TIME_ROW = 24 };
 static const char *const colours[] = {"#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f"};
 
 static const char *colour(uint32_t d) { return colours[d % KOI_COUNT(colours)]; }
@@ -69,7 +69,7 @@ static void memory_bar(koi_text *t, const koi_assigned *a, const koi_site *site,
     x += (double)parts[i].bytes * scale;
   }
   koi_print(tip, sizeof tip, has ? "%.1f of %.1f GiB" : "%.1f GiB", gib((double)all), gib((double)has));
-  label(t, WIDTH - 34, y + 13, "in", "end", tip);
+  label(t, LEFT + ROOM + 8, y + 13, "in", "start", tip);
 }
 
 static void layers_of(const koi_assigned *a, uint32_t d, koi_text *t)
@@ -100,29 +100,45 @@ static void device_row(koi_text *t, const koi_assigned *a, const koi_site *site,
   koi_free(layers.s);
 }
 
-/* One token from left to right: each stage in its turn, hops in grey between them. */
-static void gantt(koi_text *t, const koi_assigned *a, const koi_site *site, double y)
+/* What a device does for one token: whole stages, what it has of others' experts paler, and in grey what it waits for from the stage before. */
+static void time_row(koi_text *t, const koi_assigned *a, const koi_site *site, uint32_t d, double y)
 {
   double scale = ROOM / (a->token_s > 0 ? a->token_s : 1), x = LEFT;
   char tip[160];
-  label(t, LEFT - 12, y + 13, "id", "end", "a token's time");
+  label(t, LEFT - 12, y + 13, "small", "end", site->devices[d].id);
   koi_text_add(t, "<rect x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\" class=\"room\"/>\n", LEFT, y, ROOM, BAR);
   for (size_t i = 0; i < a->placement.n_stages; i++) {
     const koi_assigned_stage *s = &a->stages[i];
-    if (s->hop > 0) {
+    bool helps = s->experts == d;
+    if (s->hop > 0 && s->device == d) {
       koi_print(tip, sizeof tip, "hop %.3f ms", 1e3 * s->hop);
       box(t, x, y, s->hop * scale, "#555555", tip);
-      x += s->hop * scale;
     }
-    koi_print(tip, sizeof tip, "%s%s%s %.3f ms", site->devices[s->device].id, s->experts != KOI_SOLVE_NOWHERE ? " with experts on " : "",
-              s->experts != KOI_SOLVE_NOWHERE ? site->devices[s->experts].id : "", 1e3 * s->seconds);
-    box(t, x, y, s->seconds * scale, colour(s->device), tip);
-    if (s->seconds * scale > 6.5 * (double)strlen(tip)) label(t, x + 4, y + 13, "on", "start", tip);
+    x += s->hop * scale;
+    if (s->device == d || helps) {
+      if (helps) koi_print(tip, sizeof tip, "experts for %s", site->devices[s->device].id);
+      else koi_print(tip, sizeof tip, "%.3f ms", 1e3 * s->seconds);
+      koi_text_add(t, "<g opacity=\"%s\">\n", helps ? "0.5" : "1");
+      box(t, x, y, s->seconds * scale, colour(d), tip);
+      koi_text_add(t, "</g>\n");
+      if (s->seconds * scale > 6.5 * (double)strlen(tip)) label(t, x + 4, y + 13, helps ? "in" : "on", "start", tip);
+    }
     x += s->seconds * scale;
   }
-  label(t, LEFT, y + 32, "small", "start", "0");
-  koi_print(tip, sizeof tip, "%.2f ms", 1e3 * a->token_s);
-  label(t, LEFT + ROOM, y + 32, "small", "end", tip);
+}
+
+/* One token from left to right: a row for each device, stages in their turn. */
+static void gantt(koi_text *t, const koi_assigned *a, const koi_site *site, double y)
+{
+  char text[32];
+  label(t, LEFT - 12, y + 2, "id", "end", "a token's time");
+  label(t, LEFT, y + 2, "small", "start", "0");
+  koi_print(text, sizeof text, "%.2f ms", 1e3 * a->token_s);
+  label(t, LEFT + ROOM, y + 2, "small", "end", text);
+  for (uint32_t d = 0; d < site->n_devices; d++) {
+    if (!is_used(a, d)) continue;
+    time_row(t, a, site, d, y += TIME_ROW);
+  }
 }
 
 koine_status koi_assigned_svg(const koi_assigned *a, const koi_site *site, char **out)
@@ -131,7 +147,7 @@ koine_status koi_assigned_svg(const koi_assigned *a, const koi_site *site, char 
   char line[200];
   int rows = 0, height;
   for (uint32_t d = 0; d < site->n_devices; d++) rows += is_used(a, d);
-  height = TOP + rows * ROW + GANTT + 20;
+  height = TOP + rows * (ROW + TIME_ROW) + GANTT + 20;
   koi_text_add(&t, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\">\n", WIDTH, height, WIDTH, height);
   koi_text_add(&t, "<style>.title{font-size:18px}.id{font-size:14px}.small{font-size:11px;fill:#444}.in{font-size:11px}.on{font-size:11px;fill:#fff}.room{fill:#eee;stroke:#999}</style>\n");
   koi_text_add(&t, "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", WIDTH, height);
@@ -145,7 +161,7 @@ koine_status koi_assigned_svg(const koi_assigned *a, const koi_site *site, char 
     device_row(&t, a, site, d, y);
     y += ROW;
   }
-  gantt(&t, a, site, y);
+  gantt(&t, a, site, y + 10);
   koi_text_add(&t, "</svg>\n");
   return koi_text_take(&t, out);
 }

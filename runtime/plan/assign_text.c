@@ -23,7 +23,14 @@ static void unused_text(const koi_assigned *a, const koi_site *site, koi_text *t
     for (size_t i = 0; i < a->placement.n_stages; i++) used |= a->stages[i].device == d || a->stages[i].experts == d;
     if (!used) koi_text_add(t, "%s%s", n++ ? ", " : "unused: ", site->devices[d].id);
   }
-  if (n) koi_text_add(t, "%s\n", a->n_unknown ? "; of some of them nothing is known: koine plan --measure finds out" : "");
+  if (n) koi_text_add(t, "%s\n", a->n_unknown ? "; some of the devices were never measured: koine plan --measure does it" : "");
+}
+
+const char *koi_assigned_basis(const koi_assigned *a)
+{
+  if (a->measured && a->old) return "by measurements that are older than the kernels or their parameters: koine plan --measure makes new ones";
+  if (a->measured) return "by measurements of this machine's devices";
+  return a->estimated ? "by an estimate, not by measurements: koine plan --measure makes them" : "by what the devices are said to reach, not by measurements";
 }
 
 koine_status koi_assigned_text(const koi_assigned *a, const koi_site *site, char **out)
@@ -36,6 +43,6 @@ koine_status koi_assigned_text(const koi_assigned *a, const koi_site *site, char
   koi_text_add(&t, "decode: %.3g tokens/s (likely %.3g to %.3g) for one conversation of %llu tokens, %.2f ms a token; at most %.3g tokens/s for several\n", 1 / a->token_s, 1 / a->high_s,
                1 / a->low_s, (unsigned long long)a->context, 1e3 * a->token_s, 1 / a->longest_s);
   koi_text_add(&t, "prefill: %.3g tokens/s (likely %.3g to %.3g) in chunks of %u\n", a->prompt_per_s, a->prompt_low, a->prompt_high, a->chunk);
-  koi_text_add(&t, "%s\n", a->measured ? "from measurements of this machine's devices" : "from what the devices are said to reach, not from measurements");
+  koi_text_add(&t, "%s\n", koi_assigned_basis(a));
   return koi_text_take(&t, out);
 }

@@ -8,6 +8,7 @@
 enum { USUAL_UNITS = 16, PROGRAM_BYTES = 16 << 20 };
 /* Of what is not measured: kernels reach a part of what a device's data sheet says. Typical, good and poor. */
 static const double UNMEASURED = 1.6, UNMEASURED_LOW = 1.15, UNMEASURED_HIGH = 2.6;
+static const double ESTIMATED = 2; /* times more or less where the rates are an estimate */
 
 /* ---- expectation ------------------------------------------------------------------------------------------------------- */
 typedef struct listed { koi_laid_model *laid; koi_caches *caches; koi_feed feed; koi_calls calls; koi_tunables tunables; int32_t *syms; } listed;
@@ -108,7 +109,8 @@ static ratio ratio_of(const koi_site *s, const koi_site_cost *want)
       if (c->device != want->device || (c->part != want->part && !any)) continue;
       if (!best || distance(c, want) < distance(best, want)) best = c;
     }
-  if (!best) return (ratio){UNMEASURED, UNMEASURED_LOW, UNMEASURED_HIGH};
+  double unsure = s->devices[want->device].estimated ? ESTIMATED : 1;
+  if (!best) return (ratio){UNMEASURED, UNMEASURED_LOW / unsure, UNMEASURED_HIGH * unsure};
   double wide = 0.05 + 0.02 * (best->part == want->part ? distance(best, want) : 100); /* what is far away says less */
   if (wide > 0.5) wide = 0.5;
   double low = best->low == best->low ? best->low : best->seconds, high = best->high == best->high ? best->high : best->seconds;

@@ -39,6 +39,7 @@ struct koine_plan {
   int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
   koi_plan_stage *stages; size_t n_stages; /* in the order of the layers */
   size_t n_all;                   /* behind them in the same array: those of routed experts elsewhere */
+  const char *basis;              /* what the choice of devices rests on, in words; NULL: the caller named them, or there was no choice */
   struct koi_engine *awake;       /* NULL while asleep; the engine's */
   uint64_t wake_ns;
 };

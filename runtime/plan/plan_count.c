@@ -178,10 +178,17 @@ koine_status koi_plan_check_memory(const koine_plan *p)
 {
   for (size_t i = 0; i < p->n_all; i++) {
     const koi_plan_stage *st = &p->stages[i];
-    koi_stage_bytes sum = {0};
-    for (size_t j = 0; j < p->n_all; j++)
-      if (share_memory(p, st, &p->stages[j])) add_bytes(&sum, &p->stages[j].bytes);
-    if (st->memory_bytes && sum.total > st->memory_bytes) return refuse(p, st, &sum, st->memory_bytes);
+    koi_stage_bytes own = {0}, all = {0};
+    uint64_t most = st->memory_bytes; /* what drivers let a process use of one memory differs */
+    for (size_t j = 0; j < p->n_all; j++) {
+      const koi_plan_stage *x = &p->stages[j];
+      if (x->endpoint == st->endpoint) add_bytes(&own, &x->bytes);
+      if (!share_memory(p, st, x)) continue;
+      add_bytes(&all, &x->bytes);
+      if (!x->memory_bytes || x->memory_bytes > most) most = x->memory_bytes ? x->memory_bytes : UINT64_MAX;
+    }
+    if (st->memory_bytes && own.total > st->memory_bytes) return refuse(p, st, &own, st->memory_bytes);
+    if (st->memory_bytes && all.total > most) return refuse(p, st, &all, most);
   }
   return KOINE_OK;
 }

@@ -56,5 +56,6 @@ koine_status koi_plan_line(const koine_plan *p, char **out)
     koi_text_add(&t, " on %s (%s)", s->endpoint->id, s->endpoint->name);
     if (s->experts) koi_text_add(&t, " with routed experts on %s (%s)", s->experts->endpoint->id, s->experts->endpoint->name);
   }
+  if (p->basis) koi_text_add(&t, ": %s", p->basis);
   return koi_text_take(&t, out);
 }

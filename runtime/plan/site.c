@@ -70,10 +70,8 @@ static koine_status add_device(koi_site *s, const koi_endpoint *e, uint32_t card
   koi_dev_text(d->id, sizeof d->id, e->id);
   koi_dev_text(d->name, sizeof d->name, e->name);
   koi_print(d->driver, sizeof d->driver, "%.60s %.60s", e->platform, e->driver);
-  d->card = card, d->usable = e->usable, d->reference = e->type == KOINE_DEVICE_HOST, d->n_units = e->n_units, d->max_buffer_bytes = e->max_buffer_bytes;
-  /* what an endpoint may use is less than the card has where the process is limited */
-  koi_site_card *c = &s->cards[card];
-  if (e->memory_bytes && e->memory_bytes < c->memory_bytes && c->shares_host_memory && !d->reference) c->memory_bytes = e->memory_bytes;
+  d->card = card, d->usable = e->usable, d->reference = e->type == KOINE_DEVICE_HOST, d->n_units = e->n_units, d->memory_bytes = e->memory_bytes;
+  d->max_buffer_bytes = e->max_buffer_bytes;
   return KOINE_OK;
 }
 

@@ -21,7 +21,11 @@ typedef struct koi_site_device {
   char id[KOI_SITE_ID], name[KOI_NAME], driver[KOI_NAME];
   uint32_t card;
   bool usable, reference;        /* reference: plain C, used only when it is named or nothing else is there */
+  bool estimated;                /* the rates are koi_site_estimate's */
+  bool old;                      /* its costs are of other kernels or parameters than it has now */
+  uint64_t parameters;           /* of the kernels when its costs were measured (koi_tuned_hash); 0: unknown */
   uint32_t n_units;
+  uint64_t memory_bytes;         /* of its card's that it can use; 0: all */
   uint64_t max_buffer_bytes;
   koi_rates rates;
   koi_link to_host, from_host;   /* while nothing else runs */
@@ -58,6 +62,13 @@ koi_site_cost *koi_site_add_cost(koi_site *s);
 /* n_devices: there is none. */
 size_t koi_site_find(const koi_site *s, const char *id);
 const char *koi_site_kind_name(koi_layer_kind kind);
+
+/* ---- site_estimate.c ---- */
+/* The same site with likely rates for devices that have none, as far as their cards are known. `out` shares everything with s but its devices,
+ * which koi_free releases. */
+koine_status koi_site_estimate(const koi_site *s, koi_site *out);
+/* Whether a device computes on the host's memory. */
+bool koi_site_on_host(const koi_site *s, size_t device);
 
 /* ---- site_text.c ---- */
 /* Lines "machine", "card", "device", "cost", then "topology" and hwloc's XML. What is written is read back; a person can write one too. */

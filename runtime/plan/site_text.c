@@ -30,6 +30,8 @@ static void put_device(koi_text *t, const koi_site *s, const koi_site_device *d)
   koi_word_put(t, "name", d->name);
   if (d->driver[0]) koi_word_put(t, "driver", d->driver);
   koi_text_add(t, "%s%s units=%u max_buffer_bytes=%llu", d->usable ? "" : " unusable", d->reference ? " reference" : "", d->n_units, (unsigned long long)d->max_buffer_bytes);
+  if (d->memory_bytes) koi_text_add(t, " memory_bytes=%llu", (unsigned long long)d->memory_bytes);
+  if (d->parameters) koi_text_add(t, " parameters=%llu", (unsigned long long)d->parameters);
   number(t, "bytes_per_s", d->rates.bytes_per_s);
   number(t, "flops_per_s", d->rates.flops_per_s);
   number(t, "launch_s", d->rates.launch_s);
@@ -125,7 +127,8 @@ static bool read_device(const char *at, koi_site *s)
   while (koi_word_next(&at, &w)) {
     if (!koi_word_text(&w, "id=", d->id, sizeof d->id) || !koi_word_text(&w, "name=", d->name, sizeof d->name) || !koi_word_text(&w, "card=", card, sizeof card) ||
         !koi_word_text(&w, "driver=", d->driver, sizeof d->driver) ||
-        !koi_word_count(&w, "units=", &units) || units > UINT32_MAX || !koi_word_count(&w, "max_buffer_bytes=", &d->max_buffer_bytes) || !read_rates(&w, d))
+        !koi_word_count(&w, "units=", &units) || units > UINT32_MAX || !koi_word_count(&w, "max_buffer_bytes=", &d->max_buffer_bytes) ||
+        !koi_word_count(&w, "memory_bytes=", &d->memory_bytes) || !koi_word_count(&w, "parameters=", &d->parameters) || !read_rates(&w, d))
       return false;
     d->usable &= !koi_word_is(&w, "unusable"), d->reference |= koi_word_is(&w, "reference");
   }

@@ -1,29 +1,12 @@
 /* See solve.h. Owns the tables of one search. Invariant: a state is (devices used, items done, last device); its value is the least seconds, or the
  * least longest stage, with which it is reached, so that no plan of the family is passed over. */
-#include "solve.h"
+#include "solve_impl.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What rounding may add to or take off a sum that is added up in another order. */
-static const double ROUNDED_UP = 1 + 1e-12, ROUNDED_DOWN = 1 - 1e-12;
-
-typedef struct unit { uint32_t device, experts, bits; } unit; /* a way to run a range */
-typedef struct range { double seconds; uint32_t n_apart; } range;
-typedef struct origin { uint16_t item; uint8_t unit, last; } origin;
-
-typedef struct search {
-  const koi_solve *p;
-  unit units[2 * KOI_SOLVE_DEVICES]; uint32_t n_units;
-  range *ranges;             /* [n_units][n_items][n_items + 1] by unit, first item, one behind the last */
-  double *value;             /* [2^n_devices][n_items + 1][n_devices + 1] by devices used, items done, last device (n_devices: none) */
-  origin *from;              /* the same */
-  double *rest;              /* [n_items + 1] the least that items from here on can take */
-  uint32_t twin[KOI_SOLVE_DEVICES]; /* an earlier device that is the same in every number, which is used first */
-  uint32_t group_bits[KOI_SOLVE_DEVICES];
-  double best;               /* of the run at hand */
-  uint32_t end_bits; origin end;
-} search;
+/* What rounding may add to a sum that is added up in another order. */
+static const double ROUNDED_UP = 1 + 1e-12;
 
 static double hop(const koi_solve *p, uint32_t from, uint32_t to)
 {
@@ -32,8 +15,6 @@ static double hop(const koi_solve *p, uint32_t from, uint32_t to)
 }
 
 static double leave(const koi_solve *p, uint32_t from) { return p->out ? p->out[from] : 0; }
-static size_t at(const koi_solve *p, uint32_t device, uint32_t item) { return (size_t)device * p->n_items + item; }
-static range *range_of(const search *s, uint32_t u, uint32_t a, uint32_t b) { return &s->ranges[((size_t)u * s->p->n_items + a) * (s->p->n_items + 1) + b]; }
 static size_t state(const search *s, uint32_t bits, uint32_t item, uint32_t last)
 {
   return ((size_t)bits * (s->p->n_items + 1) + item) * (s->p->n_devices + 1) + last;
@@ -56,9 +37,7 @@ static void whole_ranges(search *s, uint32_t u)
   }
 }
 
-/* An item whose experts lie on e: seconds, and the bytes on either side. Items without experts take nothing there. */
-typedef struct parted { double seconds; uint64_t here, there; } parted;
-static parted part(const koi_solve *p, uint32_t d, uint32_t e, uint32_t i)
+parted koi_solve_part(const koi_solve *p, uint32_t d, uint32_t e, uint32_t i)
 {
   uint64_t there = p->expert_bytes[at(p, e, i)], less = p->expert_bytes[at(p, d, i)];
   double s = p->seconds[at(p, d, i)] - p->expert_seconds[at(p, d, i)] + p->expert_seconds[at(p, e, i)];
@@ -75,7 +54,7 @@ static range best_apart(const koi_solve *p, uint32_t d, uint32_t e, uint32_t a, 
   for (uint32_t i = a; i < b; i++) here += p->bytes[at(p, d, i)], seconds += p->seconds[at(p, d, i)];
   if (!isfinite(seconds)) return best;
   for (uint32_t i = a; i < b; i++) {
-    parted x = part(p, d, e, i);
+    parted x = koi_solve_part(p, d, e, i);
     here -= p->bytes[at(p, d, i)] - x.here, there += x.there, seconds += x.seconds - p->seconds[at(p, d, i)];
     bool cut = i + 1 < b; /* then the device has two stages, each with memory of its own, and a hand-over between them */
     double all = seconds + (cut ? p->hop[d * p->n_devices + d] : 0);
@@ -105,7 +84,7 @@ static void make_units(search *s, uint32_t e)
 {
   const koi_solve *p = s->p;
   bool shared = e != KOI_SOLVE_NOWHERE && p->n_streams == 1 && ample(p, e);
-  s->n_units = 0;
+  s->n_units = 0, s->experts = e, s->shared = shared;
   for (uint32_t d = 0; d < p->n_devices; d++) {
     bool kin = e != KOI_SOLVE_NOWHERE && e != d && p->devices[d].group == p->devices[e].group;
     if (p->devices[d].no_stage || (shared && kin)) continue;
@@ -156,10 +135,12 @@ static bool may_use(const search *s, const unit *u, uint32_t bits)
   return s->twin[u->device] == u->device || bits >> s->twin[u->device] & 1;
 }
 
-/* Minimise the longest stage, or the sum with no stage above cap; only what is below `bound` is of use. */
-typedef struct rule { bool longest; double cap, bound; } rule;
-
-static double join(const rule *r, double so_far, double more) { return r->longest ? (more > so_far ? more : so_far) : so_far + more; }
+/* The least that all of it can cost. */
+static double at_least(const search *s, const rule *r, uint32_t bits, uint32_t item, double cost)
+{
+  uint32_t free_bits = (1u << s->p->n_devices) - 1 - bits;
+  return join(r, cost, s->left[(size_t)free_bits * (s->p->n_items + 1) + s->p->n_items - item]);
+}
 
 static void extend(search *s, const rule *r, uint32_t bits, uint32_t a, uint32_t last, uint32_t u)
 {
@@ -174,28 +155,40 @@ static void extend(search *s, const rule *r, uint32_t bits, uint32_t a, uint32_t
     origin from = {(uint16_t)a, (uint8_t)u, (uint8_t)last};
     if (b < p->n_items) {
       size_t to = state(s, bits | v->bits, b, v->device);
-      if (cost < s->value[to]) s->value[to] = cost, s->from[to] = from;
+      if (cost < s->value[to] && at_least(s, r, bits | v->bits, b, cost) <= s->best) s->value[to] = cost, s->from[to] = from;
     } else if (leave(p, v->device) <= r->cap && (cost = join(r, cost, leave(p, v->device))) < s->best)
       s->best = cost, s->end = from, s->end_bits = bits | v->bits;
   }
 }
 
-static void run(search *s, const rule *r)
+static void run_below(search *s, const rule *r, double bound)
 {
   const koi_solve *p = s->p;
   uint32_t n = p->n_devices;
   size_t n_states = ((size_t)1 << n) * (p->n_items + 1) * (n + 1);
   for (size_t i = 0; i < n_states; i++) s->value[i] = INFINITY;
-  s->best = r->bound, s->end_bits = 0;
+  s->best = bound, s->end_bits = 0;
   s->value[state(s, 0, 0, n)] = 0;
   for (uint32_t bits = 0; bits < 1u << n; bits++)
     for (uint32_t a = 0; a < p->n_items; a++)
       for (uint32_t last = 0; last <= n; last++) {
         double v = s->value[state(s, bits, a, last)];
-        if (v == INFINITY || (!r->longest && v + s->rest[a] > s->best)) continue;
+        if (v == INFINITY || at_least(s, r, bits, a, v) > s->best) continue;
         for (uint32_t u = 0; u < s->n_units; u++)
           if (may_use(s, &s->units[u], bits)) extend(s, r, bits, a, last, u);
       }
+}
+
+/* Below a bound that is near the least that is possible there is little to search, and what is found there is the best. */
+static void run(search *s, const rule *r)
+{
+  static const double tries[] = {1.02, 1.06, 1.2};
+  double least = at_least(s, r, 0, 0, 0);
+  for (size_t i = 0; i < KOI_COUNT(tries) && least * tries[i] < r->bound; i++) {
+    run_below(s, r, least * tries[i]);
+    if (s->end_bits) return;
+  }
+  run_below(s, r, r->bound);
 }
 
 /* ---- the answer -------------------------------------------------------------------------------------------------------- */
@@ -287,37 +280,30 @@ static koine_status cross(search *s, koi_solved *out)
   return KOINE_OK;
 }
 
+static koine_status longest(search *s, double known, koi_solved *out)
+{
+  rule r = {true, INFINITY, known};
+  koine_status status = koi_solve_left(s, &r);
+  if (!status) run(s, &r);
+  if (status || !s->end_bits) return status;
+  r = (rule){false, s->best, INFINITY}; /* of plans with the same longest stage, the quickest */
+  status = koi_solve_left(s, &r);
+  if (!status) run(s, &r), offer(s, out);
+  return status;
+}
+
 static koine_status search_with(search *s, uint32_t e, koi_solved *out)
 {
   double known = out->n_stages ? out->cost * ROUNDED_UP : INFINITY; /* equals are compared by their seconds */
+  rule sum = {false, INFINITY, known};
   make_units(s, e);
   find_twins(s, e);
-  if (s->p->n_streams == INFINITY) {
-    run(s, &(rule){true, INFINITY, known});
-    if (!s->end_bits) return KOINE_OK;
-    run(s, &(rule){false, s->best, INFINITY}); /* of plans with the same longest stage, the quickest */
-    offer(s, out);
-    return KOINE_OK;
-  }
-  if (s->p->n_streams > 1) return cross(s, out);
-  run(s, &(rule){false, INFINITY, known});
+  if (s->p->n_streams == INFINITY) return longest(s, known, out);
+  koine_status status = koi_solve_left(s, &sum);
+  if (status || s->p->n_streams > 1) return status ? status : cross(s, out);
+  run(s, &sum);
   offer(s, out);
   return KOINE_OK;
-}
-
-static void least_rest(search *s)
-{
-  const koi_solve *p = s->p;
-  s->rest[p->n_items] = 0;
-  for (uint32_t i = p->n_items; i-- > 0;) {
-    double least = INFINITY;
-    for (uint32_t d = 0; d < p->n_devices; d++) {
-      if (p->seconds[at(p, d, i)] < least) least = p->seconds[at(p, d, i)];
-      for (uint32_t e = 0; e < p->n_devices && p->expert_seconds; e++)
-        if (part(p, d, e, i).seconds < least) least = part(p, d, e, i).seconds;
-    }
-    s->rest[i] = (s->rest[i + 1] + least) * ROUNDED_DOWN;
-  }
 }
 
 koine_status koi_solve_best(const koi_solve *p, koi_solved *out)
@@ -331,14 +317,13 @@ koine_status koi_solve_best(const koi_solve *p, koi_solved *out)
   s.ranges = koi_alloc((size_t)2 * KOI_SOLVE_DEVICES * p->n_items * (p->n_items + 1), sizeof *s.ranges);
   s.value = koi_alloc(n_states, sizeof *s.value);
   s.from = koi_alloc(n_states, sizeof *s.from);
-  s.rest = koi_alloc(p->n_items + 1, sizeof *s.rest);
-  koine_status status = s.ranges && s.value && s.from && s.rest ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!status) least_rest(&s);
+  s.left = koi_alloc(((size_t)1 << n) * (p->n_items + 1), sizeof *s.left);
+  koine_status status = s.ranges && s.value && s.from && s.left ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!status) status = search_with(&s, KOI_SOLVE_NOWHERE, out);
   for (uint32_t e = 0; e < n && p->expert_seconds && !status; e++) status = search_with(&s, e, out);
   koi_free(s.ranges);
   koi_free(s.value);
   koi_free(s.from);
-  koi_free(s.rest);
+  koi_free(s.left);
   return status ? status : out->n_stages ? KOINE_OK : KOINE_ERR_MEMORY;
 }

@@ -4,13 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/paths.h"
+#include "device/tuned.h"
 #include "engine/session.h"
 #include "plan/costs.h"
 
-enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, FILE_BYTES = 16 << 20 };
+enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, TOGETHER = 8 /* times as fast is a token beside others, at least */, FILE_BYTES = 16 << 20 };
 
 /* ---- kept --------------------------------------------------------------------------------------------------------------- */
-static char *file_of(const koine_runtime *rt) { return rt->cache_dir && *rt->cache_dir ? koi_format("%s/machine.txt", rt->cache_dir) : NULL; }
+/* KOINE_TUNED=off: whatever was measured is ignored. */
+static bool is_off(void)
+{
+  const char *wanted = getenv("KOINE_TUNED");
+  return wanted && !strcmp(wanted, "off");
+}
+
+/* NULL: none. */
+static char *file_of(const koine_runtime *rt) { return rt->cache_dir && *rt->cache_dir && !is_off() ? koi_format("%s/machine.txt", rt->cache_dir) : NULL; }
 
 static koine_status take_costs(const koi_site *from, size_t d, koi_site *to, size_t e)
 {
@@ -24,7 +33,8 @@ static koine_status take_costs(const koi_site *from, size_t d, koi_site *to, siz
   return KOINE_OK;
 }
 
-static koine_status take_known(const koi_site *from, koi_site *to)
+/* The site's devices are the runtime's endpoints. */
+static koine_status take_known(const koine_runtime *rt, const koi_site *from, koi_site *to)
 {
   koine_status s = KOINE_OK;
   for (size_t e = 0; e < to->n_devices && !s; e++) {
@@ -33,6 +43,7 @@ static koine_status take_known(const koi_site *from, koi_site *to)
     if (d == from->n_devices || strcmp(from->devices[d].name, x->name) || strcmp(from->devices[d].driver, x->driver)) continue;
     const koi_site_device *y = &from->devices[d];
     x->rates = y->rates, x->to_host = y->to_host, x->from_host = y->from_host, x->to_host_busy = y->to_host_busy, x->from_host_busy = y->from_host_busy;
+    x->parameters = y->parameters, x->old = y->parameters != koi_tuned_hash(rt->endpoints[e].known);
     s = take_costs(from, d, to, e);
   }
   return s;
@@ -47,7 +58,7 @@ koine_status koi_measure_known(koine_runtime *rt, koi_site *out)
   if (!s && path && !koi_file_read(path, FILE_BYTES, &text, &n)) {
     if (koi_site_parse(text, path, &known)) koi_log(KOINE_LOG_WARNING, "%s; it is left unread", koi_error_text());
     else {
-      s = take_known(&known, out);
+      s = take_known(rt, &known, out);
       koi_site_free(&known);
     }
   }
@@ -119,23 +130,27 @@ typedef struct bench {
   koine_session *session;
   int32_t *tokens; float *logits;
   double seconds;              /* for one point */
+  double token_s;              /* of a step of one token; 0: not known yet */
   double *times;               /* [n_items][KOI_N_PARTS][MAX_TURNS] */
+  double whole[MAX_TURNS], waited[MAX_TURNS]; /* a step without waits inside, and with those between parts */
 } bench;
 
-static koine_status step(bench *b, const koi_step_at *at, uint64_t (*ns)[KOI_N_PARTS])
+/* One step; clock NULL: without a wait inside it. */
+static koine_status step(bench *b, const koi_step_at *at, clock_ *clock, uint64_t *ns)
 {
-  clock_ c = {.ns = ns, .part = -1};
-  koi_watch watch = {before, after, &c};
+  koi_watch watch = {before, after, clock};
   koine_eval_options one = {.size = sizeof one, .n_logits = 1};
-  koi_stage *st = koi_engine_stage(b->plan, 0);
   koine_status s = koi_session_fill(b->session, at->position);
   if (s) return s;
   memcpy(b->tokens, b->session->held, at->position * sizeof *b->tokens);
   for (uint32_t i = 0; i < at->n_tokens; i++) b->tokens[at->position + i] = (int32_t)((i * 7919u + 13u) % b->model->config.n_vocab);
-  b->session->watch = &watch;
+  b->session->watch = clock ? &watch : NULL;
+  uint64_t start = koi_now_ns();
   s = koi_session_eval(b->session, b->tokens, at->position + at->n_tokens, &one, b->logits);
+  if (!s && clock) s = stop(clock, koi_engine_stage(b->plan, 0));
   b->session->watch = NULL;
-  return s ? s : stop(&c, st);
+  *ns = koi_now_ns() - start;
+  return s;
 }
 
 static int ascending(const void *a, const void *b)
@@ -144,9 +159,20 @@ static int ascending(const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
+/* Waits between parts take time that a step without a clock does not, which the parts are given back. */
+static double scale_of(const bench *b, size_t n_turns)
+{
+  double whole[MAX_TURNS], waited[MAX_TURNS];
+  memcpy(whole, b->whole, sizeof whole), memcpy(waited, b->waited, sizeof waited);
+  qsort(whole, n_turns, sizeof *whole, ascending);
+  qsort(waited, n_turns, sizeof *waited, ascending);
+  return waited[n_turns / 2] > 0 ? whole[n_turns / 2] / waited[n_turns / 2] : 1;
+}
+
 /* Layers of one kind are one cost: the median of all their turns. */
 static koine_status keep_costs(bench *b, const koi_step_at *at, size_t n_turns, const double *expected)
 {
+  double scale = scale_of(b, n_turns);
   for (uint32_t i = 0; i < koi_costs_items(b->model); i++)
     for (int p = 0; p < KOI_N_PARTS; p++) {
       double *t = &b->times[((size_t)i * KOI_N_PARTS + (size_t)p) * MAX_TURNS];
@@ -155,29 +181,51 @@ static koine_status keep_costs(bench *b, const koi_step_at *at, size_t n_turns, 
       if (!(t[n_turns / 2] > 0)) continue;
       koi_site_cost *c = koi_site_add_cost(b->site);
       if (!c) return KOINE_ERR_MEMORY;
-      *c = (koi_site_cost){.device = b->device, .part = (koi_part_of)p, .n_tokens = at->n_tokens, .position = at->position, .seconds = t[n_turns / 2],
-                           .low = t[n_turns / 4], .high = t[n_turns - 1 - n_turns / 4], .expected = expected[i * KOI_N_PARTS + (size_t)p]};
+      *c = (koi_site_cost){.device = b->device, .part = (koi_part_of)p, .n_tokens = at->n_tokens, .position = at->position, .seconds = scale * t[n_turns / 2],
+                           .low = scale * t[n_turns / 4], .high = scale * t[n_turns - 1 - n_turns / 4], .expected = expected[i * KOI_N_PARTS + (size_t)p]};
       if (i && i + 1 < koi_costs_items(b->model)) c->kind = b->model->layers[i - 1].kind, c->hash = b->model->layers[i - 1].hash;
     }
   return KOINE_OK;
+}
+
+/* One turn: with waits between parts, and without. The first of all builds and warms. */
+static koine_status time_turn(bench *b, const koi_step_at *at, uint64_t (*ns)[KOI_N_PARTS], size_t turn)
+{
+  size_t n_items = koi_costs_items(b->model);
+  clock_ clock = {.ns = ns, .part = -1};
+  uint64_t whole, waited;
+  memset(ns, 0, n_items * sizeof *ns);
+  koine_status s = step(b, at, &clock, &waited);
+  if (s || !turn) return s;
+  s = step(b, at, NULL, &whole);
+  for (size_t k = 0; k < n_items * KOI_N_PARTS; k++) b->times[k * MAX_TURNS + turn - 1] = 1e-9 * (double)ns[k / KOI_N_PARTS][k % KOI_N_PARTS];
+  b->whole[turn - 1] = 1e-9 * (double)whole, b->waited[turn - 1] = 1e-9 * (double)waited;
+  return s;
+}
+
+/* What a token took says how long this will: what would take much more than its time is left out, and follows from the others. */
+static bool too_slow(const bench *b, const koi_step_at *at)
+{
+  double steps = at->n_tokens > 1 ? (double)at->n_tokens / TOGETHER : 1;
+  return b->token_s * steps * 3 > 2 * b->seconds;
 }
 
 static koine_status time_point(bench *b, const koi_step_at *at)
 {
   size_t n_items = koi_costs_items(b->model), n = 0;
   uint64_t (*ns)[KOI_N_PARTS] = koi_alloc(n_items, sizeof *ns), start = 0;
-  double *expected = koi_alloc(n_items * KOI_N_PARTS, sizeof *expected);
+  double *expected = koi_alloc(n_items * KOI_N_PARTS, sizeof *expected), left = b->seconds;
   koine_status s = ns && expected ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!s) s = koi_costs_expect(b->model, at, false, &b->site->devices[b->device].rates, 1, expected);
-  for (size_t turn = 0; turn <= MAX_TURNS && !s; turn++) { /* the first builds and warms */
-    if (turn > MIN_TURNS && (double)(koi_now_ns() - start) * 1e-9 > b->seconds) break;
-    memset(ns, 0, n_items * sizeof *ns);
-    s = step(b, at, ns);
-    for (size_t k = 0; k < n_items * KOI_N_PARTS && turn; k++) b->times[k * MAX_TURNS + turn - 1] = 1e-9 * (double)ns[k / KOI_N_PARTS][k % KOI_N_PARTS];
+  for (size_t turn = 0; turn <= MAX_TURNS && !s && !too_slow(b, at); turn++) {
+    if (turn > (left > -b->seconds ? MIN_TURNS : 1) && left < 0) break;
+    s = time_turn(b, at, ns, turn);
     n = turn;
     if (!turn) start = koi_now_ns();
+    left = b->seconds - (double)(koi_now_ns() - start) * 1e-9;
   }
-  if (!s) s = keep_costs(b, at, n, expected);
+  if (!s && n) s = keep_costs(b, at, n, expected);
+  if (!s && n && at->n_tokens == 1) b->token_s = b->whole[n - 1];
   koi_free(ns);
   koi_free(expected);
   return s;
@@ -223,7 +271,7 @@ static koine_status measure_device(koine_runtime *rt, koi_site *site, uint32_t d
 {
   bench b = {.rt = rt, .site = site, .device = device, .model = excerpt, .seconds = seconds / KOI_COUNT(points)};
   koine_status s = open_bench(&b);
-  if (!s) forget(site, device);
+  if (!s) forget(site, device), site->devices[device].parameters = koi_tuned_hash(rt->endpoints[device].known), site->devices[device].old = false;
   for (size_t i = 0; i < KOI_COUNT(points) && !s; i++) s = time_point(&b, &points[i]);
   close_bench(&b);
   return s;
@@ -232,6 +280,7 @@ static koine_status measure_device(koine_runtime *rt, koi_site *site, uint32_t d
 /* ---- all of them -------------------------------------------------------------------------------------------------------- */
 static bool has_costs(const koi_site *s, size_t device)
 {
+  if (s->devices[device].old) return false;
   for (size_t i = 0; i < s->n_costs; i++)
     if (s->costs[i].device == device) return true;
   return false;

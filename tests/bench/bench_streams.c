@@ -1,5 +1,5 @@
 /* Streams of tokens over two devices against one stream on one of them: what it brings that several sessions keep all stages busy.
- * usage: bench_streams PARTED A B [TOKENS]    such as: bench_streams cl0=1,1 cl0/0 cl0/1; PARTED "": devices are as they are */
+ * usage: bench_streams PARTED A B [TOKENS [CUT]]    such as: bench_streams cl0=1,1 cl0/0 cl0/1; PARTED "": devices are as they are; CUT: B's first layer of 4 */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ static double rate(koine_plan *p, size_t n_streams)
 
 int main(int argc, char **argv)
 {
-  if (argc < 4) return fprintf(stderr, "usage: bench_streams PARTED A B [TOKENS]\n"), 2;
+  if (argc < 4) return fprintf(stderr, "usage: bench_streams PARTED A B [TOKENS [CUT]]\n"), 2;
   const int32_t ratios[LAYERS] = {128, 128, 128, 128};
   koine_shape shape = {.size = sizeof shape, .name = "v4-flash", .ratios = ratios, .n_ratios = LAYERS, .n_experts = 8, .n_vocab = 4096};
   const char *parted = argv[1];
@@ -73,7 +73,9 @@ int main(int argc, char **argv)
   die(koine_model_synthetic(&shape, &model));
   die(koine_model_get_info(model, &info));
   char all[64], first[64], rest[64];
-  snprintf(all, sizeof all, "%.40s=0-", argv[2]), snprintf(first, sizeof first, "%.40s=0-1", argv[2]), snprintf(rest, sizeof rest, "%.40s=2-", argv[3]);
+  int cut = argc > 5 ? atoi(argv[5]) : LAYERS / 2;
+  if (cut < 1 || cut >= LAYERS) return fprintf(stderr, "CUT: expected 1 to %d\n", LAYERS - 1), 2;
+  snprintf(all, sizeof all, "%.40s=0-", argv[2]), snprintf(first, sizeof first, "%.40s=0-%d", argv[2], cut - 1), snprintf(rest, sizeof rest, "%.40s=%d-", argv[3], cut);
   koine_plan *one = wake((const char *[]){all}, 1), *two = wake((const char *[]){first, rest}, 2);
   rate(one, 1), rate(two, 1);
   for (int i = 0; i < ROUNDS; i++) {

@@ -96,7 +96,7 @@ typedef enum koine_cache { KOINE_CACHE_PACKED, KOINE_CACHE_EXACT } koine_cache;
 
 typedef struct koine_plan_options {
   size_t size;        /* sizeof this struct */
-  const char *device; /* an id or part of a name; NULL or "": the best device */
+  const char *device; /* an id or part of a name: all layers lie there; "": on the best device; NULL: where they run fastest, over all devices that are usable */
   uint32_t chunk;     /* most tokens evaluated at once; 0: 512 */
   koine_cache cache;  /* of the session that is counted */
   uint64_t context;   /* of that session, in tokens; 0: 4096, or the checkpoint's if that is less */
@@ -182,7 +182,7 @@ typedef struct koine_place_options {
   uint32_t chunk;                 /* 0: 512 */
   koine_cache cache;
   double n_streams;               /* conversations that take turns: 0 or 1 is the quickest for one, INFINITY the most tokens a second */
-  const char *const *devices; size_t n_devices; /* ids; only these take part. NULL: all that are usable. Plain C takes part when it is named or alone */
+  const char *const *devices; size_t n_devices; /* ids, on this machine parts of names too, here and below; only these take part. NULL: all that are usable. Plain C takes part when it is named or alone */
   const char *const *exclude; size_t n_exclude; /* ids that do not */
   const char *const *layers; size_t n_layers;   /* "DEVICE=FIRST-LAST", inclusive, "DEVICE=3-" to the end: these layers lie there. All layers: nothing is
                                                    searched. Devices named here may share processors */
