@@ -38,6 +38,10 @@ typedef struct koi_stream {
 typedef struct koi_strip { uint8_t *at[KOI_MAX_STREAMS]; size_t step; } koi_strip;
 
 typedef struct koi_weight_format koi_weight_format;
+enum { KOI_MAX_BLOCK = 256 };
+/* A block of a file as the block_columns values that it stands for, at most KOI_MAX_BLOCK, of a format that has `split`. */
+void koi_format_block_values(const koi_weight_format *f, const uint8_t *block, double *out);
+
 struct koi_weight_format {
   const char *name, *title; /* in files of ours, and for people */
   int wt;                   /* its number */

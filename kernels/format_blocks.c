@@ -54,6 +54,14 @@ void koi_format_decode_blocks(const koi_weight_format *f, const koi_values *v, c
     }
 }
 
+void koi_format_block_values(const koi_weight_format *f, const uint8_t *block, double *out)
+{
+  uint32_t codes[MAX_BLOCK / RUN * MAX_CODE_WORDS];
+  uint16_t scales[MAX_SCALE_WORDS];
+  f->split(block, codes, scales);
+  for (uint32_t r = 0; r < f->block_columns / RUN; r++) f->run(codes + r * f->streams[0].words, scales, r, out + r * RUN);
+}
+
 /* ---- pieces of blocks ---- */
 uint16_t koi_block_half(const uint8_t *b) { return (uint16_t)(b[0] | b[1] << 8); }
 uint32_t koi_block_word(const uint8_t *p) { return koi_block_half(p) | (uint32_t)koi_block_half(p + 2) << 16; }

@@ -28,6 +28,77 @@ def small():
     return head + bytes(-len(head) % 32 + 32 + 96)
 
 
+def whole(keys={}, tensors={}, tokens=None):
+    """A tiny model of one layer of each kind: metadata and tensors (kind, dimensions from the fastest, bytes; None: left out) put in place of its own."""
+    text = lambda s: struct.pack("<Q", len(s)) + s
+    words = lambda kind, v: struct.pack("<IIQ", 9, kind, len(v))
+    u32, f32 = lambda v: struct.pack("<II", 4, v), lambda v: struct.pack("<If", 6, v)
+    texts = lambda v: words(8, v) + b"".join(map(text, v))
+    names = tokens or [b"<s>", b"</s>", b"a", b"b", b"ab", b"c", b"d", b"e"]
+    own = {"attention.head_count": u32(2), "attention.head_count_kv": u32(1), "attention.key_length": u32(32), "attention.q_lora_rank": u32(32), "block_count": u32(3),
+           "attention.output_lora_rank": u32(32), "attention.output_group_count": u32(1), "attention.sliding_window": u32(8), "attention.indexer.head_count": u32(1),
+           "attention.indexer.key_length": u32(32), "attention.indexer.top_k": u32(4), "attention.layer_norm_rms_epsilon": f32(1e-6), "context_length": u32(512),
+           "attention.compress_rope_freq_base": f32(1e4), "attention.compress_ratios": words(5, [0] * 3) + struct.pack("<3i", 0, 4, 8), "embedding_length": u32(32),
+           "rope.dimension_count": u32(8), "rope.freq_base": f32(1e4), "expert_count": u32(2), "expert_used_count": u32(1), "expert_feed_forward_length": u32(32),
+           "expert_shared_count": u32(1), "expert_weights_scale": f32(1), "expert_weights_norm": struct.pack("<IB", 7, 1), "expert_gating_func": u32(4), "vocab_size": u32(8),
+           "hash_layer_count": u32(1), "swiglu_clamp_exp": f32(10), "hyper_connection.count": u32(2), "hyper_connection.sinkhorn_iterations": u32(3),
+           "hyper_connection.epsilon": f32(1e-6), "rope.scaling.type": struct.pack("<I", 8) + text(b"yarn"), "rope.scaling.factor": f32(4),
+           "rope.scaling.original_context_length": u32(64)}
+    meta = {"general.architecture": struct.pack("<I", 8) + text(b"deepseek4"), **{"deepseek4." + k: v for k, v in own.items()},
+            "tokenizer.ggml.model": struct.pack("<I", 8) + text(b"gpt2"), "tokenizer.ggml.pre": struct.pack("<I", 8) + text(b"deepseek-v3"), "tokenizer.ggml.tokens": texts(names),
+            "tokenizer.ggml.token_type": words(5, names) + struct.pack(f"<{len(names)}i", 3, 3, *[1] * (len(names) - 2)), "tokenizer.ggml.merges": texts([b"a b"]),
+            "tokenizer.ggml.bos_token_id": u32(0), "tokenizer.ggml.eos_token_id": u32(1),
+            "tokenizer.chat_template": struct.pack("<I", 8) + text(b"{% set tools_header = 'x' + ' y' %}{% set tools_footer = \"z\" %}"), **keys}
+    vectors = {"output_norm": 32, "output_hc_base": 2, "output_hc_scale": 1}
+    matrices = {"token_embd": (32, 8), "output": (32, 8), "output_hc_fn": (64, 2)}
+    for n, ratio in enumerate((0, 4, 8)):
+        b, wide = f"blk.{n}.", 64 if ratio == 4 else 32
+        vectors |= {b + "attn_norm": 32, b + "ffn_norm": 32, b + "attn_q_a_norm": 32, b + "attn_kv_a_norm": 32, b + "attn_sinks": 2}
+        matrices |= {b + "attn_q_a": (32, 32), b + "attn_q_b": (32, 64), b + "attn_kv": (32, 32), b + "attn_output_a": (64, 32), b + "attn_output_b": (32, 32), b + "ffn_gate_inp": (32, 2)}
+        for part in ("attn", "ffn"):
+            vectors |= {b + f"hc_{part}_base": 8, b + f"hc_{part}_scale": 3}
+            matrices[b + f"hc_{part}_fn"] = (64, 8)
+        for part in ("gate", "up", "down"):
+            matrices |= {b + f"ffn_{part}_shexp": (32, 32), b + f"ffn_{part}_exps": (32, 32, 2)}
+        for kind, width in (("attn", wide), ("indexer", 64))[:(ratio > 0) + (ratio == 4)]:
+            vectors[b + kind + "_compressor_norm"] = 32
+            matrices |= {b + kind + "_compressor_kv": (32, width), b + kind + "_compressor_gate": (32, width), b + kind + "_compressor_ape": (width, ratio)}
+        if ratio == 4:
+            matrices |= {b + "indexer.attn_q_b": (32, 32), b + "indexer.proj": (32, 1)}
+    count = lambda dims: dims[0] * (dims[1] if len(dims) > 1 else 1) * (dims[2] if len(dims) > 2 else 1)
+    all_of = {k + ".weight": (0, (n,), bytes(4 * n)) for k, n in vectors.items()}
+    all_of |= {k + ".weight": (1, d, b"\0\x3c" * count(d)) if "_ape" in k else (2, d, (b"\0\x30" + bytes(range(16))) * (count(d) // 32)) for k, d in matrices.items()}
+    all_of |= {"blk.0.ffn_gate_tid2eid.weight": (26, (1, 8), bytes(32)), "blk.1.exp_probs_b.bias": (0, (2,), bytes(8)), "blk.2.exp_probs_b.bias": (0, (2,), bytes(8)), **tensors}
+    all_of = {k: v for k, v in all_of.items() if v}
+    head, body = b"GGUF" + struct.pack("<IQQ", 3, len(all_of), len(meta)) + b"".join(text(k.encode()) + v for k, v in meta.items()), b""
+    for name, (kind, dims, raw) in all_of.items():
+        head += text(name.encode()) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, len(body))
+        body += raw + bytes(-len(raw) % 32)
+    return head + bytes(-len(head) % 32) + body
+
+
+def models():
+    """Files whose header is right and whose content is not: shapes, tensors, settings, tokens, scales."""
+    u32, f32 = lambda v: struct.pack("<II", 4, v), lambda v: struct.pack("<If", 6, v)
+    yield whole()
+    for name, new in (("blk.1.attn_q_a.weight", None), ("output.weight", None), ("blk.7.attn_norm.weight", (0, (32,), bytes(128))), ("more.weight", (0, (1,), bytes(4))),
+                      ("blk.1.attn_norm.weight", (0, (64,), bytes(256))), ("blk.0.ffn_up_exps.weight", (2, (32, 32, 3), bytes(18 * 96))),
+                      ("blk.0.ffn_gate_tid2eid.weight", (26, (1, 8), b"\xff" * 32)), ("token_embd.weight", (0, (32, 8), b"\0\0\xc0\x7f" * 256)),
+                      ("blk.2.ffn_up_exps.weight", (39, (32, 32, 2), b"\xff" * 17 * 64)), ("blk.2.attn_kv.weight", (8, (32, 32), b"\xff" * 34 * 32)), ("output_hc_fn.weight", (19, (256, 1), bytes(50)))):
+        yield whole(tensors={name: new})
+    for key in ("block_count", "embedding_length", "expert_count", "hash_layer_count", "attention.output_group_count", "hyper_connection.count", "rope.dimension_count", "vocab_size"):
+        for value in (u32(0), u32(1), u32(2**32 - 1), struct.pack("<Ii", 5, -1), f32(float("nan")), struct.pack("<IQ", 8, 1) + b"x"):
+            yield whole(keys={"deepseek4." + key: value})
+    for key in ("rope.freq_base", "hyper_connection.epsilon", "swiglu_clamp_exp", "rope.scaling.factor", "expert_weights_scale"):
+        for value in (0, -1, 1e38, float("nan"), float("inf")):
+            yield whole(keys={"deepseek4." + key: f32(value)})
+    for tokens in ([b"<s>", b"</s>", b"a", b"a", b"ab", b"c", b"d", b"e"], [b"\xff\xfe"] * 8, [b"<s>", b"</s>"]):
+        yield whole(tokens=tokens)
+    yield whole(keys={"tokenizer.ggml.merges": struct.pack("<IIQQ", 9, 8, 1, 3) + b"a z"})
+    yield whole(keys={"deepseek4.nextn_predict_layers": u32(1)})
+    yield whole(keys={"deepseek4.nextn_predict_layers": u32(9)})
+
+
 if koine == "--corpus":
     data = small()
 else:
@@ -105,7 +176,7 @@ while len(mutants) < 200:
 
 if koine == "--corpus":
     os.makedirs(austen, exist_ok=True)
-    for i, (_, text) in enumerate([("whole", data)] + mutants):
+    for i, text in enumerate([data] + [m for _, m in mutants] + list(models())):
         with open(os.path.join(austen, f"seed{i}"), "wb") as f:
             f.write(text[8:])
     sys.exit(0)

@@ -7,64 +7,23 @@ PEER: a folder with bin/llama-quantize, bin/libggml-base.so and peer_logits. WID
 GOLDEN: golden models, whose logits are compared too. Exit 77 without numpy and gguf (PyPI)."""
 import ctypes
 import os
-import subprocess
 import sys
-import tempfile
 
 try:
     import gguf
     import numpy as np
+    from peer import compare, fail, path, run
+    import peer as shared
 except ImportError:
     print("SKIP: no numpy or gguf from PyPI")
     sys.exit(77)
 
 koine, peer, austen, wide, golden = *sys.argv[1:5], sys.argv[5:]
-tmp = tempfile.TemporaryDirectory()
-bad = 0
 # What its widths allow, and where every width is a multiple of 256.
 NARROW = ["F32", "F16", "BF16", "Q8_0", "MXFP4_MOE", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"]
 WIDE = ["Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS",
         "IQ3_S", "IQ3_M", "IQ4_XS"]
 OURS = ("hc_", "_ape.")  # stay F32 here
-
-
-def run(*args, **more):
-    done = subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
-    if done.returncode:
-        print(f"FAILED with {done.returncode}: {' '.join(map(str, args))}\n{done.stderr.decode(errors='replace')[-400:]}")
-    return done
-
-
-def fail(text):
-    global bad
-    bad += 1
-    print(f"FAIL: {text}")
-
-
-def path(name):
-    return os.path.join(tmp.name, name)
-
-
-def tokens(name, n, vocab):
-    rng = np.random.default_rng(5)
-    ids = np.concatenate([[0], rng.integers(8, vocab, n - 1)]).astype("<i4")
-    ids.tofile(path(name))
-    return path(name)
-
-
-def compare(what, file, n=160, vocab=2048):
-    """Koine's logits of a file against llama.cpp's of the F32 file that its own routines make of it."""
-    ids, whole = tokens("ids", n, vocab), path("whole.gguf")
-    if run(f"{peer}/bin/llama-quantize", "--allow-requantize", file, whole, "F32").returncode:
-        return fail(f"{what}: llama-quantize does not read it")
-    if run(f"{peer}/peer_logits", whole, ids, path("theirs")).returncode or run(
-            koine, "logits", "-m", file, "--device", "host", "--cache", "exact", "--tokens", ids, "-o", path("ours")).returncode:
-        return fail(f"{what}: no logits")
-    a, b = (np.fromfile(path(f), "<f4").reshape(n, -1).astype("f8") for f in ("ours", "theirs"))
-    apart = np.abs(a - b).max(axis=1) / (b.max() - b.min())
-    print(f"{what}: median {np.median(apart):.2e}, 90 % {np.quantile(apart, .9):.2e} of the range apart")
-    if not np.median(apart) < 2e-5:
-        fail(f"{what}: expected a median below 2e-5")
 
 
 def types(file):
@@ -124,7 +83,7 @@ for mix in NARROW:
     if run(koine, "quantize", "-m", austen, "-o", file, "--type", mix, "--fallback", "usual").returncode:
         fail(f"{mix}: koine quantize fails")
     else:
-        compare(f"austen {mix}", file)
+        compare(koine, peer, f"austen {mix}", file)
 run(koine, "quantize", "-m", wide, "-o", path("wide.gguf"), "--type", "F32")
 with open(path("text"), "wb") as f:
     f.write(open(f"{austen}/heldout.txt", "rb").read()[:20000])
@@ -135,9 +94,14 @@ for mix in WIDE:
     if run(koine, "quantize", "-m", wide, "-o", file, "--type", mix, *args).returncode:
         fail(f"{mix}: koine quantize fails")
         continue
-    compare(f"wide {mix}", file)
+    compare(koine, peer, f"wide {mix}", file)
     compare_types(mix, file, path("wide.gguf"))
     os.remove(file)
+for mix in ["Q8_0", "Q4_0", "Q2_K", "Q4_K_M", "Q6_K", "IQ3_S", "IQ4_XS"]:  # of lower ones it wants importance of tensors that ours has not
+    file = path("theirs.gguf")
+    args = ["--imatrix", path("importance.gguf")] if mix.startswith("IQ") else []
+    if not run(f"{peer}/bin/llama-quantize", *args, path("wide.gguf"), file, mix).returncode:
+        compare(koine, peer, f"wide {mix} by llama-quantize", file)
 quantizers(path("wide.gguf"))
 
 # ---- golden models ----
@@ -147,7 +111,7 @@ for folder in golden:
         if run(koine, "quantize", "-m", folder, "-o", file, "--type", mix, "--fallback", "usual").returncode:
             fail(f"{folder} {mix}: koine quantize fails")
         else:
-            compare(f"{os.path.basename(folder)} {mix}", file, 140, 128)
+            compare(koine, peer, f"{os.path.basename(folder)} {mix}", file, 140, 128)
 
 # ---- the same text ----
 prompt = "It is a truth universally acknowledged"
@@ -159,4 +123,4 @@ ours = run(koine, "run", "-m", f32, "--device", "host", "--cache", "exact", "--t
 if not ours or not theirs.startswith(ours) or len(theirs) > len(ours) + 40:
     fail(f"greedy text: {ours!r}, llama.cpp {theirs!r}")
 print(f"greedy text: {len(ours)} bytes, the same")
-sys.exit(1 if bad else 0)
+sys.exit(1 if shared.n_bad else 0)

@@ -1,7 +1,14 @@
-/* libFuzzer: bytes as a GGUF file behind its magic and version. Every tensor and every value of what opens must lie within them. */
+#define _GNU_SOURCE
+/* libFuzzer: bytes as a GGUF file behind its magic and version. Every tensor and every value of what opens must lie within them; model, tokenizer and
+ * chat template of it open, or one line says why not. */
 #include "file/gguf.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "model/model.h"
+#include "model/vocab.h"
 
 static void look(const koi_gguf_value *v, const uint8_t *data, size_t size)
 {
@@ -13,6 +20,25 @@ static void look(const koi_gguf_value *v, const uint8_t *data, size_t size)
   while (koi_gguf_string(&c, &s, &n))
     if ((const uint8_t *)s < v->data || (const uint8_t *)s + n > v->data + v->bytes) abort();
   if (v->n && koi_gguf_number(v, v->n - 1, &x) == (v->type == KOI_GGUF_STRING)) abort();
+}
+
+/* The same bytes as a file. */
+static void open_all(const uint8_t *data, size_t size)
+{
+  char path[40];
+  koine_model *m;
+  koi_tok *tok;
+  koi_chat *chat;
+  int fd = memfd_create("fuzz", MFD_CLOEXEC);
+  if (fd < 0 || write(fd, data, size) != (ssize_t)size) abort();
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  koine_status s[] = {koi_model_open(path, &m), koi_vocab_load(path, &tok), koi_vocab_chat(path, &chat)};
+  if (!s[0]) koi_model_close(m);
+  if (!s[1]) koi_tok_free(tok);
+  if (!s[2]) koi_chat_free(chat);
+  for (size_t i = 0; i < KOI_COUNT(s); i++)
+    if (s[i] && (s[i] != KOINE_ERR_FILE || strchr(koi_error_text(), '\n'))) abort();
+  close(fd);
 }
 
 static void check(const uint8_t *data, size_t size)
@@ -44,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   memcpy(file, "GGUF\3\0\0", 8);
   if (size) memcpy(file + 8, data, size);
   check(file, 8 + size);
+  open_all(file, 8 + size);
   free(file);
   return 0;
 }

@@ -175,10 +175,48 @@ static void test_prose(void **state)
   koi_chat_free(chat);
 }
 
+/* The same prose in the names that llama.cpp's template gives it. */
+#define JINJA(more) \
+  "{#- set tools_header = 'no' -#}\n{%- if x == '%}' -%}{{- 'a' ~ b -}}{%- endif -%}\n{%- set dsml_token = '" DSML "' -%}\n{%- set thinking_start_token = '<think>' -%}" \
+  "{%- set tools_header = 'H!\\\\n[\n{<' + dsml_token + \">}\" +\n ' ' + thinking_start_token + '</think> \\\"q\\\" </think>\\n' -%}" \
+  "{%- set tools_footer = 'end it\\'s' -%}{%- set response_format_template = 'F:' -%}{% set ns.x = namespace(a='') %}" more "{%- for m in messages -%}{{ m }}{%- endfor -%}"
+#define JINJA_RENDERED "S\n\nH!\\n[\n{<" DSML ">} " THINK END " \"q\" " END "\n{\"name\": \"f\", \"n\": 1}\n{\"name\": \"g\"}\nend it's\n\nF:{\"t\": []}" USER "u" ASSISTANT
+
+static void test_template(void **state)
+{
+  (void)state;
+  static const struct { const char *text; koine_thinking thinking; const char *want; } cases[] = {
+    {JINJA(""), KOINE_THINK_OFF, BOS JINJA_RENDERED END},
+    {JINJA(""), KOINE_THINK_MAX, BOS JINJA_RENDERED THINK},
+    {JINJA("{%- set reasoning_effort_max = '{Most}\\n' -%}"), KOINE_THINK_MAX, BOS "{Most}\n" JINJA_RENDERED THINK},
+    {JINJA("{%- set reasoning_effort_max = 'Most' -%}{%-set reasoning_effort_high='Much'-%}"), KOINE_THINK_HIGH, BOS "Much" JINJA_RENDERED THINK},
+    {JINJA("{%- set reasoning_effort_max = 'Most' -%}{% set reasoning_effort_high='Much' %}{% settle = 1 %}"), KOINE_THINK_HIGH, BOS "Much" JINJA_RENDERED THINK},
+  };
+  koi_chat *chat;
+  for (size_t i = 0; i < KOI_COUNT(cases); i++) {
+    koi_chat_options o = {.thinking = cases[i].thinking};
+    if (koi_chat_load_template("x.gguf", cases[i].text, strlen(cases[i].text), &chat)) fail_msg("%s", koi_error_text());
+    expect_prompt(chat, request, strlen(request), &o, cases[i].want);
+    koi_chat_free(chat);
+  }
+  static const char other[] = JINJA("{% set dsml_token = '|X|' %}");
+  assert_int_equal(koi_chat_load_template("x.gguf", other, sizeof other - 1, &chat), KOINE_ERR_FILE);
+  assert_non_null(strstr(koi_error_text(), "x.gguf: dsml_token is \"|X|\", expected"));
+  static const char *const strange[] = {"", "{{ messages }}", "{%", "{% set ", "{% set tools_header = 'x", "{% set tools_header = f(1) %}{% set tools_footer = '' %}"};
+  for (size_t i = 0; i < KOI_COUNT(strange); i++) {
+    koi_chat_prompt p;
+    if (koi_chat_load_template("x.gguf", strange[i], strlen(strange[i]), &chat)) fail_msg("%s", koi_error_text());
+    assert_int_equal(koi_chat_encode(chat, request, strlen(request), NULL, &p), KOINE_OK);
+    assert_non_null(strstr(p.text, "# Functions"));
+    koi_chat_prompt_clear(&p);
+    koi_chat_free(chat);
+  }
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_requests), cmocka_unit_test(test_members), cmocka_unit_test(test_zeros), cmocka_unit_test(test_prose),
+    cmocka_unit_test(test_requests), cmocka_unit_test(test_members), cmocka_unit_test(test_zeros), cmocka_unit_test(test_prose), cmocka_unit_test(test_template),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

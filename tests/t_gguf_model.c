@@ -100,14 +100,25 @@ static void test_float(void **state)
   (void)state;
   char *dir = remake_mkdir(), *folder = koi_strdup(remake_data("tiny-float")), *file = koi_format("%s/tiny.gguf", dir);
   char *part = koi_format("%s/tiny-00001-of-00003.gguf", dir);
-  to_gguf(folder, file, false, 1);
+  to_gguf(folder, file, TO_GGUF_PLAIN, 1);
   compare_models(folder, file, true);
   compare_logits(folder, file, KOINE_CACHE_EXACT);
   compare_logits(folder, file, KOINE_CACHE_PACKED);
-  to_gguf(folder, part, false, 3);
+  to_gguf(folder, part, TO_GGUF_PLAIN, 3);
   compare_models(folder, part, true);
   compare_logits(folder, part, KOINE_CACHE_EXACT);
   koi_free(file), koi_free(part), koi_free(folder);
+  remake_rmdir(dir);
+}
+
+static void test_ds4(void **state)
+{
+  (void)state;
+  char *dir = remake_mkdir(), *folder = koi_strdup(remake_data("tiny-float")), *file = koi_format("%s/ds4.gguf", dir);
+  to_gguf(folder, file, TO_GGUF_DS4, 1);
+  compare_models(folder, file, true);
+  compare_logits(folder, file, KOINE_CACHE_EXACT);
+  koi_free(file), koi_free(folder);
   remake_rmdir(dir);
 }
 
@@ -117,7 +128,7 @@ static void test_quant(void **state)
   (void)state;
   char *dir = remake_mkdir(), *folder = koi_strdup(remake_data("tiny-quant")), *file = koi_format("%s/quant.gguf", dir);
   koine_model *m;
-  to_gguf(folder, file, false, 1);
+  to_gguf(folder, file, TO_GGUF_PLAIN, 1);
   assert_int_equal(koi_model_open(file, &m), KOINE_OK);
   assert_int_equal(m->layers[1].w[KOI_W_expert_up].format, KOI_WT_MXFP4);
   assert_int_equal(m->layers[1].w[KOI_W_wq_a].format, KOI_WT_BF16);
@@ -136,9 +147,11 @@ static void test_q8(void **state)
   koine_model *m;
   uint32_t n, i = 0;
   size_t far = 0;
-  to_gguf(folder, file, true, 1);
+  to_gguf(folder, file, TO_GGUF_Q8, 1);
   assert_int_equal(koi_model_open(file, &m), KOINE_OK);
   for (uint32_t l = 0; l < m->config.n_layers; l++) assert_int_equal(m->layers[l].w[KOI_W_wo_b].format, KOI_WT_Q8_0);
+  const koi_weight *ape = &m->layers[1].w[KOI_W_comp_ape];
+  assert_true(ape->dtype == KOI_Q8_0 && ape->piece[0].format == KOI_WT_Q8_0 && ape->format == KOI_WT_F32);
   koi_model_close(m);
   float *a = logits_of(folder, KOINE_CACHE_EXACT, &n), *b = logits_of(file, KOINE_CACHE_EXACT, &n), most = 0;
   for (i = 0; i < N_TOKENS * n; i++) most = fmaxf(most, fabsf(a[i]));
@@ -160,7 +173,7 @@ static void test_tokens(void **state)
   koine_tokenizer *t[2];
   int32_t *ids[2];
   size_t n[2], n_text;
-  to_gguf(folder, file, false, 1);
+  to_gguf(folder, file, TO_GGUF_DS4, 1);
   assert_int_equal(koi_file_read(readme, 1 << 20, &text, &n_text), KOINE_OK);
   for (int i = 0; i < 2; i++) {
     if (koine_tokenizer_open(i ? file : folder, &t[i])) fail_msg("%s", koine_last_error());
@@ -171,6 +184,29 @@ static void test_tokens(void **state)
   assert_memory_equal(ids[0], ids[1], n[0] * sizeof *ids[0]);
   for (int i = 0; i < 2; i++) koine_ids_free(ids[i]), koine_tokenizer_close(t[i]);
   koi_free(text), koi_free(readme), koi_free(folder), koi_free(file);
+  remake_rmdir(dir);
+}
+
+/* A file's chat template has the wording of prompts. */
+static void test_template(void **state)
+{
+  (void)state;
+  static const char json[] = "[{\"role\":\"system\",\"tools\":[{\"function\":{\"name\":\"f\"}}],\"content\":\"\"}]";
+  char *dir = remake_mkdir(), *file = koi_format("%s/x.gguf", dir), *prompt;
+  for (int has = 0; has < 2; has++) {
+    make_gguf m = {0};
+    koine_chat *chat;
+    make_gguf_begin(&m, 3, 0, (uint64_t)has);
+    if (has) make_gguf_text(&m, "tokenizer.chat_template", "{% set tools_header = 'Call one of:\\n' %}{% set tools_footer = '\\nOr none.' %}");
+    else make_gguf_word(&m, 0, 8);
+    remake_put(dir, "x.gguf", m.s, m.n);
+    make_gguf_free(&m);
+    if (koine_chat_open(file, &chat) || koine_chat_prompt(chat, NULL, json, sizeof json - 1, NULL, &prompt, NULL, NULL, NULL)) fail_msg("%s", koine_last_error());
+    assert_true(!strstr(prompt, "Call one of:\n{\"name\": \"f\"}\n\nOr none.") == !has);
+    koi_free(prompt);
+    koine_chat_close(chat);
+  }
+  koi_free(file);
   remake_rmdir(dir);
 }
 
@@ -220,7 +256,7 @@ static void test_replaced(void **state)
     {"output_norm.weight", "output_nork.weight", "output_norm.weight: expected this tensor"},
   };
   char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = malloc(64 << 20);
-  to_gguf(remake_data("tiny-float"), file, false, 1);
+  to_gguf(remake_data("tiny-float"), file, TO_GGUF_PLAIN, 1);
   FILE *f = fopen(file, "rb");
   assert_non_null(f);
   size_t n = fread(text, 1, 64 << 20, f);
@@ -238,12 +274,42 @@ static void test_replaced(void **state)
   remake_rmdir(dir);
 }
 
+/* Names that decide what a file is: without a head the embedding stands for it; a block that predicts further tokens is no layer. */
+static void test_without(void **state)
+{
+  (void)state;
+  static const struct { const char *from, *to; bool tied; } cases[] = {
+    {"output.weight", "outpuX.weight", true}, {"blk.3.attn_norm.weight", "blk.3.nextn.nor.weight", false}};
+  char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = malloc(64 << 20);
+  to_gguf(remake_data("tiny-float"), file, TO_GGUF_DS4, 1);
+  FILE *f = fopen(file, "rb");
+  assert_true(f && text);
+  size_t n = fread(text, 1, 64 << 20, f);
+  fclose(f);
+  for (size_t i = 0; i < KOI_COUNT(cases); i++) {
+    koine_model *m;
+    char *at = memmem(text, n, cases[i].from, strlen(cases[i].from));
+    assert_non_null(at);
+    memcpy(at, cases[i].to, strlen(cases[i].to));
+    remake_put(dir, "tiny.gguf", text, n);
+    memcpy(at, cases[i].from, strlen(cases[i].from));
+    if (koi_model_open(file, &m)) fail_msg("%s", koi_error_text());
+    assert_true(koi_model_tied(m) == cases[i].tied);
+    assert_int_equal(m->config.n_layers, cases[i].tied ? 4 : 3);
+    assert_int_equal(m->n_mtp_tensors > 20, !cases[i].tied);
+    koi_model_close(m);
+  }
+  free(text);
+  koi_free(file);
+  remake_rmdir(dir);
+}
+
 /* A format without kernels: the model opens and is described, and no plan is made of it. */
 static void test_cannot(void **state)
 {
   (void)state;
   char *dir = remake_mkdir(), *file = koi_format("%s/q8.gguf", dir), *text = malloc(64 << 20), *told;
-  to_gguf(remake_data("tiny-quant"), file, true, 1);
+  to_gguf(remake_data("tiny-quant"), file, TO_GGUF_Q8, 1);
   FILE *f = fopen(file, "r+b");
   assert_non_null(f);
   size_t n = fread(text, 1, 64 << 20, f);
@@ -281,7 +347,7 @@ static void test_mutated(void **state)
   char *dir = remake_mkdir(), *file = koi_format("%s/x.gguf", dir), *text = malloc(64 << 20);
   size_t n, refused = 0;
   uint64_t seed = 88172645463325252u;
-  to_gguf(remake_data("tiny-quant"), file, true, 1);
+  to_gguf(remake_data("tiny-quant"), file, TO_GGUF_Q8, 1);
   FILE *f = fopen(file, "rb");
   assert_true(text && f);
   n = fread(text, 1, 64 << 20, f);
@@ -310,8 +376,8 @@ static void test_mutated(void **state)
 
 int main(int argc, char **argv)
 {
-  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced),
+  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_ds4), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_template), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced), cmocka_unit_test(test_without),
                                    cmocka_unit_test(test_cannot), cmocka_unit_test(test_mutated)};
-  if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8"), 1), 0;
+  if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8") ? TO_GGUF_Q8 : TO_GGUF_PLAIN, 1), 0;
   return cmocka_run_group_tests(all, NULL, NULL);
 }

@@ -110,6 +110,9 @@ static void test_depth(void)
     koi_free(path);
   }
   expect("empty", "config.json", __LINE__);
+  write_file("empty/b-00002-of-00002.gguf", "x", 1), write_file("empty/b-00001-of-00002.gguf", "x", 1);
+  expect("empty", "in a file of its own: give /tmp/koine_t_kind_", __LINE__);
+  expect("empty", "b-00001-of-00002.gguf", __LINE__);
   copy_to("config.json", "hub/snapshots/b1/config.json"), copy_to("config.json", "hub/snapshots/a2/config.json");
   expect("hub", "hub/snapshots/a2", __LINE__);
   expect("hub/snapshots", "hub/snapshots/a2", __LINE__);

@@ -22,7 +22,7 @@ typedef struct converter {
   to_gguf_source from;
   tensor *t;
   size_t n;
-  bool q8;
+  to_gguf_kind kind;
 } converter;
 
 void to_gguf_must(bool ok, const char *what)
@@ -80,16 +80,25 @@ static void put_q8(uint8_t *to, const float *v)
 
 static void put_fp8(converter *c, const char *name, const koi_tensor *w, const koi_tensor *scale)
 {
-  uint64_t rows = w->shape[0], k = w->shape[1], values = c->q8 ? 32 : 1, bytes = c->q8 ? 34 : 2;
-  tensor *t = add(c, name, c->q8 ? Q8_0 : BF16, rows * k / values * bytes);
+  uint64_t rows = w->shape[0], k = w->shape[1], values = c->kind == TO_GGUF_Q8 ? 32 : 1, bytes = c->kind == TO_GGUF_Q8 ? 34 : 2;
+  tensor *t = add(c, name, c->kind == TO_GGUF_Q8 ? Q8_0 : BF16, rows * k / values * bytes);
   t->n_dims = 2, t->dims[0] = k, t->dims[1] = rows;
   for (uint64_t r = 0; r < rows; r++)
     for (uint64_t col = 0; col < k; col += values) {
       float v[32];
       for (uint64_t i = 0; i < values; i++) v[i] = fp8_value(w, scale, r, col + i);
-      if (c->q8) put_q8(t->data + (r * k + col) / 32 * 34, v);
+      if (c->kind == TO_GGUF_Q8) put_q8(t->data + (r * k + col) / 32 * 34, v);
       else put_bf16(t->data + (r * k + col) * 2, v[0]);
     }
+}
+
+/* Another shape of the same rows. */
+static void group_rows(const converter *c, tensor *t)
+{
+  uint64_t n = strstr(t->name, "attn_output_a") ? (uint64_t)json_object_get_int(json_object_object_get(c->from.config, "o_groups")) : 1;
+  if (t->n_dims == 1) t->dims[1] = 1;
+  else t->dims[1] /= n, t->dims[2] = n;
+  t->n_dims++;
 }
 
 static void put_plain(converter *c, const char *name, const koi_tensor *w)
@@ -100,26 +109,32 @@ static void put_plain(converter *c, const char *name, const koi_tensor *w)
   tensor *t = add(c, name, type, ids ? n * 4 : w->bytes);
   t->n_dims = w->n_dims;
   for (uint32_t d = 0; d < w->n_dims; d++) t->dims[d] = w->shape[w->n_dims - 1 - d];
+  if (c->kind == TO_GGUF_DS4) group_rows(c, t);
   for (size_t i = 0; i < n && ids; i++) memcpy(t->data + i * 4, w->data + i * 8, 4);
   if (!ids) memcpy(t->data, w->data, w->bytes);
 }
 
-/* The embedding or the head in blocks. */
+/* A matrix or table in BF16 or F32 in blocks. */
 static void put_q8_matrix(converter *c, const char *name, const koi_tensor *w)
 {
-  tensor *t = add(c, name, Q8_0, w->bytes / 2 / 32 * 34);
+  size_t size = koi_dtype_bytes(w->dtype), n = w->bytes / size;
+  tensor *t = add(c, name, Q8_0, n / 32 * 34);
   t->n_dims = 2, t->dims[0] = w->shape[1], t->dims[1] = w->shape[0];
-  for (size_t b = 0; b < w->bytes / 64; b++) {
+  for (size_t b = 0; b < n / 32; b++) {
     float v[32];
-    for (size_t i = 0; i < 32; i++) v[i] = koi_bf16((uint16_t)(w->data[64 * b + 2 * i] | w->data[64 * b + 2 * i + 1] << 8));
+    for (size_t i = 0; i < 32; i++) {
+      uint32_t bits = 0;
+      memcpy((uint8_t *)&bits + 4 - size, w->data + (32 * b + i) * size, size);
+      memcpy(&v[i], &bits, 4);
+    }
     put_q8(t->data + 34 * b, v);
   }
 }
 
 static void put(converter *c, const char *name, const koi_tensor *w, const koi_tensor *scale)
 {
-  bool table = !strcmp(name, "token_embd.weight") || !strcmp(name, "output.weight");
-  if (c->q8 && table && w->dtype == KOI_BF16) put_q8_matrix(c, name, w);
+  bool table = !strcmp(name, "token_embd.weight") || !strcmp(name, "output.weight") || strstr(name, "_compressor_ape");
+  if (c->kind == TO_GGUF_Q8 && table) put_q8_matrix(c, name, w);
   else if (w->dtype == KOI_F8_E4M3) put_fp8(c, name, w, scale);
   else put_plain(c, name, w);
 }
@@ -240,7 +255,7 @@ static void write_part(const converter *c, const make_gguf *keys, uint64_t n_key
 static void write_all(const converter *c, const char *path, unsigned n_parts)
 {
   make_gguf keys = {0};
-  uint64_t n_keys = to_gguf_meta(&c->from, &keys);
+  uint64_t n_keys = to_gguf_meta(&c->from, c->kind, &keys);
   for (unsigned p = 0; p < n_parts; p++) {
     char *part = n_parts > 1 ? koi_format("%.*s-%05u-of-%05u.gguf", (int)strlen(path) - 20, path, p + 1, n_parts) : koi_strdup(path);
     write_part(c, &keys, p ? 0 : n_keys, c->n * p / n_parts, c->n * (p + 1) / n_parts, p, n_parts, part);
@@ -249,10 +264,10 @@ static void write_all(const converter *c, const char *path, unsigned n_parts)
   make_gguf_free(&keys);
 }
 
-void to_gguf(const char *folder, const char *path, bool q8, unsigned n_parts)
+void to_gguf(const char *folder, const char *path, to_gguf_kind kind, unsigned n_parts)
 {
   char file[4200];
-  converter c = {.q8 = q8};
+  converter c = {.kind = kind};
   to_gguf_must(koi_safetensors_open(folder, &c.w) == KOINE_OK, folder);
   snprintf(file, sizeof file, "%s/config.json", folder);
   to_gguf_must((c.from.config = json_object_from_file(file)) != NULL, file);

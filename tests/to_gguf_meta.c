@@ -86,7 +86,7 @@ static size_t list_tokens(const to_gguf_source *c, const char **texts, uint32_t 
   return n;
 }
 
-static uint64_t put_tokenizer(const to_gguf_source *c, make_gguf *m)
+static uint64_t put_tokenizer(const to_gguf_source *c, to_gguf_kind kind, make_gguf *m)
 {
   enum { CAP = 200000 };
   if (!c->tokenizer) return 0;
@@ -95,7 +95,7 @@ static uint64_t put_tokenizer(const to_gguf_source *c, make_gguf *m)
   size_t n = list_tokens(c, texts, types, CAP);
   json_object *merges = json_object_object_get(json_object_object_get(c->tokenizer, "model"), "merges");
   make_gguf_text(m, "tokenizer.ggml.model", "gpt2");
-  make_gguf_text(m, "tokenizer.ggml.pre", "deepseek-v3");
+  make_gguf_text(m, "tokenizer.ggml.pre", kind == TO_GGUF_DS4 ? "joyai-llm" : "deepseek-v3");
   make_gguf_array(m, "tokenizer.ggml.tokens", KOI_GGUF_STRING, n);
   for (size_t i = 0; i < n; i++) make_gguf_string(m, texts[i] ? texts[i] : "[unused]");
   make_gguf_array(m, "tokenizer.ggml.token_type", KOI_GGUF_I32, n);
@@ -113,9 +113,10 @@ static uint64_t put_tokenizer(const to_gguf_source *c, make_gguf *m)
   return 5;
 }
 
-uint64_t to_gguf_meta(const to_gguf_source *c, make_gguf *m)
+uint64_t to_gguf_meta(const to_gguf_source *c, to_gguf_kind kind, make_gguf *m)
 {
   uint64_t n = put_numbers(c, m);
   n += put_architecture(c, m);
-  return n + put_tokenizer(c, m);
+  if (kind == TO_GGUF_DS4) make_gguf_u32(m, "deepseek4.nextn_predict_layers", 1), n++;
+  return n + put_tokenizer(c, kind, m);
 }

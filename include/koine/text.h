@@ -33,7 +33,8 @@ typedef enum koine_thinking { KOINE_THINK_OFF, KOINE_THINK_HIGH, KOINE_THINK_MAX
 
 /* How a checkpoint writes conversations: its encoding/ folder, read once. Const: any number of threads may use it. */
 typedef struct koine_chat koine_chat;
-/* path: the checkpoint folder; one without an encoding, or NULL, gets wording of the library's own. KOINE_ERR_FILE. */
+/* path: the checkpoint folder, or a GGUF file, whose chat template has the wording; without an encoding, or NULL: wording of the library's own.
+ * KOINE_ERR_FILE. */
 KOINE_API koine_status koine_chat_open(const char *path, koine_chat **out);
 KOINE_API void koine_chat_close(koine_chat *chat);
 

@@ -124,18 +124,26 @@ FN F sum_of(X_PTR x)
 {
   F some = VLOAD(x);
   UNROLL for (int i = VW; i < RUN; i += VW) some += VLOAD(x + i);
+#if VW == 16
+  some += some.s89abcdef01234567, some += some.s45670123cdef89ab, some += some.s23016745ab89efcd;
+  return some + some.s1032547698badcfe;
+#else
   float one[VW];
   VSTORE(some, one);
   UNROLL for (int n = VW / 2; n > 0; n /= 2) {
     UNROLL for (int i = 0; i < n; i++) one[i] += one[i + n];
   }
   return SPLAT(one[0]);
+#endif
 }
 #endif
 
 /* 32 columns from k on (whole: k + 32 <= K), onto acc; x: of column k. */
 FN F step(GLOBAL const WORD *w, GLOBAL const BLOCK *s, X_PTR x, int k, F acc)
 {
+#if WHOLE
+  k &= -STEP; /* so that compilers know where in a block its columns lie */
+#endif
   UNROLL for (int r = 0; r < STEP; r += RUN) {
 #if SCALED
     F even = SPLAT(0.0f), odd = SPLAT(0.0f);

@@ -1,6 +1,7 @@
 /* Public functions of conversations: prompts, answers whole and as they come. Thin. */
 #include "api_text.h"
 #include "base/record.h"
+#include "model/vocab.h"
 
 static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
@@ -10,7 +11,7 @@ koine_status koine_chat_open(const char *path, koine_chat **out)
   if (!out) return missing("koine_chat_open");
   koine_chat *c = koi_alloc(1, sizeof *c);
   if (!c) return KOINE_ERR_MEMORY;
-  koine_status s = koi_chat_load(path, &c->chat);
+  koine_status s = koi_vocab_chat(path, &c->chat);
   if (s) koi_free(c);
   else *out = c;
   return s;

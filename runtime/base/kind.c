@@ -90,26 +90,33 @@ static bool has(const char *folder, const char *name)
   return koi_print(path, sizeof path, "%s/%s", folder, name) < MOST_PATH && !access(path, F_OK);
 }
 
-/* The first folder in `path`, by name, that has a config: into found; false when none has. */
-static bool folder_below(const char *path, char *found /* [MOST_PATH] */)
+static bool is_gguf(const char *name)
+{
+  size_t n = strlen(name);
+  return n > 5 && !strcmp(name + n - 5, ".gguf");
+}
+
+/* The first in `path`, by name, that is a GGUF file, or a folder that has a config: into found; false when none is. */
+static bool model_below(const char *path, char *found /* [MOST_PATH] */)
 {
   char at[MOST_PATH];
   DIR *d = opendir(path);
   *found = 0;
   for (struct dirent *e; d && (e = readdir(d));)
-    if (e->d_name[0] != '.' && koi_print(at, sizeof at, "%s/%s", path, e->d_name) < MOST_PATH && has(at, "config.json") && (!*found || strcmp(at, found) < 0))
+    if (e->d_name[0] != '.' && koi_print(at, sizeof at, "%s/%s", path, e->d_name) < MOST_PATH &&
+        (is_gguf(e->d_name) || has(at, "config.json")) && (!*found || strcmp(at, found) < 0))
       memcpy(found, at, sizeof at);
   if (d) closedir(d);
   return *found;
 }
 
-/* A folder with a checkpoint in one of its own, as download caches and archives have them. */
+/* A folder with a checkpoint in one of its own, or a GGUF file, as download caches and archives have them. */
 static koine_status check_depth(const char *path, bool json)
 {
   char snapshots[MOST_PATH], found[MOST_PATH];
   if (has(path, "config.json") || (json && has(path, "tokenizer.json"))) return KOINE_OK;
-  if (koi_print(snapshots, sizeof snapshots, "%s/snapshots", path) >= MOST_PATH || (!folder_below(path, found) && !folder_below(snapshots, found))) return KOINE_OK;
-  return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found one that has it in a folder of its own: give %s", path, found);
+  if (koi_print(snapshots, sizeof snapshots, "%s/snapshots", path) >= MOST_PATH || (!model_below(path, found) && !model_below(snapshots, found))) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "%s: expected a checkpoint's folder, found one that has it in a %s of its own: give %s", path, is_gguf(found) ? "file" : "folder", found);
 }
 
 koine_status koi_kind_check_folder(const char *path, bool json)

@@ -102,6 +102,18 @@ static void make_up(const job *j, uint64_t n, uint8_t *out)
     for (size_t i = 0; i < n * j->from->k; i++) memcpy(out + i * size, &one[j->to->wt], size);
 }
 
+/* n rows from `row` on of a table in blocks, as floats. */
+static void decode_rows(const koi_weight *w, uint64_t row, uint64_t n, float *out)
+{
+  const koi_weight_format *f = &koi_formats[w->piece[0].format];
+  const uint8_t *block = w->piece[0].weight->data + row * koi_format_row_bytes(f->wt, w->k);
+  double values[KOI_MAX_BLOCK];
+  for (uint64_t at = 0; at < n * w->k; block += f->block_bytes) {
+    koi_format_block_values(f, block, values);
+    for (uint32_t i = 0; i < f->block_columns; i++) out[at++] = (float)values[i];
+  }
+}
+
 /* n rows from `row` on as the device has them: in the file, or staged. */
 static const void *rows_of(upload *u, const job *j, uint64_t row, uint64_t n, uint64_t row_bytes)
 {
@@ -109,6 +121,7 @@ static const void *rows_of(upload *u, const job *j, uint64_t row, uint64_t n, ui
   int32_t *ids = (int32_t *)(void *)u->stage[0];
   if (j->role->use == KOI_IDS)
     for (uint64_t i = 0; i < n * j->from->k; i++) ids[i] = expert_id(j->from, row * j->from->k + i, u->l->model->config.n_experts);
+  else if (t && j->from->piece[0].format != j->from->format) decode_rows(j->from, row, n, (float *)(void *)u->stage[0]);
   else if (t) return t->data + row * row_bytes;
   else make_up(j, n, u->stage[0]);
   return u->stage[0];

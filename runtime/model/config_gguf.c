@@ -127,6 +127,17 @@ static koine_status put_names(const source *f, const struct names *v, size_t n, 
 }
 
 /* ---- keys that need more than another name ---- */
+/* Whether the blocks from `first` on predict further tokens. Files that hold none of these may say their number all the same. */
+static bool predicts(const source *f, int64_t first)
+{
+  char prefix[48];
+  const koi_weights *w = koi_gguf_weights(f->g);
+  int len = snprintf(prefix, sizeof prefix, "blk.%jd.nextn.", (intmax_t)first);
+  for (size_t i = 0; i < koi_weights_count(w); i++)
+    if (!strncmp(koi_weights_at(w, i)->name, prefix, (size_t)len)) return true;
+  return false;
+}
+
 /* Layers without those that predict further tokens. */
 static koine_status put_layers(const source *f, json_object *to)
 {
@@ -134,8 +145,9 @@ static koine_status put_layers(const source *f, json_object *to)
   int64_t n = 0, n_next = 0;
   if (!all || all->array || !koi_gguf_int(all, 0, &n) || n < 0) return wrong(f, "block_count", "an integer");
   if (next && (next->array || !koi_gguf_int(next, 0, &n_next) || n_next < 0)) return wrong(f, "nextn_predict_layers", "an integer");
+  if (!predicts(f, n - n_next)) n_next = 0;
   koine_status s = put(to, "num_hidden_layers", json_object_new_int64(n - n_next));
-  return s || !next ? s : put(to, "num_nextn_predict_layers", json_object_new_int64(n_next));
+  return s ? s : put(to, "num_nextn_predict_layers", json_object_new_int64(n_next));
 }
 
 static koine_status put_ratios(const source *f, json_object *to)
@@ -183,6 +195,12 @@ static koine_status put_tokens(const source *f, json_object *to)
   return s;
 }
 
+/* A file without a head of its own uses the embedding. */
+static koine_status put_tied(const source *f, json_object *to)
+{
+  return put(to, "tie_word_embeddings", json_object_new_boolean(!koi_weights_find(koi_gguf_weights(f->g), "output.weight")));
+}
+
 /* ---- the architecture ---- */
 static koine_status check_architecture(const source *f)
 {
@@ -210,6 +228,7 @@ koine_status koi_config_gguf(const koi_gguf *g, koi_config *out, uint32_t **rati
   if (!s) s = put_score(&f, root);
   if (!s) s = put_scaling(&f, root);
   if (!s) s = put_tokens(&f, root);
+  if (!s) s = put_tied(&f, root);
   if (!s) s = koi_config_tree(&(koi_reader){root, f.where, "", shown}, out, ratios_out);
   json_object_put(root);
   return s;

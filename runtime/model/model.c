@@ -1,15 +1,10 @@
 /* Binding: tensors to roles (roles.h), checked for name, shape and dtype.
- * Owns: koine_model. Does not read any file format, and knows nothing of devices.
+ * Owns: koine_model. Does not open files (model_open.c), and knows nothing of devices.
  * Invariant: a model that opened has every weight its config asks for, in a dtype and shape that its role allows. */
-#include "base/kind.h"
 #include "model.h"
 #include "names.h"
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#define MAX_CONFIG_BYTES ((size_t)16 << 20)
 
 /* ---- shapes ---- */
 static void fill_dims(const koi_config *c, const koi_cache_spec *k, uint64_t *dims /* [KOI_N_DIMS] */)
@@ -70,9 +65,19 @@ static koine_status find(binder *b, const char *suffix, const koi_tensor **out)
   return KOINE_OK;
 }
 
-static koine_status expect_shape(const koi_tensor *t, uint32_t n_dims, uint64_t rows, uint64_t cols)
+/* GGUF writers leave out slow dimensions of 1, or keep them, and may keep rows in groups: there the fastest and the number of rows count. */
+static bool has_shape(const koi_tensor *t, bool gguf, uint32_t n_dims, uint64_t rows, uint64_t cols)
 {
-  if (t->n_dims == n_dims && t->shape[0] == rows && (n_dims == 1 || t->shape[1] == cols)) return KOINE_OK;
+  uint64_t found = 1;
+  if (!gguf) return t->n_dims == n_dims && t->shape[0] == rows && (n_dims == 1 || t->shape[1] == cols);
+  if (n_dims == 1) cols = rows, rows = 1;
+  for (uint32_t i = 0; i + 1 < t->n_dims; i++) found *= t->shape[i]; /* the header's bytes were checked: less than 2^64 */
+  return t->n_dims && found == rows && t->shape[t->n_dims - 1] == cols;
+}
+
+static koine_status expect_shape(const binder *b, const koi_tensor *t, uint32_t n_dims, uint64_t rows, uint64_t cols)
+{
+  if (has_shape(t, b->m->gguf, n_dims, rows, cols)) return KOINE_OK;
   char found[128] = "[", expected[64];
   size_t at = 1;
   for (uint32_t i = 0; i < t->n_dims && at < 100; i++) at += (size_t)snprintf(found + at, sizeof found - at, "%s%ju", i ? ", " : "", (uintmax_t)t->shape[i]);
@@ -92,7 +97,7 @@ static koine_status bind_scale(binder *b, int32_t format, uint64_t rows, uint64_
   koine_status s = find(b, ".scale", out);
   if (s) return s;
   if ((*out)->dtype != KOI_F8_E8M0 && (*out)->dtype != KOI_U8) return wrong_dtype(*out, "F8_E8M0 or U8");
-  return expect_shape(*out, 2, koi_ceil_div(rows, f->scale_rows), koi_ceil_div(k, f->scale_columns));
+  return expect_shape(b, *out, 2, koi_ceil_div(rows, f->scale_rows), koi_ceil_div(k, f->scale_columns));
 }
 
 static koine_status expect_multiple(const char *file, const char *name, int32_t format, uint64_t k)
@@ -125,11 +130,11 @@ static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_
   if (p == koi_weight_piece(w, 0, 0)) w->format = format, w->dtype = t->dtype;
   p->weight = t, p->format = format;
   uint64_t rows = w->one_matrix ? w->rows * w->n_units : w->rows;
-  if (blocks) s = expect_shape(t, 2, rows, w->k);
+  if (blocks) s = expect_shape(b, t, 2, rows, w->k);
   if (!s && format == KOI_FORMAT_NONE) s = cannot_run(b, t);
   if (s || blocks) return s;
   s = expect_multiple(t->file, koi_tensor_name(t), format, w->k);
-  if (!s) s = expect_shape(t, 2, rows, koi_ceil_div(w->k, koi_formats[format].block_columns));
+  if (!s) s = expect_shape(b, t, 2, rows, koi_ceil_div(w->k, koi_formats[format].block_columns));
   if (!s && koi_formats[format].scale_rows) s = bind_scale(b, format, rows, w->k, &p->scale);
   return s;
 }
@@ -158,9 +163,13 @@ static koine_status bind_vector(binder *b, const koi_role *r, koi_weight *w)
   if (s) return s;
   w->piece[0].weight = t, w->dtype = t->dtype;
   if (!ids) w->format = w->piece[0].format = koi_model_format(t->dtype);
+  bool blocks = table && !ids && koi_dtype_values(t->dtype) > 0; /* as llama.cpp's quantizer stores tables; devices have them as floats */
+  if (blocks) w->format = KOI_WT_F32;
+  if (blocks && (w->piece[0].format == KOI_FORMAT_NONE || !koi_formats[w->piece[0].format].split)) s = cannot_run(b, t);
+  if (s) return s;
   if (!ids && !is_float(w->format)) return wrong_dtype(t, "F32, F16 or BF16");
   if (ids && t->dtype != KOI_I64 && t->dtype != KOI_I32) return wrong_dtype(t, "I64 or I32");
-  s = expect_shape(t, table ? 2 : 1, w->rows, w->k);
+  s = expect_shape(b, t, table ? 2 : 1, w->rows, w->k);
   return s || !ids || b->m->missing ? s : check_ids(t, b->m->config.n_experts, b->m->config.n_used);
 }
 
@@ -218,6 +227,7 @@ static koine_status bind_top(binder *b)
   fill_dims(&m->config, &(koi_cache_spec){0}, b->dims);
   for (size_t r = 0; r < KOI_N_TOP_ROLES && !s; r++) {
     bool tied = r == KOI_TOP_head && m->config.tied && (!m->weights || !koi_weights_find(m->weights, "head.weight"));
+    if (tied && m->gguf) koi_log(KOINE_LOG_WARNING, "%s: output.weight is not in it: token_embd.weight stands for it", m->path);
     if (tied) m->top[r] = m->top[KOI_TOP_embed];
     else s = bind_role(b, &koi_top_roles[r], &m->top[r]);
   }
@@ -251,91 +261,6 @@ koine_status koi_model_bind(koine_model *m, const uint32_t *ratios)
   for (uint32_t i = 0; i < m->config.n_layers && !s; i++) s = bind_layer(&b, i, ratios[i]);
   if (!s && m->weights) s = check_unused(&b);
   koi_free(b.used);
-  return s;
-}
-
-/* ---- opening ---- */
-static koine_status read_config(koine_model *m, uint32_t **ratios)
-{
-  struct stat st;
-  char *file = koi_format("%s/config.json", m->path), *text = NULL;
-  size_t n;
-  koine_status s = file ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s) s = koi_kind_check_folder(m->path, false);
-  if (!s && stat(m->path, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder: %s", m->path, strerror(errno));
-  else if (!s && stat(file, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected the model's config: %s", file, strerror(errno));
-  else if (!s && !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", file);
-  if (!s) s = koi_file_read(file, MAX_CONFIG_BYTES, &text, &n);
-  if (!s) s = koi_config_parse(text, n, file, &m->config, ratios);
-  koi_free(text);
-  koi_free(file);
-  return s;
-}
-
-static void count_mtp(koine_model *m)
-{
-  for (size_t i = 0; i < koi_weights_count(m->weights); i++) {
-    const koi_tensor *t = koi_weights_at(m->weights, i);
-    if (strncmp(t->name, "mtp.", 4)) continue;
-    m->n_mtp_tensors++;
-    m->mtp_bytes += t->bytes;
-  }
-}
-
-static koine_status read_weights(koine_model *m)
-{
-  koine_status s = koi_safetensors_open(m->path, &m->weights);
-  if (s) return s;
-  m->index = koi_weights_get_index(m->weights);
-  const char *absent = koi_weights_absent(m->weights);
-  if (!absent) {
-    m->runnable = true;
-    count_mtp(m);
-    if (!koi_weights_find(m->weights, "embed.weight") && koi_weights_find(m->weights, "embed_tokens.weight"))
-      s = koi_error(KOINE_ERR_FILE, "%s: expected tensors named as DeepSeek publishes them (embed.weight), found the Hugging Face library's names "
-                    "(embed_tokens.weight)", m->path);
-    return s;
-  }
-  m->missing = koi_strdup(absent);
-  m->n_mtp_tensors = m->index.n_mtp;
-  koi_weights_close(m->weights);
-  m->weights = NULL;
-  return m->missing ? KOINE_OK : KOINE_ERR_MEMORY;
-}
-
-/* Config and tensors of a GGUF file. */
-static koine_status read_gguf(koine_model *m, uint32_t **ratios)
-{
-  koi_gguf *g;
-  koine_status s = koi_gguf_open_header(m->path, &g);
-  if (s) return s;
-  const char *absent = koi_weights_absent(koi_gguf_weights(g));
-  m->gguf = true, m->runnable = !absent;
-  if (absent && !(m->missing = koi_strdup(absent))) s = KOINE_ERR_MEMORY;
-  if (!s) s = koi_config_gguf(g, &m->config, ratios);
-  m->weights = koi_gguf_take(g);
-  koi_gguf_close(g);
-  if (!s) s = koi_names_rename(m->weights, &(koi_names_sizes){m->config.n_layers, m->config.n_mtp, m->config.n_experts});
-  if (!s) count_mtp(m);
-  return s;
-}
-
-static koine_status read_folder(koine_model *m, uint32_t **ratios)
-{
-  koine_status s = read_config(m, ratios);
-  return s ? s : read_weights(m);
-}
-
-koine_status koi_model_open(const char *path, koine_model **out)
-{
-  uint32_t *ratios = NULL;
-  koine_model *m = koi_alloc(1, sizeof *m);
-  koine_status s = m && (m->path = koi_strdup(path)) ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s) s = koi_gguf_is(path) ? read_gguf(m, &ratios) : read_folder(m, &ratios);
-  if (!s) s = koi_model_bind(m, ratios);
-  koi_free(ratios);
-  if (s) koi_model_close(m);
-  else *out = m;
   return s;
 }
 

@@ -188,3 +188,17 @@ koine_status koi_vocab_load(const char *path, koi_tok **out)
   koi_gguf_close(g);
   return s;
 }
+
+koine_status koi_vocab_chat(const char *path, koi_chat **out)
+{
+  koi_gguf *g;
+  const char *text;
+  size_t n;
+  if (!path || !koi_gguf_is(path)) return koi_chat_load(path, out);
+  koine_status s = koi_gguf_open_header(path, &g);
+  if (s) return s;
+  koi_gguf_cursor c = {.value = koi_gguf_find(g, "tokenizer.chat_template")};
+  s = c.value && koi_gguf_string(&c, &text, &n) ? koi_chat_load_template(path, text, n, out) : koi_chat_load(NULL, out);
+  koi_gguf_close(g);
+  return s;
+}

@@ -225,7 +225,7 @@ static koine_status convert(worker *w, const target *t, uint64_t unit, uint64_t 
   koine_status s = make_room(w, t->wt == WT_IDS ? 4096 : t->k);
   if (s || t->wt == WT_IDS) return s ? s : write_ids(w, t);
   const koi_piece *p = koi_weight_piece(t->w, (uint32_t)unit, t->sub);
-  int format = t->vector ? t->w->format : p->format;
+  int format = p->format;
   if (format == KOI_FORMAT_NONE) return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %.200s: stored in a format that cannot be read", w->j->model->path, t->name);
   koi_stored m = {p->weight->data, p->scale ? p->scale->data : NULL, t->rows, t->k};
   uint64_t row_bytes = koi_format_row_bytes(t->wt, t->k), at = t->at + (unit * t->rows + row) * row_bytes;

@@ -15,6 +15,16 @@ koine_status koi_chat_load(const char *folder, koi_chat **out)
   return s;
 }
 
+koine_status koi_chat_load_template(const char *path, const char *text, size_t n, koi_chat **out)
+{
+  koi_chat *chat = koi_alloc(1, sizeof *chat);
+  if (!chat) return KOINE_ERR_MEMORY;
+  koine_status s = koi_chat_wording_template(path, text, n, chat);
+  if (s == KOINE_OK) *out = chat;
+  else koi_chat_free(chat);
+  return s;
+}
+
 void koi_chat_free(koi_chat *chat)
 {
   if (!chat) return;

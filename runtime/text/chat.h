@@ -4,7 +4,7 @@
  * off. So whatever a user, a system text, a tool or an earlier answer says, it never becomes a control token.
  *
  * Prose that a prompt contains (how tools are called, effort, response format) belongs to the checkpoint: it is read, as data, from the
- * string constants of encoding/encoding_dsv4.py. A folder without that file gets wording of our own.
+ * string constants of encoding/encoding_dsv4.py, or of a chat template. Without either there is wording of our own.
  *
  * A request is JSON: an array of messages, or an object with `messages`; koine.h says what a message has. Members that would change the
  * prompt and cannot be followed are refused by name (KOINE_ERR_UNSUPPORTED), others that are not known are passed over; a known one of the
@@ -20,6 +20,8 @@ typedef struct koi_chat koi_chat;
 
 /* `folder`: the checkpoint; NULL: our own wording. KOINE_ERR_FILE also for an encoding that spells its markup in another way. */
 koine_status koi_chat_load(const char *folder, koi_chat **out);
+/* The same with the prose of a chat template in Jinja, of n bytes; `path` stands for it in messages. */
+koine_status koi_chat_load_template(const char *path, const char *text, size_t n, koi_chat **out);
 void koi_chat_free(koi_chat *chat);
 bool koi_chat_has_own_wording(const koi_chat *chat); /* false: the checkpoint's */
 

@@ -88,6 +88,8 @@ struct koi_chat {
 koine_status koi_chat_wording_read(const char *folder, koi_chat *chat);
 /* From the text of an encoding file; `path` stands for it in messages. */
 koine_status koi_chat_wording_text(const char *path, const char *text, size_t n, koi_chat *chat);
+/* From a chat template in Jinja. */
+koine_status koi_chat_wording_template(const char *path, const char *text, size_t n, koi_chat *chat);
 /* The next part of a template: literal text, or the name of a placeholder. False at its end. */
 typedef struct koi_chat_template_part {
   const char *s;

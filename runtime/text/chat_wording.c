@@ -1,10 +1,10 @@
-/* Owns: the prose of prompts: read from the string constants of the checkpoint's encoding/encoding_dsv4.py, or our own.
- * Does not: understand Python; chat_constants.c finds the constants.
+/* Owns: the prose of prompts: read from the string constants of the checkpoint's encoding/encoding_dsv4.py or of a chat template, or our own.
+ * Does not: understand Python or Jinja; chat_constants.c and chat_jinja.c find the constants.
  * Invariant: a template has only placeholders that the encoder fills in. */
 #include <string.h>
 #include <unistd.h>
 #include "chat_impl.h"
-#include "chat_constants.h"
+#include "chat_jinja.h"
 
 #define MAX_FILE ((size_t)4 << 20)
 
@@ -108,14 +108,20 @@ static koine_status take_template(const koi_chat_constants *l, const char *path,
   return *out ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
-static koine_status take_constants(const koi_chat_constants *l, const char *path, koi_chat *chat)
+static koine_status check_spelling(const koi_chat_constants *l, const char *path)
 {
   for (size_t i = 0; i < KOI_COUNT(spelled); i++) {
     const char *value = text_of(l, spelled[i].name, NULL);
     if (value && strcmp(value, spelled[i].value))
       return koi_error(KOINE_ERR_FILE, "%s: %s is \"%.60s\", expected \"%s\": this is another encoding", path, spelled[i].name, value, spelled[i].value);
   }
-  koine_status s = take_template(l, path, "TOOLS_TEMPLATE", "tool_schemas", own_tools, &chat->tools);
+  return KOINE_OK;
+}
+
+static koine_status take_constants(const koi_chat_constants *l, const char *path, koi_chat *chat)
+{
+  koine_status s = check_spelling(l, path);
+  if (!s) s = take_template(l, path, "TOOLS_TEMPLATE", "tool_schemas", own_tools, &chat->tools);
   if (s == KOINE_OK) s = take_template(l, path, "response_format_template", "schema", own_response_format, &chat->response_format);
   chat->effort[KOINE_THINK_HIGH] = effort_of(l, "high");
   chat->effort[KOINE_THINK_MAX] = effort_of(l, "max");
@@ -150,6 +156,50 @@ static koine_status use_own(koi_chat *chat)
   chat->response_format = koi_strdup(own_response_format);
   chat->effort[KOINE_THINK_MAX] = koi_strdup(own_effort_max);
   return chat->tools && chat->response_format && chat->effort[KOINE_THINK_MAX] ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
+/* ---- the chat template ---- */
+/* The texts that llama.cpp's template of this model gives names to, as a template of ours; NULL: it has not got them, or memory is out. */
+static char *between(const koi_chat_constants *l, const char *before, const char *value, const char *behind)
+{
+  const char *parts[] = {text_of(l, before, NULL), value, behind ? text_of(l, behind, NULL) : ""};
+  koi_text out = {0};
+  char *made = NULL;
+  for (size_t i = 0; i < KOI_COUNT(parts); i++) {
+    if (!parts[i]) return koi_free(out.s), NULL;
+    for (const char *c = parts[i]; *c; c++) koi_text_bytes(&out, (const char[]){*c, *c}, parts[i] != value && (*c == '{' || *c == '}') ? 2 : 1);
+  }
+  return koi_text_take(&out, &made) ? NULL : made;
+}
+
+static char *copy_of(const koi_chat_constants *l, const char *name)
+{
+  const char *text = text_of(l, name, NULL);
+  return text ? koi_strdup(text) : NULL;
+}
+
+static koine_status take_named(const koi_chat_constants *l, const char *path, koi_chat *chat)
+{
+  koine_status s = check_spelling(l, path);
+  if (s) return s;
+  char *tools = between(l, "tools_header", "{tool_schemas}\n", "tools_footer"), *format = between(l, "response_format_template", "{schema}", NULL);
+  if (!tools) koi_log(KOINE_LOG_WARNING, "%s: tokenizer.chat_template: no texts tools_header and tools_footer: wording of our own is used", path);
+  chat->tools = tools ? tools : koi_strdup(own_tools);
+  chat->response_format = format ? format : koi_strdup(own_response_format);
+  chat->effort[KOINE_THINK_HIGH] = copy_of(l, "reasoning_effort_high");
+  chat->effort[KOINE_THINK_MAX] = copy_of(l, "reasoning_effort_max");
+  return chat->tools && chat->response_format ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
+koine_status koi_chat_wording_template(const char *path, const char *text, size_t n, koi_chat *chat)
+{
+  koi_chat_constants *l = NULL;
+  char *lines = NULL;
+  koine_status s = koi_chat_jinja_read(path, text, n, &lines, &l);
+  if (!s) s = take_named(l, path, chat);
+  koi_chat_constants_free(l);
+  koi_free(lines);
+  return s;
 }
 
 koine_status koi_chat_wording_read(const char *folder, koi_chat *chat)

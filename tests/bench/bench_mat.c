@@ -30,6 +30,11 @@ static const bench_case cases[] = {
   {"bf16-gemv", KOI_WT_BF16, 4096, 1, 4096, 0, 1, 1, 0},
   {"f16-gemv", KOI_WT_F16, 4096, 1, 4096, 0, 1, 1, 0},
   {"f32-gemv", KOI_WT_F32, 4096, 1, 4096, 0, 1, 1, 0},
+  {"mxfp4-gemv", KOI_WT_MXFP4, 4096, 2, 2048, 0, 6, 1, 0},
+  {"q8_0-gemv", KOI_WT_Q8_0, 4096, 1, 4096, 0, 1, 1, 0},
+  {"q4_k-gemv", KOI_WT_Q4_K, 4096, 2, 2048, 0, 6, 1, 0},
+  {"q2_k-gemv", KOI_WT_Q2_K, 2048, 1, 4096, 0, 6, 1, 0},
+  {"iq2_xxs-gemv", KOI_WT_IQ2_XXS, 4096, 2, 2048, 0, 6, 1, 0},
   {"f32-gemv-24-rows", KOI_WT_F32, 16384, 1, 24, 0, 1, 1, 0},
   {"fp4-experts", KOI_WT_FP4, 4096, 2, 2048, 16, 512, 6, 1},
   {"fp4-experts-down", KOI_WT_FP4, 2048, 1, 4096, 16, 512, 6, 1},
@@ -38,6 +43,9 @@ static const bench_case cases[] = {
   {"fp8-gemm-wo_b", KOI_WT_FP8, 8192, 1, 4096, 1, 512, 0, 1},
   {"fp8-gemm-1024", KOI_WT_FP8, 1024, 1, 32768, 1, 512, 0, 1},
   {"bf16-gemm", KOI_WT_BF16, 4096, 1, 4096, 1, 512, 0, 1},
+  {"q8_0-gemm", KOI_WT_Q8_0, 4096, 1, 4096, 1, 512, 0, 1},
+  {"q4_k-experts", KOI_WT_Q4_K, 4096, 2, 2048, 16, 512, 6, 1},
+  {"iq2_xxs-experts", KOI_WT_IQ2_XXS, 4096, 2, 2048, 16, 512, 6, 1},
   {"f32-gemm-24-rows", KOI_WT_F32, 16384, 1, 24, 1, 512, 0, 1},
 };
 
