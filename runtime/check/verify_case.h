@@ -55,7 +55,7 @@ typedef struct koi_verify_op {
   void (*lay)(koi_verify_case *v, int32_t tile); /* the case, written for tiles of 16 rows, for those of `tile`; NULL: the op reads no weights */
 } koi_verify_op;
 
-extern const koi_verify_op koi_verify_mat[], koi_verify_gemm[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],
+extern const koi_verify_op koi_verify_mat[], koi_verify_products[], koi_verify_gemm[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],
   koi_verify_attn[]; /* end at op NULL */
 
 /* ---- inputs: the generator, and slots. NULL when memory is exhausted (j->failed is set). ---- */

@@ -2,8 +2,6 @@
  * Invariant: no product of a code and its scale overflows; only with care are there NaNs, and scales beyond the fast decoders' range. */
 #include "verify_weights.h"
 
-enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0 };
-
 /* The scale of one row's block: with care anything at times, but what would overflow; else what the fast decoder promises, mostly near 1. */
 static uint8_t scale_code(koi_verify_job *j, const koi_verify_weight *w)
 {
@@ -84,5 +82,14 @@ void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
       else if (w->wt == FP8 || w->wt == FP4 || w->wt == MXFP4) packed_row(j, w, codes + at * code_bytes, scales + at * scale_bytes, r);
       else plain_row(j, w, codes + at * code_bytes, r);
     }
+  }
+}
+
+void koi_verify_spread(koi_verify_job *j, int32_t *rows, int32_t n_places, int32_t n)
+{
+  for (int32_t i = 0; i < n_places; i++) rows[i] = i < n ? i : -1;
+  for (int32_t i = n_places - 1; i > 0; i--) {
+    int32_t k = koi_verify_below(j, i + 1), t = rows[i];
+    rows[i] = rows[k], rows[k] = t;
   }
 }
