@@ -17,41 +17,6 @@ static void product_bound(koi_verify_job *j)
   else koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K], j->v->c[tile]); /* matmul has them in the same places */
 }
 
-/* ---- layouts ---- */
-/* Tile t of 16 rows of a stack: the tile of `tile` rows that it lies in, or (end) the first one that begins where t does, or later. */
-static int32_t moved(int32_t t, int32_t sub_rows, int32_t tile, bool end)
-{
-  int32_t was = (int32_t)koi_tiles((uint64_t)sub_rows, KOI_STRIP), is = (int32_t)koi_tiles((uint64_t)sub_rows, (uint32_t)tile), strips = tile / KOI_STRIP;
-  return t / was * is + (t % was + (end ? strips - 1 : 0)) / strips;
-}
-
-static void lay_embed(koi_verify_case *v, int32_t tile)
-{
-  v->c[EMBED_TILE] = tile;
-  v->i[EMBED_ROW0] -= v->i[EMBED_ROW0] % tile;
-}
-
-static void lay_matvec(koi_verify_case *v, int32_t tile)
-{
-  v->c[MATVEC_TILE] = tile;
-  v->i[MATVEC_TILE0] = moved(v->i[MATVEC_TILE0], v->i[MATVEC_SUB_ROWS], tile, false);
-  v->i[MATVEC_TILE1] = moved(v->i[MATVEC_TILE1], v->i[MATVEC_SUB_ROWS], tile, true);
-}
-
-static void lay_matmul(koi_verify_case *v, int32_t tile)
-{
-  v->c[MATMUL_TILE] = tile;
-  v->i[MATMUL_TILE0] = moved(v->i[MATMUL_TILE0], v->i[MATMUL_SUB_ROWS], tile, false);
-  v->i[MATMUL_TILE1] = moved(v->i[MATMUL_TILE1], v->i[MATMUL_SUB_ROWS], tile, true);
-}
-
-static void lay_widen(koi_verify_case *v, int32_t tile)
-{
-  v->c[WIDEN_TILE] = tile;
-  v->i[WIDEN_TILE0] /= tile / KOI_STRIP;
-  v->i[WIDEN_ROW0] -= v->i[WIDEN_ROW0] % tile;
-}
-
 /* ---- embed ---- */
 static const koi_verify_case embed_cases[] = {
   /* WT, CARE, HC | T, D, row0, row1 */
@@ -264,9 +229,9 @@ static void make_widen(koi_verify_job *j)
 static void widen_bound(koi_verify_job *j) { koi_verify_bound_each(j, WIDEN_Y, 0, j->denormals ? 0 : 0x1p-126f); }
 
 const koi_verify_op koi_verify_mat[] = {
-  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0, lay_embed},
-  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0, NULL},
-  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0, lay_matvec},
-  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE, lay_matmul},
-  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0, lay_widen},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0},
+  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0},
+  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
+  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
+  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};
