@@ -147,6 +147,16 @@ static koine_status try_all(trials *t, uint64_t deadline_ns, koi_lost lost, bool
   return s;
 }
 
+/* As it was, whatever happened: whoever cancelled waits for this. */
+static koine_status restore(trials *t)
+{
+  bool (*beat)(void *) = t->v->beat;
+  t->v->beat = NULL;
+  koine_status s = koi_drive_wake(t->v, t->d, t->own);
+  t->v->beat = beat;
+  return s;
+}
+
 /* The plan as it was, timed once more; or as the best has it, if that was faster than both. */
 static koine_status settle(trials *t, koi_step_choice *out)
 {
@@ -155,23 +165,13 @@ static koine_status settle(trials *t, koi_step_choice *out)
   if (s || !t->best.n || !beats(&t->best, &t->was[0]) || !beats(&t->best, &t->was[1])) return s;
   const koi_speed *was = &t->was[t->was[1].per_s[0] * t->was[1].per_s[1] > t->was[0].per_s[0] * t->was[0].per_s[1]]; /* the faster time */
   s = koi_drive_wake(t->v, t->d, t->table);
-  if (s) return t->d->tuned = t->own, s;
+  if (s) return restore(t);
   koi_steps_note(t->d, &koi_step_layout, &t->own, &t->table, "as for another layout");
   note(t->d, t->p[LAYOUT_TILE], KOI_OUTCOME_WON, was, &t->best);
   memcpy(out->p, t->p, sizeof t->p);
   out->won = true, out->default_s = 1 / was->per_s[0], out->best_s = 1 / t->best.per_s[0];
   koi_tuned_clear(&t->own);
   t->table = (koi_tuned_table){0};
-  return s;
-}
-
-/* As it was, whatever happened: whoever cancelled waits for this. */
-static koine_status restore(trials *t)
-{
-  bool (*beat)(void *) = t->v->beat;
-  t->v->beat = NULL;
-  koine_status s = koi_drive_wake(t->v, t->d, t->own);
-  t->v->beat = beat;
   return s;
 }
 
