@@ -274,9 +274,8 @@ int main(void)
   care_of_rows();
   for (int wt = 0; wt < KOI_N_FORMATS; wt++)
     for (uint32_t tile = KOI_STRIP; tile <= KOI_MOST_TILE; tile *= 2) {
-      if (tile == KOI_STRIP) repack(wt, tile, 4096, 16, 0, 16, 0); /* every byte in every row; FP4: every pair of codes */
-      if (tile == KOI_STRIP) repack(wt, tile, 130, 300, 0, 300, 0);
-      repack(wt, tile, 130, 70, 0, 70, 0);
+      if (tile == KOI_STRIP) repack(wt, tile, koi_formats[wt].split ? 1024 : 4096, 16, 0, 16, 0); /* every byte in every row; FP4: every pair of codes */
+      repack(wt, tile, 130, tile == KOI_STRIP ? 300 : 70, 0, tile == KOI_STRIP ? 300 : 70, 0);
       repack(wt, tile, 33, 261, 130, 131, 1);
       repack(wt, tile, 1, 3, 0, 3, 0);
       repack(wt, tile, 257, 40, 7, 33, 0);

@@ -67,7 +67,7 @@ static void test_time_and_cancel(void)
   CHECK(tune(&v, UINT64_MAX, KOI_LOST_NOTHING, &one, &out) == KOINE_ERR_CANCELLED);
   CHECK(one.n == 2 && out.n_tried == 1 && tile_of(p) == 16); /* awake, as it was */
   seen s = log_of(p);
-  CHECK(s.n[KOI_OUTCOME_TRYING][32] == 1 && s.n[KOI_OUTCOME_MEASURED][32] == 1 && !s.n[KOI_OUTCOME_TRYING][64] && !s.n[KOI_OUTCOME_WON][32]);
+  CHECK(s.n[KOI_OUTCOME_TRYING][32] == 1 && s.n[KOI_OUTCOME_MEASURED][32] == 1 && !s.n[KOI_OUTCOME_TRYING][64] && !s.n[KOI_OUTCOME_WON][32] && !s.n[KOI_OUTCOME_WRONG][32]);
   koi_drive_close(&v);
   koine_plan_free(p);
 }

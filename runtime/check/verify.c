@@ -8,6 +8,7 @@
 #include "kernels/choose.h"
 #include "verify_case.h"
 #include "verify_sets.h"
+#include "verify_weights.h"
 
 enum { GUARD_BYTES = 512, GUARD = 0xa5, TEXT_BYTES = KOI_VERIFY_TEXT, MAX_LINES = 4 };
 
@@ -15,7 +16,7 @@ typedef struct run {
   koi_device *d;
   koi_verify_options o;
   koi_target target;
-  int32_t tile;           /* rows of weights' tiles */
+  koi_tunables tunables;  /* of these, how the device lays weights */
   koi_verify_counts n;
   koi_text *report;
   const koi_verify_op *v;
@@ -307,14 +308,14 @@ static int likeness(const run *r, const koi_verify_case *v)
 /* The cases that are wanted: all, or those whose constants are most like those asked for; and where others will do, with these very ones. */
 static koine_status take_cases(run *r)
 {
-  int most = 0;
+  int most = 0, tile_at = koi_op_const(r->v->op, "TILE");
   r->n_cases = 0;
   r->cases = koi_alloc(r->v->n_cases, sizeof *r->cases);
   if (!r->cases) return KOINE_ERR_MEMORY;
   for (size_t i = 0; i < r->v->n_cases; i++) {
     koi_verify_case *v = &r->cases[r->n_cases];
     *v = r->v->cases[i];
-    if (r->v->lay) r->v->lay(v, r->o.c ? r->o.c[koi_op_const(r->v->op, "TILE")] : r->tile);
+    if (tile_at >= 0) koi_verify_lay(r->v->op, v, r->o.c ? r->o.c[tile_at] : r->tunables.tile);
     if ((r->o.small && (v->how & KOI_VERIFY_BIG)) || (!r->o.c && (v->how & KOI_VERIFY_ASKED))) continue;
     if (r->o.c && r->v->free_from && !memcmp(v->c, r->o.c, r->v->free_from * sizeof *v->c)) memcpy(v->c, r->o.c, koi_op_n_consts(r->v->op) * sizeof *v->c);
     if (r->o.c && likeness(r, v) > most) most = likeness(r, v), r->cases[0] = *v, v = &r->cases[r->n_cases = 0];
@@ -341,14 +342,6 @@ static koine_status run_op(run *r)
   return KOINE_OK;
 }
 
-/* The layout that is asked for, or the device's. */
-static int32_t tile_of(const run *r)
-{
-  koi_tunables u;
-  koi_step_tunables(&r->target, &u);
-  return r->o.tile ? r->o.tile : u.tile;
-}
-
 /* What only a library does is called only where there is one. */
 static bool can_do(const run *r)
 {
@@ -364,7 +357,7 @@ koine_status koi_verify_ops(koi_device *d, const koi_verify_options *o, koine_pr
   if (o) r.o = *o;
   if (r.o.max_sets < 1) r.o.max_sets = 1;
   koi_backend_target(d, &r.target);
-  r.tile = tile_of(&r);
+  koi_step_tunables(&r.target, &r.tunables);
   uint64_t total = 0, done = 0;
   for (size_t t = 0; t < KOI_COUNT(tables); t++)
     for (r.v = tables[t]; r.v->op; r.v++) total++;

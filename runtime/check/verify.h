@@ -14,7 +14,6 @@ typedef struct koi_verify_options {
   const char *op;     /* only this one; NULL: all */
   const int32_t *c, *p; /* of op: these parameters alone (p NULL: the defaults), on the cases whose constants are most like c; NULL: as max_sets says */
   koi_kernel *kernel; /* with c and p: built already, for the cases that have its very constants; NULL: none is */
-  int32_t tile;       /* rows of the weights' tiles, where c does not say; 0: as the device lays them */
   uint32_t max_sets;  /* parameter sets tried for each op and its constants; 0 or 1: the defaults only */
   bool small;         /* without the cases that an interpreter needs minutes for */
   bool bare;          /* for a device that checks accesses itself: buffers of the exact size, outputs never initialised */

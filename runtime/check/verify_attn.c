@@ -181,6 +181,6 @@ static void make_attn_merge(koi_verify_job *j)
 static void attn_merge_bound(koi_verify_job *j) { koi_verify_bound_each(j, ATTN_MERGE_O, 0, 1e-5f); } /* of means of values within +-1 */
 
 const koi_verify_op koi_verify_attn[] = {
-  {&koi_op_attn, attn_cases, COUNT(attn_cases), make_attn, attn_bound, attn_settle, 0, NULL},
-  {&koi_op_attn_merge, attn_merge_cases, COUNT(attn_merge_cases), make_attn_merge, attn_merge_bound, NULL, 0, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_attn, attn_cases, COUNT(attn_cases), make_attn, attn_bound, attn_settle, 0},
+  {&koi_op_attn_merge, attn_merge_cases, COUNT(attn_merge_cases), make_attn_merge, attn_merge_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

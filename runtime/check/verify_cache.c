@@ -216,9 +216,9 @@ static void index_store_settle(koi_verify_job *j)
 }
 
 const koi_verify_op koi_verify_cache[] = {
-  {&koi_op_kv_store, kv_store_cases, COUNT(kv_store_cases), make_kv_store, NULL, NULL, 0, NULL},
-  {&koi_op_pool, pool_cases, COUNT(pool_cases), make_pool, pool_bound, NULL, 0, NULL},
-  {&koi_op_pool_keep, pool_keep_cases, COUNT(pool_keep_cases), make_pool_keep, NULL, NULL, 0, NULL},
-  {&koi_op_index_round, index_round_cases, COUNT(index_round_cases), make_index_round, NULL, NULL, 0, NULL},
-  {&koi_op_index_store, index_store_cases, COUNT(index_store_cases), make_index_store, NULL, index_store_settle, 0, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_kv_store, kv_store_cases, COUNT(kv_store_cases), make_kv_store, NULL, NULL, 0},
+  {&koi_op_pool, pool_cases, COUNT(pool_cases), make_pool, pool_bound, NULL, 0},
+  {&koi_op_pool_keep, pool_keep_cases, COUNT(pool_keep_cases), make_pool_keep, NULL, NULL, 0},
+  {&koi_op_index_round, index_round_cases, COUNT(index_round_cases), make_index_round, NULL, NULL, 0},
+  {&koi_op_index_store, index_store_cases, COUNT(index_store_cases), make_index_store, NULL, index_store_settle, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

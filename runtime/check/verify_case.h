@@ -52,7 +52,6 @@ typedef struct koi_verify_op {
   void (*bound)(koi_verify_job *j);  /* after the reference: allowed differences; NULL: none allowed */
   void (*settle)(koi_verify_job *j); /* before the comparison, for results that may be written in more than one way; NULL */
   size_t free_from;                  /* a case holds whatever its constants from this number on are; 0: only with its own */
-  void (*lay)(koi_verify_case *v, int32_t tile); /* the case, written for tiles of 16 rows, for those of `tile`; NULL: the op reads no weights */
 } koi_verify_op;
 
 extern const koi_verify_op koi_verify_mat[], koi_verify_products[], koi_verify_gemm[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],

@@ -22,5 +22,5 @@ static void make_gemm(koi_verify_job *j)
 
 static void gemm_bound(koi_verify_job *j) { koi_verify_bound_linear(j, KOI_FORMAT_NONE, 0, 0); }
 
-const koi_verify_op koi_verify_gemm[] = {{&koi_op_gemm, gemm_cases, sizeof gemm_cases / sizeof *gemm_cases, make_gemm, gemm_bound, NULL, 0, NULL},
-                                         {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+const koi_verify_op koi_verify_gemm[] = {{&koi_op_gemm, gemm_cases, sizeof gemm_cases / sizeof *gemm_cases, make_gemm, gemm_bound, NULL, 0},
+                                         {NULL, NULL, 0, NULL, NULL, NULL, 0}};

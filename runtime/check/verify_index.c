@@ -139,6 +139,6 @@ static void make_topk(koi_verify_job *j)
 }
 
 const koi_verify_op koi_verify_index[] = {
-  {&koi_op_index_score, index_score_cases, COUNT(index_score_cases), make_index_score, index_score_bound, NULL, 0, NULL},
-  {&koi_op_topk, topk_cases, COUNT(topk_cases), make_topk, NULL, NULL, 0, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_index_score, index_score_cases, COUNT(index_score_cases), make_index_score, index_score_bound, NULL, 0},
+  {&koi_op_topk, topk_cases, COUNT(topk_cases), make_topk, NULL, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

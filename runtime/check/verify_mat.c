@@ -5,12 +5,6 @@
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- embed ---- */
-static void lay_embed(koi_verify_case *v, int32_t tile)
-{
-  v->c[EMBED_TILE] = tile;
-  v->i[EMBED_ROW0] -= v->i[EMBED_ROW0] % tile;
-}
-
 static const koi_verify_case embed_cases[] = {
   /* WT, CARE, HC | T, D, row0, row1 */
   {"all rows", {F32, 0, 4}, {5, 64, 0, 7}, {0}, 0},
@@ -65,13 +59,6 @@ static void make_pack(koi_verify_job *j)
 }
 
 /* ---- widen ---- */
-static void lay_widen(koi_verify_case *v, int32_t tile)
-{
-  v->c[WIDEN_TILE] = tile;
-  v->i[WIDEN_TILE0] /= tile / KOI_STRIP;
-  v->i[WIDEN_ROW0] -= v->i[WIDEN_ROW0] % tile;
-}
-
 #define WIDEN_CASES(wt, care)                                              \
   /* WT, CARE | K, rows, tile0, row0, row1 */                              \
   {"all rows", {wt, care}, {96, 48, 0, 0, 48}, {0}, ONE_HOT},              \
@@ -104,7 +91,7 @@ static void make_widen(koi_verify_job *j)
 static void widen_bound(koi_verify_job *j) { koi_verify_bound_each(j, WIDEN_Y, 0, j->denormals ? 0 : 0x1p-126f); }
 
 const koi_verify_op koi_verify_mat[] = {
-  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0, lay_embed},
-  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0, NULL},
-  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0, lay_widen},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_embed, embed_cases, COUNT(embed_cases), make_embed, embed_bound, NULL, 0},
+  {&koi_op_pack, pack_cases, COUNT(pack_cases), make_pack, NULL, NULL, 0},
+  {&koi_op_widen, widen_cases, COUNT(widen_cases), make_widen, widen_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -12,28 +12,6 @@ static void product_bound(koi_verify_job *j)
   else koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K], j->v->c[tile]); /* matmul has them in the same places */
 }
 
-/* ---- layouts ---- */
-/* Tile t of 16 rows of a stack: the tile of `tile` rows that it lies in, or (end) the first one that begins where t does, or later. */
-static int32_t moved(int32_t t, int32_t sub_rows, int32_t tile, bool end)
-{
-  int32_t was = (int32_t)koi_tiles((uint64_t)sub_rows, KOI_STRIP), is = (int32_t)koi_tiles((uint64_t)sub_rows, (uint32_t)tile), strips = tile / KOI_STRIP;
-  return t / was * is + (t % was + (end ? strips - 1 : 0)) / strips;
-}
-
-static void lay_matvec(koi_verify_case *v, int32_t tile)
-{
-  v->c[MATVEC_TILE] = tile;
-  v->i[MATVEC_TILE0] = moved(v->i[MATVEC_TILE0], v->i[MATVEC_SUB_ROWS], tile, false);
-  v->i[MATVEC_TILE1] = moved(v->i[MATVEC_TILE1], v->i[MATVEC_SUB_ROWS], tile, true);
-}
-
-static void lay_matmul(koi_verify_case *v, int32_t tile)
-{
-  v->c[MATMUL_TILE] = tile;
-  v->i[MATMUL_TILE0] = moved(v->i[MATMUL_TILE0], v->i[MATMUL_SUB_ROWS], tile, false);
-  v->i[MATMUL_TILE1] = moved(v->i[MATMUL_TILE1], v->i[MATMUL_SUB_ROWS], tile, true);
-}
-
 /* ---- matvec ---- */
 #define MATVEC_CASES(wt, care)                                                                                                          \
   /* WT, CARE | E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, ldy, y0 */                                      \
@@ -150,6 +128,6 @@ static void make_matmul(koi_verify_job *j)
 }
 
 const koi_verify_op koi_verify_products[] = {
-  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0, lay_matvec},
-  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE, lay_matmul},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
+  {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -271,11 +271,11 @@ static void make_gather(koi_verify_job *j)
 }
 
 const koi_verify_op koi_verify_rows[] = {
-  {&koi_op_gather, gather_cases, COUNT(gather_cases), make_gather, NULL, NULL, 0, NULL},
-  {&koi_op_hc_pre, hc_pre_cases, COUNT(hc_pre_cases), make_hc_pre, hc_pre_bound, NULL, 0, NULL},
-  {&koi_op_hc_post, hc_post_cases, COUNT(hc_post_cases), make_hc_post, hc_post_bound, NULL, 0, NULL},
-  {&koi_op_norm_rope, norm_rope_cases, COUNT(norm_rope_cases), make_norm_rope, norm_rope_bound, NULL, 0, NULL},
-  {&koi_op_route, route_cases, COUNT(route_cases), make_route, route_bound, NULL, 0, NULL},
-  {&koi_op_group, group_cases, COUNT(group_cases), make_group, NULL, NULL, 0, NULL},
-  {&koi_op_swiglu, swiglu_cases, COUNT(swiglu_cases), make_swiglu, swiglu_bound, NULL, 0, NULL},
-  {NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}};
+  {&koi_op_gather, gather_cases, COUNT(gather_cases), make_gather, NULL, NULL, 0},
+  {&koi_op_hc_pre, hc_pre_cases, COUNT(hc_pre_cases), make_hc_pre, hc_pre_bound, NULL, 0},
+  {&koi_op_hc_post, hc_post_cases, COUNT(hc_post_cases), make_hc_post, hc_post_bound, NULL, 0},
+  {&koi_op_norm_rope, norm_rope_cases, COUNT(norm_rope_cases), make_norm_rope, norm_rope_bound, NULL, 0},
+  {&koi_op_route, route_cases, COUNT(route_cases), make_route, route_bound, NULL, 0},
+  {&koi_op_group, group_cases, COUNT(group_cases), make_group, NULL, NULL, 0},
+  {&koi_op_swiglu, swiglu_cases, COUNT(swiglu_cases), make_swiglu, swiglu_bound, NULL, 0},
+  {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -68,6 +68,30 @@ static void plain_row(koi_verify_job *j, const koi_verify_weight *w, uint8_t *co
   }
 }
 
+/* ---- layouts ---- */
+static int32_t *int_named(const koi_op *op, koi_verify_case *v, const char *name)
+{
+  for (size_t i = 0; i < koi_op_n_ints(op); i++)
+    if (!strcmp(op->ints[i], name)) return &v->i[i];
+  return NULL;
+}
+
+/* Tile t of 16 rows of a stack: the tile of `tile` rows that it lies in, or (end) the first one that begins where t does, or later. */
+static int32_t moved(int32_t t, int32_t sub_rows, int32_t tile, bool end)
+{
+  int32_t was = (int32_t)koi_tiles((uint64_t)sub_rows, KOI_STRIP), is = (int32_t)koi_tiles((uint64_t)sub_rows, (uint32_t)tile), strips = tile / KOI_STRIP;
+  return t / was * is + (t % was + (end ? strips - 1 : 0)) / strips;
+}
+
+void koi_verify_lay(const koi_op *op, koi_verify_case *v, int32_t tile)
+{
+  int32_t *tile0 = int_named(op, v, "tile0"), *tile1 = int_named(op, v, "tile1"), *row0 = int_named(op, v, "row0"), *sub_rows = int_named(op, v, "sub_rows");
+  v->c[koi_op_const(op, "TILE")] = tile;
+  if (sub_rows) *tile0 = moved(*tile0, *sub_rows, tile, false), *tile1 = moved(*tile1, *sub_rows, tile, true);
+  else if (tile0) *tile0 /= tile / KOI_STRIP; /* of one matrix */
+  if (row0) *row0 -= *row0 % tile;
+}
+
 void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
 {
   size_t code_bytes = koi_format_tile_bytes(w->wt, 0, w->k, (uint32_t)w->tile), scale_bytes = koi_format_tile_bytes(w->wt, 1, w->k, (uint32_t)w->tile);

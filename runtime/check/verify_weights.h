@@ -12,6 +12,8 @@ enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8,
 /* n_units units of tiles [tile0, tile1), of `tile` rows each. one_hot: they meet unit vectors, so that all codes that are numbers may occur. */
 typedef struct koi_verify_weight { int wt, care, one_hot; size_t k, sub_rows, n_units, tile0, tile1, tile; } koi_verify_weight;
 
+/* A case of an op with a constant TILE, as the tables have it for tiles of 16 rows, for those of `tile`: what it asks for may grow to whole tiles. */
+void koi_verify_lay(const koi_op *op, koi_verify_case *v, int32_t tile);
 /* Into the first buffers, which matvec, matmul and widen have alike. */
 void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w);
 /* Entries in random order spread over the panels' places, the other places -1. */

@@ -1,5 +1,6 @@
 /* A plan awake: opens the stages' devices, fills and builds them, and lets all of it go. Owns the stages, their weights, and the devices they
  * have on loan from the machine. Invariant: a plan is awake whole or not at all. */
+#include <stdlib.h>
 #include "device/machine.h"
 #include "gemm.h"
 #include "run.h"
@@ -16,7 +17,9 @@ static koine_status fill_stage(koi_stage *st, koine_progress_fn *progress, void 
 {
   koi_target t;
   koi_share share = koi_plan_share(&st->at);
+  const char *layout = getenv("KOINE_LAYOUT");
   koi_backend_target(st->dev, &t);
+  if (layout && !t.tile) koi_log(KOINE_LOG_WARNING, "KOINE_LAYOUT=%s: expected 16, 32 or 64; ignored", layout);
   koi_plan_tunables(st->plan, &t, 0, &st->at.tunables);
   koine_status s = koi_lay_share(st->model, st->at.endpoint->max_buffer_bytes, (uint32_t)st->at.tunables.tile, &share, &st->at.laid);
   if (!s) s = koi_stage_make(st);

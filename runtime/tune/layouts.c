@@ -8,6 +8,7 @@
 enum { ROUNDS = 3, MOST_VALUES = 8 };
 static const double worthwhile = 1.03; /* of decode's and prefill's speeds together */
 static const double guess = 1.5;       /* a waking compiles what the last one may have found on disk */
+static const float near_enough = 0.05f; /* logits that differ by less of their range do so by the rounding of caches */
 
 typedef struct trials {
   koi_drive *v;
@@ -17,6 +18,7 @@ typedef struct trials {
   koi_speed was[2], best; /* before and after the others; of the fastest other */
   koi_tuned_table table; /* of that */
   int32_t p[KOI_MAX_PARAMS];
+  float *logits;         /* of the last step with own */
 } trials;
 
 static double wake_s(const koi_drive *v) { return guess * (double)v->plan->wake_ns * 1e-9; }
@@ -28,14 +30,14 @@ double koi_layouts_s(const koi_drive *v, double token_s, double prefill_s)
 }
 
 /* ---- what the log says ------------------------------------------------------------------------------------------------- */
-typedef struct past { int32_t tile; int open; bool lost; } past;
+typedef struct past { int32_t tile; int open; bool bad; } past; /* open: times that it was begun and not ended; bad: wrong, or ended the process */
 
 static koine_status look(void *user, const koi_tuned_line *l, koi_rung rung)
 {
   past *a = user;
   if (l->op != &koi_step_layout || rung != KOI_RUNG_TUNED || l->p[LAYOUT_TILE] != a->tile) return KOINE_OK;
   a->open = l->outcome == KOI_OUTCOME_TRYING ? a->open + 1 : 0;
-  if (l->outcome == KOI_OUTCOME_LOST || l->outcome == KOI_OUTCOME_CRASHED || l->outcome == KOI_OUTCOME_HUNG) a->lost = true;
+  if (l->outcome == KOI_OUTCOME_WRONG || l->outcome == KOI_OUTCOME_LOST || l->outcome == KOI_OUTCOME_CRASHED || l->outcome == KOI_OUTCOME_HUNG) a->bad = true;
   return KOINE_OK;
 }
 
@@ -57,8 +59,8 @@ static bool given_up(const koi_device *d, int32_t tile, koi_lost lost)
   past a = {.tile = tile};
   if (koi_tuned_each(d, look, &a)) return true;
   bool now = a.open > 1 || (a.open && lost != KOI_LOST_NOTHING);
-  if (now && !a.lost) note(d, tile, outcomes[lost], NULL, NULL);
-  return now || a.lost;
+  if (now && !a.bad) note(d, tile, outcomes[lost], NULL, NULL);
+  return now || a.bad;
 }
 
 /* ---- one layout -------------------------------------------------------------------------------------------------------- */
@@ -72,6 +74,18 @@ static bool beats(const koi_speed *is, const koi_speed *was)
     gain *= is->per_s[mode] / was->per_s[mode];
   }
   return clear && !slower && gain > worthwhile;
+}
+
+/* Whether the last step came to what it did with the old layout. */
+static bool right(const trials *t)
+{
+  const float *is = t->v->logits, *was = t->logits;
+  float low = was[0], high = was[0], most = 0;
+  for (size_t i = 0; i < t->v->plan->model->config.n_vocab; i++) {
+    if (is[i] != is[i]) return false;
+    low = fminf(low, was[i]), high = fmaxf(high, was[i]), most = fmaxf(most, fabsf(is[i] - was[i]));
+  }
+  return most <= near_enough * (high - low);
 }
 
 /* The device's table with this layout, and what won for the old one. */
@@ -99,8 +113,9 @@ static koine_status try(trials *t, const int32_t *p)
   if (s) return s;
   s = koi_drive_wake(t->v, t->d, table);
   if (!s) s = koi_drive_speed(t->v, ROUNDS, &is);
-  if (!s) note(t->d, p[LAYOUT_TILE], KOI_OUTCOME_MEASURED, &t->was[0], &is);
-  if (!s && (!t->best.n || is.per_s[0] * is.per_s[1] > t->best.per_s[0] * t->best.per_s[1])) {
+  bool ok = !s && right(t);
+  if (!s) note(t->d, p[LAYOUT_TILE], ok ? KOI_OUTCOME_MEASURED : KOI_OUTCOME_WRONG, &t->was[0], &is);
+  if (ok && (!t->best.n || is.per_s[0] * is.per_s[1] > t->best.per_s[0] * t->best.per_s[1])) {
     koi_tuned_clear(&t->table);
     t->best = is, t->table = table, t->d->tuned = t->own;
     memcpy(t->p, p, sizeof t->p);
@@ -120,6 +135,7 @@ static koine_status try_all(trials *t, uint64_t deadline_ns, koi_lost lost, bool
   uint64_t start = koi_now_ns();
   koine_status s = koi_drive_speed(t->v, ROUNDS, &t->was[0]);
   uint64_t turns = koi_now_ns() - start;
+  if (!s) memcpy(t->logits, t->v->logits, t->v->plan->model->config.n_vocab * sizeof *t->logits);
   for (size_t i = 0; i < q->n_values && !s; i++) {
     uint64_t rest = 3 * ((uint64_t)(wake_s(t->v) * 1e9) + turns); /* this one, the old one, perhaps the best */
     int32_t p[KOI_MAX_PARAMS] = {[LAYOUT_TILE] = q->values[i]};
@@ -128,24 +144,6 @@ static koine_status try_all(trials *t, uint64_t deadline_ns, koi_lost lost, bool
     s = try(t, p);
     out->n_tried++;
   }
-  return s;
-}
-
-/* The plan as it was, timed once more; or as the best has it, if that was faster than both. */
-static koine_status settle(trials *t, koi_step_choice *out)
-{
-  koine_status s = koi_drive_wake(t->v, t->d, t->own);
-  if (!s) s = koi_drive_speed(t->v, ROUNDS, &t->was[1]);
-  if (s || !t->best.n || !beats(&t->best, &t->was[0]) || !beats(&t->best, &t->was[1])) return s;
-  const koi_speed *was = &t->was[t->was[1].per_s[0] * t->was[1].per_s[1] > t->was[0].per_s[0] * t->was[0].per_s[1]]; /* the faster time */
-  s = koi_drive_wake(t->v, t->d, t->table);
-  if (s) return t->d->tuned = t->own, s;
-  koi_steps_note(t->d, &koi_step_layout, &t->own, &t->table, "as for another layout");
-  note(t->d, t->p[LAYOUT_TILE], KOI_OUTCOME_WON, was, &t->best);
-  memcpy(out->p, t->p, sizeof t->p);
-  out->won = true, out->default_s = 1 / was->per_s[0], out->best_s = 1 / t->best.per_s[0];
-  koi_tuned_clear(&t->own);
-  t->table = (koi_tuned_table){0};
   return s;
 }
 
@@ -159,18 +157,38 @@ static koine_status restore(trials *t)
   return s;
 }
 
+/* The plan as it was, timed once more; or as the best has it, if that was faster than both. */
+static koine_status settle(trials *t, koi_step_choice *out)
+{
+  koine_status s = koi_drive_wake(t->v, t->d, t->own);
+  if (!s) s = koi_drive_speed(t->v, ROUNDS, &t->was[1]);
+  if (s || !t->best.n || !beats(&t->best, &t->was[0]) || !beats(&t->best, &t->was[1])) return s;
+  const koi_speed *was = &t->was[t->was[1].per_s[0] * t->was[1].per_s[1] > t->was[0].per_s[0] * t->was[0].per_s[1]]; /* the faster time */
+  s = koi_drive_wake(t->v, t->d, t->table);
+  if (s) return restore(t);
+  koi_steps_note(t->d, &koi_step_layout, &t->own, &t->table, "as for another layout");
+  note(t->d, t->p[LAYOUT_TILE], KOI_OUTCOME_WON, was, &t->best);
+  memcpy(out->p, t->p, sizeof t->p);
+  out->won = true, out->default_s = 1 / was->per_s[0], out->best_s = 1 / t->best.per_s[0];
+  koi_tuned_clear(&t->own);
+  t->table = (koi_tuned_table){0};
+  return s;
+}
+
 koine_status koi_layouts_tune(koi_drive *v, uint64_t deadline_ns, koi_lost lost, bool (*told)(void *user, const char *what), void *user, koi_step_choice *out)
 {
   trials t = {.v = v, .tile = (int32_t)koi_engine_stage(v->plan, 0)->at.laid->tile};
   *out = (koi_step_choice){.op = &koi_step_layout, .p = {[LAYOUT_TILE] = t.tile}};
+  if (!(t.logits = koi_alloc(v->plan->model->config.n_vocab, sizeof *t.logits))) return KOINE_ERR_MEMORY;
   koine_status s = koi_machine_device(v->plan->machine, v->plan->stages[0].endpoint_at, &t.d);
-  if (s) return s;
+  if (s) return koi_free(t.logits), s;
   t.own = t.d->tuned;
   s = try_all(&t, deadline_ns, lost, told, user, out);
   koine_status back = KOINE_OK;
   if (s && out->n_tried) back = restore(&t);
   else if (out->n_tried) back = settle(&t, out);
   koi_tuned_clear(&t.table);
+  koi_free(t.logits);
   koi_machine_device_drop(v->plan->machine, t.d);
   return s ? s : back;
 }
