@@ -5,6 +5,7 @@
 #include "ops_cut.h"
 
 VALUES(panel_widths, 8, 16, 32);
+VALUES(least_widths, 4, 8, 16);
 VALUES(split_rows, 8, 16, 32, 64, 128, 256);
 VALUES(split_counts, 1, 2, 4, 8, 16, 32);
 VALUES(split_groups, 1, 2, 4, 8, 16, 32, 64, 128, 256);
@@ -13,7 +14,8 @@ VALUES(library_tokens, 0, 64, 128, 256, 512, 1024, 2048, 4096);
 
 /* ---- choices ----------------------------------------------------------------------------------------------------------- */
 const koi_op koi_step_panels = {
-  .name = "panels", .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths)}};
+  .name = "panels", .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths),
+                                [PANELS_NT_LEAST] = PARAM("NT_LEAST", 4, 16, least_widths)}};
 
 static void keep_busy(const koi_target *t, const int32_t *c, int32_t *p)
 {
@@ -65,13 +67,34 @@ void koi_step_tunables(const koi_target *t, koi_tunables *out)
   choose(t, &koi_step_panels, 0, panels);
   choose(t, &koi_step_splits_of, 0, splits);
   choose(t, &koi_step_crossovers, 0, crossovers);
-  *out = (koi_tunables){.nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
+  *out = (koi_tunables){.nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .nt_least = panels[PANELS_NT_LEAST], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
                         .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
                         .split_groups = splits[SPLITS_GROUPS], .score_floats = (uint64_t)4 << 20};
   for (int32_t wt = 0; wt < KOI_N_FORMATS; wt++) {
     choose(t, &koi_step_library, wt, library);
     out->gemm_from[wt] = (uint32_t)library[LIBRARY_FROM];
   }
+}
+
+/* The narrowest half, quarter and so on of a panel that takes n. */
+static int32_t narrowed(int32_t width, int32_t least, uint64_t n)
+{
+  while (width / 2 >= least && (uint64_t)width / 2 >= n) width /= 2;
+  return width;
+}
+
+static uint64_t power_of_two(uint32_t n)
+{
+  uint64_t p = 1;
+  while (p < n) p *= 2;
+  return p;
+}
+
+int32_t koi_step_panel(const koi_tunables *u, uint32_t n_tokens) { return narrowed(u->nt, u->nt_least, power_of_two(n_tokens)); }
+
+int32_t koi_step_group_panel(const koi_tunables *u, uint32_t n_tokens, uint32_t n_used, uint32_t n_experts)
+{
+  return narrowed(u->nt_group, u->nt_least, koi_ceil_div(power_of_two(n_tokens) * n_used, n_experts));
 }
 
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens)
