@@ -6,6 +6,7 @@
 
 VALUES(tile_rows, 16, 32, 64);
 VALUES(panel_widths, 8, 16, 32);
+VALUES(least_widths, 4, 8, 16);
 VALUES(split_rows, 8, 16, 32, 64, 128, 256);
 VALUES(split_counts, 1, 2, 4, 8, 16, 32);
 VALUES(split_groups, 1, 2, 4, 8, 16, 32, 64, 128, 256);
@@ -17,7 +18,8 @@ const koi_op koi_step_layout = {.name = "layout", .params = {[LAYOUT_TILE] = PAR
 
 const koi_op koi_step_panels = {
   .name = "panels", .consts = {[PANELS_TILE] = "TILE"}, .usual = {[PANELS_TILE] = 16},
-  .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths)}};
+  .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths),
+             [PANELS_NT_LEAST] = PARAM("NT_LEAST", 4, 16, least_widths)}};
 
 static void keep_busy(const koi_target *t, const int32_t *c, int32_t *p)
 {
@@ -67,7 +69,7 @@ void koi_step_tunables_for(const koi_target *t, int32_t tile, koi_tunables *out)
   choose(t, &koi_step_panels, (const int32_t[KOI_MAX_CONSTS]){[PANELS_TILE] = tile}, panels);
   choose(t, &koi_step_splits_of, (const int32_t[KOI_MAX_CONSTS]){0}, splits);
   choose(t, &koi_step_crossovers, (const int32_t[KOI_MAX_CONSTS]){[CROSSOVERS_TILE] = tile}, crossovers);
-  *out = (koi_tunables){.tile = tile, .nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
+  *out = (koi_tunables){.tile = tile, .nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .nt_least = panels[PANELS_NT_LEAST], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
                         .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
                         .split_groups = splits[SPLITS_GROUPS], .score_floats = (uint64_t)4 << 20};
   for (int32_t wt = 0; wt < KOI_N_FORMATS; wt++) {
@@ -81,6 +83,27 @@ void koi_step_tunables(const koi_target *t, koi_tunables *out)
   int32_t layout[KOI_MAX_PARAMS];
   choose(t, &koi_step_layout, (const int32_t[KOI_MAX_CONSTS]){0}, layout);
   koi_step_tunables_for(t, t->tile ? t->tile : layout[LAYOUT_TILE], out);
+}
+
+/* The narrowest half, quarter and so on of a panel that takes n. */
+static int32_t narrowed(int32_t width, int32_t least, uint64_t n)
+{
+  while (width / 2 >= least && (uint64_t)width / 2 >= n) width /= 2;
+  return width;
+}
+
+static uint64_t power_of_two(uint32_t n)
+{
+  uint64_t p = 1;
+  while (p < n) p *= 2;
+  return p;
+}
+
+int32_t koi_step_panel(const koi_tunables *u, uint32_t n_tokens) { return narrowed(u->nt, u->nt_least, power_of_two(n_tokens)); }
+
+int32_t koi_step_group_panel(const koi_tunables *u, uint32_t n_tokens, uint32_t n_used, uint32_t n_experts)
+{
+  return narrowed(u->nt_group, u->nt_least, koi_ceil_div(power_of_two(n_tokens) * n_used, n_experts));
 }
 
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens)

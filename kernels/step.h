@@ -9,6 +9,7 @@
 typedef struct koi_tunables {
   int32_t tile;               /* rows side by side in the weights (layout.h) */
   int32_t nt, nt_group;       /* columns a panel: dense products, experts */
+  int32_t nt_least;           /* of panels for few tokens, which are no wider than they must be */
   int32_t vec_tokens;         /* dense products of up to so many tokens take matvec */
   int32_t group_tokens;       /* from so many tokens on experts run as grouped panels; below, an entry at a time */
   int32_t min_split_rows;     /* visible rows a split of attention has at least, unless it is the only one */
@@ -21,13 +22,17 @@ typedef struct koi_tunables {
 void koi_step_tunables(const koi_target *t, koi_tunables *out);
 /* The same for weights that lie in tiles of `tile` rows already. */
 void koi_step_tunables_for(const koi_target *t, int32_t tile, koi_tunables *out);
+/* Columns a panel in a step of n_tokens: of dense products; of experts, each of which gets n_used of n_experts of the tokens. The same for all numbers
+ * of tokens between two powers of two. */
+int32_t koi_step_panel(const koi_tunables *u, uint32_t n_tokens);
+int32_t koi_step_group_panel(const koi_tunables *u, uint32_t n_tokens, uint32_t n_used, uint32_t n_experts);
 /* Splits of the visible rows that a step of n_tokens may use. */
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens);
 
 /* ---- the choices ---- */
 enum { LAYOUT_TILE };
 enum { PANELS_TILE }; /* constant: what is fast depends on how weights lie */
-enum { PANELS_NT, PANELS_NT_GROUP };
+enum { PANELS_NT, PANELS_NT_GROUP, PANELS_NT_LEAST };
 enum { SPLITS_MIN_ROWS, SPLITS_MAX, SPLITS_GROUPS };
 enum { CROSSOVERS_TILE }; /* constant */
 enum { CROSSOVERS_VEC_TOKENS, CROSSOVERS_GROUP_TOKENS };

@@ -41,8 +41,9 @@ KOINE_API size_t koine_batch_n_sessions(const koine_batch *batch);
 
 /* One step. First come the sessions that want a single token, as all do after their prompt; what room is left is divided among prompts, in turns. A session
  * whose evaluation or answer has ended in the step, well or not, is out of the batch, and koine_batch_ended says how: one that was cancelled, or
- * whose memory was refused, ends alone, and the others go on; when a device fails, all that were in the step end. *n_ended: how many ended.
- * Without sessions it does nothing. KOINE_ERR_MEMORY for the batch's own memory: nothing has changed. */
+ * whose memory was refused, ends alone, and the others go on; when a device fails, or has no memory for the step itself, all that were in the step
+ * end. Each holds what koine_session_eval would leave it. *n_ended: how many ended. Without sessions it does nothing. KOINE_ERR_MEMORY: nothing has
+ * changed. */
 KOINE_API koine_status koine_batch_step(koine_batch *batch, size_t *n_ended);
 
 typedef struct koine_batch_result {

@@ -14,6 +14,7 @@ static const koi_verify_case index_score_cases[] = {
   {"rows become visible within the chunk", {0, 128, 64, 64}, {9, 16, 40, 45, 4, 2, INDEX(0, 128, 64), SEQS 130, 9}, {0.011f}, 0},
   {"a part that ends before the last row", {0, 128, 64, 64}, {3, 48, 32, 32, 4, 0, INDEX(0, 128, 64), SEQS 1000, 3}, {0.011f}, 0},
   {"four sequences", {0, 128, 64, 64}, {12, 0, 100, 100, 4, 1, INDEX(0, 128, 64), SEQS 390, 5, 0, 2, 130, 4, 2, 1}, {0.011f}, 0},
+  {"one token each of four sequences", {0, 128, 64, 64}, {4, 0, 140, 144, 4, 1, INDEX(0, 128, 64), SEQS 559, 1, 2, 1, 255, 1, 63, 1}, {0.011f}, 0},
   {"three sequences in turns", {0, 128, 64, 64}, {11, 64, 80, 80, 4, 0, INDEX(0, 128, 64), SEQS 570, 5, 300, 4, 70, 2}, {0.011f}, KOI_VERIFY_MIXED},
   {"many", {0, 128, 64, 64}, {16, 0, 604, 640, 4, 0, INDEX(0, 128, 64), SEQS 2400, 16}, {0.011f}, KOI_VERIFY_BIG},
   {"few heads", {0, 64, 4, 16}, {5, 0, 16, 20, 4, 0, INDEX(0, 64, 16), SEQS 61, 5}, {0.06f}, 0},

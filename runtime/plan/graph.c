@@ -109,7 +109,8 @@ void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y
     for (uint32_t i = 0; i < w->n_parts; i++) library_part(e, w, i, in, n, y, ldy);
     return;
   }
-  panels g = {in->panels, (int32_t)koi_ceil_div((uint64_t)n, (uint64_t)u->nt), u->nt, n, NOTHING, NOTHING};
+  int32_t nt = koi_step_panel(u, (uint32_t)n);
+  panels g = {in->panels, (int32_t)koi_ceil_div((uint64_t)n, (uint64_t)nt), nt, n, NOTHING, NOTHING};
   if (!in->packed) koi_graph_pack(e, &g, in->x, w->k, in->ld, 1);
   in->packed = true;
   koi_graph_matmul(e, w, &g, y, ldy);
@@ -199,7 +200,7 @@ static void head(emit *e)
 /* The output projection's groups as units of panels: the same for every layer. */
 static void group_outputs(emit *e)
 {
-  int32_t og = (int32_t)e->c->o_groups, nt = e->g->tunables->nt;
+  int32_t og = (int32_t)e->c->o_groups, nt = koi_step_panel(e->g->tunables, (uint32_t)e->t);
   CALL(group, .c = {[GROUP_NT] = nt}, .buf = {[GROUP_IDS] = GROUP_IDS_REF, [GROUP_ROWS] = S(group_rows), [GROUP_UNIT] = S(group_units)},
        .i = {[GROUP_E] = e->t * og, [GROUP_N_UNITS] = og, [GROUP_N_PANELS] = (int32_t)koi_ceil_div((uint64_t)e->t, (uint64_t)nt) * og});
 }

@@ -161,7 +161,7 @@ static void merge(emit *e, koi_ref rope, uint16_t splits)
 static void output(emit *e)
 {
   const koi_config *c = e->c;
-  int32_t og = (int32_t)c->o_groups, ol = (int32_t)c->o_rank, in = (int32_t)(c->n_heads * c->head_dim / c->o_groups), nt = e->g->tunables->nt;
+  int32_t og = (int32_t)c->o_groups, ol = (int32_t)c->o_rank, in = (int32_t)(c->n_heads * c->head_dim / c->o_groups), nt = koi_step_panel(e->g->tunables, (uint32_t)e->t);
   if (e->t <= e->g->tunables->vec_tokens) {
     koi_graph_matvec(e, W(wo_a), S(o), in, (entries){e->t * og, 1, GROUP_IDS_REF}, S(og), ol);
   } else {

@@ -22,7 +22,8 @@ static void experts_one_by_one(emit *e)
 static void experts_grouped(emit *e)
 {
   const koi_config *c = e->c;
-  int32_t top = (int32_t)c->n_used, n = e->t * top, d = (int32_t)c->hidden, inter = (int32_t)c->inter, nt = e->g->tunables->nt_group;
+  int32_t top = (int32_t)c->n_used, n = e->t * top, d = (int32_t)c->hidden, inter = (int32_t)c->inter;
+  int32_t nt = koi_step_group_panel(e->g->tunables, (uint32_t)e->t, c->n_used, c->n_experts);
   int32_t n_panels = (int32_t)koi_scratch_panels((uint64_t)n, c->n_experts, (uint64_t)nt);
   panels up = {S(up_panels), n_panels, nt, n, S(units), S(rows)}, down = {S(down_panels), n_panels, nt, n, S(units), S(rows)};
   CALL(group, .c = {[GROUP_NT] = nt}, .buf = {[GROUP_IDS] = S(ids), [GROUP_ROWS] = S(rows), [GROUP_UNIT] = S(units)},

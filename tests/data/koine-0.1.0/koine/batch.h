@@ -25,8 +25,8 @@ KOINE_API void koine_batch_close(koine_batch *batch);
 
 /* Begins what koine_session_eval does with the same arguments; the evaluation goes forward in the steps to come and ends in one of them. Until then
  * the session is in the batch: the other functions that evaluate with it, rewind or fork it are refused with KOINE_ERR_STATE, and so is another batch.
- * logits: [n_logits][n_vocab], must stay where it is until the end; tokens are copied. options->progress is called between the steps that have
- * tokens of this session, on the thread of koine_batch_step. What is wrong with the arguments is said here; KOINE_ERR_MEMORY too leaves the session
+ * logits: [n_logits][n_vocab], must stay where it is until the end; tokens are copied. options->progress is called before every step, on
+ * the thread of koine_batch_step. What is wrong with the arguments is said here; KOINE_ERR_MEMORY too leaves the session
  * outside the batch. Sessions of either cache mode go into one batch, but not into one step. */
 KOINE_API koine_status koine_batch_eval(koine_batch *batch, koine_session *session, const int32_t *tokens, size_t n_tokens,
                                         const koine_eval_options *options, float *logits);
@@ -41,8 +41,9 @@ KOINE_API size_t koine_batch_n_sessions(const koine_batch *batch);
 
 /* One step. First come the sessions that want a single token, as all do after their prompt; what room is left is divided among prompts, in turns. A session
  * whose evaluation or answer has ended in the step, well or not, is out of the batch, and koine_batch_ended says how: one that was cancelled, or
- * whose memory was refused, ends alone, and the others go on; when a device fails, all that were in the step end. *n_ended: how many ended.
- * Without sessions it does nothing. KOINE_ERR_MEMORY for the batch's own memory: nothing has changed. */
+ * whose memory was refused, ends alone, and the others go on; when a device fails, or has no memory for the step itself, all that were in the step
+ * end. Each holds what koine_session_eval would leave it. *n_ended: how many ended. Without sessions it does nothing. KOINE_ERR_MEMORY: nothing has
+ * changed. */
 KOINE_API koine_status koine_batch_step(koine_batch *batch, size_t *n_ended);
 
 typedef struct koine_batch_result {
