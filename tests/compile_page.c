@@ -54,7 +54,7 @@ static void summary(const page *p, const table *t, const target *on, size_t at)
   row_begin(p);
   cell(p, on->name);
   cell(p, on->by->name);
-  cell(p, t->versions[at][0] ? t->versions[at] : "not there");
+  cell(p, t->versions[at][0] ? t->versions[at] : "not recorded");
   number(p, "%.0f", (double)n), number(p, "%.0f", (double)spilled), number(p, "%.0f", n ? (double)registers : -1), number(p, "%.0f", waves < 1000 ? (double)waves : -1);
   number(p, "%.0f", n ? (double)local : -1), number(p, "%.0f", n ? (double)matrix : -1);
   row_end(p);
