@@ -11,7 +11,7 @@
 const int emu_lanes[EMU_DEVICES] = {32, 64};
 const char *const emu_arch[EMU_DEVICES] = {"emulated32", "emulated64"};
 const char emu_magic[16] = "emulated code 1";
-enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3 };
+enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3, ALIGN_BYTES = 256 };
 
 typedef struct work { /* one thing that is queued */
   enum { COPY, FILL, LAUNCH, EVENT } kind;
@@ -47,7 +47,7 @@ static hipError_t drain(hipStream_t s, hipEvent_t until)
 {
   size_t done = 0;
   for (; done < s->n && !(until && !until->stream); done++) do_one(s, &s->queue[done]);
-  memmove(s->queue, s->queue + done, (s->n - done) * sizeof *s->queue);
+  if (done) memmove(s->queue, s->queue + done, (s->n - done) * sizeof *s->queue);
   s->n -= done;
   return s->failed;
 }
@@ -175,8 +175,7 @@ EMU_API hipError_t hipEventSynchronize(hipEvent_t e)
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
 EMU_API hipError_t hipMalloc(void **out, size_t bytes)
 {
-  *out = bytes <= MEMORY_BYTES ? aligned_alloc(256, (bytes + 255) / 256 * 256) : NULL;
-  return *out ? hipSuccess : hipErrorOutOfMemory;
+  return bytes > MEMORY_BYTES || posix_memalign(out, ALIGN_BYTES, bytes) ? hipErrorOutOfMemory : hipSuccess;
 }
 
 /* Waits for the device, as HIP does. */

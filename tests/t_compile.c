@@ -1,17 +1,17 @@
-/* Compiles every kernel, as the library carries it, for GPUs that need not be here: each op at its GPU defaults, for constants of
- * V4-Flash and for small odd ones, with clang for AMD (OpenCL C, and the same text as HIP) and for NVIDIA with ptxas behind it.
- * Owns: the table of constants and what counts as a fault: a spill, a stack nobody asked for, a call, more than 64 KB of local memory.
- * t_compile OP: this op alone. KOINE_CLANG names another clang than clang-19. Nothing is run. Exit 77 when no target could be tried. */
-#include <stdarg.h>
+/* Compiles every kernel, as the library carries it, for GPUs that need not be here: each op at its defaults, for constants of V4-Flash and for
+ * small odd ones, by every compiler and for every chip of compile.c, and holds what comes of it to tests/data/portability.txt.
+ * Owns: the table of constants and what counts as a fault: a spill, a stack nobody asked for, a call, more than 64 KB of local memory, a kernel
+ * that differs from what is recorded by more than a tenth.
+ * t_compile [OP]                  the quick targets; OP: this op alone
+ * t_compile all [OP]              every target
+ * t_compile write FOLDER [OP]     the same, recorded anew: tests/data/portability.txt and docs/portability.md below FOLDER, portability.html here
+ * KOINE_CLANG names another clang than clang-19. KOINE_TEST_TARGET: this target alone. Nothing is run. Exit 77 when no target could be tried. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include "kernels/choose.h"
-#include "kernels/ops.h"
+#include "compile.h"
 #include "kernels/sources.h"
 
-enum { MAX_LOCAL = 65536 };
 enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16, FP8 = KOI_WT_FP8, FP4 = KOI_WT_FP4, MXFP4 = KOI_WT_MXFP4, Q8_0 = KOI_WT_Q8_0, Q4_K = KOI_WT_Q4_K,
        IQ2_XXS = KOI_WT_IQ2_XXS };
 
@@ -47,170 +47,108 @@ static const test_case cases[] = {
 
 enum { N_CASES = sizeof cases / sizeof *cases };
 
-/* What the machine code says; -1: not said. */
-typedef struct usage { long registers, scalars, spilled, stack, local, calls; } usage;
-
-typedef struct target {
-  const char *name;
-  koi_target t;
-  const char *flags;   /* for clang */
-  const char *library; /* bitcode of OpenCL's functions in the folders below; NULL: none needed */
-  int ptx;             /* ptxas goes on from there */
-} target;
-
-static const target targets[] = {
-  {"gfx90a", {.vector_width = 1, .lanes = 64, .max_group = 256, .local_bytes = 65536, .n_units = 104, .denormals = 1},
-   "-x cl -cl-std=CL1.2 -target amdgcn-amd-amdhsa -mcpu=gfx90a -nogpulib", "amdgcn--amdhsa.bc", 0},
-  {"gfx1100", {.vector_width = 1, .lanes = 32, .max_group = 256, .local_bytes = 65536, .n_units = 48, .denormals = 1},
-   "-x cl -cl-std=CL1.2 -target amdgcn-amd-amdhsa -mcpu=gfx1100 -nogpulib", "amdgcn--amdhsa.bc", 0},
-  {"sm_80", {.vector_width = 1, .lanes = 32, .max_group = 1024, .local_bytes = 49152, .n_units = 108, .denormals = 1},
-   "-x cl -cl-std=CL1.2 -target nvptx64--nvidiacl -march=sm_80 -DKOI_SM=80", "nvptx64--nvidiacl.bc", 1},
-  {"sm_90", {.vector_width = 1, .lanes = 32, .max_group = 1024, .local_bytes = 49152, .n_units = 132, .denormals = 1},
-   "-x cl -cl-std=CL1.2 -target nvptx64--nvidiacl -march=sm_90 -DKOI_SM=90", "nvptx64--nvidiacl.bc", 1},
-  {"hip:gfx1100", {.vector_width = 1, .lanes = 32, .max_group = 256, .local_bytes = 65536, .n_units = 48, .denormals = 1},
-   "-x hip --offload-arch=gfx1100 --cuda-device-only -nogpuinc -nogpulib --gpu-max-threads-per-block=256 -DKOI_HIP=1", NULL, 0},
-};
-static const char *const library_folders[] = {"/usr/lib/clc", "/usr/share/clc", "/usr/local/lib/clc"};
-
-static char folder[] = "/tmp/koine-compile-XXXXXX";
-static const char *compiler, *only; /* only: one op's name, or NULL */
+static table recorded, now;
+static const char *only; /* one op's name, or NULL */
 static int n_bad, n_done, n_skipped;
 
-static int have(const char *program)
+static void fault(const char *what, const char *why)
 {
-  char line[512];
-  snprintf(line, sizeof line, "command -v '%s' >/dev/null 2>&1", program);
-  return system(line) == 0;
-}
-
-static int find_library(const char *name, char *path, size_t size)
-{
-  for (size_t i = 0; i < sizeof library_folders / sizeof *library_folders; i++) {
-    snprintf(path, size, "%s/%s", library_folders[i], name);
-    if (access(path, R_OK) == 0) return 1;
-  }
-  return 0;
-}
-
-static void add(char *s, size_t size, const char *fmt, ...)
-{
-  size_t n = strlen(s);
-  va_list args;
-  va_start(args, fmt);
-  vsnprintf(s + n, size - n, fmt, args);
-  va_end(args);
-}
-
-/* The number behind the last `key` in text; -1 without one. */
-static long number_after(const char *text, const char *key)
-{
-  const char *at = NULL, *next = text;
-  while ((next = strstr(next, key))) at = next += strlen(key);
-  return at ? strtol(at, NULL, 10) : -1;
-}
-
-/* The number before the last `key`. */
-static long number_before(const char *text, const char *key)
-{
-  const char *at = NULL, *next = text;
-  while ((next = strstr(next, key))) at = next++;
-  if (!at) return -1;
-  while (at > text && at[-1] == ' ') at--;
-  while (at > text && at[-1] >= '0' && at[-1] <= '9') at--;
-  return strtol(at, NULL, 10);
-}
-
-static char *read_text(const char *name)
-{
-  char path[128];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  FILE *f = fopen(path, "rb");
-  if (!f) return calloc(1, 1);
-  size_t n = 0, cap = 1 << 20;
-  char *s = malloc(cap + 1);
-  for (size_t got; (got = fread(s + n, 1, cap - n, f)) > 0;) {
-    n += got;
-    if (n == cap) s = realloc(s, (cap *= 2) + 1);
-  }
-  fclose(f);
-  s[n] = 0;
-  return s;
-}
-
-static usage read_usage(const target *on)
-{
-  char *s = read_text(on->ptx ? "log" : "out.s");
-  usage u;
-  if (on->ptx) {
-    long stores = number_before(s, " bytes spill stores"), loads = number_before(s, " bytes spill loads");
-    u = (usage){number_before(s, " registers"), -1, stores + loads, number_before(s, " bytes stack frame"), number_before(s, " bytes smem"), 0};
-    if (u.local < 0) u.local = 0;
-  } else {
-    u = (usage){number_after(s, ".vgpr_count:"), number_after(s, ".sgpr_count:"),
-                number_after(s, ".vgpr_spill_count:") + number_after(s, ".sgpr_spill_count:"), number_after(s, ".private_segment_fixed_size:"),
-                number_after(s, ".group_segment_fixed_size:"), strstr(s, "s_swappc") != NULL};
-  }
-  free(s);
-  return u;
-}
-
-static void fault(const char *what)
-{
-  char *log = read_text("log");
-  log[strcspn(log, "\n")] = 0;
-  printf("FAULT: %s %s\n", what, log);
-  free(log);
+  printf("FAULT: %s: %s\n", what, why);
   n_bad++;
 }
 
-static void compile(const target *on, const koi_op *op, const int32_t *consts, const char *library)
+static void name_all(const char *const *names, const int32_t *v, size_t n, char *out)
 {
-  int32_t c[KOI_MAX_CONSTS], p[KOI_MAX_PARAMS];
+  size_t at = 0;
+  out[0] = 0;
+  for (size_t i = 0; i < n; i++) at += (size_t)snprintf(out + at, COMPILE_TEXT - at, "%s%s=%d", i ? " " : "", names[i], (int)v[i]);
+}
+
+static void name_case(compile_case *c)
+{
+  const char *params[KOI_MAX_PARAMS];
+  size_t n = koi_op_n_params(c->op);
+  for (size_t i = 0; i < n; i++) params[i] = c->op->params[i].name;
+  name_all(c->op->consts, c->c, koi_op_n_consts(c->op), c->consts);
+  name_all(params, c->p, n, c->params);
+}
+
+/* No variant may have these, recorded or not. */
+static bool is_clean(const usage *u) { return u->registers >= 0 && !u->spilled && !u->stack && !u->calls && u->local <= COMPILE_MAX_LOCAL; }
+
+/* What is wrong with a kernel of this text; "" nothing. Only what the same release of a compiler made is compared. */
+static void judge(const target *on, compile_case *c, const char *text, row *r, char *why)
+{
+  size_t at = (size_t)(on - targets);
+  why[0] = 0;
+  memcpy(r->consts, c->consts, sizeof r->consts);
+  memcpy(r->params, c->params, sizeof r->params);
+  snprintf(r->target, sizeof r->target, "%s", on->name);
+  snprintf(r->op, sizeof r->op, "%s", c->op->name);
+  if (!compile_run(on, c, text, &r->u, why)) return;
+  const usage *u = &r->u;
+  const row *was = table_find(&recorded, r->target, r->op, r->consts);
+  if (!is_clean(u))
+    snprintf(why, COMPILE_TEXT, "%ld registers, %ld spilled, %ld bytes of stack, %ld bytes of local memory%s", u->registers, u->spilled, u->stack, u->local, u->calls ? ", calls" : "");
+  else if (strcmp(recorded.versions[at], now.versions[at])) return;
+  else if (was) table_compare(was, r, why);
+  else snprintf(why, COMPILE_TEXT, "not recorded");
+}
+
+static void choose(const target *on, const koi_op *op, const int32_t *consts, compile_case *c)
+{
+  *c = (compile_case){.op = op};
   int tile = koi_op_const(op, "TILE");
-  memcpy(c, consts, sizeof c);
-  if (tile >= 0 && !c[tile]) c[tile] = KOI_STRIP;
-  char what[400] = "", flags[400] = "", line[2000] = "";
-  for (size_t i = 0; i < koi_op_n_consts(op); i++) add(flags, sizeof flags, " -D %s=%d", op->consts[i], c[i]);
-  koine_status s = koi_choose(&on->t, op, c, 0, p, NULL);
-  for (size_t i = 0; i < koi_op_n_params(op); i++) add(flags, sizeof flags, " -D %s=%d", op->params[i].name, p[i]);
-  add(what, sizeof what, "%-11s %-11s%s", on->name, op->name, flags);
-  n_done++;
-  if (s) {
-    fault(what);
-    return;
-  }
-  add(line, sizeof line, "cd %s && rm -f out.s && %s -O3 -w %s%s -S -o out.s %s.cl", folder, compiler, on->flags, flags, op->source);
-  if (library) add(line, sizeof line, " -Xclang -mlink-builtin-bitcode -Xclang %s", library);
-  add(line, sizeof line, " >log 2>&1");
-  if (on->ptx) add(line, sizeof line, " && ptxas -arch=%s -v out.s -o out.bin >log 2>&1", on->name);
-  if (system(line)) {
-    fault(what);
-    return;
-  }
-  usage u = read_usage(on);
-  printf("%s: %ld registers", what, u.registers);
-  if (u.scalars >= 0) printf(", %ld scalar", u.scalars);
-  printf(", %ld local\n", u.local);
-  if (u.registers < 0 || u.spilled || u.stack || u.calls || u.local > MAX_LOCAL) {
-    printf("FAULT: %s: %ld spilled, %ld bytes of stack, %ld bytes of local memory%s\n", what, u.spilled, u.stack, u.local, u.calls ? ", calls" : "");
-    n_bad++;
-  }
+  memcpy(c->c, consts, sizeof c->c);
+  if (tile >= 0 && !c->c[tile]) c->c[tile] = KOI_STRIP;
+  if (koi_choose(&on->t, op, c->c, 0, c->p, NULL)) fault(on->name, koi_error_text());
+  name_case(c);
 }
 
-static void write_sources(void)
+static void compile(const target *on, const koi_op *op, const int32_t *consts, bool write)
 {
-  for (const struct koi_source *s = koi_sources; s->name; s++) {
-    char path[200];
-    snprintf(path, sizeof path, "%s/%s.cl", folder, s->name);
-    FILE *f = fopen(path, "wb");
-    if (!f || fputs(s->text, f) < 0 || fclose(f)) {
-      perror(path);
-      exit(1);
-    }
+  compile_case c;
+  row r = {0};
+  char what[3 * COMPILE_TEXT], why[COMPILE_TEXT];
+  choose(on, op, consts, &c);
+  snprintf(what, sizeof what, "%-11s %-11s %s %s", on->name, op->name, c.consts, c.params);
+  n_done++;
+  judge(on, &c, koi_source_text(op->source), &r, why);
+  if (write && is_clean(&r.u)) table_put(&recorded, &r), why[0] = 0;
+  if (why[0]) fault(what, why);
+  else printf("%s: %ld registers, %ld bytes of code, %ld local\n", what, r.u.registers, r.u.code, r.u.local);
+}
+
+/* ---- kernels that got worse, each of which must be a fault ---- */
+static const struct { const char *target; const koi_op *op; const char *was, *is, *fault; } mutants[] = {
+  {"gfx1100", &koi_op_matvec, "q[j] = fp4(codes, j);", "q[j] = fp4(codes, j) + fp4(codes ^ 0x5a5a5a5au, j);", "instructions a weight"},
+  {"hip:gfx942", &koi_op_matvec, "q[j] = fp4(codes, j);", "q[j] = fp4(codes, j) + fp4(codes ^ 0x5a5a5a5au, j);", "instructions a weight"},
+  {"hip:gfx942", &koi_op_swiglu, "KERNEL void", "#ifdef __gfx942__\n#error not here\n#endif\nKERNEL void", "not here"},
+  {"gfx1100", &koi_op_swiglu, "? limit : INFINITY;", "? limit : INFINITY; float v[400]; UNROLL for (int j = 0; j < 400; j++) v[j] = GU[j * E + lane]; BARRIER();"
+   " UNROLL for (int j = 0; j < 400; j++) weight += v[j] * v[399 - j];", "spilled"},
+  {"sm_80", &koi_op_swiglu, "? limit : INFINITY;", "? limit : INFINITY; float v[400]; UNROLL for (int j = 0; j < 400; j++) v[j] = GU[j * E + lane]; BARRIER();"
+   " UNROLL for (int j = 0; j < 400; j++) weight += v[j] * v[399 - j];", "spilled"},
+};
+
+static void test_mutants(const target *on)
+{
+  for (size_t i = 0; i < KOI_COUNT(mutants); i++) {
+    if (strcmp(mutants[i].target, on->name)) continue;
+    const char *text = koi_source_text(mutants[i].op->source), *at = text;
+    compile_case c;
+    row r = {0};
+    char why[COMPILE_TEXT];
+    for (const char *next = text; (next = strstr(next, mutants[i].was)); next++) at = next;
+    char *worse = koi_format("%.*s%s%s", (int)(at - text), text, mutants[i].is, at + strlen(mutants[i].was));
+    choose(on, mutants[i].op, mutants[i].op->usual, &c);
+    judge(on, &c, worse, &r, why);
+    bool comparable = !strcmp(recorded.versions[on - targets], now.versions[on - targets]);
+    if (!strstr(why, mutants[i].fault) && (comparable || strcmp(mutants[i].fault, "instructions a weight")))
+      printf("a worse %s is no fault: expected \"%s\", found \"%s\"\n", mutants[i].op->name, mutants[i].fault, why), n_bad++;
+    koi_free(worse);
   }
 }
 
-/* On one target. */
 static size_t n_compilations(void)
 {
   size_t n = N_CASES;
@@ -218,43 +156,67 @@ static size_t n_compilations(void)
   return n;
 }
 
-static void run_target(const target *on)
+static void run_target(const target *on, bool write)
 {
-  char library[200];
-  size_t n = n_compilations();
-  const char *missing = NULL;
-  if (on->library && !find_library(on->library, library, sizeof library)) missing = "no libclc (Debian: libclc-19 or libclc-15)";
-  if (on->ptx && !have("ptxas")) missing = "ptxas is not on PATH";
+  size_t at = (size_t)(on - targets);
+  const char *missing = compile_missing(on);
   if (missing) {
-    printf("SKIP: %s, %zu kernels: %s\n", on->name, n, missing);
-    n_skipped += (int)n;
+    printf("SKIP: %s, %zu kernels: %s\n", on->name, n_compilations(), missing);
+    n_skipped += (int)n_compilations();
     return;
   }
+  compile_version(on, now.versions[at], sizeof *now.versions);
+  if (write) memcpy(recorded.versions[at], now.versions[at], sizeof *now.versions);
+  else if (strcmp(recorded.versions[at], now.versions[at]))
+    printf("SKIP: %s is not compared: recorded of %s, here is %s\n", on->name, recorded.versions[at][0] ? recorded.versions[at] : "no compiler", now.versions[at]);
   for (const koi_op *const *op = koi_ops; *op; op++) {
     if (!(*op)->source || (only && strcmp(only, (*op)->name))) continue;
-    compile(on, *op, (*op)->usual, on->library ? library : NULL);
+    compile(on, *op, (*op)->usual, write);
     for (size_t i = 0; i < N_CASES; i++)
-      if (cases[i].op == *op) compile(on, *op, cases[i].c, on->library ? library : NULL);
+      if (cases[i].op == *op) compile(on, *op, cases[i].c, write);
   }
+  if (!write) test_mutants(on);
+}
+
+/* The page that is committed is the one that the table makes. */
+static void check_page(const char *top)
+{
+  char path[COMPILE_TEXT], *is = NULL, *was = NULL;
+  size_t n_is, n_was;
+  snprintf(path, sizeof path, "%s/docs/portability.md", top);
+  bool read = page_write(&recorded, "portability.new", false) && !koi_file_read("portability.new", 64 << 20, &is, &n_is) && !koi_file_read(path, 64 << 20, &was, &n_was);
+  if (!read || strcmp(is, was)) fault(path, "not what tests/data/portability.txt says; make portability writes both");
+  remove("portability.new");
+  koi_free(is);
+  koi_free(was);
+}
+
+static void write_all(const char *top)
+{
+  char text[COMPILE_TEXT], page[COMPILE_TEXT];
+  snprintf(text, sizeof text, "%s/tests/data/portability.txt", top);
+  snprintf(page, sizeof page, "%s/docs/portability.md", top);
+  if (!table_write(&recorded, text) || !page_write(&recorded, page, false) || !page_write(&recorded, "portability.html", true)) fault(top, "cannot be written");
 }
 
 int main(int argc, char **argv)
 {
-  only = argc > 1 ? argv[1] : NULL;
-  compiler = getenv("KOINE_CLANG") ? getenv("KOINE_CLANG") : "clang-19";
-  if (!have(compiler)) {
-    printf("SKIP: %zu compilations: no %s (Debian: clang-19)\n", n_compilations() * (sizeof targets / sizeof *targets), compiler);
-    return 77;
-  }
-  if (!mkdtemp(folder)) {
-    perror(folder);
-    return 1;
-  }
-  write_sources();
-  for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) run_target(&targets[i]);
-  char line[128];
-  snprintf(line, sizeof line, "rm -rf %s", folder);
-  int left = system(line);
+  const char *top = getenv("srcdir") ? getenv("srcdir") : ".", *target = getenv("KOINE_TEST_TARGET");
+  bool write = argc > 2 && !strcmp(argv[1], "write"), all = write || (argc > 1 && !strcmp(argv[1], "all"));
+  int at = write ? 3 : all ? 2 : 1;
+  char path[COMPILE_TEXT];
+  if (write) top = argv[2];
+  only = argc > at ? argv[at] : NULL;
+  snprintf(path, sizeof path, "%s/tests/data/portability.txt", top);
+  if (!table_read(&recorded, path) && !write) fault(path, "cannot be read");
+  now = (table){.versions = koi_alloc(n_targets, sizeof *now.versions)};
+  for (size_t i = 0; i < n_targets; i++)
+    if (target && *target ? !strcmp(target, targets[i].name) : all || targets[i].quick) run_target(&targets[i], write);
+  if (write) write_all(top);
+  else check_page(top);
+  compile_close();
+  table_free(&recorded);
+  table_free(&now);
   printf("t_compile: %d compiled, %d skipped, %d faults\n", n_done, n_skipped, n_bad);
-  return n_bad || left ? 1 : n_done ? 0 : 77;
+  return n_bad ? 1 : n_done ? 0 : 77;
 }

@@ -15,6 +15,7 @@ static const char base_options[] = "-O3 -DKOI_HIP=1";
 
 typedef struct built {
   koi_kernel base;
+  void *code;               /* ROCm does not say that a module does without it */
   hipModule_t module;
   hipFunction_t function;
 } built;
@@ -113,36 +114,52 @@ static koine_status limits(const hip_dev *d, const char *name, built *k)
                    (unsigned long long)e->local_bytes);
 }
 
-static koine_status load(const hip_dev *d, const char *name, const void *code, built *k)
+static koine_status load(const hip_dev *d, const char *name, built *k)
 {
-  hipError_t failed = d->hip->hipModuleLoadData(&k->module, code);
+  hipError_t failed = d->hip->hipModuleLoadData(&k->module, k->code);
   if (!failed) failed = d->hip->hipModuleGetFunction(&k->function, k->module, name);
   if (!failed) return limits(d, name, k);
   koine_status s = koi_dev_hip_failed(d, "loading a program", failed);
   return koi_error_prefix(s, "op %s", name);
 }
 
+static void *copy(const void *bytes, size_t n)
+{
+  void *own = koi_alloc(n + 1, 1);
+  return own ? memcpy(own, bytes, n) : NULL;
+}
+
+static koine_status make(hip_dev *d, const koi_build *b, built *k, size_t *bytes)
+{
+  koine_status s = koi_dev_hip_enter(d);
+  if (s) return s;
+  *bytes = b->binary_bytes;
+  if (!b->binary) s = compile(d, b, &k->code, bytes);
+  else if (!(k->code = copy(b->binary, *bytes))) s = KOINE_ERR_MEMORY;
+  return s ? s : load(d, b->name, k);
+}
+
 koine_status koi_dev_hip_build(koi_device *device, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes)
 {
-  hip_dev *d = (hip_dev *)device;
-  void *code = NULL;
   size_t bytes = 0;
-  koine_status s = koi_dev_hip_enter(d);
-  built *k = s ? NULL : koi_alloc(1, sizeof *k);
-  if (!k) return s ? s : KOINE_ERR_MEMORY;
-  if (!b->binary) s = compile(d, b, &code, &bytes);
-  if (!s) s = load(d, b->name, b->binary ? b->binary : code, k);
-  if (!s && b->want_binary && code) *binary = code, *binary_bytes = bytes;
-  else koi_free(code);
-  if (s) koi_dev_hip_drop(device, &k->base);
-  else *out = &k->base;
-  return s;
+  built *k = koi_alloc(1, sizeof *k);
+  if (!k) return KOINE_ERR_MEMORY;
+  koine_status s = make((hip_dev *)device, b, k, &bytes);
+  if (s) {
+    koi_dev_hip_drop(device, &k->base);
+    return s;
+  }
+  if (b->want_binary && (*binary = copy(k->code, bytes))) *binary_bytes = bytes;
+  *out = &k->base;
+  return KOINE_OK;
 }
 
 void koi_dev_hip_drop(koi_device *device, koi_kernel *kernel)
 {
   built *k = (built *)kernel;
-  if (k && k->module && !koi_dev_hip_enter((hip_dev *)device)) ((hip_dev *)device)->hip->hipModuleUnload(k->module);
+  if (!k) return;
+  if (k->module && !koi_dev_hip_enter((hip_dev *)device)) ((hip_dev *)device)->hip->hipModuleUnload(k->module);
+  koi_free(k->code);
   koi_free(k);
 }
 

@@ -1,5 +1,5 @@
 /* The machine's devices: every backend's endpoints, merged to cards, in the order of preference, the public object.
- * Environment: KOINE_BACKENDS=opencl,host limits which backends are asked. */
+ * Environment: KOINE_BACKENDS=opencl,hip,host limits which backends are asked. */
 #ifndef KOI_RUNTIME_H
 #define KOI_RUNTIME_H
 #include "backend.h"

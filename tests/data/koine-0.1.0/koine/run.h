@@ -32,7 +32,7 @@ typedef struct koine_device_info {
   const char *id;       /* what --device takes: "host", "cl0", "cl1", ..., and "cl0/0" of a part of cl0 */
   const char *name;     /* the card's name */
   const char *vendor;
-  const char *backend;  /* "host", "opencl" */
+  const char *backend;  /* "host", "opencl", "hip" */
   const char *platform; /* the driver's platform name */
   const char *driver;   /* the driver's version */
   koine_device_type type;
