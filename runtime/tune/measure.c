@@ -318,7 +318,8 @@ koine_status koi_measure_layers(koine_runtime *rt, koi_site *site, const koine_m
     if (s) break;
     koine_status one = measure_device(rt, site, (uint32_t)d, excerpt, (double)(seconds ? seconds : DEFAULT_SECONDS) / (double)n);
     if (one) koi_log(KOINE_LOG_WARNING, "device %s (%s) is not measured: %s", site->devices[d].id, site->devices[d].name, koi_error_text());
+    else s = koi_measure_keep(rt, site); /* whatever ends the process at the next */
   }
   koi_model_close(excerpt);
-  return s ? s : koi_measure_keep(rt, site);
+  return s;
 }
