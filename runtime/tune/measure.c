@@ -183,7 +183,7 @@ static koine_status keep_costs(bench *b, const koi_step_at *at, size_t n_turns, 
       if (!(t[n_turns / 2] > 0)) continue;
       koi_site_cost *c = koi_site_add_cost(b->site);
       if (!c) return KOINE_ERR_MEMORY;
-      *c = (koi_site_cost){.device = b->device, .part = (koi_part_of)p, .n_tokens = at->n_tokens, .position = at->position, .seconds = scale * t[n_turns / 2],
+      *c = (koi_site_cost){.device = b->device, .part = (koi_part_of)p, .width = b->model->config.hidden, .n_tokens = at->n_tokens, .position = at->position, .seconds = scale * t[n_turns / 2],
                            .low = scale * t[n_turns / 4], .high = scale * t[n_turns - 1 - n_turns / 4], .expected = expected[i * KOI_N_PARTS + (size_t)p]};
       if (i && i + 1 < koi_costs_items(b->model)) c->kind = b->model->layers[i - 1].kind, c->hash = b->model->layers[i - 1].hash;
     }
@@ -261,11 +261,12 @@ static void close_bench(bench *b)
 /* Decode and prefill, near the begin and further on: lengths in between and beyond follow from the calls. */
 static const koi_step_at points[] = {{1, DEPTH}, {1, 128}, {N_PROMPT, DEPTH}, {N_PROMPT, 0}};
 
-static void forget(koi_site *s, uint32_t device)
+/* Of models of this width; of all when they are old. */
+static void forget(koi_site *s, uint32_t device, uint32_t width)
 {
   size_t n = 0;
   for (size_t i = 0; i < s->n_costs; i++)
-    if (s->costs[i].device != device) s->costs[n++] = s->costs[i];
+    if (s->costs[i].device != device || (s->costs[i].width != width && !s->devices[device].old)) s->costs[n++] = s->costs[i];
   s->n_costs = n;
 }
 
@@ -273,18 +274,18 @@ static koine_status measure_device(koine_runtime *rt, koi_site *site, uint32_t d
 {
   bench b = {.rt = rt, .site = site, .device = device, .model = excerpt, .seconds = seconds / KOI_COUNT(points)};
   koine_status s = open_bench(&b);
-  if (!s) forget(site, device), site->devices[device].parameters = koi_tuned_hash(rt->endpoints[device].known), site->devices[device].old = false;
+  if (!s) forget(site, device, excerpt->config.hidden), site->devices[device].parameters = koi_tuned_hash(rt->endpoints[device].known), site->devices[device].old = false;
   for (size_t i = 0; i < KOI_COUNT(points) && !s; i++) s = time_point(&b, &points[i]);
   close_bench(&b);
   return s;
 }
 
 /* ---- all of them -------------------------------------------------------------------------------------------------------- */
-static bool has_costs(const koi_site *s, size_t device)
+static bool has_costs(const koi_site *s, size_t device, uint32_t width)
 {
   if (s->devices[device].old) return false;
   for (size_t i = 0; i < s->n_costs; i++)
-    if (s->costs[i].device == device) return true;
+    if (s->costs[i].device == device && s->costs[i].width == width) return true;
   return false;
 }
 
@@ -313,9 +314,9 @@ koine_status koi_measure_layers(koine_runtime *rt, koi_site *site, const koine_m
   size_t n = 0, done = 0;
   koine_status s = all || needs_links(site) ? koi_measure_links(rt, site, progress, user) : KOINE_OK;
   if (!s) s = excerpt_of(m, &excerpt);
-  for (size_t d = 0; d < site->n_devices; d++) n += koi_measure_wanted(site, d) && (all || !has_costs(site, d));
+  for (size_t d = 0; d < site->n_devices; d++) n += koi_measure_wanted(site, d) && (all || !has_costs(site, d, m->config.hidden));
   for (size_t d = 0; d < site->n_devices && !s; d++) {
-    if (!koi_measure_wanted(site, d) || (!all && has_costs(site, d))) continue;
+    if (!koi_measure_wanted(site, d) || (!all && has_costs(site, d, m->config.hidden))) continue;
     if (progress && !progress(user, "measuring layers", done++, n)) s = koi_error(KOINE_ERR_CANCELLED, "cancelled");
     if (s) break;
     koine_status one = measure_device(rt, site, (uint32_t)d, excerpt, (double)(seconds ? seconds : DEFAULT_SECONDS) / (double)n);
