@@ -81,7 +81,7 @@ int cmd_estimate(const cli_args *a)
   if (s) status = cli_fail(s);
   if (!status)
     printf("decode: %.3g tokens/s, likely %.3g to %.3g\nprefill: %.3g tokens/s, likely %.3g to %.3g\n%s, on %llu stage%s; koine plan shows them\n", 1 / e.token_s,
-           1 / e.token_s_high, 1 / e.token_s_low, e.prompt_per_s, e.prompt_per_s_low, e.prompt_per_s_high, e.measured ? "measured layers" : "not measured: from data sheets",
+           1 / e.token_s_high, 1 / e.token_s_low, e.prompt_per_s, e.prompt_per_s_low, e.prompt_per_s_high, e.measured ? "measured layers" : "not measured: by the rates of the devices",
            (unsigned long long)e.n_stages, e.n_stages == 1 ? "" : "s");
   close_scene(&c);
   return status;

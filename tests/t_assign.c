@@ -97,14 +97,14 @@ static void test_site_text(void **state)
   koi_site s = site_of("unlike"), back;
   char *text, *again;
   koi_site_cost *c = koi_site_add_cost(&s);
-  *c = (koi_site_cost){.device = 1, .part = KOI_PART_EXPERTS, .kind = KOI_HCA, .hash = true, .n_tokens = 128, .position = 2048, .seconds = 0.25, .low = 0.125, .high = 0.5, .expected = 0.75};
+  *c = (koi_site_cost){.device = 1, .part = KOI_PART_EXPERTS, .kind = KOI_HCA, .hash = true, .width = 4096, .n_tokens = 128, .position = 2048, .seconds = 0.25, .low = 0.125, .high = 0.5, .expected = 0.75};
   s.topology = koi_strdup("<topology>\ndevice nonsense\n</topology>\n");
   snprintf(s.name, sizeof s.name, "with spaces = and <signs>");
   assert_int_equal(koi_site_text(&s, &text), KOINE_OK);
   if (koi_site_parse(text, "text", &back)) fail_msg("%s", koi_error_text());
   assert_int_equal(koi_site_text(&back, &again), KOINE_OK);
   assert_string_equal(text, again);
-  assert_true(back.n_costs == 1 && back.costs[0].hash && back.costs[0].kind == KOI_HCA && back.costs[0].high == 0.5 && isnan(back.devices[0].to_host_busy.latency_s));
+  assert_true(back.n_costs == 1 && back.costs[0].hash && back.costs[0].width == 4096 && back.costs[0].kind == KOI_HCA && back.costs[0].high == 0.5 && isnan(back.devices[0].to_host_busy.latency_s));
   koi_free(text), koi_free(again);
   koi_site_free(&s), koi_site_free(&back);
   for (size_t i = 0; i < KOI_COUNT(wrong); i++) assert_int_equal(koi_site_parse(wrong[i], "wrong", &back), KOINE_ERR_FILE);

@@ -33,6 +33,8 @@ prints 'layers 0-42 device=gpu0 experts=cpu' --cpu-moe
 prints 'layers 0-42 device=gpu0 experts=cpu' --layers gpu0=0-3 --layers gpu0=5 --n-cpu-moe 43
 prints 'layers 0-42 device=cpu' -ts 0,0,0,1
 prints 'layers 0-38 device=cpu embed' -ngl 5
+prints 'layers 0-42 device=cpu embed head' -ngl 99 --exclude gpu0 --exclude gpu1 --exclude gpu2
+grep -q 'wanted on cards' "$tmp/err" || fail "layers for cards that are not there: $(cat "$tmp/err")"
 prints 'unused: gpu0, gpu1' --exclude gpu0 --exclude gpu1
 prints 'unused: .*gpu1' --memory gpu1=1 -c 8192
 prints 'at most' -np 0

@@ -213,7 +213,7 @@ typedef struct koine_estimate {
   double most_per_s;                         /* tokens a second of many conversations, at most */
   double prompt_per_s, prompt_per_s_low, prompt_per_s_high; /* tokens a second of a prompt, in chunks */
   uint64_t n_stages;
-  bool measured;                             /* from measurements of these devices; else from what they are said to reach */
+  bool measured;                             /* from measurements of these devices; else by their rates, measured, given or estimated */
   char reserved[7];
 } koine_estimate;
 #define KOINE_ESTIMATE_INIT {sizeof(koine_estimate), 0, 0, 0, 0, 0, 0, 0, 0, false, {0}}

@@ -76,6 +76,20 @@ static koine_status add_device(koi_question *q, uint32_t d)
   return KOINE_OK;
 }
 
+/* The first of the processors, plain C last; and where there is nothing else, what was wanted for cards is none. */
+static void find_cpu(koi_question *q)
+{
+  bool cards = false;
+  q->cpu = q->n;
+  for (uint32_t i = q->n; i-- > 0;) {
+    if (!koi_question_is_cpu(q, q->at[i])) cards = true;
+    else if (q->cpu == q->n || !q->site->devices[q->at[i]].reference) q->cpu = i;
+  }
+  if (q->w.on_cards <= 0 || cards) return;
+  koi_log(KOINE_LOG_WARNING, "%d layers were wanted on cards, but there is none: they stay with the processors", q->w.on_cards);
+  q->w.on_cards = -1;
+}
+
 /* Plain C takes part when it is named, or when nothing else can. */
 static koine_status choose_devices(koi_question *q)
 {
@@ -92,9 +106,7 @@ static koine_status choose_devices(koi_question *q)
   if (s) return s;
   if (!q->n)
     return koi_error(KOINE_ERR_NO_DEVICE, "%s", q->n_unknown ? "how fast the devices are is not known; koine plan --measure finds out" : "no device is left to plan with");
-  q->cpu = q->n;
-  for (uint32_t i = q->n; i-- > 0;)
-    if (koi_question_is_cpu(q, q->at[i]) && (q->cpu == q->n || !q->site->devices[q->at[i]].reference)) q->cpu = i;
+  find_cpu(q);
   return KOINE_OK;
 }
 

@@ -114,10 +114,12 @@ static koine_status check_memory(const koi_question *q, const koi_assigned *a)
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------------------- */
-static bool has_costs(const koi_site *s, uint32_t d)
+/* Of a model as wide as this one. */
+static bool has_costs(const koi_question *q, uint32_t d)
 {
+  const koi_site *s = q->site;
   for (size_t i = 0; i < s->n_costs; i++)
-    if (s->costs[i].device == d) return true;
+    if (s->costs[i].device == d && (!s->costs[i].width || s->costs[i].width == q->model->config.hidden)) return true;
   return false;
 }
 
@@ -136,7 +138,7 @@ koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
     busy = i && a->stages[i - 1].device == x->device ? busy + x->seconds : x->seconds; /* two stages side by side keep their device busy together */
     if (busy > a->longest_s) a->longest_s = busy;
     if (x->hop > a->longest_s) a->longest_s = x->hop;
-    a->measured &= has_costs(q->site, x->device) && (x->experts == KOI_SOLVE_NOWHERE || has_costs(q->site, x->experts));
+    a->measured &= has_costs(q, x->device) && (x->experts == KOI_SOLVE_NOWHERE || has_costs(q, x->experts));
     for (uint32_t d = 0; d < q->site->n_devices; d++)
       if (d == x->device || d == x->experts) a->estimated |= q->site->devices[d].estimated, a->old |= q->site->devices[d].old;
   }

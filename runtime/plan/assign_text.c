@@ -30,7 +30,7 @@ const char *koi_assigned_basis(const koi_assigned *a)
 {
   if (a->measured && a->old) return "by measurements that are older than the kernels or their parameters: koine plan --measure makes new ones";
   if (a->measured) return "by measurements of this machine's devices";
-  return a->estimated ? "by an estimate, not by measurements: koine plan --measure makes them" : "by what the devices are said to reach, not by measurements";
+  return a->estimated ? "by an estimate, not by measurements: koine plan --measure makes them" : "by the devices' rates, not by measured layers";
 }
 
 koine_status koi_assigned_text(const koi_assigned *a, const koi_site *site, char **out)

@@ -91,12 +91,13 @@ typedef struct ratio { double middle, low, high; } ratio; /* of the truth to the
 
 static double octaves(double a, double b) { return fabs(log2(a / b)); }
 
-/* How far a measurement is from what is asked: first of another kind of layer, then of another number of tokens, then of another length. */
+/* How far a measurement is from what is asked: first of another kind of layer, then of another model's width, then of another number of tokens, then of another length. */
 static double distance(const koi_site_cost *c, const koi_site_cost *want)
 {
   bool ends = want->part >= KOI_PART_EMBED;
   double d = ends || c->kind == want->kind ? 0 : 100;
   if (!ends && c->hash != want->hash) d += 30;
+  if (c->width && want->width) d += 6 * octaves(c->width, want->width);
   return d + 4 * octaves(c->n_tokens, want->n_tokens) + octaves((double)c->position + 64, (double)want->position + 64);
 }
 
@@ -121,7 +122,7 @@ static void put_item(koi_costs *c, const koi_step_at *at, uint32_t d, uint32_t i
 {
   size_t i = (size_t)d * c->n_items + item;
   bool layer = item && item + 1 < c->n_items;
-  koi_site_cost want = {.device = d, .n_tokens = at->n_tokens, .position = at->position};
+  koi_site_cost want = {.device = d, .width = c->model->config.hidden, .n_tokens = at->n_tokens, .position = at->position};
   if (layer) want.kind = c->model->layers[item - 1].kind, want.hash = c->model->layers[item - 1].hash;
   for (int p = 0; p < KOI_N_PARTS; p++) {
     if (expected[p] == 0) continue;

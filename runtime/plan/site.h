@@ -39,6 +39,7 @@ typedef struct koi_site_cost {
   koi_part_of part;
   koi_layer_kind kind;
   bool hash;
+  uint32_t width;                /* of the model's streams; 0: not known */
   uint32_t n_tokens;
   uint64_t position;
   double seconds, low, high;     /* median and range */

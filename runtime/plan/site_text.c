@@ -46,7 +46,7 @@ static void put_cost(koi_text *t, const koi_site *s, const koi_site_cost *c)
 {
   koi_text_add(t, "cost");
   koi_word_put(t, "device", s->devices[c->device].id);
-  koi_text_add(t, " part=%s kind=%s%s tokens=%u position=%llu", parts[c->part], koi_site_kind_name(c->kind), c->hash ? " hash" : "", c->n_tokens, (unsigned long long)c->position);
+  koi_text_add(t, " part=%s kind=%s%s width=%u tokens=%u position=%llu", parts[c->part], koi_site_kind_name(c->kind), c->hash ? " hash" : "", c->width, c->n_tokens, (unsigned long long)c->position);
   number(t, "seconds", c->seconds);
   number(t, "low", c->low);
   number(t, "high", c->high);
@@ -159,18 +159,19 @@ static bool read_cost(const char *at, koi_site *s)
 {
   koi_word w;
   char device[KOI_SITE_ID] = "";
-  uint64_t tokens = 1;
+  uint64_t tokens = 1, width = 0;
   koi_site_cost *c = koi_site_add_cost(s);
   if (!c) return false;
   while (koi_word_next(&at, &w)) {
     if (!koi_word_text(&w, "device=", device, sizeof device) || !read_names(&w, c) || !koi_word_count(&w, "tokens=", &tokens) || tokens > UINT32_MAX ||
+        !koi_word_count(&w, "width=", &width) || width > UINT32_MAX ||
         !koi_word_count(&w, "position=", &c->position) || !koi_word_number(&w, "seconds=", &c->seconds) || !koi_word_number(&w, "low=", &c->low) ||
         !koi_word_number(&w, "high=", &c->high) || !koi_word_number(&w, "expected=", &c->expected))
       return false;
     c->hash |= koi_word_is(&w, "hash");
   }
   size_t d = koi_site_find(s, device);
-  c->device = (uint32_t)d, c->n_tokens = (uint32_t)tokens;
+  c->device = (uint32_t)d, c->n_tokens = (uint32_t)tokens, c->width = (uint32_t)width;
   return d < s->n_devices && tokens && c->seconds > 0 && c->expected > 0;
 }
 

@@ -8,7 +8,7 @@
 #include "engine/session.h"
 #include "plan/costs.h"
 
-enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, TOGETHER = 8 /* times as fast is a token beside others, at least */, FILE_BYTES = 16 << 20 };
+enum { DEFAULT_SECONDS = 60, MAX_KINDS = 6, N_EXPERTS = 16, N_PROMPT = 128, DEPTH = 2048, MIN_TURNS = 3, MAX_TURNS = 9, N_STEPS = 8, TOGETHER = 8 /* times as fast is a token beside others, at least */, FILE_BYTES = 16 << 20 };
 
 /* ---- kept --------------------------------------------------------------------------------------------------------------- */
 /* KOINE_TUNED=off: whatever was measured is ignored. */
@@ -131,25 +131,27 @@ typedef struct bench {
   int32_t *tokens; float *logits;
   double seconds;              /* for one point */
   double token_s;              /* of a step of one token; 0: not known yet */
+  uint32_t n_drawn;            /* tokens so far: other ones each time, with other experts, as in a text */
   double *times;               /* [n_items][KOI_N_PARTS][MAX_TURNS] */
   double whole[MAX_TURNS], waited[MAX_TURNS]; /* a step without waits inside, and with those between parts */
 } bench;
 
-/* One step; clock NULL: without a wait inside it. */
-static koine_status step(bench *b, const koi_step_at *at, clock_ *clock, uint64_t *ns)
+/* n_steps one after the other, the first at `at`; seconds of one. clock NULL: without a wait inside them. */
+static koine_status steps(bench *b, const koi_step_at *at, uint32_t n_steps, clock_ *clock, double *seconds)
 {
   koi_watch watch = {before, after, clock};
   koine_eval_options one = {.size = sizeof one, .n_logits = 1};
-  koine_status s = koi_session_fill(b->session, at->position);
+  uint64_t n = at->position;
+  koine_status s = koi_session_fill(b->session, n);
   if (s) return s;
-  memcpy(b->tokens, b->session->held, at->position * sizeof *b->tokens);
-  for (uint32_t i = 0; i < at->n_tokens; i++) b->tokens[at->position + i] = (int32_t)((i * 7919u + 13u) % b->model->config.n_vocab);
+  memcpy(b->tokens, b->session->held, n * sizeof *b->tokens);
+  for (uint32_t i = 0; i < n_steps * at->n_tokens; i++) b->tokens[n + i] = (int32_t)((b->n_drawn++ * 7919u + 13u) % b->model->config.n_vocab);
   b->session->watch = clock ? &watch : NULL;
   uint64_t start = koi_now_ns();
-  s = koi_session_eval(b->session, b->tokens, at->position + at->n_tokens, &one, b->logits);
+  for (uint32_t i = 0; i < n_steps && !s; i++) s = koi_session_eval(b->session, b->tokens, n += at->n_tokens, &one, b->logits);
   if (!s && clock) s = stop(clock, koi_engine_stage(b->plan, 0));
   b->session->watch = NULL;
-  *ns = koi_now_ns() - start;
+  *seconds = 1e-9 * (double)(koi_now_ns() - start) / n_steps;
   return s;
 }
 
@@ -181,25 +183,25 @@ static koine_status keep_costs(bench *b, const koi_step_at *at, size_t n_turns, 
       if (!(t[n_turns / 2] > 0)) continue;
       koi_site_cost *c = koi_site_add_cost(b->site);
       if (!c) return KOINE_ERR_MEMORY;
-      *c = (koi_site_cost){.device = b->device, .part = (koi_part_of)p, .n_tokens = at->n_tokens, .position = at->position, .seconds = scale * t[n_turns / 2],
+      *c = (koi_site_cost){.device = b->device, .part = (koi_part_of)p, .width = b->model->config.hidden, .n_tokens = at->n_tokens, .position = at->position, .seconds = scale * t[n_turns / 2],
                            .low = scale * t[n_turns / 4], .high = scale * t[n_turns - 1 - n_turns / 4], .expected = expected[i * KOI_N_PARTS + (size_t)p]};
       if (i && i + 1 < koi_costs_items(b->model)) c->kind = b->model->layers[i - 1].kind, c->hash = b->model->layers[i - 1].hash;
     }
   return KOINE_OK;
 }
 
-/* One turn: with waits between parts, and without. The first of all builds and warms. */
+/* One turn: a step with waits between parts, and without, where a token comes after others as in a text. The first turn of all builds and warms. */
 static koine_status time_turn(bench *b, const koi_step_at *at, uint64_t (*ns)[KOI_N_PARTS], size_t turn)
 {
   size_t n_items = koi_costs_items(b->model);
   clock_ clock = {.ns = ns, .part = -1};
-  uint64_t whole, waited;
+  double waited;
   memset(ns, 0, n_items * sizeof *ns);
-  koine_status s = step(b, at, &clock, &waited);
+  koine_status s = steps(b, at, 1, &clock, &waited);
   if (s || !turn) return s;
-  s = step(b, at, NULL, &whole);
+  s = steps(b, at, at->n_tokens == 1 && waited * N_STEPS * MAX_TURNS < b->seconds ? N_STEPS : 1, NULL, &b->whole[turn - 1]);
   for (size_t k = 0; k < n_items * KOI_N_PARTS; k++) b->times[k * MAX_TURNS + turn - 1] = 1e-9 * (double)ns[k / KOI_N_PARTS][k % KOI_N_PARTS];
-  b->whole[turn - 1] = 1e-9 * (double)whole, b->waited[turn - 1] = 1e-9 * (double)waited;
+  b->waited[turn - 1] = waited;
   return s;
 }
 
@@ -259,11 +261,12 @@ static void close_bench(bench *b)
 /* Decode and prefill, near the begin and further on: lengths in between and beyond follow from the calls. */
 static const koi_step_at points[] = {{1, DEPTH}, {1, 128}, {N_PROMPT, DEPTH}, {N_PROMPT, 0}};
 
-static void forget(koi_site *s, uint32_t device)
+/* Of models of this width; of all when they are old. */
+static void forget(koi_site *s, uint32_t device, uint32_t width)
 {
   size_t n = 0;
   for (size_t i = 0; i < s->n_costs; i++)
-    if (s->costs[i].device != device) s->costs[n++] = s->costs[i];
+    if (s->costs[i].device != device || (s->costs[i].width != width && !s->devices[device].old)) s->costs[n++] = s->costs[i];
   s->n_costs = n;
 }
 
@@ -271,18 +274,18 @@ static koine_status measure_device(koine_runtime *rt, koi_site *site, uint32_t d
 {
   bench b = {.rt = rt, .site = site, .device = device, .model = excerpt, .seconds = seconds / KOI_COUNT(points)};
   koine_status s = open_bench(&b);
-  if (!s) forget(site, device), site->devices[device].parameters = koi_tuned_hash(rt->endpoints[device].known), site->devices[device].old = false;
+  if (!s) forget(site, device, excerpt->config.hidden), site->devices[device].parameters = koi_tuned_hash(rt->endpoints[device].known), site->devices[device].old = false;
   for (size_t i = 0; i < KOI_COUNT(points) && !s; i++) s = time_point(&b, &points[i]);
   close_bench(&b);
   return s;
 }
 
 /* ---- all of them -------------------------------------------------------------------------------------------------------- */
-static bool has_costs(const koi_site *s, size_t device)
+static bool has_costs(const koi_site *s, size_t device, uint32_t width)
 {
   if (s->devices[device].old) return false;
   for (size_t i = 0; i < s->n_costs; i++)
-    if (s->costs[i].device == device) return true;
+    if (s->costs[i].device == device && s->costs[i].width == width) return true;
   return false;
 }
 
@@ -311,14 +314,15 @@ koine_status koi_measure_layers(koine_runtime *rt, koi_site *site, const koine_m
   size_t n = 0, done = 0;
   koine_status s = all || needs_links(site) ? koi_measure_links(rt, site, progress, user) : KOINE_OK;
   if (!s) s = excerpt_of(m, &excerpt);
-  for (size_t d = 0; d < site->n_devices; d++) n += koi_measure_wanted(site, d) && (all || !has_costs(site, d));
+  for (size_t d = 0; d < site->n_devices; d++) n += koi_measure_wanted(site, d) && (all || !has_costs(site, d, m->config.hidden));
   for (size_t d = 0; d < site->n_devices && !s; d++) {
-    if (!koi_measure_wanted(site, d) || (!all && has_costs(site, d))) continue;
+    if (!koi_measure_wanted(site, d) || (!all && has_costs(site, d, m->config.hidden))) continue;
     if (progress && !progress(user, "measuring layers", done++, n)) s = koi_error(KOINE_ERR_CANCELLED, "cancelled");
     if (s) break;
     koine_status one = measure_device(rt, site, (uint32_t)d, excerpt, (double)(seconds ? seconds : DEFAULT_SECONDS) / (double)n);
     if (one) koi_log(KOINE_LOG_WARNING, "device %s (%s) is not measured: %s", site->devices[d].id, site->devices[d].name, koi_error_text());
+    else s = koi_measure_keep(rt, site); /* whatever ends the process at the next */
   }
   koi_model_close(excerpt);
-  return s ? s : koi_measure_keep(rt, site);
+  return s;
 }
