@@ -1,6 +1,6 @@
 /* Every op on every device found, against the C reference. And the verifier itself, against ops that are wrong in known ways.
  * KOINE_TEST_DEVICE: only the device of this id, or with this in its name or platform. KOINE_TEST_OP: only this op.
- * KOINE_TEST_SETS: parameter sets for each op and its constants (default 4). KOINE_TEST_SMALL: without the large cases.
+ * KOINE_TEST_ALL: with the cases that else only a tuner asks for. KOINE_TEST_SETS: parameter sets for each op and its constants (default 4). KOINE_TEST_SMALL: without the large cases.
  * KOINE_TEST_BARE: for Oclgrind: buffers of the exact size, nothing initialised that the op should not read. KOINE_TEST_VERBOSE: a line a case. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,7 +123,7 @@ static void test_device(const koi_endpoint *e)
 {
   const char *sets = getenv("KOINE_TEST_SETS");
   koi_verify_counts n = {0};
-  koi_verify_options o = {.op = getenv("KOINE_TEST_OP"), .max_sets = sets ? (uint32_t)atoi(sets) : 4, .small = getenv("KOINE_TEST_SMALL") != NULL,
+  koi_verify_options o = {.op = getenv("KOINE_TEST_OP"), .max_sets = sets ? (uint32_t)atoi(sets) : 4, .all = getenv("KOINE_TEST_ALL") != NULL, .small = getenv("KOINE_TEST_SMALL") != NULL,
                           .bare = getenv("KOINE_TEST_BARE") != NULL, .verbose = getenv("KOINE_TEST_VERBOSE") != NULL, .counts = &n};
   koi_device *d;
   koi_text report = {0};

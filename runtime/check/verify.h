@@ -15,6 +15,7 @@ typedef struct koi_verify_options {
   const int32_t *c, *p; /* of op: these parameters alone (p NULL: the defaults), on the cases whose constants are most like c; NULL: as max_sets says */
   koi_kernel *kernel; /* with c and p: built already, for the cases that have its very constants; NULL: none is */
   uint32_t max_sets;  /* parameter sets tried for each op and its constants; 0 or 1: the defaults only */
+  bool all;           /* with those cases that else are for whoever asks for their constants */
   bool small;         /* without the cases that an interpreter needs minutes for */
   bool bare;          /* for a device that checks accesses itself: buffers of the exact size, outputs never initialised */
   bool twice;         /* every case runs twice, and what it leaves must be the same bit by bit */
