@@ -6,7 +6,7 @@
 #include <string.h>
 #include "fake.h"
 
-enum { N_PROMPT = 20, N_TOKENS = 22, CONTEXT = 64, CHUNK = 8, SAMPLE = 24, SMALL_BUFFER = 9 << 18 };
+enum { N_PROMPT = 20, N_TOKENS = 22, CONTEXT = 64, CHUNK = 8, SAMPLE = 24, SMALL_BUFFER = 10 << 18 };
 
 static int n_checks, n_failed;
 static koine_runtime *rt;
