@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   if ((uint64_t)m->config.n_layers * m->config.n_experts < 10000 && !koi_model_bind(m, ratios)) {
     char *text;
     koine_model_info info;
-    if (koi_model_get_info(m, &info) || info.n_params_active > info.n_params || koi_model_describe(m, NULL, 0, 0, size & 1, &text)) abort();
+    if (koi_model_get_info(m, &info) || info.n_params_active > info.n_params || koi_model_describe(m, NULL, 0, 0, NULL, size & 1, &text)) abort();
     koi_free(text);
   }
   koi_free(ratios);
