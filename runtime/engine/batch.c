@@ -173,7 +173,7 @@ static void turn(koi_batch *b, size_t n_served)
     for (size_t k = 0; k < n_served && !was; k++) was = b->served[k] == b->jobs[i];
     if (!was) b->jobs[n++] = b->jobs[i];
   }
-  memcpy(b->jobs + n, b->served, n_served * sizeof *b->jobs);
+  if (n_served) memcpy(b->jobs + n, b->served, n_served * sizeof *b->jobs);
 }
 
 static void end_done(koi_batch *b)
