@@ -63,7 +63,8 @@ static void leave_list(koi_history *h)
 koine_status koi_history_open(koi_stage *st, bool exact, uint64_t context, koi_history *out)
 {
   *out = (koi_history){.st = st, .caches = st->caches[exact], .pools = st->pools[exact], .exact = exact, .context = context, .tables = -1};
-  koine_status s = make_records(out);
+  koine_status s = koi_history_begin_anew(st, exact);
+  if (!s) s = make_records(out);
   if (!s) s = koi_stage_take_tables(st, out->n_stretch, &out->tables);
   if (!s) enter_list(out);
   if (!s) s = take_slots(out);

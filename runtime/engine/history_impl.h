@@ -15,6 +15,8 @@ void koi_history_unpromise(koi_history *h);
 koine_status koi_history_reserve(koi_history *h, size_t kind, size_t n);
 /* The same without taking anything from others. */
 koine_status koi_history_reserve_gently(koi_history *h, size_t kind, size_t n);
+/* Before the first history of a mode: pools that have grown often and are not used begin anew. */
+koine_status koi_history_begin_anew(koi_stage *st, bool exact);
 koine_status koi_history_set_page(koi_history *h, size_t entry, int32_t page);
 /* The device's table of a kind becomes what `pages` has, which is laid out as h->pages. */
 koine_status koi_history_write_pages(const koi_history *h, size_t kind, const int32_t *pages);

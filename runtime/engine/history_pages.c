@@ -64,6 +64,18 @@ static koine_status trim(koi_stage *st, bool *freed)
   return s;
 }
 
+/* Between conversations: those to come may be larger than all that few slabs are left for. */
+koine_status koi_history_begin_anew(koi_stage *st, bool exact)
+{
+  bool often = false, freed;
+  for (size_t k = 0; k < st->caches[exact]->n_kinds; k++) {
+    const koi_pool *p = &st->pools[exact][k];
+    if (p->n_promises) return KOINE_OK;
+    often |= p->n_slabs > KOI_SLABS / 2;
+  }
+  return often ? trim(st, &freed) : KOINE_OK;
+}
+
 koine_status koi_history_reserve(koi_history *h, size_t kind, size_t n)
 {
   const koi_pool *p = koi_history_pool(h, kind);
