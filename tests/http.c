@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +40,7 @@ void http_start(http_server *s, const char *const *args)
   assert_int_equal(pipe(err), 0);
   s->pid = fork();
   if (!s->pid) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it does not outlive a test that was ended */
     dup2(err[1], STDERR_FILENO);
     close(err[0]), close(err[1]);
     execvp(argv[0], (char *const *)(uintptr_t)argv);
@@ -47,7 +49,7 @@ void http_start(http_server *s, const char *const *args)
   close(err[1]);
   s->err = err[0];
   const char *at;
-  while (!(at = strstr(line, "listening on http://"))) {
+  while (!(at = strstr(line, "listening on http://")) || !strchr(at, '\n')) {
     if (n + 1 >= sizeof line || !(got = more(err[0], line, n, sizeof line - 1))) fail_msg("the server said: %s", line);
     line[n += got] = 0;
   }

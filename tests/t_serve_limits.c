@@ -94,18 +94,18 @@ static char *long_prompt(size_t n_words, const char *end)
 static void test_context(void **state)
 {
   (void)state;
-  char *answer, *body = long_prompt(2046, ",\"max_tokens\":5"); /* and the beginning of the text: one token is left */
+  char *answer, *body = long_prompt(8190, ",\"max_tokens\":5"); /* and the beginning of the text: one token is left */
   json_object *o = ask("/v1/completions", body);
   assert_int_equal(number_at(o, "usage/completion_tokens"), 1);
   assert_string_equal(text_at(o, "choices/0/finish_reason"), "length");
   json_object_put(o);
   free(body);
-  body = long_prompt(2047, ",\"max_tokens\":5");
+  body = long_prompt(8191, ",\"max_tokens\":5");
   assert_int_equal(http_do(&server, "/v1/completions", NULL, body, &answer), 400);
   o = parse(answer);
   assert_string_equal(text_at(o, "error/code"), "context_length_exceeded");
-  assert_int_equal(number_at(o, "error/n_prompt_tokens"), 2048);
-  assert_int_equal(number_at(o, "error/n_ctx"), 2048);
+  assert_int_equal(number_at(o, "error/n_prompt_tokens"), 8192);
+  assert_int_equal(number_at(o, "error/n_ctx"), 8192);
   json_object_put(o);
   free(answer), free(body);
 }
@@ -185,12 +185,13 @@ static void test_keys(void **state)
 }
 
 /* ---- clients that go away ---- */
-#define LONG "{\"prompt\":\"It is\",\"max_tokens\":2000,\"ignore_eos\":true,\"stream\":%s}"
-static int begin_long(const char *stream)
+#define LONG "{\"prompt\":\"It is\",\"max_tokens\":%d,\"ignore_eos\":true,\"stream\":%s}"
+/* n: tokens; 8000 take so long that nobody waits for their end */
+static int begin_long(const char *stream, int n)
 {
   char body[256];
   int fd = http_connect(&server);
-  snprintf(body, sizeof body, LONG, stream);
+  snprintf(body, sizeof body, LONG, n, stream);
   http_ask(fd, "/v1/completions", NULL, body);
   return fd;
 }
@@ -200,13 +201,13 @@ static void test_gone(void **state)
   (void)state;
   double aborted = metric("koine_answers_aborted_total");
   for (int i = 0; i < 5; i++) { /* in its stream */
-    int fd = begin_long("true");
+    int fd = begin_long("true", 8000);
     http_wait_for(fd, "data: ");
     if (i % 2) http_reset(fd);
     else close(fd);
   }
   wait_metric("koine_answers_aborted_total", aborted += 5);
-  int fd = begin_long("false"); /* while it waits for the whole */
+  int fd = begin_long("false", 8000); /* while it waits for the whole */
   wait_metric("koine_answers_running", 1);
   close(fd);
   wait_metric("koine_answers_aborted_total", aborted += 1);
@@ -225,10 +226,10 @@ static void test_queue(void **state)
   char *answer;
   double aborted = metric("koine_answers_aborted_total");
   for (int i = 0; i < 2; i++) {
-    fd[i] = begin_long("true");
+    fd[i] = begin_long("true", 8000);
     http_wait_for(fd[i], "data: ");
   }
-  for (int i = 2; i < 5; i++) fd[i] = begin_long("true");
+  for (int i = 2; i < 5; i++) fd[i] = begin_long("true", 8000);
   wait_metric("koine_answers_waiting", 3);
   assert_int_equal(http_do(&server, CHAT, NULL, "{" ASK "}", &answer), 429);
   assert_non_null(strstr(answer, "rate_limit_error"));
@@ -243,7 +244,7 @@ static void test_queue(void **state)
 static void test_end(void **state)
 {
   (void)state;
-  int fd = begin_long("true");
+  int fd = begin_long("true", 600);
   char *answer;
   http_wait_for(fd, "data: ");
   kill(server.pid, SIGTERM);
@@ -260,7 +261,7 @@ static void test_end(void **state)
 
 static int setup(void **state)
 {
-  static const char *const options[] = {"-c", "2048", "-np", "2", "--queue", "3", "--max-body", "1", "--cors", "https://good.example", "--allowed-host", "named.example", NULL};
+  static const char *const options[] = {"-c", "8192", "--grace", "600", "-np", "2", "--queue", "3", "--max-body", "1", "--cors", "https://good.example", "--allowed-host", "named.example", NULL};
   (void)state;
   asks_start(options);
   return 0;

@@ -73,7 +73,7 @@ static koine_status open_answer(serve_job *j, const int32_t *prompt, size_t n_pr
   koine_generate_options o = KOINE_GENERATE_OPTIONS_INIT;
   o.sampling = a->sampling, o.sampling.seed += j->choice;
   o.n_predict = a->n_predict, o.stops = a->stops, o.n_stops = a->n_stops, o.stops_after = behind;
-  o.schema = j->schema, o.schema_after = behind;
+  o.schema = j->schema, o.schema_after = j->calls_begun ? KOINE_CALLS_MARK : behind;
   o.token = on_token, o.user = j, o.text = a->chat ? NULL : on_text;
   koine_status s = a->chat ? koine_chat_stream_open(m->tokenizer, a->thinking, on_part, j, &j->stream) : KOINE_OK;
   o.stream = j->stream;
@@ -87,9 +87,9 @@ static koine_status begin(serve_bench *b, serve_job *j)
   const serve_model *m = j->work->model;
   size_t n_common = 0, n = j->n_prompt;
   serve_held *like = serve_store_find(&b->store, j->prompt, j->n_prompt, &n_common);
-  int32_t *spelled = malloc((j->n_prompt + (like ? like->n_tokens : 0) + 1) * sizeof *spelled);
+  int32_t *spelled = malloc((j->n_prompt + (like ? like->n_all : 0) + 1) * sizeof *spelled);
   koine_status s = spelled ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s && like) s = serve_spell(m->tokenizer, like->tokens, like->n_tokens, j->prompt, j->n_prompt, spelled, &n);
+  if (!s && like) s = serve_spell(m->tokenizer, like->tokens, like->n_all, j->prompt, j->n_prompt, spelled, &n);
   bool too_long = !s && n >= m->context;
   if (!s && (!like || too_long)) memcpy(spelled, j->prompt, j->n_prompt * sizeof *spelled), n = j->n_prompt;
   if (!s && like) like = serve_store_find(&b->store, spelled, n, &n_common);
@@ -122,6 +122,9 @@ size_t serve_job_piece(const serve_job *j, size_t most)
 static void let_go(serve_bench *b, serve_job *j)
 {
   if (j->held) {
+    size_t n;
+    const int32_t *tokens = koine_answer_tokens(j->answer, &n);
+    if (j->answered_ns) serve_held_note(j->held, tokens, j->n_done, n);
     size_t n_held = koine_session_n_held(j->held->session);
     if (n_held < j->held->n_tokens) j->held->n_tokens = n_held;
     serve_store_give(&b->store, j->held);

@@ -1,5 +1,6 @@
 /* Owns: how bodies are read and answers are made as JSON. Does not: know what they mean. */
 #include "json.h"
+#include "utf8.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,21 +111,10 @@ void serve_text_add(serve_text *t, const char *s, size_t n)
   t->s[t->n += n] = 0;
 }
 
-/* Bytes of the character at p, 0 when it is none. */
-static size_t character(const unsigned char *p, size_t n)
-{
-  size_t k = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-  if (!k || k > n) return 0;
-  for (size_t i = 1; i < k; i++)
-    if ((p[i] & 0xc0) != 0x80) return 0;
-  bool odd = k > 1 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f));
-  return odd ? 0 : k;
-}
-
 void serve_text_add_utf8(serve_text *t, const char *s, size_t n)
 {
   for (size_t i = 0, k; i < n; i += k ? k : 1) {
-    k = character((const unsigned char *)s + i, n - i);
+    k = serve_utf8(s + i, n - i);
     serve_text_add(t, k ? s + i : "\xef\xbf\xbd", k ? k : 3);
   }
 }

@@ -1,5 +1,6 @@
 /* Owns: when two runs of tokens are the same. Keeps nothing. */
 #include "spell.h"
+#include "utf8.h"
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -20,16 +21,6 @@ static size_t run_end(const koine_tokenizer *tokenizer, const int32_t *ids, size
 }
 
 /* ---- runs of text ---- */
-static size_t character(const unsigned char *s, size_t n)
-{
-  size_t k = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-  if (!k || k > n) return 0;
-  for (size_t i = 1; i < k; i++)
-    if ((s[i] & 0xc0) != 0x80) return 0;
-  bool odd = k > 1 && ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f));
-  return odd ? 0 : k;
-}
-
 /* The bytes of ids in a form in which a model's own bytes and the text that was made of them are the same: what is no UTF-8, and U+FFFD, which stands
  * for it in text, become one byte that UTF-8 does not have, and at the end nothing. free *out. */
 static koine_status plain_text(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, char **out, size_t *n_out)
@@ -41,7 +32,7 @@ static koine_status plain_text(const koine_tokenizer *tokenizer, const int32_t *
   if (s) return s;
   char *plain = malloc(n_bytes + 1);
   for (size_t i = 0, k; plain && i < n_bytes; i += k ? k : 1) {
-    k = character((const unsigned char *)text + i, n_bytes - i);
+    k = serve_utf8(text + i, n_bytes - i);
     if (k && (k != 3 || memcmp(text + i, unknown, 3))) {
       memcpy(plain + n, text + i, k);
       n += k;

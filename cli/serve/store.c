@@ -106,7 +106,7 @@ koine_status serve_held_note(serve_held *h, const int32_t *tokens, size_t n_know
     h->tokens = own, h->cap = 2 * n_tokens;
   }
   if (n_tokens > n_known) memcpy(h->tokens + n_known, tokens + n_known, (n_tokens - n_known) * sizeof *tokens);
-  h->n_tokens = n_tokens;
+  h->n_tokens = h->n_all = n_tokens;
   return KOINE_OK;
 }
 

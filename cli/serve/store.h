@@ -6,8 +6,8 @@
 
 typedef struct serve_held {
   koine_session *session;
-  int32_t *tokens; /* [n_tokens] that the session holds */
-  size_t n_tokens, cap;
+  int32_t *tokens; /* [n_all] the conversation, of which the session holds the first n_tokens: an answer's last token was chosen, not evaluated */
+  size_t n_tokens, n_all, cap;
   uint64_t used;   /* when, counted in uses */
   bool busy;
 } serve_held;

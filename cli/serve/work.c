@@ -38,11 +38,25 @@ static bool fits(const serve_model *m, size_t n_prompt, serve_error *e)
                          (unsigned long long)m->context, (unsigned long long)m->context - 1);
 }
 
+/* Where a call is asked for, the answer is one; where it may be one, it is whole once it begins. Tools whose schemas cannot be held to are refused in the
+ * first case, and free in the second. */
+static bool open_calls(serve_job *j, serve_error *e)
+{
+  const serve_ask *a = j->work->ask;
+  size_t n;
+  bool asked = a->calls >= SERVE_CALLS_REQUIRED;
+  unsigned flags = (a->one_call ? KOINE_CALLS_ONE : 0u) | (asked ? 0u : KOINE_CALLS_BEGUN);
+  const char *json = json_object_to_json_string_length(serve_json_get(a->chat, "tools", json_type_array), JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
+  koine_status s = json ? koine_schema_open_calls(a->tokenizer, json, n, a->calls == SERVE_CALLS_NAMED ? a->call_name : NULL, flags, &j->schema) : KOINE_ERR_MEMORY;
+  j->calls_begun = !s && !asked;
+  return !s || !asked || serve_error_koine(e, s, "tools");
+}
+
 static bool open_schema(serve_job *j, serve_error *e)
 {
   const serve_ask *a = j->work->ask;
   size_t n;
-  if (!a->schema) return true;
+  if (!a->schema) return !a->has_tools || open_calls(j, e);
   const char *json = json_object_to_json_string_length(a->schema, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
   koine_status s = json ? koine_schema_open(a->tokenizer, json, n, &j->schema) : KOINE_ERR_MEMORY;
   return !s || serve_error_koine(e, s, "response_format");

@@ -24,6 +24,7 @@ typedef struct serve_job {
   const int32_t *prompt;     /* [n_prompt] of the work */
   size_t n_prompt;
   koine_schema *schema;
+  bool calls_begun;          /* it holds behind the first markup of a call */
   /* the engine's: */
   bool queued;
   koine_answer *answer;

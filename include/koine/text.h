@@ -130,6 +130,15 @@ typedef bool koine_token_fn(void *user, int32_t id);
  * KOINE_ERR_ARG. `tokenizer` outlives it. One answer at a time uses it. */
 typedef struct koine_schema koine_schema;
 KOINE_API koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *json, size_t n_bytes, koine_schema **out);
+/* The same for calls of tools: the answer is a block of calls, of `tools` [n_bytes], an array as a request has it. name: of this tool, NULL: of any. flags:
+ * KOINE_CALLS_*. Arguments come in the order of the schema's properties; of those that are texts enum and const hold, other keywords do not. */
+enum {
+  KOINE_CALLS_ONE = 1,  /* a single call */
+  KOINE_CALLS_BEGUN = 2 /* the block's first token of markup is there: with it as schema_after an answer is free, but once it begins to call it does so well */
+};
+#define KOINE_CALLS_MARK "\xEF\xBD\x9C" "DSML\xEF\xBD\x9C" /* that token */
+KOINE_API koine_status koine_schema_open_calls(const koine_tokenizer *tokenizer, const char *tools, size_t n_bytes, const char *name, unsigned flags,
+                                               koine_schema **out);
 KOINE_API void koine_schema_close(koine_schema *schema);
 
 typedef struct koine_generate_options {
@@ -146,7 +155,7 @@ typedef struct koine_generate_options {
   koine_chat_stream *stream; /* takes the answer too, by ids and up to a stop text; the caller ends it. May be NULL */
   koine_schema *schema;      /* the answer is a value of it, and ends with it (KOINE_STOP_EOS); with n_predict it is kept as short as must be. NULL: any text */
   const char *schema_after;  /* the text of a token, such as </think>, behind which the value begins; NULL: at once */
-  const char *stops_after;   /* the same of `stops`: texts before that token end nothing */
+  const char *stops_after;   /* the same of `stops`: texts before that token end nothing. schema_after counts from there on, too */
 } koine_generate_options;
 #define KOINE_GENERATE_OPTIONS_INIT {sizeof(koine_generate_options), KOINE_SAMPLING_INIT, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 typedef enum koine_stop {

@@ -72,7 +72,8 @@ static koine_status follow(koine_answer *g, int32_t id)
 {
   koi_mask *mask = mask_of(g);
   koine_status s = mask ? koi_mask_take(mask, id) : KOINE_OK;
-  if (g->o.schema && id == g->mask_after) g->mask_after = -1;
+  bool counts = g->stops_after < 0 || g->stops_after == id;
+  if (g->o.schema && counts && id == g->mask_after) g->mask_after = -1;
   return s;
 }
 

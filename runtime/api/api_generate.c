@@ -80,7 +80,21 @@ koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *jso
   koi_grammar *grammar;
   koine_schema *schema = koi_alloc(1, sizeof *schema);
   koine_status s = schema ? koi_schema_grammar(json, n_bytes, &grammar) : KOINE_ERR_MEMORY;
-  if (!s) s = koi_mask_open(tokenizer->tok, grammar, &schema->mask);
+  if (!s) s = koi_mask_open(tokenizer->tok, grammar, -1, &schema->mask);
+  if (s) koi_free(schema);
+  else *out = schema;
+  return s;
+}
+
+koine_status koine_schema_open_calls(const koine_tokenizer *tokenizer, const char *tools, size_t n_bytes, const char *name, unsigned flags, koine_schema **out)
+{
+  if (!tokenizer || !tools || !out) return missing("koine_schema_open_calls");
+  koi_grammar *grammar;
+  int32_t id = koi_tok_id(tokenizer->tok, KOINE_CALLS_MARK);
+  if (id < 0) return koi_error(KOINE_ERR_UNSUPPORTED, "calls cannot be asked for: the tokenizer has no token %s", KOINE_CALLS_MARK);
+  koine_schema *schema = koi_alloc(1, sizeof *schema);
+  koine_status s = schema ? koi_schema_calls(tools, n_bytes, name, flags & KOINE_CALLS_ONE, flags & KOINE_CALLS_BEGUN, &grammar) : KOINE_ERR_MEMORY;
+  if (!s) s = koi_mask_open(tokenizer->tok, grammar, id, &schema->mask);
   if (s) koi_free(schema);
   else *out = schema;
   return s;
