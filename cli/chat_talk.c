@@ -1,11 +1,12 @@
 /* The conversation of koine chat: its messages and the tokens that the session holds of it. The prompt is made anew from the messages each
- * turn, so it is always what the checkpoint prescribes; only its spelling follows the session. Invariant: held tokens replace others only
- * where both are the same text, and a control token never replaces anything, nor is it replaced. */
+ * turn, so it is always what the checkpoint prescribes; only its spelling follows the session. Where held tokens
+ * may replace others serve/spell.h says. */
 #define _POSIX_C_SOURCE 200809L
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cmd_chat.h"
+#include "serve/spell.h"
 
 struct chat_talk {
   const koine_tokenizer *tokenizer;
@@ -130,94 +131,6 @@ int chat_talk_take_back(chat_talk *k, const char *name, bool question)
 }
 
 /* ---- tokens ---- */
-/* Whether an id is a token of its own, which no ordinary text becomes. */
-static bool is_control(const koine_tokenizer *tokenizer, int32_t id)
-{
-  char *text = NULL;
-  size_t n_bytes, n[2] = {0};
-  int32_t *ids[2] = {NULL};
-  bool one[2] = {false};
-  if (koine_detokenize(tokenizer, &id, 1, true, &text, &n_bytes)) return true;
-  for (unsigned special = 0; special < 2; special++) {
-    if (koine_tokenize(tokenizer, text, n_bytes, special ? KOINE_TOKENIZE_SPECIAL : 0, &ids[special], &n[special])) continue;
-    one[special] = n[special] == 1 && ids[special][0] == id;
-    koine_ids_free(ids[special]);
-  }
-  koine_text_free(text);
-  return !n_bytes || (one[1] && !one[0]);
-}
-
-static size_t run_end(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n, size_t i)
-{
-  while (i < n && !is_control(tokenizer, ids[i])) i++;
-  return i;
-}
-
-/* The bytes of ids in a form in which a model's own bytes and the text that was made of them are the same: what is no UTF-8, and U+FFFD,
- * which stands for it in text, become one byte that UTF-8 does not have, and at the end nothing. free *out. */
-static int plain_text(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, char **out, size_t *n_out)
-{
-  static const char unknown[] = "\xef\xbf\xbd";
-  char *text = NULL;
-  size_t n_bytes = 0, n = 0;
-  koine_status s = koine_detokenize(tokenizer, ids, n_ids, true, &text, &n_bytes);
-  if (s) return cli_fail(s);
-  char *plain = malloc(n_bytes + 1);
-  for (size_t i = 0, more; plain && i < n_bytes; i += more) {
-    for (more = 1; more < 4 && more < n_bytes - i && (text[i + more] & 0xc0) == 0x80;) more++;
-    if (!cli_text_is_utf8(text + i, more)) more = 1;
-    if (cli_text_is_utf8(text + i, more) && (more != 3 || memcmp(text + i, unknown, 3))) {
-      memcpy(plain + n, text + i, more);
-      n += more;
-    } else if (!n || plain[n - 1] != '\xff') plain[n++] = '\xff';
-  }
-  koine_text_free(text);
-  if (!plain) return no_memory();
-  *out = plain;
-  *n_out = n && plain[n - 1] == '\xff' ? n - 1 : n;
-  return EXIT_DONE;
-}
-
-static int same_text(const koine_tokenizer *tokenizer, const int32_t *a, size_t n_a, const int32_t *b, size_t n_b, bool *same)
-{
-  char *text[2] = {NULL};
-  size_t n[2];
-  int status = plain_text(tokenizer, a, n_a, &text[0], &n[0]);
-  if (!status) status = plain_text(tokenizer, b, n_b, &text[1], &n[1]);
-  *same = !status && n[0] == n[1] && !memcmp(text[0], text[1], n[0]);
-  free(text[0]);
-  free(text[1]);
-  return status;
-}
-
-/* A model's own tokens may spell its text in another way than the tokenizer would. Where that is all the difference between two control
- * tokens, the prompt takes the model's: the session holds those. spelled: room for n_held and n_ids together. */
-static int spell_as_held(const chat_talk *k, const int32_t *ids, size_t n_ids, int32_t *spelled, size_t *n_spelled)
-{
-  size_t i = 0, j = 0, n = 0, synced = 0;
-  bool same = true;
-  while (i < k->n_held && j < n_ids && same) {
-    if (k->held[i] == ids[j]) {
-      spelled[n++] = ids[j];
-      i++, j++;
-      continue;
-    }
-    while (n > synced && !is_control(k->tokenizer, spelled[n - 1])) i--, j--, n--; /* to where the run begins */
-    size_t end_i = run_end(k->tokenizer, k->held, k->n_held, i), end_j = run_end(k->tokenizer, ids, n_ids, j);
-    int status = same_text(k->tokenizer, k->held + i, end_i - i, ids + j, end_j - j, &same);
-    if (status) return status;
-    same = same && end_i > i && end_j > j;
-    if (!same) break;
-    memcpy(spelled + n, k->held + i, (end_i - i) * sizeof *spelled);
-    synced = n += end_i - i;
-    i = end_i;
-    j = end_j;
-  }
-  memcpy(spelled + n, ids + j, (n_ids - j) * sizeof *spelled);
-  *n_spelled = n + (n_ids - j);
-  return EXIT_DONE;
-}
-
 int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_t *n_ids)
 {
   int32_t *made = NULL;
@@ -228,7 +141,8 @@ int chat_talk_encode(chat_talk *k, koine_thinking thinking, int32_t **ids, size_
   koine_status s = koine_chat_prompt(k->chat, k->tokenizer, json, n_bytes, &options, NULL, NULL, &made, &n);
   if (s) return cli_is_request_error(s) ? cli_fail_with(EXIT_FILE, "%s", koine_last_error()) : cli_fail(s);
   int32_t *spelled = malloc((k->n_held + n + 1) * sizeof *spelled);
-  int status = spelled ? spell_as_held(k, made, n, spelled, n_ids) : no_memory();
+  s = spelled ? serve_spell(k->tokenizer, k->held, k->n_held, made, n, spelled, n_ids) : KOINE_OK;
+  int status = !spelled ? no_memory() : s ? cli_fail(s) : EXIT_DONE;
   koine_ids_free(made);
   if (status) free(spelled);
   else *ids = spelled;

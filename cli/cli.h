@@ -24,6 +24,7 @@ int cmd_detokenize(const cli_args *a);
 int cmd_chat_encode(const cli_args *a);
 int cmd_perplexity(const cli_args *a);
 int cmd_quantize(const cli_args *a);
+int cmd_serve(const cli_args *a);
 
 /* One line on stderr, "koine: ...", with the library's last error for a koine_status; return the exit status. */
 int cli_fail(koine_status s);
@@ -44,6 +45,8 @@ bool cli_moves(int fd);
 bool cli_colours(int fd);
 /* Ctrl-C only sets a flag from now on; a second one ends the program. */
 void cli_catch_interrupt(void);
+/* A request to end (SIGTERM) counts as Ctrl-C; writing to a client that is gone is an error like others. */
+void cli_catch_end(void);
 bool cli_interrupted(void);
 void cli_clear_interrupt(void);
 

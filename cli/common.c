@@ -84,11 +84,19 @@ static void on_interrupt(int signal_number)
   signal(signal_number, SIG_DFL);
 }
 
-void cli_catch_interrupt(void)
+static void catch_signal(int signal_number, void (*handler)(int))
 {
-  struct sigaction action = {.sa_handler = on_interrupt};
+  struct sigaction action = {.sa_handler = handler};
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
+  sigaction(signal_number, &action, NULL);
+}
+
+void cli_catch_interrupt(void) { catch_signal(SIGINT, on_interrupt); }
+
+void cli_catch_end(void)
+{
+  catch_signal(SIGTERM, on_interrupt);
+  catch_signal(SIGPIPE, SIG_IGN);
 }
 
 bool cli_interrupted(void) { return interrupted; }

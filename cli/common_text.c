@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "term.h"
 #include "common_text.h"
+#include "serve/utf8.h"
 
 /* ---- input ---- */
 int cli_text_input(const cli_args *a, char **out, size_t *n_bytes)
@@ -68,16 +69,8 @@ bool cli_text_put(const char *text, size_t n_bytes)
 
 bool cli_text_is_utf8(const char *text, size_t n_bytes)
 {
-  const unsigned char *s = (const unsigned char *)text;
-  for (size_t i = 0; i < n_bytes;) {
-    unsigned char c = s[i];
-    size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 4;
-    if (more > 3 || more >= n_bytes - i) return false;
-    for (size_t k = 1; k <= more; k++)
-      if ((s[i + k] & 0xc0) != 0x80) return false;
-    if ((c == 0xe0 && s[i + 1] < 0xa0) || (c == 0xed && s[i + 1] > 0x9f) || (c == 0xf0 && s[i + 1] < 0x90) || (c == 0xf4 && s[i + 1] > 0x8f)) return false;
-    i += more + 1;
-  }
+  for (size_t i = 0, k; i < n_bytes; i += k)
+    if (!(k = serve_utf8(text + i, n_bytes - i))) return false;
   return true;
 }
 

@@ -1,6 +1,7 @@
 /* The table of options, nothing else; that of commands is commands.c. Order: by how often one needs them; help, man page and completion keep it. */
 #include "options.h"
 #include "options_sets.h"
+#include "options_server.h"
 
 const cli_option cli_options[N_OPTIONS] = {
   [OPT_MODEL] = {{"-m", "--model"}, CLI_MODEL, "MODEL", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
@@ -14,7 +15,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_SYSTEM] = {{"-sys", "--system-prompt"}, CLI_TEXT, "TEXT", .commands = BIT(CMD_CHAT), .help = "system message of the conversation"},
   [OPT_N_PREDICT] = {{"-n", "--n-predict"}, CLI_INT, "N", -1, MANY, .fallback = "-1", .commands = SAMPLES,
                      .help = "most new tokens of an answer; -1: up to the context; 0 (run only): the prompt is evaluated, no more"},
-  [OPT_CTX] = {{"-c", "--ctx-size"}, CLI_INT, "N", 0, MANY, .fallback = "0", .commands = SAMPLES | BIT(CMD_PERPLEXITY) | PLACES,
+  [OPT_CTX] = {{"-c", "--ctx-size"}, CLI_INT, "N", 0, MANY, .fallback = "0", .commands = SAMPLES | BIT(CMD_PERPLEXITY) | PLACES | BIT(CMD_SERVE),
                .help = "context in tokens; 0: 4096, or the checkpoint's where that is less"},
   [OPT_CONTEXTS] = {{"-c", "--ctx-size"}, CLI_INTS, "N,...", 1, MANY, .commands = BIT(CMD_INFO), .help = "context lengths to give cache bytes for"},
   [OPT_CHUNK] = {{"-ub", "--ubatch-size", "--chunk"}, CLI_INT, "N", 1, 65536, .commands = ENGINE | PLACES | BIT(CMD_QUANTIZE),
@@ -40,7 +41,8 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_FREQUENCY_PENALTY] = {{"--frequency-penalty"}, CLI_FLOAT, "X", -100, 100, .fallback = "0", .commands = SAMPLES, .help = "the same, for each time it came"},
   [OPT_STOP] = {{"--stop"}, CLI_TEXTS, "TEXT", .commands = SAMPLES, .help = "end the answer before this text; may be given several times"},
   [OPT_JSON_SCHEMA] = {{"-jf", "--json-schema", "--json-schema-file"}, CLI_FILE, "FILE", .commands = BIT(CMD_RUN), .help = "the answer is a JSON value that the JSON Schema in FILE allows"},
-  [OPT_THINK] = {{"--think"}, CLI_CHOICE, "MODE", .choices = CHOICES("off", "high", "max"), .fallback = "off", .commands = BIT(CMD_CHAT) | BIT(CMD_CHAT_ENCODE), .help = "reasoning before the answer"},
+  [OPT_THINK] = {{"--think"}, CLI_CHOICE, "MODE", .choices = CHOICES("off", "high", "max"), .fallback = "off", .commands = BIT(CMD_CHAT) | BIT(CMD_CHAT_ENCODE) | BIT(CMD_SERVE),
+                 .help = "reasoning before the answer; of serve: for requests that do not say, high unless given"},
   [OPT_IDS] = FLAG("--ids", BIT(CMD_TOKENIZE) | BIT(CMD_CHAT_ENCODE), "print ids, separated by spaces; tokenize always does"),
   [OPT_SPECIAL] = FLAG("--special", BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_RUN), "control tokens: read them in text, write them as text"),
   [OPT_SEGMENT] = {{"--segment"}, CLI_INT, "N", 2, MANY, .fallback = "256", .commands = BIT(CMD_PERPLEXITY) | BIT(CMD_QUANTIZE), .help = "tokens of a segment"},
@@ -72,6 +74,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_IMPORT] = {{"--import"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "measure nothing: add the results in FILE to the log; - is standard input"},
   [OPT_REPORT] = {{"--report"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "write a page of HTML about the device's measurements, after tuning or, without -m and --shape, of what is there"},
   [OPT_NO_TUNE] = FLAG("--no-tune", PLACED | BIT(CMD_VERIFY), "default parameters for every kernel, whatever koine tune found"),
+  SERVER_ROWS,
   [OPT_MACHINE] = {{"--machine"}, CLI_FILE, "FILE", .commands = PLACES, .help = "plan for the machine that koine devices --save wrote, in place of this one"},
   [OPT_MEASURE] = FLAG("--measure", PLACES, "first run layers in real sizes with random weights on devices whose costs are not known, about a minute; kept in the cache folder"),
   [OPT_STREAMS] = {{"-np", "--parallel"}, CLI_INT, "N", 0, 65536, .fallback = "1", .commands = PLACES,

@@ -4,7 +4,7 @@
 
 #define BIT(command) (1u << (command))
 #define MEASURES (BIT(CMD_BENCH) | BIT(CMD_TUNE)) /* with or without a checkpoint */
-#define ENGINE (BIT(CMD_LOGITS) | MEASURES | BIT(CMD_RUN) | BIT(CMD_CHAT) | BIT(CMD_PERPLEXITY))
+#define ENGINE (BIT(CMD_LOGITS) | MEASURES | BIT(CMD_RUN) | BIT(CMD_CHAT) | BIT(CMD_PERPLEXITY) | BIT(CMD_SERVE))
 #define PLACED (ENGINE & ~BIT(CMD_TUNE)) /* over one device or several */
 #define PLACES (BIT(CMD_PLAN) | BIT(CMD_ESTIMATE))
 #define SHAPED (MEASURES | PLACES)

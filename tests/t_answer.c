@@ -255,6 +255,48 @@ static void test_stop_in_stream(void **state)
   free(g);
 }
 
+/* ---- step by step ---- */
+/* The same tokens and text as koine_generate's; it says when it has ended, and takes no more. Stop texts hold behind a token alone where that was asked. */
+static void test_steps(void **state)
+{
+  (void)state;
+  koine_generate_options o = KOINE_GENERATE_OPTIONS_INIT;
+  koine_model_info info = KOINE_MODEL_INFO_INIT;
+  gathered *g = calloc(1, sizeof *g), *h = calloc(1, sizeof *h);
+  koine_answer *a;
+  koine_stop stop = (koine_stop)99;
+  int32_t *prompt = NULL, *ids = NULL;
+  size_t n_prompt = ask(KOINE_THINK_OFF, &prompt), n = 0, n_all = 0;
+  int which = 99;
+  OK(koine_model_get_info(model, &info));
+  float *logits = calloc(info.n_vocab, sizeof *logits);
+  o.n_predict = 9, o.text = on_text, o.user = g, o.sampling.temperature = 1, o.sampling.seed = 5;
+  OK(koine_generate(session, tokenizer, prompt, n_prompt, &o, &ids, &n, &stop));
+  o.user = h;
+  OK(koine_answer_open(tokenizer, info.n_vocab, CONTEXT, prompt, n_prompt, &o, &a));
+  while (!koine_answer_is_ended(a)) {
+    const int32_t *tokens = koine_answer_tokens(a, &n_all);
+    OK(koine_session_eval(session, tokens, n_all, NULL, logits));
+    OK(koine_answer_take(a, logits));
+  }
+  assert_int_equal(koine_answer_take(a, logits), KOINE_ERR_STATE);
+  OK(koine_answer_end(a, &stop, &which));
+  assert_true(stop == KOINE_STOP_LENGTH && which == -1);
+  const int32_t *tokens = koine_answer_tokens(a, &n_all);
+  assert_true(n_all == n_prompt + n && !memcmp(tokens + n_prompt, ids, n * sizeof *ids));
+  assert_true(g->n_text == h->n_text && !memcmp(g->text, h->text, g->n_text));
+  koine_answer_close(a);
+  assert_int_equal(koine_answer_open(tokenizer, info.n_vocab, n_prompt - 1, prompt, n_prompt, &o, &a), KOINE_ERR_ARG);
+  char word[4] = {0};
+  const char *stops[] = {"x", word};
+  memcpy(word, g->text + 2, 3), o.stops = stops, o.n_stops = 2, o.stops_after = "</think>", h->n_text = 0;
+  assert_int_equal(run(&o, &n), KOINE_STOP_LENGTH);
+  o.stops_after = NULL;
+  assert_int_equal(run(&o, &n), KOINE_STOP_TEXT);
+  koine_ids_free(prompt), koine_ids_free(ids);
+  free(logits), free(g), free(h);
+}
+
 /* ---- choosing ---- */
 static void test_sampler(void **state)
 {
@@ -384,7 +426,7 @@ int main(void)
   folder = getenv("KOINE_TEST_MODEL") ? getenv("KOINE_TEST_MODEL") : own;
   setenv("KOINE_BACKENDS", "host", 1);
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_wild), cmocka_unit_test(test_quoted), cmocka_unit_test(test_stops), cmocka_unit_test(test_stop_in_stream), cmocka_unit_test(test_sampler),
+    cmocka_unit_test(test_wild), cmocka_unit_test(test_quoted), cmocka_unit_test(test_stops), cmocka_unit_test(test_stop_in_stream), cmocka_unit_test(test_steps), cmocka_unit_test(test_sampler),
     cmocka_unit_test(test_bos), cmocka_unit_test(test_log), cmocka_unit_test(test_cache_dir), cmocka_unit_test(test_messages)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -127,7 +127,7 @@ static void answers(const koi_tok *tok, const char *schema, uint64_t room, uint6
   float *logits = malloc(n * sizeof *logits);
   const char *piece;
   assert_non_null(logits);
-  if (koi_mask_open(tok, compiled(schema), &m)) fail_msg("%s", koi_error_text());
+  if (koi_mask_open(tok, compiled(schema), -1, &m)) fail_msg("%s", koi_error_text());
   for (uint64_t left = room; !koi_mask_ended(m); left--) {
     size_t best = 0;
     if (!left) break; /* a number, say, that may end here and go on */

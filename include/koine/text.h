@@ -20,6 +20,8 @@ KOINE_API size_t koine_tokenizer_n_vocab(const koine_tokenizer *tokenizer);
 /* -1 when the checkpoint names none. */
 KOINE_API int32_t koine_tokenizer_bos(const koine_tokenizer *tokenizer);
 KOINE_API int32_t koine_tokenizer_eos(const koine_tokenizer *tokenizer);
+/* Whether an id is a token of its own, such as </think>, which no text becomes without KOINE_TOKENIZE_SPECIAL. */
+KOINE_API bool koine_tokenizer_is_control(const koine_tokenizer *tokenizer, int32_t id);
 /* Bytes to ids; *out (release with koine_ids_free) has *n_ids ids. */
 KOINE_API koine_status koine_tokenize(const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, unsigned flags,
                                       int32_t **out, size_t *n_ids);
@@ -129,6 +131,15 @@ typedef bool koine_token_fn(void *user, int32_t id);
  * KOINE_ERR_ARG. `tokenizer` outlives it. One answer at a time uses it. */
 typedef struct koine_schema koine_schema;
 KOINE_API koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *json, size_t n_bytes, koine_schema **out);
+/* The same for calls of tools: the answer is a block of calls, of `tools` [n_bytes], an array as a request has it. name: of this tool, NULL: of any. flags:
+ * KOINE_CALLS_*. Arguments come in the order of the schema's properties; of those that are texts enum and const hold, other keywords do not. */
+enum {
+  KOINE_CALLS_ONE = 1,  /* a single call */
+  KOINE_CALLS_BEGUN = 2 /* the block's first token of markup is there: with it as schema_after an answer is free, but once it begins to call it does so well */
+};
+#define KOINE_CALLS_MARK "\xEF\xBD\x9C" "DSML\xEF\xBD\x9C" /* that token */
+KOINE_API koine_status koine_schema_open_calls(const koine_tokenizer *tokenizer, const char *tools, size_t n_bytes, const char *name, unsigned flags,
+                                               koine_schema **out);
 KOINE_API void koine_schema_close(koine_schema *schema);
 
 typedef struct koine_generate_options {
@@ -145,8 +156,9 @@ typedef struct koine_generate_options {
   koine_chat_stream *stream; /* takes the answer too, by ids and up to a stop text; the caller ends it. May be NULL */
   koine_schema *schema;      /* the answer is a value of it, and ends with it (KOINE_STOP_EOS); with n_predict it is kept as short as must be. NULL: any text */
   const char *schema_after;  /* the text of a token, such as </think>, behind which the value begins; NULL: at once */
+  const char *stops_after;   /* the same of `stops`: texts before that token end nothing. schema_after counts from there on, too */
 } koine_generate_options;
-#define KOINE_GENERATE_OPTIONS_INIT {sizeof(koine_generate_options), KOINE_SAMPLING_INIT, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define KOINE_GENERATE_OPTIONS_INIT {sizeof(koine_generate_options), KOINE_SAMPLING_INIT, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 typedef enum koine_stop {
   KOINE_STOP_EOS,    /* the model ended the answer */
   KOINE_STOP_LENGTH, /* n_predict */
@@ -159,6 +171,23 @@ KOINE_API const char *koine_stop_text(koine_stop stop); /* in words; never NULL 
  * KOINE_ERR_CANCELLED: koine_session_cancel; *out then has what came before. KOINE_ERR_ARG for a prompt longer than the context. */
 KOINE_API koine_status koine_generate(koine_session *session, const koine_tokenizer *tokenizer, const int32_t *prompt, size_t n_prompt,
                                       const koine_generate_options *options, int32_t **out, size_t *n_out, koine_stop *stop);
+
+/* An answer that is made token by token, for a program that evaluates several conversations in turns; koine_generate is a loop over it:
+ *   while (!koine_answer_is_ended(a)) { tokens = koine_answer_tokens(a, &n); evaluate them; koine_answer_take(a, logits of the last one); }
+ * One answer is used by one thread at a time. What `options` point to, but for texts, outlives it; its progress is not called. */
+typedef struct koine_answer koine_answer;
+/* context: most tokens of prompt and answer. KOINE_ERR_ARG for a prompt longer than that, and as koine_generate. */
+KOINE_API koine_status koine_answer_open(const koine_tokenizer *tokenizer, size_t n_vocab, uint64_t context, const int32_t *prompt, size_t n_prompt,
+                                         const koine_generate_options *options, koine_answer **out);
+KOINE_API void koine_answer_close(koine_answer *answer);
+/* Prompt and answer so far, [*n_tokens], until the next koine_answer_take. */
+KOINE_API const int32_t *koine_answer_tokens(const koine_answer *answer, size_t *n_tokens);
+/* Chooses the next token from the logits [n_vocab] of the last one, and hands out its text. KOINE_ERR_STATE when it has ended; KOINE_ERR_NUMERIC. */
+KOINE_API koine_status koine_answer_take(koine_answer *answer, const float *logits);
+KOINE_API bool koine_answer_is_ended(const koine_answer *answer);
+/* Hands out what was held back; an answer that had not ended does now, by the caller. Why in *stop, which of `stops` in *stop_text (-1: none); both may
+ * be NULL. Once. */
+KOINE_API koine_status koine_answer_end(koine_answer *answer, koine_stop *stop, int *stop_text);
 
 /* Bits of information per byte of `text` under the model: consecutive pieces of `segment` tokens, each after a beginning-of-text token.
  * segment 0: 256. */

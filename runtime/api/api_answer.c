@@ -1,21 +1,49 @@
-/* See api_answer.h. Owns the tokens of an answer, the sampler and what holds back stop texts. Invariant: what was handed out is the text of the tokens
- * taken up so far, but for what may yet become a stop text. */
-#include "api_answer.h"
+/* Public functions of an answer that is made token by token. Owns its tokens, and what is held back of its text; evaluates nothing. */
 #include <stddef.h>
 #include <string.h>
+#include "api_text.h"
 #include "base/record.h"
+#include "text/schema.h"
+
+struct koine_answer {
+  const koi_tok *tok;
+  koine_generate_options o;
+  koi_sampler *sampler;
+  koi_sample_gate *gate;
+  float *masked;       /* [n_vocab] logits of tokens that the schema allows; NULL without one */
+  size_t n_vocab;
+  koi_tok_ids tokens;  /* prompt and answer */
+  size_t n_prompt;
+  uint64_t room;       /* tokens that may still come */
+  koine_stop full;     /* why, when none may */
+  int32_t mask_after;  /* the token behind which the schema holds; -1: it holds */
+  int32_t stops_after; /* the same of the stop texts */
+  koine_stop stop;
+  bool done;
+};
+
+static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
+
+const char *koine_stop_text(koine_stop stop)
+{
+  static const char *const texts[] = {
+    [KOINE_STOP_EOS] = "the end token", [KOINE_STOP_LENGTH] = "the number of tokens", [KOINE_STOP_TEXT] = "a stop text",
+    [KOINE_STOP_CALLER] = "the caller", [KOINE_STOP_CONTEXT] = "the end of the context",
+  };
+  return (unsigned)stop < KOI_COUNT(texts) ? texts[stop] : "an unknown reason";
+}
 
 /* The mask that holds now; NULL: any token may come. */
-static koi_mask *mask_of(const koi_answer *g) { return g->o.schema && g->mask_after < 0 ? g->o.schema->mask : NULL; }
+static koi_mask *mask_of(const koine_answer *g) { return g->o.schema && g->mask_after < 0 ? g->o.schema->mask : NULL; }
 
-static void end(koi_answer *g, koine_stop why)
+static void end(koine_answer *g, koine_stop why)
 {
   if (!g->done) g->stop = why;
   g->done = true;
 }
 
 /* Text that the gate gave, to whom it concerns; what is hidden goes to the stream alone. */
-static koine_status give(koi_answer *g, const char *text, size_t n)
+static koine_status give(koine_answer *g, const char *text, size_t n)
 {
   const koine_generate_options *o = &g->o;
   const char *marks = koi_sample_gate_marks(g->gate);
@@ -29,123 +57,139 @@ static koine_status give(koi_answer *g, const char *text, size_t n)
   return s;
 }
 
-static koine_status choose(koi_answer *g, int32_t *id)
+static koine_status choose(koine_answer *g, const float *logits, int32_t *id)
 {
-  size_t n_vocab = g->session->plan->model->config.n_vocab;
-  koine_status s = mask_of(g) ? koi_sample_check(g->logits, n_vocab, "head") : KOINE_OK;
-  if (!s && mask_of(g)) s = koi_mask_apply(mask_of(g), g->logits, n_vocab, g->room);
-  if (!s) s = koi_sample_next(g->sampler, g->logits, "head", id);
-  if (s != KOINE_ERR_NUMERIC) return s;
-  for (size_t i = 0; i < n_vocab; i++)
-    if (g->logits[i] != g->logits[i]) return koi_session_explain_nan(g->session);
-  return s; /* infinite, not NaN: the sampler's message stands */
+  if (!mask_of(g)) return koi_sample_next(g->sampler, logits, "head", id);
+  koine_status s = koi_sample_check(logits, g->n_vocab, "head");
+  if (s) return s;
+  memcpy(g->masked, logits, g->n_vocab * sizeof *logits);
+  s = koi_mask_apply(mask_of(g), g->masked, g->n_vocab, g->room);
+  return s ? s : koi_sample_next(g->sampler, g->masked, "head", id);
 }
 
-/* The schema goes on with the token, or begins behind it. */
-static koine_status follow_schema(koi_answer *g, int32_t id)
+/* The schema goes on with the token, or begins behind it, and so do stop texts. */
+static koine_status follow(koine_answer *g, int32_t id)
 {
   koi_mask *mask = mask_of(g);
   koine_status s = mask ? koi_mask_take(mask, id) : KOINE_OK;
-  if (g->o.schema && id == g->mask_after) g->mask_after = -1;
+  bool counts = g->stops_after < 0 || g->stops_after == id;
+  if (g->o.schema && counts && id == g->mask_after) g->mask_after = -1;
   return s;
 }
 
-/* Takes one token up: text out, and whether it ends the answer. */
-static koine_status take(koi_answer *g, int32_t id)
+/* The token's text, through the gate. */
+static koine_status show(koine_answer *g, int32_t id)
 {
   const koine_generate_options *o = &g->o;
   const char *bytes, *text;
   size_t n, n_text;
   bool stopped = false, hidden = koi_tok_is_special(g->tok, id) && !o->special;
   char mark = (char)((koi_tok_is_added(g->tok, id) ? KOI_GATE_BEGIN : 0) | (hidden ? KOI_GATE_HIDDEN : 0));
-  koi_sample_see(g->sampler, id);
-  koine_status s = koi_tok_push(&g->tokens, id);
-  if (!s) s = follow_schema(g, id);
-  if (s) return s;
-  if (koi_tok_is_eos(g->tok, id)) end(g, KOINE_STOP_EOS);
-  if (o->token && !o->token(o->user, id)) end(g, KOINE_STOP_CALLER);
   if (o->stream && koi_tok_is_eos(g->tok, id)) koi_chat_stream_ended(o->stream->stream);
   if (hidden && (!o->stream || koi_tok_is_eos(g->tok, id))) return KOINE_OK;
   koi_tok_piece(g->tok, id, &bytes, &n);
-  if ((s = koi_sample_gate_feed_marked(g->gate, bytes, n, mark, &text, &n_text, &stopped))) return s;
+  koine_status s = koi_sample_gate_feed_marked(g->gate, bytes, n, mark, &text, &n_text, &stopped);
+  if (id == g->stops_after) g->stops_after = -1, koi_sample_gate_rest(g->gate, false);
   if (stopped) end(g, KOINE_STOP_TEXT);
-  s = give(g, text, n_text);
-  if (mask_of(g) && koi_mask_ended(mask_of(g))) end(g, KOINE_STOP_EOS);
-  return s;
+  return s ? s : give(g, text, n_text);
 }
 
-koine_status koi_answer_next(koi_answer *g)
+koine_status koine_answer_take(koine_answer *answer, const float *logits)
 {
+  if (!answer || !logits) return missing("koine_answer_take");
+  koine_answer *g = answer;
   int32_t id;
-  if (g->done) return KOINE_OK;
-  koine_status s = choose(g, &id);
-  if (!s) s = take(g, id);
-  if (!s && !g->done && !--g->room) end(g, g->full);
+  if (g->done) return koi_error(KOINE_ERR_STATE, "koine_answer_take: the answer has ended");
+  koine_status s = choose(g, logits, &id);
+  if (s) return s;
+  koi_sample_see(g->sampler, id);
+  s = koi_tok_push(&g->tokens, id);
+  if (!s) s = follow(g, id);
+  if (s) return s;
+  if (koi_tok_is_eos(g->tok, id)) end(g, KOINE_STOP_EOS);
+  if (g->o.token && !g->o.token(g->o.user, id)) end(g, KOINE_STOP_CALLER);
+  s = show(g, id);
+  if (mask_of(g) && koi_mask_ended(mask_of(g))) end(g, KOINE_STOP_EOS);
+  if (!--g->room) end(g, g->full);
   return s;
 }
 
-koine_status koi_answer_end(koi_answer *g, koine_status s)
+const int32_t *koine_answer_tokens(const koine_answer *answer, size_t *n_tokens)
 {
+  if (n_tokens) *n_tokens = answer ? answer->tokens.n : 0;
+  return answer ? answer->tokens.v : NULL;
+}
+
+bool koine_answer_is_ended(const koine_answer *answer) { return !answer || answer->done; }
+
+koine_status koine_answer_end(koine_answer *answer, koine_stop *stop, int *stop_text)
+{
+  if (!answer) return missing("koine_answer_end");
   const char *text;
   size_t n_text;
-  bool heard = !g->done || g->stop != KOINE_STOP_CALLER;
-  if (!heard || (s && s != KOINE_ERR_CANCELLED) || koi_sample_gate_end(g->gate, &text, &n_text)) return s;
-  koine_status last = give(g, text, n_text);
-  return s ? s : last;
+  bool heard = !answer->done || answer->stop != KOINE_STOP_CALLER;
+  end(answer, KOINE_STOP_CALLER);
+  koine_status s = heard ? koi_sample_gate_end(answer->gate, &text, &n_text) : KOINE_OK;
+  if (heard && !s) s = give(answer, text, n_text);
+  if (stop) *stop = answer->stop;
+  if (stop_text) *stop_text = answer->stop == KOINE_STOP_TEXT ? koi_sample_gate_stop(answer->gate) : -1;
+  return s;
 }
 
-static koine_status start_schema(koi_answer *g)
+/* ---- opening ---- */
+static koine_status token_of(const koi_tok *tok, const char *member, const char *text, int32_t *id)
 {
-  const char *after = g->o.schema_after;
-  g->mask_after = after ? koi_tok_id(g->tok, after) : -1;
-  if (after && g->mask_after < 0) return koi_error(KOINE_ERR_ARG, "schema_after: expected the text of a token, found %s", after);
-  return g->o.schema ? koi_mask_start(g->o.schema->mask) : KOINE_OK;
+  *id = text ? koi_tok_id(tok, text) : -1;
+  return text && *id < 0 ? koi_error(KOINE_ERR_ARG, "%s: expected the text of a token, found %s", member, text) : KOINE_OK;
 }
 
-static koine_status start(koi_answer *g, const int32_t *prompt)
+static koine_status start(koine_answer *g, const int32_t *prompt)
 {
-  size_t n_vocab = g->session->plan->model->config.n_vocab;
-  uint64_t room = g->session->context - g->n_prompt;
-  g->full = g->o.n_predict && g->o.n_predict <= room ? KOINE_STOP_LENGTH : KOINE_STOP_CONTEXT;
-  g->room = g->o.n_predict && g->o.n_predict < room ? g->o.n_predict : room;
-  if (!g->room) end(g, g->full);
-  koine_status s = koi_api_sampler(&g->o.sampling, g->tok, n_vocab, &g->sampler);
-  if (!s) s = start_schema(g);
+  koine_status s = koi_api_sampler(&g->o.sampling, g->tok, g->n_vocab, &g->sampler);
+  if (!s) s = token_of(g->tok, "schema_after", g->o.schema_after, &g->mask_after);
+  if (!s) s = token_of(g->tok, "stops_after", g->o.stops_after, &g->stops_after);
+  if (!s && g->o.schema) s = koi_mask_start(g->o.schema->mask);
+  if (!s && g->o.schema && !(g->masked = koi_alloc(g->n_vocab, sizeof *g->masked))) s = KOINE_ERR_MEMORY;
   if (!s) s = koi_sample_gate_open(g->o.stops, g->o.n_stops, &g->gate);
-  if (!s && !(g->logits = koi_alloc(n_vocab, sizeof(float)))) s = KOINE_ERR_MEMORY;
+  if (!s) koi_sample_gate_rest(g->gate, g->stops_after >= 0);
   for (size_t i = 0; i < g->n_prompt && !s; i++) s = koi_tok_push(&g->tokens, prompt[i]);
   if (!s) koi_sample_see_prompt(g->sampler, prompt, g->n_prompt);
   return s;
 }
 
-static koine_status take_options(const koine_generate_options *given, koine_generate_options *own)
+koine_status koi_api_generate_options(const koine_generate_options *given, koine_generate_options *own)
 {
   return koi_record_take_with("koine_generate_options", KOI_OLDEST_koine_generate_options, offsetof(koine_generate_options, sampling), "koine_sampling",
                               KOI_OLDEST_koine_sampling, sizeof(koine_sampling), given, own, sizeof *own);
 }
 
-koine_status koi_answer_open(koine_session *session, const koine_tokenizer *tokenizer, const int32_t *prompt, size_t n_prompt, const koine_generate_options *given,
-                             koi_answer *out)
+koine_status koine_answer_open(const koine_tokenizer *tokenizer, size_t n_vocab, uint64_t context, const int32_t *prompt, size_t n_prompt,
+                               const koine_generate_options *options, koine_answer **out)
 {
-  *out = (koi_answer){.session = session, .tok = tokenizer->tok, .n_prompt = n_prompt};
-  koine_status s = take_options(given, &out->o);
-  if (!s && n_prompt > session->context)
-    s = koi_error(KOINE_ERR_ARG, "the prompt has %zu tokens, but the session's context is %llu", n_prompt, (unsigned long long)session->context);
-  if (!s) s = start(out, prompt);
-  if (s) koi_answer_close(out);
+  if (!tokenizer || !prompt || !options || !out) return missing("koine_answer_open");
+  koine_generate_options own;
+  koine_status s = koi_api_generate_options(options, &own);
+  if (s) return s;
+  if (n_prompt > context)
+    return koi_error(KOINE_ERR_ARG, "the prompt has %zu tokens, but the session's context is %llu", n_prompt, (unsigned long long)context);
+  koine_answer *g = koi_alloc(1, sizeof *g);
+  if (!g) return KOINE_ERR_MEMORY;
+  bool limited = own.n_predict && own.n_predict <= context - n_prompt;
+  *g = (koine_answer){.tok = tokenizer->tok, .o = own, .n_vocab = n_vocab, .n_prompt = n_prompt, .room = limited ? own.n_predict : context - n_prompt,
+                      .full = limited ? KOINE_STOP_LENGTH : KOINE_STOP_CONTEXT};
+  if (!g->room) end(g, g->full);
+  s = start(g, prompt);
+  if (s) koine_answer_close(g);
+  else *out = g;
   return s;
 }
 
-void koi_answer_close(koi_answer *g)
+void koine_answer_close(koine_answer *answer)
 {
-  koi_sample_close(g->sampler);
-  koi_sample_gate_close(g->gate);
-  koi_free(g->logits);
-  koi_free(g->tokens.v);
-  *g = (koi_answer){0};
-}
-
-koine_eval_options koi_answer_eval(const koi_answer *g)
-{
-  return (koine_eval_options){.size = sizeof(koine_eval_options), .n_logits = 1, .progress = g->tokens.n == g->n_prompt ? g->o.progress : NULL, .user = g->o.user};
+  if (!answer) return;
+  koi_sample_close(answer->sampler);
+  koi_sample_gate_close(answer->gate);
+  koi_free(answer->masked);
+  koi_free(answer->tokens.v);
+  koi_free(answer);
 }

@@ -1,7 +1,7 @@
 /* Public functions of batches: arguments, answers on top of evaluations, how things ended. Owns answers under way and what has ended in the last step.
  * Invariant: a session's `batch` is the one that has a job of it. */
 #include <string.h>
-#include "api_answer.h"
+#include "api_reply.h"
 #include "base/record.h"
 #include "engine/batch.h"
 
@@ -15,7 +15,7 @@ static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, 
 /* ---- in and out ---- */
 static void free_job(koi_job *j)
 {
-  if (j->user) koi_answer_close(j->user);
+  if (j->user) koi_reply_close(j->user);
   koi_free(j->user);
   koi_job_free(j);
 }
@@ -70,7 +70,7 @@ void koine_batch_drop(koine_batch *b, koine_session *session)
 
 size_t koine_batch_n_sessions(const koine_batch *b) { return b ? b->jobs.n_jobs : 0; }
 
-static koine_status add(koine_batch *b, koine_session *s, const int32_t *tokens, size_t n, const koine_eval_options *o, float *logits, koi_answer *answer)
+static koine_status add(koine_batch *b, koine_session *s, const int32_t *tokens, size_t n, const koine_eval_options *o, float *logits, koi_reply *answer)
 {
   koi_job *j;
   atomic_store(&s->cancelled, false);
@@ -93,15 +93,15 @@ koine_status koine_batch_generate(koine_batch *b, koine_session *session, const 
 {
   if (!b || !session || !tokenizer || !prompt || !options) return missing("koine_batch_generate");
   koine_status s = koi_session_alone(session, "koine_batch_generate");
-  koi_answer *a = s ? NULL : koi_alloc(1, sizeof *a);
-  if (!s) s = a ? koi_answer_open(session, tokenizer, prompt, n_prompt, options, a) : KOINE_ERR_MEMORY;
+  koi_reply *a = s ? NULL : koi_alloc(1, sizeof *a);
+  if (!s) s = a ? koi_reply_open(session, tokenizer, prompt, n_prompt, options, a) : KOINE_ERR_MEMORY;
   if (s) {
     koi_free(a);
     return s;
   }
-  koine_eval_options e = koi_answer_eval(a);
+  koine_eval_options e = koi_reply_eval(a);
   s = add(b, session, prompt, n_prompt, &e, a->logits, a);
-  if (s) koi_answer_close(a), koi_free(a);
+  if (s) koi_reply_close(a), koi_free(a);
   return s;
 }
 
@@ -109,18 +109,20 @@ koine_status koine_batch_generate(koine_batch *b, koine_session *session, const 
 /* The answer's next token, and the evaluation of it, where the logits for it have come. */
 static void go_on(koi_job *j)
 {
-  koi_answer *a = j->user;
-  koine_status s = koi_answer_next(a);
-  koine_eval_options e = koi_answer_eval(a);
+  koi_reply *a = j->user;
+  size_t n;
+  koine_status s = koi_reply_next(a);
+  const int32_t *tokens = koine_answer_tokens(a->answer, &n);
+  koine_eval_options e = koi_reply_eval(a);
   if (s) koi_job_end(j, s);
-  else if (!a->done) koi_batch_again(j, a->tokens.v, a->tokens.n, &e, a->logits);
+  else if (!koine_answer_is_ended(a->answer)) koi_batch_again(j, tokens, n, &e, a->logits);
 }
 
 /* What an evaluation or an answer still has to do at its end. */
 static void conclude(koi_job *j)
 {
   koine_status s = j->status;
-  if (j->user) s = koi_answer_end(j->user, s);
+  if (j->user) s = koi_reply_end(j->user, s);
   else if (!s) s = koi_session_check_logits(j->session, j->work.logits, j->work.n_logits);
   if (s != j->status) koi_job_end(j, s);
 }
@@ -153,8 +155,8 @@ koine_status koine_batch_ended(const koine_batch *b, size_t i, koine_batch_resul
   const koi_job *j = b->ended;
   while (i--) j = j->next;
   koine_batch_result own = {.session = j->session, .status = j->status, .message = j->why};
-  const koi_answer *a = j->user;
-  if (a) own.stop = a->stop, own.ids = a->tokens.v + a->n_prompt, own.n_ids = koi_answer_n(a);
+  const koi_reply *a = j->user;
+  if (a) own.stop = a->stop, own.ids = koi_reply_ids(a, &own.n_ids);
   KOI_GIVE(koine_batch_result, &own, out);
   return KOINE_OK;
 }

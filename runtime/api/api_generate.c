@@ -1,19 +1,10 @@
-/* Public functions of sampling and generation, the second a loop over the session. Owns what samplers have seen. */
+/* Public functions of sampling, of schemas and of generation, which is a loop over a reply (api_reply.h). */
 #include <string.h>
-#include "api_answer.h"
+#include "api_reply.h"
 #include "base/record.h"
 #include "text/schema.h"
 
 static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
-const char *koine_stop_text(koine_stop stop)
-{
-  static const char *const texts[] = {
-    [KOINE_STOP_EOS] = "the end token", [KOINE_STOP_LENGTH] = "the number of tokens", [KOINE_STOP_TEXT] = "a stop text",
-    [KOINE_STOP_CALLER] = "the caller", [KOINE_STOP_CONTEXT] = "the end of the context",
-  };
-  return (unsigned)stop < KOI_COUNT(texts) ? texts[stop] : "an unknown reason";
-}
 
 /* ---- sampling ---- */
 struct koine_sampler {
@@ -88,7 +79,21 @@ koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *jso
   koi_grammar *grammar;
   koine_schema *schema = koi_alloc(1, sizeof *schema);
   koine_status s = schema ? koi_schema_grammar(json, n_bytes, &grammar) : KOINE_ERR_MEMORY;
-  if (!s) s = koi_mask_open(tokenizer->tok, grammar, &schema->mask);
+  if (!s) s = koi_mask_open(tokenizer->tok, grammar, -1, &schema->mask);
+  if (s) koi_free(schema);
+  else *out = schema;
+  return s;
+}
+
+koine_status koine_schema_open_calls(const koine_tokenizer *tokenizer, const char *tools, size_t n_bytes, const char *name, unsigned flags, koine_schema **out)
+{
+  if (!tokenizer || !tools || !out) return missing("koine_schema_open_calls");
+  koi_grammar *grammar;
+  int32_t id = koi_tok_id(tokenizer->tok, KOINE_CALLS_MARK);
+  if (id < 0) return koi_error(KOINE_ERR_UNSUPPORTED, "calls cannot be asked for: the tokenizer has no token %s", KOINE_CALLS_MARK);
+  koine_schema *schema = koi_alloc(1, sizeof *schema);
+  koine_status s = schema ? koi_schema_calls(tools, n_bytes, name, flags & KOINE_CALLS_ONE, flags & KOINE_CALLS_BEGUN, &grammar) : KOINE_ERR_MEMORY;
+  if (!s) s = koi_mask_open(tokenizer->tok, grammar, id, &schema->mask);
   if (s) koi_free(schema);
   else *out = schema;
   return s;
@@ -102,25 +107,28 @@ void koine_schema_close(koine_schema *schema)
 }
 
 /* ---- generation ---- */
-static koine_status generate(koi_answer *g)
+/* What the gate holds back is handed out also when it was cancelled. */
+static koine_status generate(koi_reply *t)
 {
-  koine_eval_options e = koi_answer_eval(g);
-  koine_status s = koi_session_eval(g->session, g->tokens.v, g->tokens.n, &e, g->logits);
-  while (!s && !g->done) {
-    s = koi_answer_next(g);
-    e = koi_answer_eval(g);
-    if (!s && !g->done) s = koi_session_eval(g->session, g->tokens.v, g->tokens.n, &e, g->logits);
-  }
-  return koi_answer_end(g, s);
+  koine_status s;
+  do {
+    size_t n;
+    const int32_t *tokens = koine_answer_tokens(t->answer, &n);
+    koine_eval_options e = koi_reply_eval(t);
+    s = koi_session_eval(t->session, tokens, n, &e, t->logits);
+    if (!s) s = koi_reply_next(t);
+  } while (!s && !koine_answer_is_ended(t->answer));
+  return koi_reply_end(t, s);
 }
 
 /* What was generated goes to the caller, also when it was cancelled. */
-static koine_status hand_over(const koi_answer *g, int32_t **out, size_t *n_out)
+static koine_status hand_over(const koi_reply *t, int32_t **out, size_t *n_out)
 {
-  size_t n = koi_answer_n(g);
+  size_t n;
+  const int32_t *made = koi_reply_ids(t, &n);
   int32_t *ids = koi_alloc(n + 1, sizeof *ids);
   if (!ids) return KOINE_ERR_MEMORY;
-  if (n) memcpy(ids, g->tokens.v + g->n_prompt, n * sizeof *ids);
+  if (n) memcpy(ids, made, n * sizeof *ids);
   *out = ids, *n_out = n;
   return KOINE_OK;
 }
@@ -129,14 +137,14 @@ koine_status koine_generate(koine_session *session, const koine_tokenizer *token
                             const koine_generate_options *options, int32_t **out, size_t *n_out, koine_stop *stop)
 {
   if (!session || !tokenizer || !prompt || !options || !out || !n_out) return missing("koine_generate");
-  koi_answer g;
+  koi_reply t;
   koine_status s = koi_session_alone(session, "koine_generate");
-  if (!s) s = koi_answer_open(session, tokenizer, prompt, n_prompt, options, &g);
+  if (!s) s = koi_reply_open(session, tokenizer, prompt, n_prompt, options, &t);
   if (s) return s;
   atomic_store(&session->cancelled, false);
-  s = generate(&g);
-  koine_status handed = !s || s == KOINE_ERR_CANCELLED ? hand_over(&g, out, n_out) : KOINE_OK;
-  if (stop && !s) *stop = g.stop;
-  koi_answer_close(&g);
+  s = generate(&t);
+  koine_status handed = !s || s == KOINE_ERR_CANCELLED ? hand_over(&t, out, n_out) : KOINE_OK;
+  if (stop && !s) *stop = t.stop;
+  koi_reply_close(&t);
   return handed ? handed : s;
 }

@@ -27,6 +27,11 @@ size_t koine_tokenizer_n_vocab(const koine_tokenizer *tokenizer) { return tokeni
 int32_t koine_tokenizer_bos(const koine_tokenizer *tokenizer) { return tokenizer ? koi_tok_bos(tokenizer->tok) : -1; }
 int32_t koine_tokenizer_eos(const koine_tokenizer *tokenizer) { return tokenizer ? koi_tok_eos(tokenizer->tok) : -1; }
 
+bool koine_tokenizer_is_control(const koine_tokenizer *tokenizer, int32_t id)
+{
+  return tokenizer && id >= 0 && (size_t)id < koi_tok_n_vocab(tokenizer->tok) && koi_tok_is_added(tokenizer->tok, id);
+}
+
 koine_status koine_tokenize(const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, unsigned flags, int32_t **out, size_t *n_ids)
 {
   if (!tokenizer || (n_bytes && !text) || !out || !n_ids) return missing("koine_tokenize");

@@ -13,4 +13,6 @@ struct koine_chat_stream { koi_chat_stream *stream; };
 
 /* Parameters of a public record; the control tokens of a tokenizer that takes part are left out of the penalties. */
 koine_status koi_api_sampler(const koine_sampling *sampling, const koi_tok *tok, size_t n_vocab, koi_sampler **out);
+/* The options of an answer in full. */
+koine_status koi_api_generate_options(const koine_generate_options *given, koine_generate_options *own);
 #endif

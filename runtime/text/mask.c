@@ -21,6 +21,7 @@ typedef struct set {
 
 struct koi_mask {
   const koi_tok *tok;
+  int32_t mark;
   koi_grammar *g;
   entry *entries;
   size_t n_entries, n_words; /* words of a set's bits */
@@ -38,13 +39,21 @@ static int in_order(const void *a, const void *b)
   return c ? c : x->n != y->n ? (x->n > y->n) - (x->n < y->n) : (x->id > y->id) - (x->id < y->id);
 }
 
+/* The bytes that a token is for the grammar; none for one that never fits. */
+static size_t piece(const koi_mask *m, int32_t id, const char **bytes)
+{
+  size_t n;
+  koi_tok_piece(m->tok, id, bytes, &n);
+  if (id == m->mark) return *bytes = KOI_MASK_MARK, 1;
+  return koi_tok_is_added(m->tok, id) || (m->mark >= 0 && memchr(*bytes, KOI_MASK_MARK[0], n)) ? 0 : n;
+}
+
 static void sort_vocabulary(koi_mask *m)
 {
   for (size_t id = 0; id < koi_tok_n_vocab(m->tok); id++) {
     const char *bytes;
-    size_t n;
-    koi_tok_piece(m->tok, (int32_t)id, &bytes, &n);
-    if (n && n <= LONGEST && !koi_tok_is_added(m->tok, (int32_t)id)) m->entries[m->n_entries++] = (entry){bytes, (uint32_t)id, (uint16_t)n, 0};
+    size_t n = piece(m, (int32_t)id, &bytes);
+    if (n && n <= LONGEST) m->entries[m->n_entries++] = (entry){bytes, (uint32_t)id, (uint16_t)n, 0};
   }
   qsort(m->entries, m->n_entries, sizeof *m->entries, in_order);
   for (size_t i = 1; i < m->n_entries; i++) {
@@ -54,11 +63,11 @@ static void sort_vocabulary(koi_mask *m)
   }
 }
 
-koine_status koi_mask_open(const koi_tok *tok, koi_grammar *grammar, koi_mask **out)
+koine_status koi_mask_open(const koi_tok *tok, koi_grammar *grammar, int32_t mark, koi_mask **out)
 {
   koi_mask *m = koi_alloc(1, sizeof *m);
   if (!m) return koi_grammar_free(grammar), KOINE_ERR_MEMORY;
-  m->tok = tok, m->g = grammar, m->n_words = (koi_tok_n_vocab(tok) + 63) / 64;
+  m->tok = tok, m->mark = mark, m->g = grammar, m->n_words = (koi_tok_n_vocab(tok) + 63) / 64;
   m->entries = koi_alloc(koi_tok_n_vocab(tok) + 1, sizeof *m->entries);
   m->sets = koi_alloc(SETS, sizeof *m->sets);
   m->now.bits = koi_alloc(m->n_words + 1, sizeof *m->now.bits);
@@ -164,10 +173,9 @@ koine_status koi_mask_apply(koi_mask *m, float *logits, size_t n, uint64_t room)
 koine_status koi_mask_take(koi_mask *m, int32_t id)
 {
   const char *bytes;
-  size_t n;
   if (koi_tok_is_eos(m->tok, id) && koi_grammar_accepts(m->g, m->state)) return KOINE_OK;
-  koi_tok_piece(m->tok, id, &bytes, &n);
-  int32_t state = n && !koi_tok_is_added(m->tok, id) ? m->state : KOI_GRAMMAR_DEAD;
+  size_t n = piece(m, id, &bytes);
+  int32_t state = n ? m->state : KOI_GRAMMAR_DEAD;
   for (size_t i = 0; i < n && state >= 0; i++) state = koi_grammar_step(m->g, state, (unsigned char)bytes[i]);
   if (state == KOI_GRAMMAR_DEAD) return koi_error(KOINE_ERR_ARG, "token %d does not fit the schema", (int)id);
   if (state < 0) return KOINE_ERR_MEMORY;

@@ -63,6 +63,8 @@ koine_status koi_sample_gate_feed_marked(koi_sample_gate *gate, const char *byte
                                          bool *stopped);
 /* The marks of the text that was given out last, a byte for each of its bytes. */
 const char *koi_sample_gate_marks(const koi_sample_gate *gate);
+/* While it rests no text is a stop text. */
+void koi_sample_gate_rest(koi_sample_gate *gate, bool rests);
 /* The end of the answer: gives out what was held back. */
 koine_status koi_sample_gate_end(koi_sample_gate *gate, const char **text, size_t *n_text);
 /* Which stop text ended the answer, as an index; -1: none. */

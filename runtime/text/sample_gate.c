@@ -15,6 +15,7 @@ typedef struct stop {
 struct koi_sample_gate {
   stop *stop; /* [n_stops] */
   size_t n_stops;
+  bool rests;      /* no text is a stop text */
   int which;       /* the stop text that ended the answer; -1 */
   koi_utf8 utf8;
   koi_text held;   /* text that is not given out yet */
@@ -65,6 +66,8 @@ void koi_sample_gate_close(koi_sample_gate *g)
   koi_free(g);
 }
 
+void koi_sample_gate_rest(koi_sample_gate *g, bool rests) { g->rests = rests; }
+
 int koi_sample_gate_stop(const koi_sample_gate *g) { return g->which; }
 
 /* One more byte of text. */
@@ -73,7 +76,7 @@ static void put_byte(koi_sample_gate *g, char c, char mark)
   size_t longest = 0;
   koi_text_bytes(&g->held, &c, 1);
   koi_text_bytes(&g->held_marks, &mark, 1);
-  for (size_t i = 0; i < g->n_stops; i++) {
+  for (size_t i = 0; i < g->n_stops && !g->rests; i++) {
     stop *t = &g->stop[i];
     size_t k = t->n_seen;
     while (k > 0 && (k == t->n || t->s[k] != c)) k = t->back[k - 1];

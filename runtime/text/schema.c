@@ -228,8 +228,13 @@ static void compile(koi_schema *c)
   uint32_t start = koi_grammar_rule(c->g); /* rule 0 */
   koi_schema_basics(c);
   koi_grammar_set(c->g, start, koi_grammar_call(c->g, koi_schema_rule(c, c->root, "#", NULL, NULL), KOI_GRAMMAR_END));
-  for (size_t i = 0; i < c->n_parts && !c->status; i++) { /* parts are found while parts are written */
-    const koi_schema_part p = c->parts[i];
+  koi_schema_write(c);
+}
+
+void koi_schema_write(koi_schema *c)
+{
+  for (; c->n_written < c->n_parts && !c->status; c->n_written++) { /* parts are found while parts are written */
+    const koi_schema_part p = c->parts[c->n_written];
     koi_grammar_set(c->g, p.rule, value(c, p.schema, p.path, KOI_GRAMMAR_END));
     if (koi_grammar_size(c->g) > KOI_SCHEMA_NODES) koi_schema_fail(c, p.path, "the schema is too large");
   }
@@ -259,16 +264,22 @@ static koine_status read(koi_schema *c, const char *json, size_t n)
   return c->root ? KOINE_OK : koi_error(KOINE_ERR_ARG, "schema: expected a schema, which is an object, true or false");
 }
 
+koine_status koi_schema_compile(koi_schema *c, const char *json, size_t n, void (*compile)(koi_schema *c), koi_grammar **out)
+{
+  koine_status s = read(c, json, n);
+  struct json_object *root = c->root;
+  if (!s) s = koi_grammar_new(&c->g);
+  if (!s) compile(c), s = finish(c);
+  for (size_t i = 0; i < c->n_parts; i++) koi_free(c->parts[i].path);
+  koi_free(c->parts);
+  json_object_put(root);
+  if (s) koi_grammar_free(c->g);
+  else *out = c->g;
+  return s;
+}
+
 koine_status koi_schema_grammar(const char *json, size_t n, koi_grammar **out)
 {
   koi_schema c = {0};
-  koine_status s = read(&c, json, n);
-  if (!s) s = koi_grammar_new(&c.g);
-  if (!s) compile(&c), s = finish(&c);
-  for (size_t i = 0; i < c.n_parts; i++) koi_free(c.parts[i].path);
-  koi_free(c.parts);
-  json_object_put(c.root);
-  if (s) koi_grammar_free(c.g);
-  else *out = c.g;
-  return s;
+  return koi_schema_compile(&c, json, n, compile, out);
 }

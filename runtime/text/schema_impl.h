@@ -23,8 +23,10 @@ typedef struct koi_schema {
   koi_grammar *g;
   struct json_object *root;
   koi_schema_part *parts;
-  size_t n_parts, cap_parts;
+  size_t n_parts, cap_parts, n_written;
   uint32_t basic[KOI_JSON_N]; /* rules */
+  const char *call; /* of schema_calls.c: the tool's name; NULL: any */
+  bool one_call, begun;
   koine_status status;
 } koi_schema;
 
@@ -33,6 +35,9 @@ enum { KOI_SCHEMA_NODES = 2000000 }; /* more is no schema */
 /* ---- schema.c ---- */
 void koi_schema_fail(koi_schema *c, const char *path, const char *fmt, ...) KOI_PRINTF(3, 4); /* the first one stays */
 void koi_schema_keep(koi_schema *c, const void *memory); /* NULL: memory is short */
+/* Reads the JSON into c->root, has it compiled, and finishes the grammar. compile may set another root for a while. */
+koine_status koi_schema_compile(koi_schema *c, const char *json, size_t n, void (*compile)(koi_schema *c), koi_grammar **out);
+void koi_schema_write(koi_schema *c); /* the parts that were found and not written yet */
 /* The rule of a part, which is written later; its path is "base/key/name", as far as they are not NULL. */
 uint32_t koi_schema_rule(koi_schema *c, struct json_object *schema, const char *base, const char *key, const char *name);
 struct json_object *koi_schema_find(koi_schema *c, const char *reference, const char *path); /* what a $ref names */

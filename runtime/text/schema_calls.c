@@ -1,0 +1,123 @@
+/* Owns: tools to a grammar of their calls, in the markup of answers. Invariant: every text of it is read as whole calls, of tools that are there and with
+ * arguments that their schemas name. */
+#include <string.h>
+#include "schema_impl.h"
+
+#define TAG "<" KOI_SCHEMA_MARK
+#define END_TAG "</" KOI_SCHEMA_MARK
+
+/* ---- values ---- */
+/* Text as it is: whatever is no control token. */
+static uint32_t text(koi_schema *c, uint32_t next)
+{
+  uint32_t one = koi_grammar_rule(c->g);
+  koi_byte_set plain = {0};
+  koi_byte_set_add(&plain, '\t', '\n');
+  koi_byte_set_add(&plain, 0x20, 0x7e);
+  koi_grammar_set(c->g, one, koi_grammar_either(c->g, koi_grammar_bytes(c->g, &plain, KOI_GRAMMAR_END), koi_grammar_call(c->g, c->basic[KOI_JSON_OTHER], KOI_GRAMMAR_END)));
+  return koi_grammar_repeat(c->g, one, 0, KOI_GRAMMAR_ENDLESS, next);
+}
+
+/* The texts among the constants of a schema; without constants any text. */
+static uint32_t texts(koi_schema *c, struct json_object *schema, uint32_t next)
+{
+  struct json_object *one = NULL, *list = NULL;
+  bool single = json_object_object_get_ex(schema, "const", &one), several = json_object_object_get_ex(schema, "enum", &list) && json_object_is_type(list, json_type_array);
+  uint32_t all = KOI_GRAMMAR_NEVER;
+  if (!single && !several) return text(c, next);
+  for (size_t i = 0; i < (single ? 1 : json_object_array_length(list)); i++) {
+    struct json_object *v = single ? one : json_object_array_get_idx(list, i);
+    if (!json_object_is_type(v, json_type_string)) continue;
+    all = koi_grammar_either(c->g, koi_grammar_text(c->g, json_object_get_string(v), (size_t)json_object_get_string_len(v), next), all);
+  }
+  return all;
+}
+
+static uint32_t parameter(koi_schema *c, const char *name, struct json_object *schema, const char *path, uint32_t next)
+{
+  struct json_object *type = NULL;
+  bool is_object = json_object_is_type(schema, json_type_object), typed = is_object && json_object_object_get_ex(schema, "type", &type);
+  bool is_text = typed && json_object_is_type(type, json_type_string) && !strcmp(json_object_get_string(type), "string");
+  bool may_be_text = is_text || (typed && !json_object_is_type(type, json_type_string) && koi_schema_has_type(schema, "string"));
+  uint32_t end = koi_schema_word(c, END_TAG "parameter>\n", next), all = KOI_GRAMMAR_NEVER;
+  if (may_be_text) all = koi_schema_word(c, "true\">", texts(c, schema, end));
+  if (!is_text) {
+    uint32_t rule = koi_schema_rule(c, schema, path, "properties", name);
+    all = koi_grammar_either(c->g, koi_schema_word(c, "false\">", koi_grammar_call(c->g, rule, end)), all);
+  }
+  all = koi_schema_word(c, TAG "parameter name=\"", koi_schema_word(c, name, koi_schema_word(c, "\" string=\"", all)));
+  return all;
+}
+
+static bool is_required(struct json_object *parameters, const char *name)
+{
+  struct json_object *list = NULL;
+  if (!json_object_object_get_ex(parameters, "required", &list) || !json_object_is_type(list, json_type_array)) return false;
+  for (size_t i = 0; i < json_object_array_length(list); i++)
+    if (json_object_is_type(json_object_array_get_idx(list, i), json_type_string) && !strcmp(json_object_get_string(json_object_array_get_idx(list, i)), name)) return true;
+  return false;
+}
+
+/* In the order of the properties; each part is written from its end, so the last one first. */
+static uint32_t parameters(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
+{
+  struct json_object *properties = NULL;
+  if (!json_object_is_type(schema, json_type_object) || !json_object_object_get_ex(schema, "properties", &properties)) return next;
+  if (!json_object_is_type(properties, json_type_object)) return koi_schema_fail(c, path, "\"properties\": expected an object"), next;
+  size_t n = (size_t)json_object_object_length(properties), i = 0;
+  const char **name = koi_alloc(n + 1, sizeof *name);
+  koi_schema_keep(c, name);
+  if (!name) return next;
+  json_object_object_foreach(properties, key, value)
+  {
+    (void)value;
+    name[i++] = key;
+  }
+  while (i-- > 0 && !c->status) {
+    uint32_t here = parameter(c, name[i], json_object_object_get(properties, name[i]), path, next);
+    next = is_required(schema, name[i]) ? here : koi_grammar_either(c->g, here, next);
+  }
+  koi_free(name);
+  return next;
+}
+
+/* ---- calls ---- */
+/* The rule's alternatives: a call of each tool. */
+static uint32_t calls(koi_schema *c, struct json_object *tools)
+{
+  uint32_t all = KOI_GRAMMAR_NEVER;
+  for (size_t i = 0; json_object_is_type(tools, json_type_array) && i < json_object_array_length(tools) && !c->status; i++) {
+    struct json_object *f = NULL, *name = NULL, *schema = NULL;
+    char path[64];
+    koi_print(path, sizeof path, "tools[%zu]", i);
+    json_object_object_get_ex(json_object_array_get_idx(tools, i), "function", &f);
+    if (!json_object_is_type(f, json_type_object) || !json_object_object_get_ex(f, "name", &name) || !json_object_is_type(name, json_type_string)) {
+      koi_schema_fail(c, path, "expected a function with a name");
+      continue;
+    }
+    if (c->call && strcmp(c->call, json_object_get_string(name))) continue;
+    json_object_object_get_ex(f, "parameters", &schema);
+    c->root = schema; /* what its references are about */
+    uint32_t next = parameters(c, schema, path, koi_schema_word(c, END_TAG "invoke>", KOI_GRAMMAR_END));
+    koi_schema_write(c);
+    all = koi_grammar_either(c->g, koi_schema_word(c, TAG "invoke name=\"", koi_schema_word(c, json_object_get_string(name), koi_schema_word(c, "\">\n", next))), all);
+  }
+  return all;
+}
+
+static void compile(koi_schema *c)
+{
+  uint32_t start = koi_grammar_rule(c->g), call = koi_grammar_rule(c->g), more = koi_grammar_rule(c->g);
+  koi_schema_basics(c);
+  koi_grammar_set(c->g, call, calls(c, c->root));
+  koi_grammar_set(c->g, more, koi_schema_word(c, "\n", koi_grammar_call(c->g, call, KOI_GRAMMAR_END)));
+  uint32_t end = koi_schema_word(c, "\n" END_TAG "tool_calls>", KOI_GRAMMAR_END);
+  uint32_t others = c->one_call ? end : koi_grammar_repeat(c->g, more, 0, KOI_GRAMMAR_ENDLESS, end);
+  koi_grammar_set(c->g, start, koi_schema_word(c, c->begun ? "tool_calls>\n" : "\n\n" TAG "tool_calls>\n", koi_grammar_call(c->g, call, others)));
+}
+
+koine_status koi_schema_calls(const char *json, size_t n, const char *name, bool one, bool begun, koi_grammar **out)
+{
+  koi_schema c = {.call = name, .one_call = one, .begun = begun};
+  return koi_schema_compile(&c, json, n, compile, out);
+}

@@ -1,0 +1,189 @@
+/* koine serve where the form of an answer is given: schemas, and calls of tools in all three protocols, whole, as streams, and sent back. KOINE: the
+ * command; KOINE_TEST_DEVICE: a device. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "serve_asks.h"
+
+#define SCHEMA "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"},\"days\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":7},\"unit\":{\"type\":\"string\",\"enum\":[\"C\",\"F\"]}}," \
+               "\"required\":[\"city\",\"days\",\"unit\"]}"
+#define TOOLS "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"weather\",\"description\":\"How it will be\",\"parameters\":" SCHEMA "}}," \
+              "{\"type\":\"function\",\"function\":{\"name\":\"idle\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]"
+#define NAMED "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"weather\"}},\"parallel_tool_calls\":false,"
+
+/* Arguments as the schema wants them. */
+static void check_weather(json_object *o)
+{
+  assert_true(json_object_is_type(at(o, "city"), json_type_string));
+  assert_true(number_at(o, "days") >= 1 && number_at(o, "days") <= 7);
+  assert_true(!strcmp(text_at(o, "unit"), "C") || !strcmp(text_at(o, "unit"), "F"));
+  assert_int_equal(json_object_object_length(o), 3);
+}
+
+static void test_required(void **state)
+{
+  (void)state;
+  char body[2048];
+  for (int seed = 1; seed <= 8; seed++) {
+    snprintf(body, sizeof body, "{" ASK "," TOOLS ",\"tool_choice\":\"required\",\"max_tokens\":400,\"seed\":%d}", seed);
+    json_object *o = ask(CHAT, body), *calls = at(o, "choices/0/message/tool_calls");
+    assert_string_equal(text_at(o, "choices/0/finish_reason"), "tool_calls");
+    assert_null(at(o, "choices/0/message/content"));
+    assert_true(json_object_array_length(calls) >= 1);
+    for (size_t i = 0; i < json_object_array_length(calls); i++) {
+      json_object *call = json_object_array_get_idx(calls, i), *arguments = parse(text_at(call, "function/arguments"));
+      if (!strcmp(text_at(call, "function/name"), "weather")) check_weather(arguments);
+      else assert_string_equal(text_at(call, "function/name"), "idle");
+      json_object_put(arguments);
+    }
+    json_object_put(o);
+  }
+}
+
+/* The same call, whole and as a stream; sent back in another spelling it costs nothing. */
+static void test_chat_call(void **state)
+{
+  (void)state;
+  gathered *g = calloc(1, sizeof *g);
+  char body[8192];
+  json_object *o = ask(CHAT, "{" ASK "," TOOLS "," NAMED "\"max_tokens\":300,\"seed\":4}");
+  gather_chat("{" ASK "," TOOLS "," NAMED "\"max_tokens\":300,\"seed\":4,\"stream\":true}", g);
+  assert_string_equal(g->name, "weather");
+  assert_string_equal(g->arguments, text_at(o, "choices/0/message/tool_calls/0/function/arguments"));
+  assert_memory_equal(g->id, "call_", 5);
+  assert_string_equal(g->finish, "tool_calls");
+  json_object *arguments = parse(g->arguments), *turned = json_object_new_object();
+  check_weather(arguments);
+  static const char *const order[] = {"unit", "days", "city"};
+  for (size_t i = 0; i < 3; i++) json_object_object_add(turned, order[i], json_object_get(at(arguments, order[i])));
+  json_object *spelled = json_object_new_string(json_object_to_json_string_ext(turned, JSON_C_TO_STRING_PLAIN));
+  snprintf(body, sizeof body,
+           "{\"messages\":[{\"role\":\"user\",\"content\":\"How is your sister?\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"%s\",\"type\":\"function\","
+           "\"function\":{\"name\":\"weather\",\"arguments\":%s}}]},{\"role\":\"tool\",\"tool_call_id\":\"%s\",\"content\":\"fair\"}]," TOOLS ",\"max_tokens\":3}",
+           g->id, json_object_to_json_string(spelled), g->id);
+  json_object *next = ask(CHAT, body);
+  int64_t held = number_at(o, "usage/prompt_tokens") + number_at(o, "usage/completion_tokens") - 1;
+  assert_int_equal(number_at(next, "usage/prompt_tokens_details/cached_tokens"), held);
+  json_object_put(o), json_object_put(next), json_object_put(arguments), json_object_put(turned), json_object_put(spelled);
+  free(g);
+}
+
+static void test_responses_call(void **state)
+{
+  (void)state;
+  stream s;
+  json_object *o;
+  bool done = false, completed = false;
+  stream_ask(&s, "/v1/responses", "{\"input\":\"How is your sister?\",\"tools\":[{\"type\":\"function\",\"name\":\"weather\",\"parameters\":" SCHEMA "}],\"tool_choice\":{\"type\":\"function\","
+                                  "\"name\":\"weather\"},\"parallel_tool_calls\":false,\"seed\":4,\"max_output_tokens\":300,\"stream\":true}");
+  while ((o = stream_next(&s))) {
+    if (!strcmp(text_at(o, "type"), "response.output_item.done")) {
+      assert_string_equal(text_at(o, "item/type"), "function_call");
+      assert_string_equal(text_at(o, "item/name"), "weather");
+      json_object *arguments = parse(text_at(o, "item/arguments"));
+      check_weather(arguments);
+      json_object_put(arguments);
+      done = true;
+    }
+    if (!strcmp(text_at(o, "type"), "response.completed")) completed = !strcmp(text_at(o, "response/status"), "completed");
+    json_object_put(o);
+  }
+  assert_true(done && completed);
+  free(s.text);
+  o = ask("/v1/responses", "{\"input\":[{\"role\":\"user\",\"content\":\"How?\"},{\"type\":\"function_call\",\"call_id\":\"c1\",\"name\":\"weather\",\"arguments\":\"{}\"},"
+                           "{\"type\":\"function_call_output\",\"call_id\":\"c1\",\"output\":\"fair\"}],\"max_output_tokens\":2,\"reasoning\":{\"effort\":\"none\"}}");
+  assert_string_equal(text_at(o, "output/0/type"), "message");
+  json_object_put(o);
+}
+
+static void test_messages_call(void **state)
+{
+  (void)state;
+  stream s;
+  char arguments[4096] = "";
+  json_object *o, *whole = ask("/v1/messages", "{\"model\":\"claude-x\"," ASK ",\"tools\":[{\"name\":\"weather\",\"input_schema\":" SCHEMA "},{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}],"
+                                               "\"tool_choice\":{\"type\":\"tool\",\"name\":\"weather\",\"disable_parallel_tool_use\":true},\"seed\":4,\"max_tokens\":300}");
+  assert_string_equal(text_at(whole, "stop_reason"), "tool_use");
+  assert_string_equal(text_at(whole, "content/0/type"), "tool_use");
+  check_weather(at(whole, "content/0/input"));
+  stream_ask(&s, "/v1/messages", "{\"model\":\"claude-x\"," ASK ",\"tools\":[{\"name\":\"weather\",\"input_schema\":" SCHEMA "}],"
+                                 "\"tool_choice\":{\"type\":\"tool\",\"name\":\"weather\",\"disable_parallel_tool_use\":true},\"seed\":4,\"max_tokens\":300,\"stream\":true}");
+  while ((o = stream_next(&s))) {
+    if (!strcmp(text_at(o, "type"), "content_block_start")) assert_int_equal(json_object_object_length(at(o, "content_block/input")), 0);
+    if (!strcmp(text_at(o, "delta/type"), "input_json_delta")) strcat(arguments, text_at(o, "delta/partial_json"));
+    if (!strcmp(text_at(o, "type"), "message_delta")) assert_string_equal(text_at(o, "delta/stop_reason"), "tool_use");
+    json_object_put(o);
+  }
+  o = parse(arguments);
+  assert_true(json_object_equal(o, at(whole, "content/0/input")));
+  json_object_put(o), json_object_put(whole);
+  free(s.text);
+  o = ask("/v1/messages", "{\"model\":\"claude-x\",\"messages\":[{\"role\":\"user\",\"content\":\"How?\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"s\"},"
+                          "{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"weather\",\"input\":{\"city\":\"Bath\"}},{\"type\":\"tool_use\",\"id\":\"t2\",\"name\":\"weather\",\"input\":{}}]},"
+                          "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t2\",\"content\":\"two\"},{\"type\":\"tool_result\",\"tool_use_id\":\"t1\","
+                          "\"content\":[{\"type\":\"text\",\"text\":\"one\"}]},{\"type\":\"text\",\"text\":\"Go on.\"}]}],\"max_tokens\":2}");
+  assert_string_equal(text_at(o, "content/0/type"), "text");
+  json_object_put(o);
+}
+
+/* Once an answer begins to call, it does so well: the bias makes it begin. */
+static void test_auto(void **state)
+{
+  (void)state;
+  json_object *o = ask(CHAT, "{" ASK "," TOOLS ",\"max_tokens\":400,\"seed\":5,\"logit_bias\":{\"7\":100}}");
+  assert_string_equal(text_at(o, "choices/0/finish_reason"), "stop"); /* a call without its < is text, but ended with it */
+  assert_non_null(strstr(text_at(o, "choices/0/message/content"), "DSML"));
+  json_object_put(o);
+}
+
+static void test_schema(void **state)
+{
+  (void)state;
+  char body[2048];
+  static const char *const effort[] = {"none", "high"};
+  for (int i = 0; i < 4; i++) {
+    snprintf(body, sizeof body, "{" ASK ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"w\",\"schema\":" SCHEMA "}},\"max_tokens\":200,\"seed\":%d,"
+                                "\"reasoning_effort\":\"%s\",\"logit_bias\":{\"6\":%d}}", i, effort[i / 2], i / 2 ? 100 : 0);
+    json_object *o = ask(CHAT, body), *answer = parse(text_at(o, "choices/0/message/content")); /* the bias ends the reasoning at once */
+    check_weather(answer);
+    assert_string_equal(text_at(o, "choices/0/finish_reason"), "stop");
+    json_object_put(answer), json_object_put(o);
+  }
+  json_object *o = ask(CHAT, "{" ASK ",\"response_format\":{\"type\":\"json_object\"},\"max_tokens\":100,\"seed\":1}"), *answer = parse(text_at(o, "choices/0/message/content"));
+  assert_true(json_object_is_type(answer, json_type_object));
+  json_object_put(answer), json_object_put(o);
+  o = ask("/v1/responses", "{\"input\":\"How?\",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"w\",\"schema\":" SCHEMA "}},\"max_output_tokens\":200,\"seed\":2}");
+  answer = parse(text_at(o, "output/0/content/0/text"));
+  check_weather(answer);
+  json_object_put(answer), json_object_put(o);
+}
+
+static int setup(void **state)
+{
+  static const char *const options[] = {"-c", "2048", "--think", "off", NULL};
+  (void)state;
+  asks_start(options);
+  return 0;
+}
+
+static int teardown(void **state)
+{
+  (void)state;
+  return http_stop(&server, SIGTERM);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_required), cmocka_unit_test(test_chat_call), cmocka_unit_test(test_responses_call), cmocka_unit_test(test_messages_call),
+    cmocka_unit_test(test_auto), cmocka_unit_test(test_schema),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
