@@ -6,8 +6,6 @@
 
 #define BILLING "x-anthropic-billing-header:" /* a text that changes with each request and says nothing to a model: it would cost the prefix */
 
-static bool wrong(serve_error *e, const char *key, const char *expected) { return serve_error_set(e, 400, key, "%s: expected %s", key, expected); }
-
 /* ---- fields ---- */
 static bool read_tool_choice(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
@@ -20,7 +18,7 @@ static bool read_tool_choice(serve_ask *a, const char *key, json_object *v, serv
   a->call_name = serve_json_string(v, "name");
   for (size_t i = 0; type && i < sizeof words / sizeof *words; i++)
     if (!strcmp(type, words[i].word) && (words[i].calls != SERVE_CALLS_NAMED || a->call_name)) return a->calls = words[i].calls, true;
-  return wrong(e, key, "the type auto, any, none, or tool with a name");
+  return serve_error_expected(e, key, "the type auto, any, none, or tool with a name");
 }
 
 /* Its effort is of a thinking that was asked for. */
@@ -141,7 +139,7 @@ static bool take_system(json_object *messages, json_object *system, serve_error 
     const char *s = serve_json_string(block, "text");
     if (!s || strncmp(s, BILLING, strlen(BILLING))) json_object_array_add(kept, json_object_get(block));
   }
-  bool ok = one || json_object_is_type(system, json_type_array) || wrong(e, "system", "a text or an array of blocks of text");
+  bool ok = one || json_object_is_type(system, json_type_array) || serve_error_expected(e, "system", "a text or an array of blocks of text");
   ok = ok && serve_content(one ? system : kept, "system", &text, e);
   json_object_put(kept);
   if (!ok) return false;
@@ -154,7 +152,7 @@ static bool read_messages(json_object *body, json_object **out, serve_error *e)
 {
   json_object *made = json_object_new_array(), *system = NULL, *given = serve_json_get(body, "messages", json_type_array);
   size_t n = given ? json_object_array_length(given) : 0;
-  bool ok = (n && n <= SERVE_MESSAGES) || wrong(e, "messages", "an array of 1 to 20000 messages");
+  bool ok = (n && n <= SERVE_MESSAGES) || serve_error_expected(e, "messages", "an array of 1 to 20000 messages");
   if (ok && json_object_object_get_ex(body, "system", &system) && system) ok = take_system(made, system, e);
   for (size_t i = 0; i < n && ok; i++) ok = take_message(made, json_object_array_get_idx(given, i), i, e);
   if (ok) ok = serve_messages(made, out, e);
@@ -180,8 +178,8 @@ bool serve_messages_read(serve_ask *a, json_object *body, serve_error *e)
   a->thinking = KOINE_THINK_OFF; /* unless the request asks for it */
   if (!serve_fields_read(a, body, serve_fields_sampling, serve_fields_sampling_n, e)) return false;
   if (!serve_fields_read(a, body, fields, sizeof fields / sizeof *fields, e)) return false;
-  if (a->nothing) return wrong(e, "max_tokens", "at least 1");
-  if (a->n_choices != 1) return wrong(e, "n", "1");
+  if (a->nothing) return serve_error_expected(e, "max_tokens", "at least 1");
+  if (a->n_choices != 1) return serve_error_expected(e, "n", "1");
   if (!read_messages(body, &messages, e)) return false;
   a->chat = serve_json_object("o", "messages", messages);
   return serve_tools_take(a, tools(serve_json_get(body, "tools", json_type_array)), e);

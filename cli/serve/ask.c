@@ -17,6 +17,8 @@ bool serve_error_set(serve_error *e, int status, const char *param, const char *
   return false;
 }
 
+bool serve_error_expected(serve_error *e, const char *key, const char *expected) { return serve_error_set(e, 400, key, "%s: expected %s", key, expected); }
+
 bool serve_error_koine(serve_error *e, koine_status s, const char *param)
 {
   static const struct { koine_status s; int status; } known[] = {

@@ -18,6 +18,8 @@ typedef struct serve_error {
 } serve_error;
 /* Sets the first one only. Returns false. */
 bool serve_error_set(serve_error *e, int status, const char *param, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Status 400: "key: expected this". */
+bool serve_error_expected(serve_error *e, const char *key, const char *expected);
 /* By a koine_status, with the library's last error. */
 bool serve_error_koine(serve_error *e, koine_status s, const char *param);
 
@@ -81,7 +83,7 @@ bool serve_fields_read(serve_ask *a, json_object *body, const serve_field *field
 /* Those that completions, chat and responses share. */
 extern const serve_field serve_fields_sampling[];
 extern const size_t serve_fields_sampling_n;
-serve_field_fn serve_read_thinking, serve_read_effort, serve_read_seed, serve_read_stop;
+serve_field_fn serve_read_thinking, serve_read_effort, serve_read_seed, serve_read_stop, serve_read_parallel;
 /* The words of the published table; "none" is off. */
 bool serve_effort(serve_ask *a, const char *word, const char *key, serve_error *e);
 #endif

@@ -4,20 +4,18 @@
 #include "ask.h"
 #include "protocols.h"
 
-static bool wrong(serve_error *e, const char *key, const char *expected) { return serve_error_set(e, 400, key, "%s: expected %s", key, expected); }
-
 static bool read_logprobs(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
   if (json_object_is_type(v, json_type_boolean)) return a->n_top = json_object_get_boolean(v) ? 0 : -1, true;
   int64_t n = json_object_get_int64(v);
-  if (!json_object_is_type(v, json_type_int) || n < 0 || n > SERVE_TOP_LOGPROBS) return wrong(e, key, "a whole number from 0 to 20");
+  if (!json_object_is_type(v, json_type_int) || n < 0 || n > SERVE_TOP_LOGPROBS) return serve_error_expected(e, key, "a whole number from 0 to 20");
   a->n_top = (int)n;
   return true;
 }
 
 static bool read_best_of(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
-  return (json_object_is_type(v, json_type_int) && json_object_get_int64(v) == (int64_t)a->n_choices) || wrong(e, key, "the same as n: choosing the best of more is not supported");
+  return (json_object_is_type(v, json_type_int) && json_object_get_int64(v) == (int64_t)a->n_choices) || serve_error_expected(e, key, "the same as n: choosing the best of more is not supported");
 }
 
 static const serve_field fields[] = {
@@ -68,7 +66,7 @@ static bool add(serve_ask *a, json_object *prompt, serve_error *e)
   if (a->n_prompts == SERVE_PROMPTS) return serve_error_set(e, 400, "prompt", "prompt: expected at most %d prompts", SERVE_PROMPTS);
   if (json_object_is_type(prompt, json_type_string)) return add_text(a, prompt, e);
   if (json_object_is_type(prompt, json_type_array) && json_object_array_length(prompt)) return add_ids(a, prompt, e);
-  return wrong(e, "prompt", "a text, ids, or an array of either");
+  return serve_error_expected(e, "prompt", "a text, ids, or an array of either");
 }
 
 /* An array is of ids when its first element is a number. */
@@ -91,8 +89,8 @@ bool serve_completions_read(serve_ask *a, json_object *body, serve_error *e)
   json_object_object_get_ex(body, "prompt", &prompt);
   if (!read_prompt(a, prompt, e)) return false;
   for (size_t i = 0; i < a->n_prompts; i++)
-    if (!a->n_prompt[i]) return wrong(e, "prompt", "at least one token");
+    if (!a->n_prompt[i]) return serve_error_expected(e, "prompt", "at least one token");
   if (a->n_prompts * a->n_choices > SERVE_PROMPTS) return serve_error_set(e, 400, "n", "n: expected at most %d answers in all", SERVE_PROMPTS);
-  if (a->nothing && !a->echo) return wrong(e, "max_tokens", "at least 1 without echo");
-  return !(a->echo && a->n_top >= 0) || wrong(e, "echo", "no logprobs beside it: those of a prompt are not computed");
+  if (a->nothing && !a->echo) return serve_error_expected(e, "max_tokens", "at least 1 without echo");
+  return !(a->echo && a->n_top >= 0) || serve_error_expected(e, "echo", "no logprobs beside it: those of a prompt are not computed");
 }

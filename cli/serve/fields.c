@@ -88,6 +88,13 @@ static bool read_most(serve_ask *a, const char *key, json_object *v, serve_error
   return true;
 }
 
+bool serve_read_parallel(serve_ask *a, const char *key, json_object *v, serve_error *e)
+{
+  if (!json_object_is_type(v, json_type_boolean)) return serve_error_expected(e, key, "true or false");
+  a->one_call = !json_object_get_boolean(v);
+  return true;
+}
+
 bool serve_read_stop(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
   bool one = json_object_is_type(v, json_type_string);

@@ -6,18 +6,16 @@
 
 #define SEALED "koine:" /* how reasoning begins that was handed out as encrypted_content: it is the text itself */
 
-static bool wrong(serve_error *e, const char *key, const char *expected) { return serve_error_set(e, 400, key, "%s: expected %s", key, expected); }
-
 /* ---- fields ---- */
 static bool read_text(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
   (void)a; /* its format is read when the calls are known */
-  return json_object_is_type(v, json_type_object) || wrong(e, key, "an object");
+  return json_object_is_type(v, json_type_object) || serve_error_expected(e, key, "an object");
 }
 
 static bool read_include(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
-  if (!json_object_is_type(v, json_type_array)) return wrong(e, key, "an array");
+  if (!json_object_is_type(v, json_type_array)) return serve_error_expected(e, key, "an array");
   for (size_t i = 0; i < json_object_array_length(v); i++)
     a->encrypted_reasoning |= !strcmp(json_object_get_string(json_object_array_get_idx(v, i)), "reasoning.encrypted_content");
   return true;
@@ -29,27 +27,20 @@ static bool read_tool_choice(serve_ask *a, const char *key, json_object *v, serv
   if (word && !strcmp(word, "none")) return a->calls = SERVE_CALLS_NONE, true;
   if (word && !strcmp(word, "auto")) return true;
   if (word && !strcmp(word, "required")) return a->calls = SERVE_CALLS_REQUIRED, true;
-  if (!name) return wrong(e, key, "none, auto, required or a function's name");
+  if (!name) return serve_error_expected(e, key, "none, auto, required or a function's name");
   a->calls = SERVE_CALLS_NAMED, a->call_name = name;
-  return true;
-}
-
-static bool read_parallel(serve_ask *a, const char *key, json_object *v, serve_error *e)
-{
-  if (!json_object_is_type(v, json_type_boolean)) return wrong(e, key, "true or false");
-  a->one_call = !json_object_get_boolean(v);
   return true;
 }
 
 static bool read_truncation(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
   (void)a;
-  return (json_object_is_type(v, json_type_string) && !strcmp(json_object_get_string(v), "disabled")) || wrong(e, key, "disabled: nothing is left out here");
+  return (json_object_is_type(v, json_type_string) && !strcmp(json_object_get_string(v), "disabled")) || serve_error_expected(e, key, "disabled: nothing is left out here");
 }
 
 static const serve_field fields[] = {
   {"reasoning", SERVE_BY, 0, 0, 0, serve_read_effort}, {"text", SERVE_BY, 0, 0, 0, read_text}, {"include", SERVE_BY, 0, 0, 0, read_include},
-  {"tool_choice", SERVE_BY, 0, 0, 0, read_tool_choice}, {"parallel_tool_calls", SERVE_BY, 0, 0, 0, read_parallel}, {"truncation", SERVE_BY, 0, 0, 0, read_truncation},
+  {"tool_choice", SERVE_BY, 0, 0, 0, read_tool_choice}, {"parallel_tool_calls", SERVE_BY, 0, 0, 0, serve_read_parallel}, {"truncation", SERVE_BY, 0, 0, 0, read_truncation},
   {"previous_response_id", SERVE_REFUSED, 0, 0, 0, NULL}, {"prompt", SERVE_REFUSED, 0, 0, 0, NULL}, {"top_logprobs", SERVE_REFUSED, 0, 0, 0, NULL},
   {"max_tool_calls", SERVE_REFUSED, 0, 0, 0, NULL}, {"messages", SERVE_REFUSED, 0, 0, 0, NULL}, {"response_format", SERVE_REFUSED, 0, 0, 0, NULL},
 };
@@ -149,7 +140,7 @@ static bool read_input(json_object *body, json_object **out, serve_error *e)
   json_object *input = NULL;
   json_object_object_get_ex(body, "input", &input);
   if (instructions && *instructions) json_object_array_add(t.messages, serve_json_object("ss", "role", "system", "content", instructions));
-  bool ok = json_object_is_type(input, json_type_string) || json_object_is_type(input, json_type_array) || wrong(e, "input", "a text or an array of items");
+  bool ok = json_object_is_type(input, json_type_string) || json_object_is_type(input, json_type_array) || serve_error_expected(e, "input", "a text or an array of items");
   if (ok && json_object_is_type(input, json_type_string))
     json_object_array_add(t.messages, serve_json_object("so", "role", "user", "content", json_object_get(input)));
   size_t n = ok && json_object_is_type(input, json_type_array) ? json_object_array_length(input) : 0;
@@ -180,8 +171,8 @@ bool serve_responses_read(serve_ask *a, json_object *body, serve_error *e)
   json_object *messages = NULL, *format = serve_json_get(serve_json_get(body, "text", json_type_object), "format", json_type_object);
   if (!serve_fields_read(a, body, serve_fields_sampling, serve_fields_sampling_n, e)) return false;
   if (!serve_fields_read(a, body, fields, sizeof fields / sizeof *fields, e)) return false;
-  if (a->nothing) return wrong(e, "max_output_tokens", "at least 1");
-  if (a->n_choices != 1) return wrong(e, "n", "1");
+  if (a->nothing) return serve_error_expected(e, "max_output_tokens", "at least 1");
+  if (a->n_choices != 1) return serve_error_expected(e, "n", "1");
   if (!read_input(body, &messages, e)) return false;
   a->chat = serve_json_object("o", "messages", messages);
   if (!serve_tools_take(a, functions(serve_json_get(body, "tools", json_type_array)), e)) return false;
