@@ -46,7 +46,7 @@ const cli_command cli_commands[N_COMMANDS] = {
                       "99 %, most), how often the likeliest token is the same, and bits per byte of both."},
   [CMD_SERVE] = {"serve", "", 0, "answer clients of OpenAI's and Anthropic's protocols over HTTP",
                  "Serves the model to editors, agents, programs and browsers: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, "
-                 "/tokenize, /detokenize, /health and /metrics. Several answers are made at once, and what a conversation has in common with an earlier one is "
+                 "/tokenize, /detokenize, /health, /metrics and /plan, and at / a page to talk to it. Several answers are made at once, and what a conversation has in common with an earlier one is "
                  "not evaluated again. SIGTERM and Ctrl-C let the answers that are being made end (--grace); a second one ends the server at once."},
   [CMD_QUANTIZE] = {"quantize", "", 0, "write a checkpoint as a GGUF file in other formats",
                     "Writes the checkpoint of -m, a folder or a GGUF file, as one GGUF file that llama.cpp reads too, with its tokenizer. --type has llama.cpp's "

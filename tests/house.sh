@@ -17,7 +17,7 @@ figure() { # what it counts; its places on standard input, a line each
 }
 
 files=$(ls include/*.h include/*/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch] examples/*.c tests/*.[ch] tests/bench/*.[ch] |
-  grep -vx kernels/sources.c)
+  grep -vx -e kernels/sources.c -e cli/serve/page_text.c)
 mkdir "$tmp/src"
 tar cf - $files | tar xf - -C "$tmp/src"
 cd "$tmp/src" || exit 1

@@ -62,6 +62,10 @@ typedef struct serve_route {
 /* NULL with the error where there is none. allow: the methods of the path. */
 const serve_route *serve_route_find(const char *method, const char *path, char *allow, size_t n_allow);
 
+/* ---- page.c: what / and /plan answer ---- */
+enum MHD_Result serve_page(serve_exchange *x);
+enum MHD_Result serve_plan(serve_exchange *x);
+
 /* ---- gate.c: who may ask ---- */
 bool serve_gate(const serve_options *o, struct MHD_Connection *c, bool open, serve_error *e);
 /* The value of Access-Control-Allow-Origin for this request; NULL: none. */

@@ -222,13 +222,6 @@ static enum MHD_Result options(serve_exchange *x)
   return queued;
 }
 
-static enum MHD_Result root(serve_exchange *x)
-{
-  serve_text t = {0};
-  serve_text_print(&t, "koine %s serves %s\n", koine_version(), x->server->o->names[0]);
-  return serve_http_send(x, 200, "text/plain; charset=utf-8", &t, NULL);
-}
-
 static const serve_route table[] = {
   {"POST", "/v1/chat/completions", false, answer, &serve_chat}, {"POST", "/v1/completions", false, answer, &serve_completions},
   {"POST", "/v1/responses", false, answer, &serve_responses}, {"POST", "/v1/messages", false, answer, &serve_messages_protocol},
@@ -237,7 +230,7 @@ static const serve_route table[] = {
   {"GET", "/v1/models", true, models, NULL}, {"GET", "/v1/models/*", true, one_model, NULL},
   {"POST", "/tokenize", false, tokenize, NULL}, {"POST", "/detokenize", false, detokenize, NULL},
   {"GET", "/health", true, health, NULL}, {"GET", "/v1/health", true, health, NULL}, {"GET", "/metrics", false, metrics, NULL},
-  {"GET", "/", true, root, NULL}, {"OPTIONS", "*", true, options, NULL},
+  {"GET", "/", true, serve_page, NULL}, {"GET", "/plan", false, serve_plan, NULL}, {"OPTIONS", "*", true, options, NULL},
 };
 
 static bool path_is(const char *pattern, const char *path)
