@@ -25,6 +25,7 @@ int cmd_chat_encode(const cli_args *a);
 int cmd_perplexity(const cli_args *a);
 int cmd_quantize(const cli_args *a);
 int cmd_serve(const cli_args *a);
+int cmd_load(const cli_args *a);
 
 /* One line on stderr, "koine: ...", with the library's last error for a koine_status; return the exit status. */
 int cli_fail(koine_status s);

@@ -48,6 +48,10 @@ const cli_command cli_commands[N_COMMANDS] = {
                  "Serves the model to editors, agents, programs and browsers: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, "
                  "/tokenize, /detokenize, /health, /metrics and /plan, and at / a page to talk to it. Several answers are made at once, and what a conversation has in common with an earlier one is "
                  "not evaluated again. SIGTERM and Ctrl-C let the answers that are being made end (--grace); a second one ends the server at once."},
+  [CMD_LOAD] = {"load-test", "URL...", 8, "measure endpoints of OpenAI's protocol under load",
+                "Sends chats to each URL, several at once, and tells tokens a second, the time to the first token and between tokens, failures by kind, and from "
+                "/metrics, where there is one, memory and what was reused of prompts. Any server of OpenAI's protocol will do; several URLs are given the same prompts, "
+                "level by level in turns. Ctrl-C ends the test with what there is. Ends with status 1 when a request failed."},
   [CMD_QUANTIZE] = {"quantize", "", 0, "write a checkpoint as a GGUF file in other formats",
                     "Writes the checkpoint of -m, a folder or a GGUF file, as one GGUF file that llama.cpp reads too, with its tokenizer. --type has llama.cpp's "
                     "names of mixes and stores what they store, but for hyper-connections and the compressors' ape, which stay F32: F32, F16, BF16, Q8_0, "

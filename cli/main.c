@@ -9,7 +9,7 @@ static int (*const runs[N_COMMANDS])(const cli_args *) = {
   [CMD_INFO] = cmd_info, [CMD_DEVICES] = cmd_devices, [CMD_LOGITS] = cmd_logits, [CMD_VERIFY] = cmd_verify, [CMD_BENCH] = cmd_bench,
   [CMD_TUNE] = cmd_tune, [CMD_PLAN] = cmd_plan, [CMD_ESTIMATE] = cmd_estimate,
   [CMD_RUN] = cmd_run, [CMD_CHAT] = cmd_chat, [CMD_TOKENIZE] = cmd_tokenize, [CMD_DETOKENIZE] = cmd_detokenize, [CMD_CHAT_ENCODE] = cmd_chat_encode,
-  [CMD_PERPLEXITY] = cmd_perplexity, [CMD_QUANTIZE] = cmd_quantize, [CMD_SERVE] = cmd_serve,
+  [CMD_PERPLEXITY] = cmd_perplexity, [CMD_QUANTIZE] = cmd_quantize, [CMD_SERVE] = cmd_serve, [CMD_LOAD] = cmd_load,
 };
 
 static void print_version(void) { printf("koine %s\n", koine_version()); }

@@ -2,9 +2,10 @@
 #include "options.h"
 #include "options_sets.h"
 #include "options_server.h"
+#include "options_load.h"
 
 const cli_option cli_options[N_OPTIONS] = {
-  [OPT_MODEL] = {{"-m", "--model"}, CLI_MODEL, "MODEL", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY)),
+  [OPT_MODEL] = {{"-m", "--model"}, CLI_MODEL, "MODEL", .commands = ALL & ~(BIT(CMD_DEVICES) | BIT(CMD_VERIFY) | BIT(CMD_LOAD)),
                  .required = WORDS | (ENGINE & ~MEASURES) | BIT(CMD_QUANTIZE), .help = "checkpoint folder (config.json, *.safetensors, tokenizer.json), or a GGUF file: of a split one its first part"},
   [OPT_TOKENS] = {{"--tokens"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS), .required = BIT(CMD_LOGITS), .help = "token ids, raw little-endian int32"},
   [OPT_OUTPUT] = {{"-o", "--output"}, CLI_FILE, "FILE", .commands = BIT(CMD_LOGITS) | BIT(CMD_QUANTIZE), .required = BIT(CMD_LOGITS) | BIT(CMD_QUANTIZE),
@@ -75,6 +76,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_REPORT] = {{"--report"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "write a page of HTML about the device's measurements, after tuning or, without -m and --shape, of what is there"},
   [OPT_NO_TUNE] = FLAG("--no-tune", PLACED | BIT(CMD_VERIFY), "default parameters for every kernel, whatever koine tune found"),
   SERVER_ROWS,
+  LOAD_ROWS,
   [OPT_MACHINE] = {{"--machine"}, CLI_FILE, "FILE", .commands = PLACES, .help = "plan for the machine that koine devices --save wrote, in place of this one"},
   [OPT_MEASURE] = FLAG("--measure", PLACES, "first run layers in real sizes with random weights on devices whose costs are not known, about a minute; kept in the cache folder"),
   [OPT_STREAMS] = {{"-np", "--parallel"}, CLI_INT, "N", 0, 65536, .fallback = "1", .commands = PLACES,
@@ -90,7 +92,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_PROBE] = FLAG("--probe", BIT(CMD_DEVICES), "measure links and speeds, print them as a table, and keep them for plans"),
   [OPT_SAVE] = {{"--save"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "write the machine, with all that was measured, for koine plan --machine"},
   [OPT_TOPOLOGY] = {{"--topology"}, CLI_FILE, "FILE", .commands = BIT(CMD_DEVICES), .help = "show a machine recorded by hwloc (XML) in place of this one"},
-  [OPT_JSON] = FLAG("--json", BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY) | BIT(CMD_TUNE), "JSON instead of text; of tune for --list and --why"),
+  [OPT_JSON] = FLAG("--json", BIT(CMD_INFO) | BIT(CMD_DEVICES) | BIT(CMD_PERPLEXITY) | BIT(CMD_TUNE) | BIT(CMD_LOAD), "JSON instead of text; of tune for --list and --why"),
   [OPT_VERBOSE] = {{"-v", "--verbose"}, CLI_FLAG, .commands = ALL, .help = "notes on standard error, not only warnings"},
   [OPT_HELP] = {{"-h", "--help"}, CLI_FLAG, .commands = ALL, .help = "this text"},
 };

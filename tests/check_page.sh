@@ -1,5 +1,5 @@
 #!/bin/sh
-# The report of koine tune as a browser shows it, without a network, light and dark: it draws, in both, and asks for nothing. PAGE: the file.
+# A report of koine tune or koine load-test as a browser shows it, without a network, light and dark: it draws, in both, and asks for nothing. PAGE: the file.
 # Exit 77 without a browser.
 page=$(realpath "$1") || exit 1
 browser=$(command -v chromium || command -v chromium-browser) || { echo "no chromium"; exit 77; }

@@ -20,7 +20,7 @@ expect() {
   [ ! -s "$tmp/out" ] || fail "koine $*: wrote to standard output"
 }
 commands=$("$koine" --help | sed -n '/^commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
-[ "$(echo "$commands" | wc -w)" = 16 ] || fail "expected 16 commands in --help, found: $commands"
+[ "$(echo "$commands" | wc -w)" = 17 ] || fail "expected 17 commands in --help, found: $commands"
 
 # ---- usage errors: status 2, the option, what was expected, what was found, where help is ----
 expect 2 'expected a command, found none; see koine --help'

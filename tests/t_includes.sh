@@ -13,7 +13,7 @@ runtime/check 3 runtime/plan 3
 runtime/engine 4
 runtime/tune 5 runtime/quant 5
 runtime/api 6
-cli/serve 7
+cli/serve 7 cli/load 7
 cli 8'
 arrows() {
   awk -v levels="$levels" '
@@ -22,9 +22,9 @@ arrows() {
     BEGIN { n = split(levels, word); for (k = 1; k < n; k += 2) at[word[k]] = word[k + 1] }
     FILENAME !~ /^(kernels\/sources|cli\/serve\/page_text)\.c$/ && /^#include "/ {
       split($0, quoted, "\""); h = quoted[2]
-      to = h ~ /^koine(\.h$|\/)/ ? "include/" h : h ~ /^kernels\// ? h : h ~ /^serve\// ? "cli/" h : h ~ /\// ? "runtime/" h : folder(FILENAME) "/" h
+      to = h ~ /^koine(\.h$|\/)/ ? "include/" h : h ~ /^kernels\// ? h : h ~ /^(serve|load)\// ? "cli/" h : h ~ /\// ? "runtime/" h : folder(FILENAME) "/" h
       print FILENAME, level(FILENAME), to, level(to)
-    }' include/*.h include/koine/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch]
+    }' include/*.h include/koine/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch] cli/load/*.[ch]
 }
 [ "$1" = arrows ] && { arrows; exit; }
 
@@ -34,16 +34,20 @@ found=$(arrows | awk '
   $4 >= $2 && folder($1) != folder($3) { print $1 " (level " $2 ") includes " $3 " (level " $4 ")" }')
 [ -z "$found" ] || { echo "$found"; bad=1; }
 only() { # header, files that may include it
-  found=$(grep -lE "^#include <$1" runtime/*/* kernels/*.[ch] kernels/ref/* cli/*.[ch] cli/serve/* 2>/dev/null | grep -vE "^($2)\$")
+  found=$(grep -lE "^#include <$1" runtime/*/* kernels/*.[ch] kernels/ref/* cli/*.[ch] cli/serve/* cli/load/* 2>/dev/null | grep -vE "^($2)\$")
   [ -z "$found" ] || { echo "<$1 is included by $found"; bad=1; }
 }
 only CL/ 'runtime/device/dev_cl.*'
 only clblast 'runtime/device/clblast.c'
 only hwloc 'runtime/device/topo.c'
 only microhttpd 'cli/serve/http.h'
-found=$(grep -nE '^#include "' cli/*.[ch] 2>/dev/null | grep -vE '"(koine|options|cmd|common|cli|term|guard|serve/)[a-z0-9_]*\.h"')
+only curl 'cli/load/wire.h'
+found=$(grep -nE '^#include "' cli/*.[ch] 2>/dev/null | grep -vE '"(koine|options|cmd|common|cli|term|guard|serve/|load/)[a-z0-9_]*\.h"')
 [ -z "$found" ] || { echo "the command includes: $found"; bad=1; }
 own=$(ls cli/serve/*.h | sed 's,.*/,,' | tr '\n' '|')
 found=$(grep -nE '^#include "' cli/serve/*.[ch] | grep -v '^cli/serve/page_text.c:' | grep -vE "\"(${own}koine.h)\"")
 [ -z "$found" ] || { echo "the server includes: $found"; bad=1; }
+own=$(ls cli/load/*.h | sed 's,.*/,,' | tr '\n' '|')
+found=$(grep -nE '^#include "' cli/load/*.[ch] | grep -vE "\"(${own%|})\"")
+[ -z "$found" ] || { echo "the load test includes: $found"; bad=1; }
 exit $bad

@@ -1,6 +1,8 @@
 /* Owns: the names and the form of what is counted. */
 #include "metrics.h"
 #include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
 
 static const struct { const char *name, *help; double scale; } counters[SERVE_N_COUNTERS] = {
   [SERVE_M_REQUESTS] = {"koine_requests_total", "requests for answers that were taken", 1},
@@ -65,6 +67,18 @@ static void put_histogram(serve_metrics *m, int h, const char *model, serve_text
   serve_text_print(out, "%s_count{model_name=\"%s\"} %" PRIu64 "\n", name, model, sum);
 }
 
+/* Under the name that every exporter has for it. */
+static void put_resident(serve_text *out)
+{
+  unsigned long long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  bool known = f && fscanf(f, "%*u %llu", &pages) == 1;
+  if (f) fclose(f);
+  if (!known) return;
+  head(out, "process_resident_memory_bytes", "memory of the process that is in place", "gauge");
+  serve_text_print(out, "process_resident_memory_bytes %llu\n", pages * (unsigned long long)sysconf(_SC_PAGESIZE));
+}
+
 void serve_metrics_text(serve_metrics *m, const char *model, serve_text *out)
 {
   for (int i = 0; i < SERVE_N_COUNTERS; i++) {
@@ -76,4 +90,5 @@ void serve_metrics_text(serve_metrics *m, const char *model, serve_text *out)
     serve_text_print(out, "%s{model_name=\"%s\"} %" PRIu64 "\n", gauges[i].name, model, atomic_load(&m->gauge[i]));
   }
   for (int i = 0; i < SERVE_N_HISTOGRAMS; i++) put_histogram(m, i, model, out);
+  put_resident(out);
 }
