@@ -68,7 +68,7 @@ static void bare(const chat *c)
 {
   begin(c);
   for (int i = 0; i < 3; i++) piece(c);
-  say(c->fd, "data: [DONE]\n\n");
+  say(c->fd, "data: [DONE]\r\n\r\n");
 }
 
 static void busy(const chat *c) { answer(c->fd, "429 Too Many Requests", "application/json", "{\"error\":{\"message\":\"the queue is <full>\",\"type\":\"rate_limit_error\"}}"); }
@@ -138,6 +138,16 @@ static char *read_request(int fd, char **body)
   return NULL;
 }
 
+/* In two label sets, as exporters have them. */
+static void answer_metrics(endpoint *e, int fd)
+{
+  static const char form[] = "# HELP vllm:prefix_cache_queries_total 99\nprocess_resident_memory_bytes_most 99\nprocess_resident_memory_bytes 12345\nvllm:prefix_cache_queries_total_created 7\n"
+                             "vllm:prefix_cache_queries_total{a=\"b\"} %d\nvllm:prefix_cache_queries_total{a=\"c\"} 1000\nvllm:prefix_cache_hits_total{a=\"b\"} %d.0\n";
+  char text[512];
+  snprintf(text, sizeof text, form, 100 * e->n_chats, 25 * e->n_chats);
+  answer(fd, "200 OK", "text/plain", text);
+}
+
 static void *serve(void *arg)
 {
   connection c = *(connection *)arg;
@@ -149,7 +159,7 @@ static void *serve(void *arg)
   if (!text) {
   } else if (e->key && !strstr(text, key)) answer(c.fd, "401 Unauthorized", "application/json", "{\"error\":{\"message\":\"no key\"}}");
   else if (!strncmp(text, "GET /v1/models ", 15)) answer(c.fd, "200 OK", "application/json", models);
-  else if (!strncmp(text, "GET /metrics ", 13) && e->metrics) answer(c.fd, "200 OK", "text/plain", e->metrics);
+  else if (!strncmp(text, "GET /metrics ", 13) && e->measured) answer_metrics(e, c.fd);
   else if (!strncmp(text, "POST /v1/chat/completions ", 26)) take_chat(e, c.fd, body);
   else answer(c.fd, "404 Not Found", "text/plain", "nothing");
   free(text);

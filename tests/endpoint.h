@@ -18,7 +18,7 @@ typedef struct endpoint {
   int port, fd;
   const char *model;      /* its name; any text */
   const char *key;        /* that it wants; NULL: none */
-  const char *metrics;    /* the body of /metrics; NULL: 404 */
+  bool measured;          /* it has /metrics: memory of 12345 bytes, and a quarter of what was asked of its cache was there */
   int n_hold;             /* chats are answered once so many are here at once, but for the very first; 0: at once */
   _Atomic bool all_here;  /* so it was: nobody waits any more */
   _Atomic int n_here, most_here, n_chats; /* chats that are here, were here at once at most, came in all */
