@@ -86,7 +86,7 @@ FN void step(const unit_raw *r, LOCAL_PTR const uint4 *x, float by, float *acc)
   unit_scaled(r, c, by, by, acc);
 }
 
-#define UNIT_EARLY (CARE || !SCALED) /* where a sum could leave fp32's range before it is undone */
+#define UNIT_EARLY (CARE || !SCALED || WT == WT_FP8) /* where a sum could leave fp32's range before it is undone: 448 times 2^14 and a scale of 2^113 do */
 #define AHEAD 4 /* steps whose loads go out together, before those of the steps before are used */
 #define SPLIT (KS / 2)
 #define STRIPS (ROWS / 16) /* of a tile, a unit each */
