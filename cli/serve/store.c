@@ -52,12 +52,15 @@ static bool evict(serve_store *s, const serve_held *but)
   return true;
 }
 
+bool serve_store_shrink(serve_store *s) { return evict(s, NULL); }
+
 serve_held *serve_store_find(serve_store *s, const int32_t *prompt, size_t n_prompt, size_t *n_common)
 {
   serve_held *best = NULL;
   *n_common = 0;
   for (size_t i = 0; i < s->n_held; i++) {
     serve_held *h = s->held[i];
+    if (h->evaluating) continue;
     size_t n = 0, most = h->n_tokens < n_prompt ? h->n_tokens : n_prompt;
     while (n < most && h->tokens[n] == prompt[n]) n++;
     if (n > *n_common || (best && n == *n_common && n && best->busy && !h->busy)) best = h, *n_common = n;
@@ -98,21 +101,29 @@ koine_status serve_store_take(serve_store *s, serve_held *like, size_t *n_common
   return KOINE_OK;
 }
 
-koine_status serve_held_note(serve_held *h, const int32_t *tokens, size_t n_known, size_t n_tokens)
+void serve_held_settle(serve_held *h)
 {
-  if (n_tokens > h->cap) {
-    int32_t *own = realloc(h->tokens, 2 * n_tokens * sizeof *own);
+  size_t n_held = koine_session_n_held(h->session);
+  h->n_tokens = n_held < h->n_all ? n_held : h->n_all;
+}
+
+koine_status serve_held_note(serve_held *h, const int32_t *tokens, size_t n_known, size_t n_all)
+{
+  if (n_all > h->cap) {
+    int32_t *own = realloc(h->tokens, 2 * n_all * sizeof *own);
     if (!own) return KOINE_ERR_MEMORY;
-    h->tokens = own, h->cap = 2 * n_tokens;
+    h->tokens = own, h->cap = 2 * n_all;
   }
-  if (n_tokens > n_known) memcpy(h->tokens + n_known, tokens + n_known, (n_tokens - n_known) * sizeof *tokens);
-  h->n_tokens = h->n_all = n_tokens;
+  if (n_all > n_known) memcpy(h->tokens + n_known, tokens + n_known, (n_all - n_known) * sizeof *tokens);
+  h->n_all = n_all;
+  serve_held_settle(h);
   return KOINE_OK;
 }
 
 void serve_store_give(serve_store *s, serve_held *h)
 {
   h->busy = false;
+  serve_held_settle(h);
   if (!h->n_tokens) drop(s, h);
   while (serve_store_bytes(s) > s->budget_bytes && evict(s, NULL)) continue;
 }
