@@ -187,10 +187,19 @@ static void dispose(serve_engine *e)
 {
   koine_batch_close(e->bench.batch);
   serve_store_close(&e->bench.store);
+  serve_disk_close(e->bench.store.disk);
   pthread_cond_destroy(&e->changed);
   pthread_mutex_destroy(&e->lock);
   free(e->bench.adjusted);
   free(e);
+}
+
+static koine_status open_disk(serve_engine *e)
+{
+  serve_store *store = &e->bench.store;
+  store->disk = serve_disk_open(&(serve_disk_options){.plan = store->plan, .session = store->options, .folder = e->o.cache_dir, .budget_bytes = e->o.disk_bytes,
+                                                      .metrics = e->o.metrics, .note = e->o.note});
+  return store->disk ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
 koine_status serve_engine_open(const serve_engine_options *options, serve_engine **out)
@@ -206,6 +215,7 @@ koine_status serve_engine_open(const serve_engine_options *options, serve_engine
   pthread_mutex_init(&e->lock, NULL);
   pthread_cond_init(&e->changed, NULL);
   koine_status s = e->bench.adjusted ? koine_batch_open(m->plan, NULL, &e->bench.batch) : KOINE_ERR_MEMORY;
+  if (!s && options->cache_dir) s = open_disk(e);
   if (!s && pthread_create(&e->thread, NULL, run, e)) s = KOINE_ERR_MEMORY;
   if (s) dispose(e);
   else *out = e;

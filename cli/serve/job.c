@@ -92,6 +92,7 @@ static koine_status begin(serve_bench *b, serve_job *j)
 {
   const serve_model *m = j->work->model;
   size_t n_common = 0, n = j->n_prompt;
+  serve_store_recall(&b->store, j->prompt, j->n_prompt);
   serve_held *like = serve_store_find(&b->store, j->prompt, j->n_prompt, &n_common);
   int32_t *spelled = malloc((j->n_prompt + (like ? like->n_all : 0) + 1) * sizeof *spelled);
   koine_status s = spelled ? KOINE_OK : KOINE_ERR_MEMORY;

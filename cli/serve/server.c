@@ -184,7 +184,7 @@ koine_status serve_run(const serve_options *o, char *why, size_t n_why)
   static serve_metrics metrics;
   serve_server s = {.o = o, .metrics = &metrics, .begun = (int64_t)time(NULL)};
   serve_engine_options engine = o->engine;
-  engine.metrics = &metrics;
+  engine.metrics = &metrics, engine.note = o->note;
   pthread_mutex_init(&s.lock, NULL);
   koine_status status = serve_engine_open(&engine, &s.engine);
   if (status) snprintf(why, n_why, "%s", koine_last_error());
