@@ -17,6 +17,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -237,17 +238,43 @@ static void expect_refused(const char *what, size_t at)
   if (st != KOINE_ERR_FILE) fail_msg("%s at %zu: expected a refusal, found status %d", what, at, (int)st);
 }
 
-/* The head's sum as it must be, so that what lies behind it is believed: the same sum as in saved.c. */
-static void repair(uint8_t *f)
+/* The sums as they must be, so that what they stand for is believed: the same as in saved.c. n: bytes of the file. */
+static uint64_t words(uint64_t h, const uint8_t *p, size_t n)
 {
-  uint64_t h = 1, w, n_tokens, zero = 0;
+  for (uint64_t w; n >= 8; p += 8, n -= 8) memcpy(&w, p, 8), h = (h ^ w) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
+  return h;
+}
+
+static void repair(uint8_t *f, size_t n)
+{
+  uint64_t h, n_tokens, zero = 0;
   uint32_t n_marks;
   memcpy(&n_tokens, f + 72, 8), memcpy(&n_marks, f + 68, 4);
+  size_t text = (size_t)n_tokens * 4 + n_marks * 8ul;
+  if (HEAD + text > n) return;
+  h = words(1, f + HEAD + text, n - HEAD - text), memcpy(f + SUM_AT - 8, &h, 8);
   memcpy(f + SUM_AT, &zero, 8);
-  size_t parts[] = {HEAD, n_tokens * 4, n_marks * 8ul};
-  for (size_t i = 0, at = 0; i < 3; at += parts[i], i++)
-    for (size_t k = 0; k < parts[i] / 8; k++) memcpy(&w, f + at + 8 * k, 8), h = (h ^ w) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
-  memcpy(f + SUM_AT, &h, 8);
+  h = words(words(1, f, HEAD), f + HEAD, text), memcpy(f + SUM_AT, &h, 8);
+}
+
+/* Pages of any bytes, with the right sums: numbers, good or bad, and nothing else. */
+static void test_any_pages(void **state)
+{
+  (void)state;
+  size_t n;
+  float *x = malloc(n_vocab * sizeof *x);
+  assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
+  uint8_t *file = read_file(&n);
+  for (int fill = 0; fill < 4; fill++) {
+    for (size_t i = HEAD + 640 * 4 + 64; i < n; i++) file[i] = fill < 2 ? (uint8_t)(255 * fill) : (uint8_t)(i * 2654435761u >> (8 * fill));
+    repair(file, n);
+    write_file(file, n);
+    koine_session *s = loaded(0, N);
+    koine_status st = koine_session_eval(s, tokens, N, NULL, x);
+    assert_true(st == KOINE_OK || st == KOINE_ERR_NUMERIC);
+    koine_session_close(s);
+  }
+  free(file), free(x);
 }
 
 static void test_damaged(void **state)
@@ -257,7 +284,7 @@ static void test_damaged(void **state)
   assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
   uint8_t *good = read_file(&n), *bad = malloc(n + 1);
   memcpy(bad, good, n);
-  repair(bad);
+  repair(bad, n);
   assert_memory_equal(bad, good, n); /* or the repairs below say nothing */
   for (size_t at = 0; at < n; at += at < 400 ? 1 : n / 40) write_file(good, at), expect_refused("cut", at);
   memcpy(bad, good, n), bad[n] = 0;
@@ -272,9 +299,7 @@ static void test_damaged(void **state)
   };
   for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) { /* with the right sum */
     memcpy(bad, good, n), memcpy(bad + lies[i].at, &lies[i].value, lies[i].bytes);
-    uint64_t n_tokens;
-    memcpy(&n_tokens, bad + 72, 8);
-    if (n_tokens <= 640 && lies[i].at != 68) repair(bad);
+    repair(bad, n);
     write_file(bad, n), expect_refused("a lie", i);
   }
   write_file(good, n);
@@ -315,6 +340,41 @@ static void test_full(void **state)
   assert_int_equal(m, n);
   assert_memory_equal(now, good, n);
   free(now), free(good);
+}
+
+/* Calls that a save makes: they go before the C library's here, and the one that `failing` names says EIO, from its n-th on. */
+static const char *failing = "";
+static int n_calls, from_call;
+static bool fails(const char *name) { return !strcmp(failing, name) && ++n_calls >= from_call && (errno = EIO); }
+int fsync(int fd) { return fails("fsync") ? -1 : (int)syscall(SYS_fsync, fd); }
+int linkat(int a, const char *from, int b, const char *to, int flags) { return fails("linkat") ? -1 : (int)syscall(SYS_linkat, a, from, b, to, flags); }
+int rename(const char *from, const char *to) { return fails("rename") ? -1 : (int)syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to); }
+ssize_t pwrite(int fd, const void *data, size_t n, off_t at) { return fails("pwrite") ? -1 : syscall(SYS_pwrite64, fd, data, n, at); }
+
+/* A disk that fails: an error, nothing left, and the old file, or, where it is only not known to last, the new one. */
+static void test_disk(void **state)
+{
+  (void)state;
+  static const struct { const char *call; int from; bool is_new; } cases[] = {
+    {"fsync", 1, false}, {"fsync", 2, true}, {"linkat", 1, false}, {"linkat", 2, false}, {"rename", 1, false}, {"pwrite", 1, false}, {"pwrite", 3, false}, {"pwrite", 9, false}};
+  size_t n[2], m;
+  assert_int_equal(koine_session_save(whole[1], path), KOINE_OK);
+  uint8_t *new = read_file(&n[1]), *now;
+  assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
+  uint8_t *old = read_file(&n[0]);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    failing = cases[i].call, from_call = cases[i].from, n_calls = 0;
+    koine_status st = koine_session_save(whole[1], path);
+    failing = "";
+    if (st != KOINE_ERR_FILE || n_calls < from_call || !strstr(koine_last_error(), "Input/output")) fail_msg("%s %d: status %d, %d calls", cases[i].call, cases[i].from, (int)st, n_calls);
+    assert_int_equal(n_files(), 1);
+    now = read_file(&m);
+    assert_int_equal(m, n[cases[i].is_new]);
+    assert_memory_equal(now, cases[i].is_new ? new : old, m);
+    free(now);
+    assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
+  }
+  free(old), free(new);
 }
 
 /* Every allocation is refused once. */
@@ -409,6 +469,6 @@ int main(int argc, char **argv)
 {
   folder = argc > 1 ? argv[1] : "tests/data/tiny-quant";
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_round),   cmocka_unit_test(test_same_bits), cmocka_unit_test(test_refused), cmocka_unit_test(test_foreign),
-                                     cmocka_unit_test(test_damaged), cmocka_unit_test(test_full),      cmocka_unit_test(test_memory),  cmocka_unit_test(test_killed)};
+                                     cmocka_unit_test(test_damaged), cmocka_unit_test(test_any_pages), cmocka_unit_test(test_full), cmocka_unit_test(test_disk),     cmocka_unit_test(test_memory),  cmocka_unit_test(test_killed)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
