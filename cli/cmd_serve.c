@@ -73,6 +73,7 @@ static int serve(const cli_args *a, const cli_text *t, const koine_chat *chat, c
     .body_bytes = (uint64_t)v[OPT_MAX_BODY].i << 20, .grace_s = (uint32_t)v[OPT_GRACE].i,
     .thinking = v[OPT_THINK].given ? (koine_thinking)v[OPT_THINK].i : KOINE_THINK_HIGH, .stopping = cli_interrupted, .note = cli_note,
     .engine = {.n_parallel = (uint32_t)v[OPT_SLOTS].i, .n_queue = (uint32_t)v[OPT_QUEUE].i, .cache_bytes = (uint64_t)v[OPT_CACHE_RAM].i << 20,
+               .cache_dir = v[OPT_CACHE_DIR].text, .disk_bytes = (uint64_t)v[OPT_CACHE_DISK].i << 20,
                .model = {.plan = t->engine.plan, .tokenizer = t->tokenizer, .chat = chat, .n_vocab = info.n_vocab, .context = context_of(a, &info),
                          .cache = (koine_cache)v[OPT_CACHE].i, .chunk = v[OPT_CHUNK].i ? (uint32_t)v[OPT_CHUNK].i : 512}}};
   s = serve_run(&o, why, sizeof why);

@@ -97,6 +97,7 @@ void cli_catch_end(void)
 {
   catch_signal(SIGTERM, on_interrupt);
   catch_signal(SIGPIPE, SIG_IGN);
+  catch_signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its writing; drivers' compilers would take it for our end */
 }
 
 bool cli_interrupted(void) { return interrupted; }

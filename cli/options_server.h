@@ -15,5 +15,7 @@
   [OPT_CONNECTIONS] = {{"--max-connections"}, CLI_INT, "N", 1, 4096, .fallback = "256", .commands = BIT(CMD_SERVE), .help = "connections at once"}, \
   [OPT_MAX_BODY] = {{"--max-body"}, CLI_INT, "MIB", 1, 1024, .fallback = "64", .commands = BIT(CMD_SERVE), .help = "most bytes of a request"}, \
   [OPT_CACHE_RAM] = {{"--cache-ram"}, CLI_INT, "MIB", 0, MANY, .fallback = "4096", .commands = BIT(CMD_SERVE), .help = "caches of ended conversations that are kept for requests that go on with them"}, \
+  [OPT_CACHE_DIR] = {{"--cache-dir"}, CLI_FILE, "FOLDER", .commands = BIT(CMD_SERVE), .help = "keep ended conversations here, too, for requests after a restart"}, \
+  [OPT_CACHE_DISK] = {{"--cache-disk"}, CLI_INT, "MIB", 0, MANY, .fallback = "16384", .commands = BIT(CMD_SERVE), .help = "most bytes of the conversations in --cache-dir"}, \
   [OPT_GRACE] = {{"--grace"}, CLI_INT, "SECONDS", 0, 86400, .fallback = "30", .commands = BIT(CMD_SERVE), .help = "how long answers may go on when the server is to end"}
 #endif

@@ -14,6 +14,7 @@ device() {
   run ./tests/t_tile "$here/data/tiny-float" "$here/data/tiny-quant"
   run ./tests/t_ops
   run ./tests/t_session "$here/data/tiny-quant"
+  run ./tests/t_saved "$here/data/tiny-quant"
   [ -n "${KOINE_TEST_SMALL-}" ] || run ./tests/t_rewind "$here/data/tiny-quant"
   return $failed
 }

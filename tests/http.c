@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,11 +31,12 @@ static size_t more(int fd, char *text, size_t n, size_t room)
   return got > 0 ? (size_t)got : 0;
 }
 
-void http_start(http_server *s, const char *const *args)
+unsigned http_descriptors;
+
+void http_spawn(http_server *s, const char *const *args)
 {
   const char *command = getenv("KOINE"), *argv[64] = {command ? command : "./koine", "serve", "--port", "0"};
-  char line[8192] = "";
-  size_t n_args = 4, n = 0, got = 0;
+  size_t n_args = 4;
   int err[2];
   while (*args && n_args < 63) argv[n_args++] = *args++;
   assert_int_equal(pipe(err), 0);
@@ -43,14 +45,22 @@ void http_start(http_server *s, const char *const *args)
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* it does not outlive a test that was ended */
     dup2(err[1], STDERR_FILENO);
     close(err[0]), close(err[1]);
+    if (http_descriptors && setrlimit(RLIMIT_NOFILE, &(struct rlimit){http_descriptors, http_descriptors})) _exit(126);
     execvp(argv[0], (char *const *)(uintptr_t)argv);
     _exit(127);
   }
   close(err[1]);
   s->err = err[0];
+}
+
+void http_start(http_server *s, const char *const *args)
+{
+  char line[8192] = "";
+  size_t n = 0, got = 0;
   const char *at;
+  http_spawn(s, args);
   while (!(at = strstr(line, "listening on http://")) || !strchr(at, '\n')) {
-    if (n + 1 >= sizeof line || !(got = more(err[0], line, n, sizeof line - 1))) fail_msg("the server said: %s", line);
+    if (n + 1 >= sizeof line || !(got = more(s->err, line, n, sizeof line - 1))) fail_msg("the server said: %s", line);
     line[n += got] = 0;
   }
   at = strrchr(at, ':');
@@ -76,14 +86,16 @@ int http_connect(const http_server *s)
   return fd;
 }
 
-void http_send(int fd, const char *text)
+void http_send_bytes(int fd, const void *bytes, size_t n)
 {
-  for (size_t n = strlen(text), sent = 0; sent < n;) {
-    ssize_t now = send(fd, text + sent, n - sent, MSG_NOSIGNAL);
+  for (size_t sent = 0; sent < n;) {
+    ssize_t now = send(fd, (const char *)bytes + sent, n - sent, MSG_NOSIGNAL);
     if (now <= 0) return; /* the answer says why */
     sent += (size_t)now;
   }
 }
+
+void http_send(int fd, const char *text) { http_send_bytes(fd, text, strlen(text)); }
 
 void http_ask(int fd, const char *path, const char *headers, const char *body)
 {
@@ -96,7 +108,7 @@ void http_ask(int fd, const char *path, const char *headers, const char *body)
   free(text);
 }
 
-int http_read(int fd, char *headers, char **body)
+char *http_rest(int fd)
 {
   size_t n = 0, room = 1 << 16, got;
   char *text = malloc(room + 1);
@@ -106,6 +118,12 @@ int http_read(int fd, char *headers, char **body)
   }
   text[n] = 0;
   close(fd);
+  return text;
+}
+
+int http_read(int fd, char *headers, char **body)
+{
+  char *text = http_rest(fd);
   char *end = strstr(text, "\r\n\r\n");
   if (!end) fail_msg("expected an answer, found: %s", text);
   int status = atoi(text + strlen("HTTP/1.1 "));

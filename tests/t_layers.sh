@@ -9,6 +9,7 @@ case $? in 0) ;; 77) exit 77 ;; *) failed=1 ;; esac
 KOINE_TEST_LAYERS='host=0-0;host=1-2;host=3-'
 export KOINE_TEST_LAYERS
 run ./tests/t_session "$here/data/tiny-quant"
+run ./tests/t_saved "$here/data/tiny-quant"
 KOINE_TEST_LAYERS='fake=0-1;fake1=2-'
 run ./tests/t_batch "$here/data/tiny-quant"
 KOINE_TEST_LAYERS='host=0-1;portable=2-'

@@ -186,18 +186,20 @@ static void test_prefix(void **state)
 {
   (void)state;
   static const char *const bodies[] = {
-    "{\"messages\":[{\"role\":\"system\",\"content\":\"You are a lady of Hertfordshire, and answer at some length.\"},{\"role\":\"user\",\"content\":\"Where do you live?\"}%s],"
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"You are a lady of Hertfordshire, and answer at some length.%s\"},{\"role\":\"user\",\"content\":\"Where do you live?\"}%s],"
     "\"max_tokens\":20,\"seed\":9}",
     ",{\"role\":\"assistant\",\"content\":%s},{\"role\":\"user\",\"content\":\"And your sister?\"}"};
-  char body[8192], more[4096];
-  snprintf(body, sizeof body, bodies[0], "");
+  char body[8192], more[4096], words[1024] = "";
+  while (strlen(words) < 4 * 150) strcat(words, " the");
+  snprintf(body, sizeof body, bodies[0], words, "");
   json_object *o = ask(CHAT, body), *again = ask(CHAT, body);
-  assert_int_equal(number_at(again, "usage/prompt_tokens_details/cached_tokens"), number_at(o, "usage/prompt_tokens") - 1);
+  assert_int_equal(number_at(again, "usage/prompt_tokens_details/cached_tokens"), 128); /* the last mark in it */
   assert_string_equal(text_at(again, "choices/0/message/content"), text_at(o, "choices/0/message/content"));
   snprintf(more, sizeof more, bodies[1], json_object_to_json_string(at(o, "choices/0/message/content")));
-  snprintf(body, sizeof body, bodies[0], more);
+  snprintf(body, sizeof body, bodies[0], words, more);
   json_object *next = ask(CHAT, body);
   int64_t held = number_at(o, "usage/prompt_tokens") + 19; /* the answer's last token was chosen, not evaluated */
+  assert_true(held > 170 && held < 256);
   assert_int_equal(number_at(next, "usage/prompt_tokens_details/cached_tokens"), held);
   json_object_put(o), json_object_put(again), json_object_put(next);
 }

@@ -15,6 +15,7 @@ typedef struct serve_error {
   uint64_t n_prompt, n_context; /* with context_length_exceeded */
   uint32_t retry_s; /* 0, or when to try again */
   char allow[24];   /* the methods of the path; "" */
+  bool close;       /* nothing more is read from the connection */
 } serve_error;
 /* Sets the first one only. Returns false. */
 bool serve_error_set(serve_error *e, int status, const char *param, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

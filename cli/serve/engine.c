@@ -5,7 +5,7 @@
 #include <string.h>
 #include "job.h"
 
-enum { MOST_ACTIVE = 64, SHARED_PIECE = 128 /* of a prompt, while others wait for tokens */ };
+enum { MOST_ACTIVE = 64 };
 
 struct serve_engine {
   serve_engine_options o;
@@ -91,41 +91,57 @@ static void release(serve_engine *e, uint32_t at)
   pthread_mutex_unlock(&w->lock);
 }
 
-/* The one place where something is evaluated: a piece of one job's prompt, or its next token. */
-static koine_status evaluate(serve_engine *e, serve_job *j, size_t piece)
-{
-  size_t n;
-  const int32_t *tokens = koine_answer_tokens(j->answer, &n);
-  bool last = j->n_done + piece == n;
-  koine_eval_options o = {.size = sizeof o, .n_logits = last};
-  koine_status s = koine_session_eval(j->held->session, tokens, j->n_done + piece, &o, last ? e->bench.logits : NULL);
-  return s ? s : serve_held_note(j->held, tokens, j->n_done, j->n_done + piece);
-}
-
-static size_t most_piece(const serve_engine *e)
-{
-  uint32_t n_decoding = 0;
-  for (uint32_t i = 0; i < e->n_active; i++) n_decoding += e->active[i]->answered_ns > 0;
-  return n_decoding && e->o.model.chunk > SHARED_PIECE ? SHARED_PIECE : e->o.model.chunk;
-}
-
-/* False: the job has ended. */
-static bool step(serve_engine *e, serve_job *j, size_t most)
+/* Nobody wants the answer any more, or there is no time for it: then it has ended. */
+static bool is_over(serve_engine *e, serve_job *j)
 {
   bool gone = atomic_load(&j->work->gone);
-  if (gone || e->ending) {
-    serve_job_fail(&e->bench, j, gone ? 0 : 503, gone ? "the client is gone" : "the server is shutting down");
-    return false;
+  if (!gone && !e->ending) return false;
+  serve_job_fail(&e->bench, j, gone ? 0 : 503, gone ? "the client is gone" : "the server is shutting down");
+  return true;
+}
+
+/* Everybody's next evaluation is in the batch, or the job has ended. */
+static void enter_all(serve_engine *e)
+{
+  for (uint32_t i = 0; i < e->n_active;) {
+    serve_job *j = e->active[i];
+    if (!is_over(e, j) && serve_job_enter(&e->bench, j)) i++;
+    else release(e, i);
   }
-  size_t piece = serve_job_piece(j, most);
-  koine_status s = evaluate(e, j, piece);
-  if (!s) return serve_job_go_on(&e->bench, j, piece);
-  if (s == KOINE_ERR_DEVICE) {
+}
+
+static uint32_t place_of(const serve_engine *e, const koine_session *session)
+{
+  uint32_t i = 0;
+  while (e->active[i]->held->session != session) i++;
+  return i;
+}
+
+/* What has ended in the last step: each on its own. */
+static void take(serve_engine *e, const koine_batch_result *r)
+{
+  uint32_t at = place_of(e, r->session);
+  if (r->status == KOINE_ERR_DEVICE && !e->lost) {
     e->lost = true;
     serve_count(e->o.metrics, SERVE_M_DEVICE_ERRORS, 1);
   }
-  serve_job_fail(&e->bench, j, s == KOINE_ERR_MEMORY ? 503 : 500, koine_last_error());
-  return false;
+  if (!serve_job_go_on(&e->bench, e->active[at], r->status, r->message)) release(e, at);
+}
+
+/* The one place where something is evaluated: pieces of prompts and next tokens of all, together. */
+static void step(serve_engine *e)
+{
+  size_t n_ended = 0;
+  koine_status s = koine_batch_step(e->bench.batch, &n_ended);
+  for (size_t i = 0; !s && i < n_ended; i++) {
+    koine_batch_result r = KOINE_BATCH_RESULT_INIT;
+    if (!koine_batch_ended(e->bench.batch, i, &r)) take(e, &r);
+  }
+  if (!s || serve_store_shrink(&e->bench.store)) return;
+  while (e->n_active) {
+    serve_job_fail(&e->bench, e->active[0], 503, koine_last_error());
+    release(e, 0);
+  }
 }
 
 static void report(serve_engine *e)
@@ -159,17 +175,33 @@ static void *run(void *user)
     pthread_mutex_unlock(&e->lock);
     if (over) break;
     admit(e);
-    size_t most = most_piece(e);
-    for (uint32_t i = 0; i < e->n_active;) {
-      if (step(e, e->active[i], most)) i++;
-      else release(e, i);
-    }
+    enter_all(e);
+    step(e);
     report(e);
   }
   return NULL;
 }
 
 /* ---- from outside ---- */
+static void dispose(serve_engine *e)
+{
+  koine_batch_close(e->bench.batch);
+  serve_store_close(&e->bench.store);
+  serve_disk_close(e->bench.store.disk);
+  pthread_cond_destroy(&e->changed);
+  pthread_mutex_destroy(&e->lock);
+  free(e->bench.adjusted);
+  free(e);
+}
+
+static koine_status open_disk(serve_engine *e)
+{
+  serve_store *store = &e->bench.store;
+  store->disk = serve_disk_open(&(serve_disk_options){.plan = store->plan, .session = store->options, .folder = e->o.cache_dir, .budget_bytes = e->o.disk_bytes,
+                                                      .metrics = e->o.metrics, .note = e->o.note});
+  return store->disk ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
 koine_status serve_engine_open(const serve_engine_options *options, serve_engine **out)
 {
   serve_engine *e = calloc(1, sizeof *e);
@@ -177,19 +209,17 @@ koine_status serve_engine_open(const serve_engine_options *options, serve_engine
   const serve_model *m = &options->model;
   e->o = *options;
   if (e->o.n_parallel > MOST_ACTIVE) e->o.n_parallel = MOST_ACTIVE;
-  e->bench = (serve_bench){.metrics = options->metrics, .logits = calloc(m->n_vocab, sizeof(float)), .adjusted = calloc(m->n_vocab, sizeof(float))};
+  e->bench = (serve_bench){.metrics = options->metrics, .adjusted = calloc(m->n_vocab, sizeof(float))};
   e->bench.store = (serve_store){.plan = m->plan, .budget_bytes = options->cache_bytes,
                                  .options = {.size = sizeof(koine_session_options), .cache = m->cache, .context = m->context}};
   pthread_mutex_init(&e->lock, NULL);
   pthread_cond_init(&e->changed, NULL);
-  if (e->bench.logits && e->bench.adjusted && !pthread_create(&e->thread, NULL, run, e)) {
-    *out = e;
-    return KOINE_OK;
-  }
-  free(e->bench.logits);
-  free(e->bench.adjusted);
-  free(e);
-  return KOINE_ERR_MEMORY;
+  koine_status s = e->bench.adjusted ? koine_batch_open(m->plan, NULL, &e->bench.batch) : KOINE_ERR_MEMORY;
+  if (!s && options->cache_dir) s = open_disk(e);
+  if (!s && pthread_create(&e->thread, NULL, run, e)) s = KOINE_ERR_MEMORY;
+  if (s) dispose(e);
+  else *out = e;
+  return s;
 }
 
 void serve_engine_close(serve_engine *e)
@@ -197,12 +227,7 @@ void serve_engine_close(serve_engine *e)
   if (!e) return;
   serve_engine_drain(e, true);
   pthread_join(e->thread, NULL);
-  serve_store_close(&e->bench.store);
-  pthread_cond_destroy(&e->changed);
-  pthread_mutex_destroy(&e->lock);
-  free(e->bench.logits);
-  free(e->bench.adjusted);
-  free(e);
+  dispose(e);
 }
 
 bool serve_engine_drain(serve_engine *e, bool now)

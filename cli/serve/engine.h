@@ -10,6 +10,9 @@ typedef struct serve_engine_options {
   uint32_t n_parallel;   /* answers that are made at once */
   uint32_t n_queue;      /* answers that wait, at most */
   uint64_t cache_bytes;  /* of conversations that are kept */
+  const char *cache_dir; /* where they are kept on disk, too; NULL: nowhere */
+  uint64_t disk_bytes;   /* of them there */
+  void (*note)(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
   serve_metrics *metrics;
 } serve_engine_options;
 

@@ -32,6 +32,7 @@ static void add_headers(serve_exchange *x, struct MHD_Response *r, const char *t
     snprintf(text, sizeof text, "%u", e->retry_s);
     MHD_add_response_header(r, "Retry-After", text);
   }
+  if (e && e->close) MHD_add_response_header(r, "Connection", "close");
   if (e && e->allow[0]) MHD_add_response_header(r, "Allow", e->allow);
 }
 

@@ -39,7 +39,7 @@ static void put_top(serve_token *t, int most, int32_t id, float logprob)
 
 static serve_token token_of(const serve_job *j, int32_t id)
 {
-  const float *x = j->bench->logits;
+  const float *x = j->logits;
   size_t n = j->work->model->n_vocab;
   serve_token t = {.id = id};
   float most = x[0];
@@ -81,11 +81,18 @@ static koine_status open_answer(serve_job *j, const int32_t *prompt, size_t n_pr
   return s;
 }
 
+static uint64_t n_evaluated(const serve_job *j)
+{
+  koine_session_stats k = KOINE_SESSION_STATS_INIT;
+  return koine_session_get_stats(j->held->session, &k) ? 0 : k.n_evaluated;
+}
+
 /* The prompt as the conversation that begins like it spells it. */
 static koine_status begin(serve_bench *b, serve_job *j)
 {
   const serve_model *m = j->work->model;
   size_t n_common = 0, n = j->n_prompt;
+  serve_store_recall(&b->store, j->prompt, j->n_prompt);
   serve_held *like = serve_store_find(&b->store, j->prompt, j->n_prompt, &n_common);
   int32_t *spelled = malloc((j->n_prompt + (like ? like->n_all : 0) + 1) * sizeof *spelled);
   koine_status s = spelled ? KOINE_OK : KOINE_ERR_MEMORY;
@@ -94,11 +101,11 @@ static koine_status begin(serve_bench *b, serve_job *j)
   if (!s && (!like || too_long)) memcpy(spelled, j->prompt, j->n_prompt * sizeof *spelled), n = j->n_prompt;
   if (!s && like) like = serve_store_find(&b->store, spelled, n, &n_common);
   if (!s) s = open_answer(j, spelled, n);
+  if (!s && !(j->logits = malloc(m->n_vocab * sizeof *j->logits))) s = KOINE_ERR_MEMORY;
   if (!s) s = serve_store_take(&b->store, like, &n_common, &j->held);
   free(spelled);
   if (s) return s;
-  j->n_done = n_common < n ? n_common : n - 1;
-  j->usage.n_prompt = n, j->usage.n_cached = j->n_done;
+  j->n_noted = n_common, j->n_before = n_evaluated(j), j->usage.n_prompt = n;
   return KOINE_OK;
 }
 
@@ -111,11 +118,17 @@ bool serve_job_begin(serve_bench *b, serve_job *j)
   return !s;
 }
 
-size_t serve_job_piece(const serve_job *j, size_t most)
+bool serve_job_enter(serve_bench *b, serve_job *j)
 {
   size_t n;
-  koine_answer_tokens(j->answer, &n);
-  return n - j->n_done < most ? n - j->n_done : most;
+  const int32_t *tokens = koine_answer_tokens(j->answer, &n);
+  koine_eval_options o = {.size = sizeof o, .n_logits = 1};
+  if (j->held->evaluating) return true;
+  koine_status s = koine_batch_eval(b->batch, j->held->session, tokens, n, &o, j->logits);
+  if (!s) s = serve_held_note(j->held, tokens, j->n_noted, n);
+  j->held->evaluating = !s, j->n_noted = n;
+  if (s) serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : 500, s == KOINE_ERR_MEMORY ? "out of memory" : koine_last_error());
+  return !s;
 }
 
 /* Releases all but what others will read. The conversation stays, with what its session certainly holds. */
@@ -124,14 +137,15 @@ static void let_go(serve_bench *b, serve_job *j)
   if (j->held) {
     size_t n;
     const int32_t *tokens = koine_answer_tokens(j->answer, &n);
-    if (j->answered_ns) serve_held_note(j->held, tokens, j->n_done, n);
-    size_t n_held = koine_session_n_held(j->held->session);
-    if (n_held < j->held->n_tokens) j->held->n_tokens = n_held;
+    koine_batch_drop(b->batch, j->held->session);
+    j->held->evaluating = false;
+    if (j->answered_ns) serve_held_note(j->held, tokens, j->n_noted, n);
     serve_store_give(&b->store, j->held);
   }
   koine_answer_close(j->answer);
   koine_chat_stream_close(j->stream);
-  j->held = NULL, j->answer = NULL, j->stream = NULL;
+  free(j->logits);
+  j->held = NULL, j->answer = NULL, j->stream = NULL, j->logits = NULL;
 }
 
 static void finish(serve_bench *b, serve_job *j)
@@ -174,8 +188,8 @@ static const float *bend(serve_bench *b, const serve_job *j)
   size_t n = j->work->model->n_vocab;
   int32_t eos = koine_tokenizer_eos(j->work->model->tokenizer);
   bool goes_on = eos >= 0 && (a->ignore_eos || j->usage.n_new < a->min_tokens);
-  if (!a->n_biases && !goes_on) return b->logits;
-  memcpy(b->adjusted, b->logits, n * sizeof *b->adjusted);
+  if (!a->n_biases && !goes_on) return j->logits;
+  memcpy(b->adjusted, j->logits, n * sizeof *b->adjusted);
   for (size_t i = 0; i < a->n_biases; i++)
     if ((size_t)a->bias[i].id < n) b->adjusted[a->bias[i].id] += a->bias[i].by;
   if (goes_on) b->adjusted[eos] = -INFINITY;
@@ -189,21 +203,28 @@ static void note_token(serve_bench *b, serve_job *j)
   if (!j->answered_ns) {
     j->answered_ns = now;
     j->usage.prefill_ns = now - j->begun_ns;
+    uint64_t n_new = n_evaluated(j) - j->n_before; /* more than the prompt where a failure made it begin again */
+    j->usage.n_cached = n_new < j->usage.n_prompt ? j->usage.n_prompt - n_new : 0;
     serve_observe(b->metrics, SERVE_H_FIRST, now - j->queued_ns);
   } else serve_observe(b->metrics, SERVE_H_BETWEEN, now - j->last_ns);
   j->last_ns = now;
 }
 
-bool serve_job_go_on(serve_bench *b, serve_job *j, size_t piece)
+/* Without memory an idle conversation goes, and the evaluation goes on from what is held. */
+static bool again(serve_bench *b, koine_status s) { return s == KOINE_ERR_MEMORY && serve_store_shrink(&b->store); }
+
+bool serve_job_go_on(serve_bench *b, serve_job *j, koine_status s, const char *why)
 {
-  size_t n;
-  koine_answer_tokens(j->answer, &n);
-  j->n_done += piece;
-  if (j->n_done < n) return true;
-  note_token(b, j);
-  koine_status s = j->work->ask->nothing ? KOINE_OK : koine_answer_take(j->answer, bend(b, j));
+  j->held->evaluating = false;
+  serve_held_settle(j->held);
+  if (again(b, s)) return true;
+  if (!s) {
+    note_token(b, j);
+    s = j->work->ask->nothing ? KOINE_OK : koine_answer_take(j->answer, bend(b, j));
+    if (s) why = koine_last_error();
+  }
   if (s) {
-    serve_job_fail(b, j, 500, koine_last_error());
+    serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : 500, why);
     return false;
   }
   if (!koine_answer_is_ended(j->answer) && !j->work->ask->nothing) return true;

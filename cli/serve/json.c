@@ -28,21 +28,30 @@ static bool finite_all(json_object *o)
 
 static size_t skip_mark(const char *body, size_t n) { return n >= 3 && !memcmp(body, "\xef\xbb\xbf", 3) ? 3 : 0; }
 
+/* The first byte that begins no character; n: all do. json-c lets surrogates and overlong ones through. */
+static size_t odd_byte(const char *s, size_t n)
+{
+  size_t i = 0;
+  for (size_t k; i < n && (k = serve_utf8(s + i, n - i)); i += k) continue;
+  return i;
+}
+
 json_object *serve_json_parse(const char *body, size_t n, char *why, size_t n_why)
 {
-  size_t from = skip_mark(body, n);
+  size_t from = skip_mark(body, n), odd = odd_byte(body, n);
   struct json_tokener *t = json_tokener_new_ex(SERVE_DEPTH);
   snprintf(why, n_why, "out of memory");
   if (!t || n - from > INT32_MAX) {
     if (t) json_tokener_free(t);
     return NULL;
   }
-  json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+  json_tokener_set_flags(t, JSON_TOKENER_STRICT);
   json_object *o = json_tokener_parse_ex(t, body + from, (int)(n - from));
   enum json_tokener_error error = json_tokener_get_error(t);
   size_t end = json_tokener_get_parse_end(t);
   json_tokener_free(t);
   if (memchr(body, 0, n)) snprintf(why, n_why, "the body is no JSON: byte %zu is zero", (size_t)((const char *)memchr(body, 0, n) - body));
+  else if (odd < n) snprintf(why, n_why, "the body is no JSON: byte %zu is no UTF-8", odd);
   else if (error != json_tokener_success) snprintf(why, n_why, "the body is no JSON: byte %zu: %s", end + from, error == json_tokener_continue ? "it ends too early" : json_tokener_error_desc(error));
   else if (!json_object_is_type(o, json_type_object)) snprintf(why, n_why, "the body: expected a JSON object, found %s", json_type_to_name(json_object_get_type(o)));
   else if (!finite_all(o)) snprintf(why, n_why, "the body is no JSON: a number is not finite");

@@ -19,6 +19,12 @@ static const struct { const char *name, *help; double scale; } counters[SERVE_N_
   [SERVE_M_DEFECTS] = {"koine_answer_defects_total", "faults in the markup of answers", 1},
   [SERVE_M_EVICTED] = {"koine_conversations_evicted_total", "kept conversations that were given up for others", 1},
   [SERVE_M_DEVICE_ERRORS] = {"koine_device_errors_total", "failures of a device", 1},
+  [SERVE_M_DISK_SAVED] = {"koine_disk_saved_total", "conversations written to disk", 1},
+  [SERVE_M_DISK_LOADED] = {"koine_disk_loaded_total", "conversations that went on from disk", 1},
+  [SERVE_M_DISK_FAILED] = {"koine_disk_failed_total", "conversations that could not be written", 1},
+  [SERVE_M_DISK_FOREIGN] = {"koine_disk_foreign_total", "files that are no conversation of this model, placement and version", 1},
+  [SERVE_M_DISK_DAMAGED] = {"koine_disk_damaged_total", "files that were damaged, and removed", 1},
+  [SERVE_M_DISK_EVICTED] = {"koine_disk_evicted_total", "files that were given up for others", 1},
 };
 static const struct { const char *name, *help; } gauges[SERVE_N_GAUGES] = {
   [SERVE_G_RUNNING] = {"koine_answers_running", "answers that are being made"},
@@ -27,6 +33,8 @@ static const struct { const char *name, *help; } gauges[SERVE_N_GAUGES] = {
   [SERVE_G_HELD_BYTES] = {"koine_conversations_held_bytes", "bytes of their caches"},
   [SERVE_G_CONNECTIONS] = {"koine_connections", "open connections"},
   [SERVE_G_BUSY] = {"koine_requests_open", "requests that are not answered to their end"},
+  [SERVE_G_DISK] = {"koine_disk_conversations", "conversations on disk"},
+  [SERVE_G_DISK_BYTES] = {"koine_disk_bytes", "bytes of their files"},
 };
 static const struct { const char *name, *help; } histograms[SERVE_N_HISTOGRAMS] = {
   [SERVE_H_FIRST] = {"koine_time_to_first_token_seconds", "from a request's arrival to its first token"},

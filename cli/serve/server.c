@@ -4,12 +4,15 @@
 #define _GNU_SOURCE
 #endif
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -76,10 +79,34 @@ static serve_exchange *begin(serve_server *s, struct MHD_Connection *c, const ch
   return x;
 }
 
+typedef struct framing { unsigned n_length, n_coding, n_host; bool chunked; } framing;
+
+static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+  framing *f = user;
+  (void)kind;
+  f->n_length += !strcasecmp(key, "Content-Length"), f->n_host += !strcasecmp(key, "Host");
+  if (strcasecmp(key, "Transfer-Encoding")) return MHD_YES;
+  f->n_coding++;
+  f->chunked = value && !strcasecmp(value, "chunked");
+  return MHD_YES;
+}
+
+/* Where a body ends, and whom it is for, can be read in one way alone: a proxy before us may have read another. */
+static bool is_clear(serve_exchange *x, serve_error *e)
+{
+  framing f = {0};
+  MHD_get_connection_values(x->connection, MHD_HEADER_KIND, on_header, &f);
+  if (f.n_length + f.n_coding < 2 && f.n_host < 2 && f.chunked == (f.n_coding > 0)) return true;
+  e->close = true;
+  return serve_error_set(e, 400, NULL, "expected one Host, and one Content-Length or Transfer-Encoding: chunked");
+}
+
 /* What can be said before a body comes. */
 static bool admit(serve_exchange *x, const char *method, serve_error *e)
 {
   const char *length = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Content-Length");
+  if (!is_clear(x, e)) return false;
   x->route = serve_route_find(method, x->path, e->allow, sizeof e->allow);
   if (!x->route && e->allow[0]) return serve_error_set(e, 405, NULL, "%s: expected one of %s here", method, e->allow);
   if (!serve_gate(x->server->o, x->connection, x->route && x->route->open, e)) return false;
@@ -135,11 +162,34 @@ static void on_completed(void *user, struct MHD_Connection *c, void **context, e
 }
 
 /* ---- the daemon ---- */
+/* Connections that there are descriptors for: without one left libmicrohttpd would ask for connections without an end. */
+static uint32_t connections_for(const serve_options *o)
+{
+  enum { SPARE = 32, USUAL = 64 };
+  struct rlimit most;
+  rlim_t n_used = 0;
+  DIR *d = opendir("/proc/self/fd");
+  for (; d && readdir(d); n_used++) continue;
+  if (d) closedir(d);
+  n_used = (n_used ? n_used : USUAL) + SPARE;
+  if (getrlimit(RLIMIT_NOFILE, &most)) return o->n_connections;
+  rlim_t wanted = n_used + o->n_connections;
+  if (most.rlim_cur < wanted) {
+    struct rlimit raised = {wanted < most.rlim_max ? wanted : most.rlim_max, most.rlim_max};
+    if (!setrlimit(RLIMIT_NOFILE, &raised)) most = raised;
+  }
+  if (most.rlim_cur >= wanted) return o->n_connections;
+  uint32_t n = most.rlim_cur > n_used ? (uint32_t)(most.rlim_cur - n_used) : 1;
+  o->note("koine: %u connections at once: for %u it would need %llu descriptors, and may have %llu (ulimit -n)", n, o->n_connections, (unsigned long long)wanted,
+          (unsigned long long)most.rlim_cur);
+  return n;
+}
+
 static struct MHD_Daemon *start(serve_server *s, const struct addrinfo *at)
 {
   unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC | (at->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
   return MHD_start_daemon(flags, s->o->port, NULL, NULL, on_request, s, MHD_OPTION_SOCK_ADDR, at->ai_addr, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-                          MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_CONNECTION_LIMIT, s->o->n_connections,
+                          MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_CONNECTION_LIMIT, connections_for(s->o),
                           MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                           (size_t)65536, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
 }
@@ -184,7 +234,7 @@ koine_status serve_run(const serve_options *o, char *why, size_t n_why)
   static serve_metrics metrics;
   serve_server s = {.o = o, .metrics = &metrics, .begun = (int64_t)time(NULL)};
   serve_engine_options engine = o->engine;
-  engine.metrics = &metrics;
+  engine.metrics = &metrics, engine.note = o->note;
   pthread_mutex_init(&s.lock, NULL);
   koine_status status = serve_engine_open(&engine, &s.engine);
   if (status) snprintf(why, n_why, "%s", koine_last_error());

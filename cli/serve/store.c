@@ -1,6 +1,7 @@
 /* Owns: sessions between requests, and which of them a request goes on with.
  * Invariant: tokens of an entry are a beginning of what its session holds. */
 #include "store.h"
+#include "disk_index.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,19 +20,25 @@ uint64_t serve_store_bytes(const serve_store *s)
   return sum;
 }
 
-static void drop(serve_store *s, serve_held *h)
+static void leave(serve_store *s, serve_held *h)
 {
   size_t i = 0;
   while (i < s->n_held && s->held[i] != h) i++;
   if (i < s->n_held) s->held[i] = s->held[--s->n_held];
-  koine_session_close(h->session);
   free(h->tokens);
   free(h);
 }
 
-void serve_store_close(serve_store *s)
+static void drop(serve_store *s, serve_held *h)
 {
-  while (s->n_held) drop(s, s->held[s->n_held - 1]);
+  koine_session_close(h->session);
+  leave(s, h);
+}
+
+/* More of it, by a mark at least, than what the disk was given. */
+static bool is_wanted(const serve_store *s, const serve_held *h)
+{
+  return s->disk && h->n_tokens / SERVE_BLOCK > h->n_kept / SERVE_BLOCK && serve_disk_wants(s->disk, h->tokens, h->n_tokens);
 }
 
 /* The idle one that was not used for longest; NULL: all are busy. */
@@ -52,12 +59,23 @@ static bool evict(serve_store *s, const serve_held *but)
   return true;
 }
 
+void serve_store_close(serve_store *s)
+{
+  for (serve_held *h; (h = oldest(s, NULL)); leave(s, h)) {
+    if (is_wanted(s, h)) serve_disk_keep(s->disk, h->session, h->tokens, h->n_tokens, true);
+    else koine_session_close(h->session);
+  }
+}
+
+bool serve_store_shrink(serve_store *s) { return evict(s, NULL) || (s->disk && serve_disk_shrink(s->disk)); }
+
 serve_held *serve_store_find(serve_store *s, const int32_t *prompt, size_t n_prompt, size_t *n_common)
 {
   serve_held *best = NULL;
   *n_common = 0;
   for (size_t i = 0; i < s->n_held; i++) {
     serve_held *h = s->held[i];
+    if (h->evaluating) continue;
     size_t n = 0, most = h->n_tokens < n_prompt ? h->n_tokens : n_prompt;
     while (n < most && h->tokens[n] == prompt[n]) n++;
     if (n > *n_common || (best && n == *n_common && n && best->busy && !h->busy)) best = h, *n_common = n;
@@ -81,6 +99,23 @@ static koine_status open_one(serve_store *s, serve_held *like, serve_held **out)
   return KOINE_OK;
 }
 
+void serve_store_recall(serve_store *s, const int32_t *prompt, size_t n_prompt)
+{
+  size_t n_common, n_tokens = 0;
+  koine_session *session = NULL;
+  int32_t *tokens = NULL;
+  koine_status status;
+  serve_store_find(s, prompt, n_prompt, &n_common);
+  if (!s->disk || serve_disk_find(s->disk, prompt, n_prompt) <= n_common || (s->n_held == SERVE_HELD && !evict(s, NULL))) return;
+  while ((status = serve_disk_load(s->disk, prompt, n_prompt, &session, &tokens, &n_tokens)) == KOINE_ERR_MEMORY && evict(s, NULL)) continue;
+  if (status) return;
+  serve_held *h = calloc(1, sizeof *h);
+  if (h) h->session = session, h->used = ++s->n_uses;
+  if (h && !serve_held_note(h, tokens, 0, n_tokens)) h->n_kept = h->n_tokens, s->held[s->n_held++] = h;
+  else koine_session_close(session), free(h);
+  koine_ids_free(tokens);
+}
+
 koine_status serve_store_take(serve_store *s, serve_held *like, size_t *n_common, serve_held **out)
 {
   /* What would be cut off is kept where it is much, and another goes its own way. */
@@ -98,21 +133,38 @@ koine_status serve_store_take(serve_store *s, serve_held *like, size_t *n_common
   return KOINE_OK;
 }
 
-koine_status serve_held_note(serve_held *h, const int32_t *tokens, size_t n_known, size_t n_tokens)
+void serve_held_settle(serve_held *h)
 {
-  if (n_tokens > h->cap) {
-    int32_t *own = realloc(h->tokens, 2 * n_tokens * sizeof *own);
+  size_t n_held = koine_session_n_held(h->session);
+  h->n_tokens = n_held < h->n_all ? n_held : h->n_all;
+}
+
+koine_status serve_held_note(serve_held *h, const int32_t *tokens, size_t n_known, size_t n_all)
+{
+  if (n_all > h->cap) {
+    int32_t *own = realloc(h->tokens, 2 * n_all * sizeof *own);
     if (!own) return KOINE_ERR_MEMORY;
-    h->tokens = own, h->cap = 2 * n_tokens;
+    h->tokens = own, h->cap = 2 * n_all;
   }
-  if (n_tokens > n_known) memcpy(h->tokens + n_known, tokens + n_known, (n_tokens - n_known) * sizeof *tokens);
-  h->n_tokens = h->n_all = n_tokens;
+  if (n_known < h->n_kept) h->n_kept = n_known;
+  if (n_all > n_known) memcpy(h->tokens + n_known, tokens + n_known, (n_all - n_known) * sizeof *tokens);
+  h->n_all = n_all;
+  serve_held_settle(h);
   return KOINE_OK;
+}
+
+/* A fork is written, so that the conversation can go on meanwhile. */
+static void keep(serve_store *s, serve_held *h)
+{
+  koine_session *fork = NULL;
+  if (is_wanted(s, h) && !koine_session_fork(h->session, &fork) && serve_disk_keep(s->disk, fork, h->tokens, h->n_tokens, false)) h->n_kept = h->n_tokens;
 }
 
 void serve_store_give(serve_store *s, serve_held *h)
 {
   h->busy = false;
-  if (!h->n_tokens) drop(s, h);
+  serve_held_settle(h);
+  if (h->n_tokens) keep(s, h);
+  else drop(s, h);
   while (serve_store_bytes(s) > s->budget_bytes && evict(s, NULL)) continue;
 }

@@ -30,7 +30,9 @@ typedef struct serve_job {
   koine_answer *answer;
   koine_chat_stream *stream; /* NULL where the prompt was plain text */
   serve_held *held;
-  size_t n_done;             /* tokens evaluated */
+  float *logits;             /* [n_vocab] as evaluated */
+  size_t n_noted;            /* of the answer's tokens, those that `held` knows */
+  uint64_t n_before;         /* tokens that its session had evaluated before */
   bool reasons;              /* it is in its reasoning */
   struct serve_bench *bench;
   uint64_t n_defects;

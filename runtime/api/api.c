@@ -3,7 +3,7 @@
 #include "base/record.h"
 #include "plan/plan.h"
 #include "device/machine.h"
-#include "engine/session.h"
+#include "engine/saved.h"
 #include "placing.h"
 
 /* PACKAGE_VERSION comes from configure. */
@@ -164,6 +164,29 @@ koine_status koine_session_fork(koine_session *session, koine_session **out)
   if (!session || !out) return missing("koine_session_fork");
   koine_status s = koi_session_alone(session, "koine_session_fork");
   return s ? s : koi_session_fork(session, out);
+}
+
+koine_status koine_session_save(koine_session *session, const char *path)
+{
+  if (!session || !path) return missing("koine_session_save");
+  koine_status s = koi_session_alone(session, "koine_session_save");
+  return s ? s : koi_session_save(session, path);
+}
+
+koine_status koine_session_look(koine_plan *plan, const char *path, int32_t **tokens, size_t *n_tokens, int32_t **marks, size_t *n_marks)
+{
+  if (!plan || !path || !tokens || !n_tokens || !marks || !n_marks) return missing("koine_session_look");
+  koine_status s = koi_engine_need(plan);
+  return s ? s : koi_session_look(plan, path, tokens, n_tokens, marks, n_marks);
+}
+
+koine_status koine_session_load(koine_plan *plan, const koine_session_options *options, const char *path, size_t n_tokens, koine_session **out)
+{
+  if (!plan || !path || !out) return missing("koine_session_load");
+  koine_session_options own;
+  koine_status s = KOI_TAKE(koine_session_options, options, &own);
+  if (!s) s = koi_engine_need(plan);
+  return s ? s : koi_session_load(plan, &own, path, n_tokens, out);
 }
 
 size_t koine_session_n_held(const koine_session *session) { return session ? session->n_held : 0; }

@@ -62,6 +62,23 @@ koine_status koi_history_lists(const koi_seq *v, size_t n);
 /* One step with a chunk of each at its h->n, prepared; streams of all from `in` to `out` where stages come before and behind. After a failure the caches
  * stand for what the last mark holds, or, where nothing was written, for what they did. */
 koine_status koi_history_run(const koi_seq *v, size_t n, float *in, float *out, const koi_watch *watch);
+/* ---- history_saved.c: a history in pieces ---- */
+typedef struct koi_piece_at { size_t kind, mark, nth; } koi_piece_at; /* a page or slot of a kind: of a mark, or, with the last one, a page of rows */
+typedef struct koi_pieces {
+  koi_piece_at *v; /* [n] */
+  size_t n;
+  uint64_t bytes, most_bytes; /* of all, and of the largest */
+} koi_pieces;
+/* What stands for marks [n_marks], ascending, and all before the last of them; koi_free pieces.v. */
+koine_status koi_history_pieces(const koi_caches *c, const uint64_t *marks, size_t n_marks, koi_pieces *out);
+/* A piece's bytes; `at`: its mark. KOINE_ERR_STATE: the mark was given up. */
+koine_status koi_history_read(koi_history *h, const koi_piece_at *p, uint64_t at, void *to);
+/* Pages for the pieces that an empty history is to be made of, at most koi_history_most_marks; then the pieces, of which those that it has no pages for
+ * are passed over; then it stands at the last mark. What has failed must be closed. */
+size_t koi_history_most_marks(const koi_history *h);
+koine_status koi_history_expect(koi_history *h, const uint64_t *marks, size_t n_marks);
+koine_status koi_history_write(koi_history *h, const koi_piece_at *p, uint64_t at, const void *from);
+koine_status koi_history_arrive(koi_history *h, uint64_t at);
 /* Made-up rows for n positions. */
 koine_status koi_history_fill(koi_history *h, uint64_t n);
 /* On the device, pages that are shared counted for each. */

@@ -1,5 +1,5 @@
 /* The marks of a history: where they are set, which are given up, and how a conversation goes back to one. See history.h.
- * Invariant: a mark that has settled holds its pages; a new one holds slots alone. */
+ * Invariant: a mark that has settled holds its pages; a new one holds slots alone, unless it comes from a file. */
 #include <string.h>
 #include "history_impl.h"
 

@@ -37,6 +37,18 @@ koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *wat
 koine_status koi_line_make_room(koi_line *l, uint32_t n_tokens);
 float *koi_line_slot(const koi_line *l, size_t i, size_t c);
 
+/* ---- line_saved.c: a line in pieces; a stage is held for one piece at a time ---- */
+/* Positions of marks that all stages have, ascending; how many, at most `most`, the last ones. */
+size_t koi_line_marks(const koi_line *l, uint64_t *out, size_t most);
+/* What stands for the marks on each stage: [n_stages]; free it with the plan's number of them. */
+koine_status koi_line_pieces(const koine_plan *plan, bool exact, const uint64_t *marks, size_t n_marks, koi_pieces **out);
+void koi_line_free_pieces(const koine_plan *plan, koi_pieces *v);
+/* Takes or gives a piece's n bytes, in their order. */
+typedef koine_status koi_piece_fn(void *user, void *bytes, size_t n);
+koine_status koi_line_save(koi_line *l, const uint64_t *marks, const koi_pieces *v, koi_piece_fn *put, void *user);
+/* Into an empty line: of the pieces of marks, those of the n_kept from `first` on. A failure leaves it empty. */
+koine_status koi_line_load(koi_line *l, const uint64_t *marks, const koi_pieces *v, size_t first, size_t n_kept, koi_piece_fn *get, void *user);
+
 /* ---- flow.c ---- */
 /* Called on the calling thread when chunk c is finished; false: no more are begun. */
 typedef bool koi_flow_fn(void *user, size_t c);

@@ -127,6 +127,11 @@ koine_status koi_pool_copy(koi_pool *p, int32_t from, int32_t to)
   return p->dev->backend->copy(p->dev, p->slab[slab_of(to)], place_of(to) * n, p->slab[slab_of(from)], place_of(from) * n, n);
 }
 
+koine_status koi_pool_read(koi_pool *p, int32_t page, void *bytes)
+{
+  return p->dev->backend->read(p->dev, p->slab[slab_of(page)], place_of(page) * (size_t)p->page_bytes, (size_t)p->page_bytes, bytes);
+}
+
 koine_status koi_pool_write(koi_pool *p, int32_t page, const void *bytes)
 {
   return p->dev->backend->write(p->dev, p->slab[slab_of(page)], place_of(page) * (size_t)p->page_bytes, (size_t)p->page_bytes, bytes);

@@ -37,5 +37,6 @@ void koi_pool_drop(koi_pool *p, int32_t page); /* KOI_NO_PAGE is allowed */
 bool koi_pool_shared(const koi_pool *p, int32_t page);
 /* The whole page, for what is written before it must not be read by others. */
 koine_status koi_pool_copy(koi_pool *p, int32_t from, int32_t to);
+koine_status koi_pool_read(koi_pool *p, int32_t page, void *bytes);
 koine_status koi_pool_write(koi_pool *p, int32_t page, const void *bytes);
 #endif

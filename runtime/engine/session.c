@@ -128,6 +128,13 @@ koine_status koi_session_fork(koine_session *s, koine_session **out)
   return KOINE_OK;
 }
 
+koine_status koi_session_hold(koine_session *s, const int32_t *tokens, size_t n_tokens)
+{
+  koine_status st = remember(s, tokens, 0, n_tokens);
+  if (!st) s->n_held = n_tokens;
+  return st;
+}
+
 /* ---- evaluation ---- */
 static void count(koine_session *s, uint32_t n, uint64_t ns)
 {

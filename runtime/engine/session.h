@@ -41,6 +41,8 @@ koine_status koi_session_goes_on(koine_session *s, const koi_work *w);
 /* As their public namesakes. */
 koine_status koi_session_truncate(koine_session *s, size_t n_tokens);
 koine_status koi_session_fork(koine_session *s, koine_session **out);
+/* An empty session holds these tokens; its line is to be brought there. */
+koine_status koi_session_hold(koine_session *s, const int32_t *tokens, size_t n_tokens);
 /* KOINE_ERR_STATE for `what` while a batch has work of the session under way. */
 koine_status koi_session_alone(const koine_session *s, const char *what);
 /* KOINE_ERR_NUMERIC when a logit of n_rows is no number: the op that made the first one is named. */

@@ -79,7 +79,7 @@ void koi_stage_free(koi_stage *st);
 koine_status koi_stage_retune(koi_stage *st, const koi_tunables *u);
 
 /* ---- engine.c ---- */
-typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; } koi_engine; /* a plan awake */
+typedef struct koi_engine { koi_stage *stages; size_t n_stages; atomic_uint n_sessions; _Atomic uint64_t model; /* its fingerprint; 0: not asked for yet */ } koi_engine; /* a plan awake */
 
 /* Opens devices, uploads, builds every kernel that a session can need and launches each once. */
 koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *user);

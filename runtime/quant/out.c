@@ -1,16 +1,7 @@
-/* See out.h. Owns the unfinished file. Invariant: under its name a file is whole; an unfinished one has no name, so that nothing is left however
- * the process ends (where the file system cannot do that, a name beside it, which an error removes). */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* O_TMPFILE */
-#endif
+/* See out.h. Owns the header's texts until they are written, and the file in the making (base/newfile.h). */
 #include "out.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "base/newfile.h"
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "kernels/format.h"
 
 enum { ALIGNMENT = 32, GGUF_VERSION = 3 };
@@ -107,44 +98,11 @@ uint32_t koi_out_type(int wt)
 
 /* ---- the file ---- */
 struct koi_out {
-  char *path, *temp; /* temp: its name until then; NULL: none */
-  int fd;
+  koi_newfile *f;
   uint64_t data; /* where it begins */
 };
 
-static koine_status failed(const koi_out *f, const char *what, int e) { return koi_error(KOINE_ERR_FILE, "%s: cannot %s: %s", f->path, what, strerror(e)); }
-
-static koine_status make(koi_out *f)
-{
-  char *slash = strrchr(f->path, '/'), *folder = slash ? koi_format("%.*s", (int)(slash == f->path ? 1 : slash - f->path), f->path) : koi_strdup(".");
-  if (!folder) return KOINE_ERR_MEMORY;
-  struct stat st;
-  if (!stat(f->path, &st) && !S_ISREG(st.st_mode)) {
-    koi_free(folder);
-    return koi_error(KOINE_ERR_FILE, "%s: expected a file's name to write to, found a folder or device", f->path);
-  }
-  f->fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-  koi_free(folder);
-  if (f->fd >= 0) return KOINE_OK;
-  if (errno == ENOENT || errno == EACCES || errno == EROFS || errno == ENOSPC) return failed(f, "be made", errno);
-  f->temp = koi_format("%s.%ld.new", f->path, (long)getpid());
-  if (!f->temp) return KOINE_ERR_MEMORY;
-  f->fd = open(f->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  return f->fd >= 0 ? KOINE_OK : failed(f, "be made", errno);
-}
-
-static koine_status put(koi_out *f, uint64_t at, const void *data, size_t n)
-{
-  for (size_t done = 0; done < n;) {
-    ssize_t got = pwrite(f->fd, (const char *)data + done, n - done, (off_t)(at + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return failed(f, "be written", errno);
-    done += (size_t)got;
-  }
-  return KOINE_OK;
-}
-
-static koine_status put_header(koi_out *f, koi_out_header *h)
+static koine_status put_header(koi_out *o, koi_out_header *h)
 {
   koi_text t = {0};
   char *s;
@@ -159,64 +117,36 @@ static koine_status put_header(koi_out *f, koi_out_header *h)
   size_t n = t.len;
   koine_status st = koi_text_take(&t, &s);
   if (st) return st;
-  f->data = n;
-  int e = h->at ? posix_fallocate(f->fd, 0, (off_t)(n + h->at)) : 0; /* a full disk is better known now */
-  if (e == ENOSPC || e == EFBIG)
-    st = koi_error(KOINE_ERR_FILE, "%s: expected room for %ju bytes, found: %s", f->path, (uintmax_t)(n + h->at), strerror(e));
-  else if (ftruncate(f->fd, (off_t)(n + h->at))) st = failed(f, "be written", errno);
-  if (!st) st = put(f, 0, s, n);
+  o->data = n;
+  st = koi_newfile_room(o->f, n + h->at);
+  if (!st) st = koi_newfile_write(o->f, 0, s, n);
   koi_free(s);
   return st;
 }
 
 koine_status koi_out_open(const char *path, koi_out_header *h, koi_out **out)
 {
-  koi_out *f = koi_alloc(1, sizeof *f);
-  if (!f) return KOINE_ERR_MEMORY;
-  f->fd = -1, f->path = koi_strdup(path);
-  koine_status s = f->path ? make(f) : KOINE_ERR_MEMORY;
-  if (!s) s = put_header(f, h);
-  if (s) koi_out_drop(f);
-  else *out = f;
+  koi_out *o = koi_alloc(1, sizeof *o);
+  if (!o) return KOINE_ERR_MEMORY;
+  koine_status s = koi_newfile_open(path, 0666, &o->f);
+  if (!s) s = put_header(o, h);
+  if (s) koi_out_drop(o);
+  else *out = o;
   return s;
 }
 
-koine_status koi_out_write(koi_out *f, uint64_t at, const void *data, size_t n) { return put(f, f->data + at, data, n); }
+koine_status koi_out_write(koi_out *o, uint64_t at, const void *data, size_t n) { return koi_newfile_write(o->f, o->data + at, data, n); }
 
-/* A file without a name gets one beside the final one, which it then replaces. */
-static koine_status name(koi_out *f)
+koine_status koi_out_finish(koi_out *o)
 {
-  char from[64];
-  if (f->temp) return KOINE_OK;
-  f->temp = koi_format("%s.%ld.new", f->path, (long)getpid());
-  if (!f->temp) return KOINE_ERR_MEMORY;
-  snprintf(from, sizeof from, "/proc/self/fd/%d", f->fd);
-  unlink(f->temp);
-  if (!linkat(AT_FDCWD, from, AT_FDCWD, f->temp, AT_SYMLINK_FOLLOW)) return KOINE_OK;
-  int e = errno;
-  koi_free(f->temp);
-  f->temp = NULL;
-  return failed(f, "be named", e);
-}
-
-koine_status koi_out_finish(koi_out *f)
-{
-  koine_status s = fsync(f->fd) ? failed(f, "be written", errno) : name(f);
-  if (!s && rename(f->temp, f->path)) s = failed(f, "be named", errno);
-  if (!s) {
-    koi_free(f->temp);
-    f->temp = NULL;
-  }
-  koi_out_drop(f);
+  koine_status s = koi_newfile_finish(o->f);
+  koi_free(o);
   return s;
 }
 
-void koi_out_drop(koi_out *f)
+void koi_out_drop(koi_out *o)
 {
-  if (!f) return;
-  if (f->fd >= 0) close(f->fd);
-  if (f->temp) unlink(f->temp);
-  koi_free(f->temp);
-  koi_free(f->path);
-  koi_free(f);
+  if (!o) return;
+  koi_newfile_drop(o->f);
+  koi_free(o);
 }

@@ -268,6 +268,20 @@ KOINE_API koine_status koine_session_truncate(koine_session *session, size_t n_t
  * long as neither changes it. Close each. KOINE_ERR_MEMORY and KOINE_ERR_DEVICE leave the first one as it was. */
 KOINE_API koine_status koine_session_fork(koine_session *session, koine_session **out);
 
+/* Sessions in files, so that a conversation goes on in another process. What is saved is the part up to the last mark (see koine_session_truncate),
+ * and some of the marks before it to rewind to. The file can be read by this version of the library, for the same model with the same
+ * layers on each device, and in the same cache mode; devices and drivers may be others.
+ * Writes to `path` in place of what has that name, at once and when all of it is on the disk: whenever the process is ended, the old file or the new
+ * one is there, and nothing else. Other sessions go on meanwhile. KOINE_ERR_STATE for a session without a mark (of less than 128 tokens), or whose marks
+ * are given up meanwhile for want of memory; KOINE_ERR_FILE. */
+KOINE_API koine_status koine_session_save(koine_session *session, const char *path);
+/* What a file stands for: its tokens, and the positions that koine_session_load can begin from, ascending, the last one n_tokens. Reads no more than
+ * that. KOINE_ERR_FILE for a file that is none, another's, or damaged; KOINE_ERR_STATE for a sleeping plan. koine_ids_free takes either back. */
+KOINE_API koine_status koine_session_look(koine_plan *plan, const char *path, int32_t **tokens, size_t *n_tokens, int32_t **marks, size_t *n_marks);
+/* Opens a session as koine_session_open does, which holds as many of the file's tokens as a mark at or before n_tokens allows, and the context.
+ * KOINE_ERR_ARG where there is no such mark; KOINE_ERR_FILE as above, and for pieces that were damaged: nothing of them is used. */
+KOINE_API koine_status koine_session_load(koine_plan *plan, const koine_session_options *options, const char *path, size_t n_tokens, koine_session **out);
+
 typedef struct koine_session_stats {
   size_t size;            /* sizeof this struct */
   uint64_t n_evaluated;   /* tokens evaluated since the session was opened, those before a cut once more */
