@@ -102,7 +102,7 @@ const koi_op koi_op_pack = {
   .launch = pack_launch, .flops = no_flops, .bytes = pack_bytes, .ref = koi_ref_pack};
 
 /* ---- matvec ---- */
-enum { MV_VW, MV_DECODE, MV_TG, MV_KS, MV_KI };
+enum { MV_VW, MV_DECODE, MV_TG, MV_KS, MV_KI, MV_PF };
 
 static uint64_t mv_items(const int32_t *c, const int32_t *p) { return (uint64_t)(c[MATVEC_TILE] / p[MV_VW]) * (uint64_t)p[MV_TG] * (uint64_t)p[MV_KS]; }
 
@@ -160,7 +160,7 @@ const koi_op koi_op_matvec = {
            [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"},
   .consts = {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE", [MATVEC_TILE] = "TILE"}, .usual = {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1, [MATVEC_TILE] = 16},
   .params = {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MV_TG] = KOI_PARAM("TG", 8, 1, 1, 2, 4, 8, 16),
-             [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 1, 1, 1, 2, 4, 8)},
+             [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 1, 1, 1, 2, 4, 8), [MV_PF] = KOI_PARAM("PF", 16, 0, 0, 4, 8, 16, 32)},
   .defaults = mv_defaults, .repair = mv_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
   .launch = mv_launch, .flops = mv_flops, .bytes = mv_bytes, .ref = koi_ref_matvec};
 

@@ -3,6 +3,7 @@
  * local memory, no barrier.
  * KI: stretches of the columns that one work-item reads side by side (KS 1 only): several streams keep more of a CPU's memory requests
  * in flight than one.
+ * PF: steps of 32 columns whose codes a CPU is asked to have ready when they are needed; its own guesses end with a page. 0: none.
  * DECODE 1 where there is a matrix unit (unit.clh) and KS is even: two parts of a strip of 16 rows are the lanes of one unit, and the vector, in
  * UNIT_PARTS parts of fp16 each, is the unit's second operand, so that a product keeps fp32's bits. */
 #include "unit.clh"
@@ -147,12 +148,24 @@ FN F sum_of(X_PTR x)
 }
 #endif
 
+#if PF && __has_builtin(__builtin_prefetch)
+/* Lines of codes PF steps from column k on: of this tile or of the one behind it; beyond the last they are asked for in vain. */
+FN void ask_for(GLOBAL const WORD *w, int k)
+{
+  const int a_line = ROWS * sizeof(WORD) < 64 ? 64 / (ROWS * sizeof(WORD)) : 1;
+  UNROLL for (int i = 0; i < WORDS_OF(STEP); i += a_line) __builtin_prefetch((const void *)(size_t)(w + (WORDS_OF(k + PF * STEP) + i) * ROWS));
+}
+#else
+FN void ask_for(GLOBAL const WORD *w, int k) {}
+#endif
+
 /* 32 columns from k on (whole: k + 32 <= K), onto acc; x: of column k. */
 FN F step(GLOBAL const WORD *w, GLOBAL const BLOCK *s, X_PTR x, int k, F acc)
 {
 #if WHOLE
   k &= -STEP; /* so that compilers know where in a block its columns lie */
 #endif
+  ask_for(w, k);
   UNROLL for (int r = 0; r < STEP; r += RUN) {
 #if SCALED
     F even = SPLAT(0.0f), odd = SPLAT(0.0f);
