@@ -78,12 +78,39 @@ static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, uint
   koi_graph_put(e, &c);
 }
 
+/* Whether what follows the first products of one token is one call. */
+static bool joined(const emit *e) { return e->t == 1 && W(q_norm)->wt == W(kv_norm)->wt; }
+
+static void put_latents(emit *e, koi_ref rope, const compressor *p, int32_t n)
+{
+  const koi_cache_kind *window = &e->caches->kinds[0];
+  koi_call c = {.op = &koi_op_latents,
+                .c = {[LATENTS_EXACT] = e->exact, [LATENTS_DH] = (int32_t)e->c->head_dim, [LATENTS_RD] = (int32_t)e->c->rope_dim, [LATENTS_PAGE] = KOI_PAGE,
+                      [LATENTS_NORM_WT] = W(q_norm)->wt},
+                .buf = {[LATENTS_Q] = S(qr), [LATENTS_Q_NORM] = koi_graph_vector(W(q_norm)), [LATENTS_KV] = S(kv), [LATENTS_KV_NORM] = koi_graph_vector(W(kv_norm)),
+                        [LATENTS_ROPE] = rope, [LATENTS_ROWS] = FEED(rows), [LATENTS_TABLES] = TABLES},
+                .i = {[LATENTS_N] = e->t, [LATENTS_N_KEPT] = n, [LATENTS_Q_DIM] = (int32_t)e->c->q_rank, [LATENTS_TABLE] = window->table,
+                      [LATENTS_RING] = (int32_t)koi_caches_ring(e->caches, e->g->chunk), [LATENTS_PAGE_BYTES] = (int32_t)window->page_bytes, [LATENTS_AT] = e->at->window_at},
+                .f = {[LATENTS_EPS] = e->c->rms_eps}};
+  koi_graph_pool(&c, LATENTS_W0, 0);
+  if (n) {
+    const koi_cache_spec *s = &e->m->cache;
+    koi_graph_pool(&c, LATENTS_S0, e->at->state);
+    c.buf[LATENTS_KEEPS] = FEED_RATIO(keep), c.i[LATENTS_R] = (int32_t)s->ratio, c.i[LATENTS_COFF] = (int32_t)s->coff;
+    c.i[LATENTS_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes;
+    c.buf[LATENTS_A] = p->kv, c.i[LATENTS_A_DIM] = p->dim, c.i[LATENTS_A_AT] = p->state_at;
+  }
+  const compressor *own = p + 1; /* the indexer's */
+  if (n > 1) c.buf[LATENTS_B] = own->kv, c.i[LATENTS_B_DIM] = own->dim, c.i[LATENTS_B_AT] = own->state_at;
+  koi_graph_put(e, &c);
+}
+
 /* Pools the windows that close in this step and carries the open ones over; the marks' before the sequences' own, whose states they read. */
 static void compress(emit *e, const compressor *p, input *xn)
 {
   const koi_cache_spec *s = &e->m->cache;
   int32_t ld = 2 * (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
-  koi_graph_dense(e, p->kv_gate, xn, e->t, p->kv, ld);
+  if (!joined(e)) koi_graph_dense(e, p->kv_gate, xn, e->t, p->kv, ld);
   koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_C_AT] = p->ape->wt},
                 .buf = {[POOL_KV] = p->kv, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
                 .i = {[POOL_R] = (int32_t)s->ratio, [POOL_DIM] = p->dim, [POOL_LD] = ld, [POOL_COFF] = (int32_t)s->coff,
@@ -95,7 +122,7 @@ static void compress(emit *e, const compressor *p, input *xn)
   c.when = c.sym[NORM_ROPE_N] = RATIO(WINDOWS);
   koi_graph_put(e, &c);
   keep(e, p, FEED_RATIO(marks), RATIO(MARKS), RATIO(MARKS), all);
-  keep(e, p, FEED_RATIO(keep), KOI_SYM_SEQS, KOI_SYM_NONE, smaller(e->t, all));
+  if (!joined(e)) keep(e, p, FEED_RATIO(keep), KOI_SYM_SEQS, KOI_SYM_NONE, smaller(e->t, all));
 }
 
 /* ---- indexer (2.4) ---- */
@@ -173,16 +200,22 @@ static void output(emit *e)
   koi_graph_dense(e, W(wo_b), &o, e->t, S(sub_out), (int32_t)c->hidden);
 }
 
-static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope)
+/* Products of the normalised input and of the query's latent, and what is made of the rows at once. */
+static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope, const compressor *p, int32_t n)
 {
   int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim, q_rank = (int32_t)e->c->q_rank;
   koi_graph_dense(e, W(wq_a), xn, e->t, S(qr), q_rank);
-  norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
+  koi_graph_dense(e, W(wkv), xn, e->t, S(kv), dh);
+  if (joined(e)) {
+    for (int32_t i = 0; i < n; i++) koi_graph_dense(e, p[i].kv_gate, xn, e->t, p[i].kv, 2 * (int32_t)e->m->cache.coff * p[i].dim);
+    put_latents(e, rope, p, n);
+  } else {
+    norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
+    norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
+    store_window(e);
+  }
   koi_graph_dense(e, W(wq_b), qr, e->t, S(q), h * dh);
   norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
-  koi_graph_dense(e, W(wkv), xn, e->t, S(kv), dh);
-  norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
-  store_window(e);
 }
 
 void koi_graph_attention(emit *e, input *xn)
@@ -190,13 +223,15 @@ void koi_graph_attention(emit *e, input *xn)
   bool compressed = e->m->kind != KOI_SLIDING, indexed = e->m->kind == KOI_CSA;
   koi_ref rope = compressed ? FEED(rope_comp) : FEED(rope_main);
   input qr = {S(qr), S(qr_panels), (int32_t)e->c->q_rank, false};
-  queries_and_keys(e, xn, &qr, rope);
+  const compressor p[] = {{W(comp_kv_gate), W(comp_ape), W(comp_norm), S(ckv), S(pooled), (int32_t)e->c->head_dim, e->at->state_at},
+                          {W(index_comp_kv_gate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}};
+  queries_and_keys(e, xn, &qr, rope, p, compressed + indexed);
   if (compressed) {
-    compress(e, &(compressor){W(comp_kv_gate), W(comp_ape), W(comp_norm), S(ckv), S(pooled), (int32_t)e->c->head_dim, e->at->state_at}, xn);
+    compress(e, p, xn);
     store_compressed(e);
   }
   if (indexed) {
-    compress(e, &(compressor){W(index_comp_kv_gate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
+    compress(e, p + 1, xn);
     store_index(e);
     choose(e, xn, &qr);
     attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));
