@@ -11,6 +11,7 @@ VALUES(split_rows, 8, 16, 32, 64, 128, 256);
 VALUES(split_counts, 1, 2, 4, 8, 16, 32);
 VALUES(split_groups, 1, 2, 4, 8, 16, 32, 64, 128, 256);
 VALUES(few_tokens, 1, 2, 3, 4, 6, 8, 12, 16);
+VALUES(few_strips, 0, 1, 2, 4, 8, 16);
 VALUES(library_tokens, 0, 64, 128, 256, 512, 1024, 2048, 4096);
 
 /* ---- choices ----------------------------------------------------------------------------------------------------------- */
@@ -34,7 +35,8 @@ const koi_op koi_step_splits_of = {
 
 const koi_op koi_step_crossovers = {
   .name = "crossovers", .consts = {[CROSSOVERS_TILE] = "TILE"}, .usual = {[CROSSOVERS_TILE] = 16},
-  .params = {[CROSSOVERS_VEC_TOKENS] = PARAM("VEC_TOKENS", 1, 1, few_tokens), [CROSSOVERS_GROUP_TOKENS] = PARAM("GROUP_TOKENS", 4, 4, few_tokens)}};
+  .params = {[CROSSOVERS_VEC_TOKENS] = PARAM("VEC_TOKENS", 1, 1, few_tokens), [CROSSOVERS_GROUP_TOKENS] = PARAM("GROUP_TOKENS", 4, 4, few_tokens),
+             [CROSSOVERS_VEC_STRIPS] = PARAM("VEC_STRIPS", 0, 2, few_strips)}};
 
 const koi_op koi_step_library = {.name = "library", .consts = {[LIBRARY_WT] = "WT", [LIBRARY_TILE] = "TILE"}, .usual = {[LIBRARY_TILE] = 16},
                                  .params = {[LIBRARY_FROM] = PARAM("FROM", 0, 0, library_tokens)}};
@@ -70,7 +72,7 @@ void koi_step_tunables_for(const koi_target *t, int32_t tile, koi_tunables *out)
   choose(t, &koi_step_splits_of, (const int32_t[KOI_MAX_CONSTS]){0}, splits);
   choose(t, &koi_step_crossovers, (const int32_t[KOI_MAX_CONSTS]){[CROSSOVERS_TILE] = tile}, crossovers);
   *out = (koi_tunables){.tile = tile, .nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .nt_least = panels[PANELS_NT_LEAST], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
-                        .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
+                        .vec_strips = crossovers[CROSSOVERS_VEC_STRIPS], .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
                         .split_groups = splits[SPLITS_GROUPS], .score_floats = (uint64_t)4 << 20};
   for (int32_t wt = 0; wt < KOI_N_FORMATS; wt++) {
     choose(t, &koi_step_library, (const int32_t[KOI_MAX_CONSTS]){[LIBRARY_WT] = wt, [LIBRARY_TILE] = tile}, library);

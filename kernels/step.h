@@ -11,6 +11,7 @@ typedef struct koi_tunables {
   int32_t nt, nt_group;       /* columns a panel: dense products, experts */
   int32_t nt_least;           /* of panels for few tokens, which are no wider than they must be */
   int32_t vec_tokens;         /* dense products of up to so many tokens take matvec */
+  int32_t vec_strips;         /* and so do those of up to so many strips of 16 rows, whatever the tokens: few rows make few panels, and a card would idle */
   int32_t group_tokens;       /* from so many tokens on experts run as grouped panels; below, an entry at a time */
   int32_t min_split_rows;     /* visible rows a split of attention has at least, unless it is the only one */
   int32_t max_splits;         /* for one token */
@@ -35,7 +36,7 @@ enum { PANELS_TILE }; /* constant: what is fast depends on how weights lie */
 enum { PANELS_NT, PANELS_NT_GROUP, PANELS_NT_LEAST };
 enum { SPLITS_MIN_ROWS, SPLITS_MAX, SPLITS_GROUPS };
 enum { CROSSOVERS_TILE }; /* constant */
-enum { CROSSOVERS_VEC_TOKENS, CROSSOVERS_GROUP_TOKENS };
+enum { CROSSOVERS_VEC_TOKENS, CROSSOVERS_GROUP_TOKENS, CROSSOVERS_VEC_STRIPS };
 enum { LIBRARY_WT, LIBRARY_TILE }; /* constants */
 enum { LIBRARY_FROM };
 extern const koi_op koi_step_layout, koi_step_panels, koi_step_splits_of, koi_step_crossovers, koi_step_library;

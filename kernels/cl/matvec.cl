@@ -10,6 +10,15 @@
 #define BY_UNIT (KOI_UNIT && KS % 2 == 0)
 
 #define STEP 32
+/* Sums side by side: a multiply-add waits for the one before it. Where lanes are vectors, two leave the unit idle half of the time; a card has other
+ * waves meanwhile, and wants the registers. */
+#if VW > 1
+#define EVEN_TOO even_too
+#define ODD_TOO odd_too
+#else
+#define EVEN_TOO even
+#define ODD_TOO odd
+#endif
 #define CHUNK (KS > 16 ? KS * 128 : 2048) /* columns held in local memory at once: four steps or more of every part */
 #define GROUP (TG * KS * LANES)
 #if KS > 1
@@ -77,7 +86,7 @@ FN void step(const unit_raw *r, LOCAL_PTR const uint4 *x, float by, float *acc)
   unit_scaled(r, c, by, by, acc);
 }
 
-#define UNIT_EARLY (CARE || !SCALED) /* where a sum could leave fp32's range before it is undone */
+#define UNIT_EARLY (CARE || !SCALED || WT == WT_FP8) /* where a sum could leave fp32's range before it is undone: 448 times 2^14 and a scale of 2^113 do */
 #define AHEAD 4 /* steps whose loads go out together, before those of the steps before are used */
 #define SPLIT (KS / 2)
 #define STRIPS (ROWS / 16) /* of a tile, a unit each */
@@ -150,14 +159,22 @@ FN F step(GLOBAL const WORD *w, GLOBAL const BLOCK *s, X_PTR x, int k, F acc)
 #else
     F even = acc, odd = SPLAT(0.0f);
 #endif
+#if VW > 1
+    F even_too = SPLAT(0.0f), odd_too = SPLAT(0.0f);
+#endif
     UNROLL for (int i = r; i < r + RUN; i += 8) {
       F q[8];
       decode8(w, s, k + i, q);
-      UNROLL for (int j = 0; j < 8; j += 2) {
+      UNROLL for (int j = 0; j < 8; j += 4) {
         even = FMA(q[j], SPLAT(x[i + j]), even);
         odd = FMA(q[j + 1], SPLAT(x[i + j + 1]), odd);
+        EVEN_TOO = FMA(q[j + 2], SPLAT(x[i + j + 2]), EVEN_TOO);
+        ODD_TOO = FMA(q[j + 3], SPLAT(x[i + j + 3]), ODD_TOO);
       }
     }
+#if VW > 1
+    even += even_too, odd += odd_too;
+#endif
 #if SCALED
     acc = scaled(w, s, k + r, even + odd, acc);
 #else

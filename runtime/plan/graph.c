@@ -101,7 +101,7 @@ bool koi_graph_library_fits(const koi_laid *w)
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy)
 {
   const koi_tunables *u = e->g->tunables;
-  if (n <= u->vec_tokens) {
+  if (n <= u->vec_tokens || (w->n_units == 1 && w->n_sub * (int32_t)koi_tiles((uint64_t)w->sub_rows, KOI_STRIP) <= u->vec_strips)) {
     koi_graph_matvec(e, w, in->x, in->ld, (entries){n, 1, NOTHING}, y, ldy);
     return;
   }
