@@ -7,7 +7,7 @@
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
-  X(embed) X(gather) X(pack) X(matvec) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(latents) X(index_round) \
+  X(embed) X(gather) X(pack) X(matvec) X(matvec_glu) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(latents) X(index_round) \
   X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(group) X(swiglu)
 /* Of each: the descriptor koi_op_NAME, and the C reference that it points at. */
 #define X(name) \
@@ -56,7 +56,7 @@ enum { MATVEC_E, MATVEC_K, MATVEC_N_SUB, MATVEC_SUB_ROWS, MATVEC_UNIT0, MATVEC_U
        MATVEC_HAS_IDS, MATVEC_X_DIV, MATVEC_LDX, MATVEC_LDY, MATVEC_Y0 }; /* ints */
 enum { MATVEC_WT, MATVEC_CARE, MATVEC_TILE }; /* consts */
 
-/* matmul: the same for packed panels of NT entries: for panel p with unit[p] in [unit0, unit1) (has_rows; -1: an empty panel) or unit 0
+/* matmul: matvec for packed panels of NT entries: for panel p with unit[p] in [unit0, unit1) (has_rows; -1: an empty panel) or unit 0
  * (has_rows 0), and column j with row = has_rows ? rows[p*NT+j] : p*NT+j (skipped when -1 or >= n_rows):
  * Y[row][y0 + s*sub_rows + r] = sum_k W[u][s][r][k] * XP[p][k][j].
  * consts WT, CARE, NT, TILE
@@ -144,17 +144,6 @@ enum { POOL_KEEP_KV, POOL_KEEP_KEEPS, POOL_KEEP_S0 }; /* bufs: kv [T][ld] as for
 enum { POOL_KEEP_N, POOL_KEEP_MOST, POOL_KEEP_R, POOL_KEEP_DIM, POOL_KEEP_LD, POOL_KEEP_COFF, POOL_KEEP_SLOT_BYTES, POOL_KEEP_AT }; /* ints */
 enum { POOL_KEEP_RECORD = 5 };                                         /* numbers a record */
 
-/* latents: for tokens of which each is its sequence's only one in the step, what follows the first products: norm_rope of each row of Q, without RoPE;
- * norm_rope of each row of KV, which kv_store then stores in the window's ring; and for n_kept compressors (A's, B's) pool_keep, for which keeps[i] has
- * one token and from = to. A window that closes with the token may be pooled before or after, as it never reaches back to the position that is
- * replaced. consts as kv_store's, and NORM_WT, the type of both norms. */
-enum { LATENTS_Q, LATENTS_Q_NORM, LATENTS_KV, LATENTS_KV_NORM, LATENTS_ROPE, LATENTS_ROWS, LATENTS_TABLES, LATENTS_A, LATENTS_B, LATENTS_KEEPS, LATENTS_W0,
-       LATENTS_S0 = LATENTS_W0 + KOI_SLABS }; /* bufs: Q inout [n][q_dim], q_norm, KV inout [n][DH], kv_norm, rope [n][RD/2][2], rows i32[n][2], tables, A [n][2*coff*a_dim], B [n][2*coff*b_dim], keeps i32[n][5], W0..W7 inout, S0..S7 inout */
-enum { LATENTS_N, LATENTS_N_KEPT, LATENTS_Q_DIM, LATENTS_TABLE, LATENTS_RING, LATENTS_PAGE_BYTES, LATENTS_AT, LATENTS_R, LATENTS_COFF, LATENTS_SLOT_BYTES,
-       LATENTS_A_DIM, LATENTS_A_AT, LATENTS_B_DIM, LATENTS_B_AT };                    /* ints */
-enum { LATENTS_EPS };                                                               /* floats */
-enum { LATENTS_EXACT, LATENTS_DH, LATENTS_RD, LATENTS_PAGE, LATENTS_NORM_WT };      /* consts */
-
 /* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values; a group that is
  * not finite becomes NaN. */
 enum { INDEX_ROUND_X };  /* bufs: X inout [n][IH] */
@@ -221,4 +210,5 @@ enum { GROUP_NT }; /* consts */
 enum { SWIGLU_GU, SWIGLU_W, SWIGLU_H }; /* bufs */
 enum { SWIGLU_E, SWIGLU_INTER, SWIGLU_LDG, SWIGLU_LDH, SWIGLU_HAS_W }; /* ints */
 enum { SWIGLU_LIMIT }; /* floats */
+#include "joined.h"
 #endif

@@ -1,5 +1,4 @@
-/* Descriptors of the ops on weight matrices: embedding, packing, matrix times vectors, matrix times panels, widening, and a
- * library's product.
+/* Descriptors of the ops on weight matrices: embedding, packing, matrix times vectors, matrix times panels.
  * Owns: their parameters, launch rules and costs. Not the kernels (kernels/cl) nor their meaning (ops.h).
  * Invariant: where a target has parameters that are legal, repair finds some. */
 #include "rules.h"
@@ -7,25 +6,6 @@
 #define INT(at) ((size_t)a->i[at])
 
 static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
-/* Of `rows` rows, whole tiles or not. */
-static double weight_bytes(int wt, double rows, int32_t k)
-{
-  uint64_t strip = 0;
-  for (int s = 0; s < KOI_MAX_STREAMS; s++) strip += koi_format_tile_bytes(wt, s, (uint64_t)k, KOI_STRIP);
-  return rows / KOI_STRIP * (double)strip;
-}
-
-static int tile_legal(int32_t tile) { return tile == 16 || tile == 32 || tile == KOI_MOST_TILE; }
-
-/* Defaults are for tiles of 16 rows: of larger ones as many work-items a group take fewer tiles (*tg), then fewer parts of a row (*ks). */
-static void keep_group(int32_t tile, int32_t *tg, int32_t *ks)
-{
-  for (int32_t more = tile / KOI_STRIP; more > 1; more /= 2) {
-    int32_t *less = *tg > 1 ? tg : ks;
-    if (*less > 1) *less /= 2;
-  }
-}
 
 static double no_flops(const koi_args *a, const int32_t *c) { return (void)a, (void)c, 0; }
 
@@ -40,7 +20,7 @@ static void embed_defaults(const koi_target *t, const int32_t *c, int32_t *p)
   if (koi_scalar_cpu(t)) p[EMBED_GROUP] = 32;
 }
 
-static int embed_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)p, tile_legal(c[EMBED_TILE]); }
+static int embed_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)p, koi_tile_legal(c[EMBED_TILE]); }
 
 static void embed_repair(const koi_target *t, const int32_t *c, int32_t *p) { koi_halve(t, &koi_op_embed, c, p, EMBED_GROUP, 1); }
 
@@ -55,7 +35,7 @@ static void embed_launch(const koi_args *a, const int32_t *c, const int32_t *p, 
 
 static double embed_bytes(const koi_args *a, const int32_t *c)
 {
-  return (double)a->i[EMBED_T] * (weight_bytes(c[EMBED_WT], 1, a->i[EMBED_D]) + 4.0 * c[EMBED_HC] * a->i[EMBED_D]);
+  return (double)a->i[EMBED_T] * (koi_weight_bytes(c[EMBED_WT], 1, a->i[EMBED_D]) + 4.0 * c[EMBED_HC] * a->i[EMBED_D]);
 }
 
 const koi_op koi_op_embed = {
@@ -114,7 +94,7 @@ static uint64_t mv_local(const int32_t *c, const int32_t *p)
   return p[MV_KS] > 1 ? mv_items(c, p) * (uint64_t)p[MV_VW] * sizeof(float) + columns * (p[MV_DECODE] ? 6 : 4) : 0;
 }
 
-static int mv_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, tile_legal(c[MATVEC_TILE]) && (p[MV_KS] == 1 || p[MV_KI] == 1); }
+static int mv_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, koi_tile_legal(c[MATVEC_TILE]) && (p[MV_KS] == 1 || p[MV_KI] == 1); }
 
 static void mv_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
@@ -122,15 +102,16 @@ static void mv_defaults(const koi_target *t, const int32_t *c, int32_t *p)
   /* Products in fp32 have few rows and many columns: one group reads them all. Those of experts have many tiles: four share the vector. */
   if (!t->local_is_global && c[MATVEC_WT] == KOI_WT_F32) p[MV_KS] = 64, p[MV_DECODE] = 0;
   if (!t->local_is_global && (c[MATVEC_WT] == KOI_WT_FP4 || c[MATVEC_WT] == KOI_WT_MXFP4)) p[MV_KS] = 4, p[MV_TG] = 4;
-  keep_group(c[MATVEC_TILE], &p[MV_TG], &p[MV_KS]);
+  koi_keep_group(c[MATVEC_TILE], &p[MV_TG], &p[MV_KS]);
 }
 
-static void mv_repair(const koi_target *t, const int32_t *c, int32_t *p)
+static void mv_repair_of(const koi_op *op, const koi_target *t, const int32_t *c, int32_t *p)
 {
-  koi_halve(t, &koi_op_matvec, c, p, MV_KS, 1);
-  koi_double(t, &koi_op_matvec, c, p, MV_VW, KOI_STRIP);
-  koi_halve(t, &koi_op_matvec, c, p, MV_TG, 1);
+  koi_halve(t, op, c, p, MV_KS, 1);
+  koi_double(t, op, c, p, MV_VW, KOI_STRIP);
+  koi_halve(t, op, c, p, MV_TG, 1);
 }
+static void mv_repair(const koi_target *t, const int32_t *c, int32_t *p) { mv_repair_of(&koi_op_matvec, t, c, p); }
 
 static int32_t mv_bucket(const int32_t *i, const int32_t *c) { return (void)c, 4 * koi_bucket_length(i[MATVEC_K]) + koi_bucket_rows(i[MATVEC_E]); }
 
@@ -147,22 +128,47 @@ static double mv_flops(const koi_args *a, const int32_t *c) { return 2.0 * a->i[
 static double mv_bytes(const koi_args *a, const int32_t *c)
 {
   double entries = a->i[MATVEC_HAS_IDS] ? a->i[MATVEC_E] : 1;
-  return entries * weight_bytes(c[MATVEC_WT], mv_rows(a, c), a->i[MATVEC_K]) +
+  return entries * koi_weight_bytes(c[MATVEC_WT], mv_rows(a, c), a->i[MATVEC_K]) +
          4.0 * a->i[MATVEC_E] * ((double)a->i[MATVEC_K] / a->i[MATVEC_X_DIV] + mv_rows(a, c));
 }
+
+#define MV_INTS                                                                                                                         \
+  [MATVEC_E] = "E", [MATVEC_K] = "K", [MATVEC_N_SUB] = "n_sub", [MATVEC_SUB_ROWS] = "sub_rows", [MATVEC_UNIT0] = "unit0",               \
+  [MATVEC_UNIT1] = "unit1", [MATVEC_TILE0] = "tile0", [MATVEC_TILE1] = "tile1", [MATVEC_HAS_IDS] = "has_ids", [MATVEC_X_DIV] = "x_div", \
+  [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"
+#define MV_CONSTS {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE", [MATVEC_TILE] = "TILE"}
+#define MV_USUAL {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1, [MATVEC_TILE] = 16}
+#define MV_PARAMS                                                                                                                                                \
+  {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MV_TG] = KOI_PARAM("TG", 8, 1, 1, 2, 4, 8, 16),  \
+   [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 1, 1, 1, 2, 4, 8)}
 
 const koi_op koi_op_matvec = {
   .name = "matvec", .source = "matvec",
   .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
            [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_Y] = {"Y", "[E][ldy]", KOI_PARTS}},
-  .ints = {[MATVEC_E] = "E", [MATVEC_K] = "K", [MATVEC_N_SUB] = "n_sub", [MATVEC_SUB_ROWS] = "sub_rows", [MATVEC_UNIT0] = "unit0",
-           [MATVEC_UNIT1] = "unit1", [MATVEC_TILE0] = "tile0", [MATVEC_TILE1] = "tile1", [MATVEC_HAS_IDS] = "has_ids", [MATVEC_X_DIV] = "x_div",
-           [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"},
-  .consts = {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE", [MATVEC_TILE] = "TILE"}, .usual = {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1, [MATVEC_TILE] = 16},
-  .params = {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MV_TG] = KOI_PARAM("TG", 8, 1, 1, 2, 4, 8, 16),
-             [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 1, 1, 1, 2, 4, 8)},
+  .ints = {MV_INTS}, .consts = MV_CONSTS, .usual = MV_USUAL, .params = MV_PARAMS,
   .defaults = mv_defaults, .repair = mv_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
   .launch = mv_launch, .flops = mv_flops, .bytes = mv_bytes, .ref = koi_ref_matvec};
+
+/* ---- matvec_glu ---- */
+static void glu_repair(const koi_target *t, const int32_t *c, int32_t *p) { mv_repair_of(&koi_op_matvec_glu, t, c, p); }
+
+/* A group has the same tiles of both matrices. */
+static void glu_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
+{
+  size_t local = (size_t)mv_items(c, p);
+  *out = (koi_range){{local * INT(MATVEC_E), ceil_div(INT(MATVEC_TILE1) / 2, (size_t)p[MV_TG]), 1}, {local, 1, 1}};
+}
+
+static double glu_flops(const koi_args *a, const int32_t *c) { return mv_flops(a, c) + 8.0 * a->i[MATVEC_E] * a->i[MATVEC_SUB_ROWS]; }
+
+const koi_op koi_op_matvec_glu = {
+  .name = "matvec_glu", .source = "matvec_glu",
+  .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
+           [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_Y] = {"H", "[E][ldy]", KOI_PARTS}, [MATVEC_GLU_W_OF] = {"w", "[E]", KOI_IN}},
+  .ints = {MV_INTS, [MATVEC_GLU_HAS_W] = "has_w"}, .floats = {[MATVEC_GLU_LIMIT] = "limit"}, .consts = MV_CONSTS, .usual = MV_USUAL, .params = MV_PARAMS,
+  .defaults = mv_defaults, .repair = glu_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
+  .launch = glu_launch, .flops = glu_flops, .bytes = mv_bytes, .ref = koi_ref_matvec_glu};
 
 /* ---- matmul ---- */
 enum { MM_VW, MM_DECODE, MM_RT, MM_TG, MM_SK, MM_PG, MM_XL };
@@ -175,7 +181,7 @@ static uint64_t mm_local(const int32_t *c, const int32_t *p) { return (uint64_t)
 static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 {
   (void)t;
-  if (!tile_legal(c[MATMUL_TILE])) return 0;
+  if (!koi_tile_legal(c[MATMUL_TILE])) return 0;
   if (c[MATMUL_CARE] && p[MM_SK] > 32) return 0; /* a scale of its own for every step */
   return !p[MM_XL] || (p[MM_PG] == 1 && !(p[MM_XL] % p[MM_SK]));
 }
@@ -183,7 +189,7 @@ static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 static void mm_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
   if (koi_scalar_cpu(t)) p[MM_VW] = 1, p[MM_TG] = 2, p[MM_SK] = 32, p[MM_PG] = 1;
-  keep_group(c[MATMUL_TILE], &p[MM_TG], &p[MM_TG]);
+  koi_keep_group(c[MATMUL_TILE], &p[MM_TG], &p[MM_TG]);
   if (c[MATMUL_CARE] && p[MM_SK] > 32) p[MM_SK] = 32;
 }
 
@@ -217,7 +223,7 @@ static double mm_flops(const koi_args *a, const int32_t *c)
 static double mm_bytes(const koi_args *a, const int32_t *c)
 {
   double units = a->i[MATMUL_HAS_ROWS] ? a->i[MATMUL_UNIT1] - a->i[MATMUL_UNIT0] : 1;
-  return weight_bytes(c[MATMUL_WT], mm_rows(a, c) * units, a->i[MATMUL_K]) +
+  return koi_weight_bytes(c[MATMUL_WT], mm_rows(a, c) * units, a->i[MATMUL_K]) +
          4.0 * c[MATMUL_NT] * a->i[MATMUL_N_PANELS] * (a->i[MATMUL_K] + mm_rows(a, c));
 }
 
@@ -236,68 +242,3 @@ const koi_op koi_op_matmul = {
              [MM_XL] = KOI_PARAM("XL", 0, 64, 0, 8, 16, 32, 64)},
   .defaults = mm_defaults, .repair = mm_repair, .legal = mm_legal, .group_items = mm_items, .local_bytes = mm_local, .bucket = mm_bucket,
   .launch = mm_launch, .flops = mm_flops, .bytes = mm_bytes, .ref = koi_ref_matmul};
-
-/* ---- widen ---- */
-enum { WIDEN_VW, WIDEN_DECODE, WIDEN_COLS, WIDEN_GROUP };
-
-static uint64_t widen_items(const int32_t *c, const int32_t *p) { return (uint64_t)(c[WIDEN_TILE] / p[WIDEN_VW]) * (uint64_t)p[WIDEN_GROUP]; }
-
-static int widen_legal(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, (void)p, tile_legal(c[WIDEN_TILE]); }
-
-static void widen_defaults(const koi_target *t, const int32_t *c, int32_t *p)
-{
-  if (koi_scalar_cpu(t)) p[WIDEN_VW] = 1, p[WIDEN_COLS] = 8, p[WIDEN_GROUP] = 2;
-  keep_group(c[WIDEN_TILE], &p[WIDEN_GROUP], &p[WIDEN_GROUP]);
-}
-
-static void widen_repair(const koi_target *t, const int32_t *c, int32_t *p)
-{
-  koi_halve(t, &koi_op_widen, c, p, WIDEN_GROUP, 1);
-  koi_double(t, &koi_op_widen, c, p, WIDEN_VW, KOI_STRIP);
-}
-
-static void widen_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
-{
-  size_t local = (size_t)widen_items(c, p), groups = ceil_div(INT(WIDEN_K), (size_t)p[WIDEN_COLS] * (size_t)p[WIDEN_GROUP]);
-  *out = (koi_range){{local * groups, ceil_div(INT(WIDEN_ROW1) - INT(WIDEN_ROW0), (size_t)c[WIDEN_TILE]), 1}, {local, 1, 1}};
-}
-
-static double widen_bytes(const koi_args *a, const int32_t *c)
-{
-  double rows = a->i[WIDEN_ROW1] - a->i[WIDEN_ROW0];
-  return weight_bytes(c[WIDEN_WT], rows, a->i[WIDEN_K]) + 4.0 * rows * a->i[WIDEN_K];
-}
-
-const koi_op koi_op_widen = {
-  .name = "widen", .source = "widen",
-  .bufs = {[WIDEN_W] = {"W", "tiles", KOI_IN}, [WIDEN_S] = {"S", "tiles", KOI_IN}, [WIDEN_Y] = {"Y", "[row1-row0][K]", KOI_OUT}},
-  .ints = {[WIDEN_K] = "K", [WIDEN_ROWS] = "rows", [WIDEN_TILE0] = "tile0", [WIDEN_ROW0] = "row0", [WIDEN_ROW1] = "row1"},
-  .consts = {[WIDEN_WT] = "WT", [WIDEN_CARE] = "CARE", [WIDEN_TILE] = "TILE"}, .usual = {[WIDEN_WT] = KOI_WT_FP8, [WIDEN_CARE] = 1, [WIDEN_TILE] = 16},
-  .params = {[WIDEN_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [WIDEN_DECODE] = KOI_PARAM("DECODE", 1, 0, 0, 1),
-             [WIDEN_COLS] = KOI_PARAM("COLS", 128, 8, 8, 32, 128, 512), [WIDEN_GROUP] = KOI_PARAM("GS", 1, 8, 1, 2, 4, 8, 16)},
-  .defaults = widen_defaults, .repair = widen_repair, .legal = widen_legal, .group_items = widen_items,
-  .launch = widen_launch, .flops = no_flops, .bytes = widen_bytes, .ref = koi_ref_widen};
-
-/* ---- gemm ---- */
-static int32_t gemm_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[GEMM_N]); }
-
-/* Only whether there is anything to compute: the library cuts it. */
-static void gemm_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
-{
-  (void)c, (void)p;
-  *out = (koi_range){{INT(GEMM_N), INT(GEMM_ROWS), 1}, {1, 1, 1}};
-}
-
-static double gemm_flops(const koi_args *a, const int32_t *c) { return (void)c, 2.0 * a->i[GEMM_N] * a->i[GEMM_ROWS] * a->i[GEMM_K]; }
-
-static double gemm_bytes(const koi_args *a, const int32_t *c)
-{
-  double n = a->i[GEMM_N], rows = a->i[GEMM_ROWS], k = a->i[GEMM_K];
-  return (void)c, 4.0 * (n * k + rows * k + n * rows);
-}
-
-const koi_op koi_op_gemm = {
-  .name = "gemm",
-  .bufs = {[GEMM_X] = {"X", "[n][ldx]", KOI_IN}, [GEMM_W] = {"W", "[rows][k]", KOI_IN}, [GEMM_Y] = {"Y", "[n][ldy]", KOI_PARTS}},
-  .ints = {[GEMM_N] = "n", [GEMM_ROWS] = "rows", [GEMM_K] = "k", [GEMM_LDX] = "ldx", [GEMM_Y_OFFSET] = "y_offset", [GEMM_LDY] = "ldy"},
-  .bucket = gemm_bucket, .launch = gemm_launch, .flops = gemm_flops, .bytes = gemm_bytes, .ref = koi_ref_gemm};

@@ -1,4 +1,4 @@
-/* The references of embed, pack, matvec, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
+/* The references of embed, pack, matvec, matvec_glu, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
@@ -79,6 +79,27 @@ void koi_ref_matvec(const koi_ref_args *a)
       if (n == COLUMNS) product(&w, &s, (size_t)(u - unit0), col, n), n = 0;
     }
     product(&w, &s, (size_t)(u - unit0), col, n);
+  }
+}
+
+/* The entries that these units have, one by one: matvec, then swiglu. */
+void koi_ref_matvec_glu(const koi_ref_args *a)
+{
+  size_t rows = (size_t)a->i[MATVEC_SUB_ROWS];
+  const int32_t *ids = a->buf[MATVEC_IDS];
+  float both[2 * rows];
+  for (int32_t e = 0; e < a->i[MATVEC_E]; e++) {
+    int32_t unit = a->i[MATVEC_HAS_IDS] ? ids[e] : 0, i[KOI_MAX_INTS];
+    if (unit < a->i[MATVEC_UNIT0] || unit >= a->i[MATVEC_UNIT1]) continue;
+    koi_ref_args one = *a;
+    memcpy(i, a->i, (MATVEC_GLU_HAS_W + 1) * sizeof *i);
+    i[MATVEC_E] = 1, i[MATVEC_Y0] = 0, i[MATVEC_X_DIV] = 1;
+    one.i = i, one.buf[MATVEC_IDS] = &unit, one.buf[MATVEC_Y] = both;
+    one.buf[MATVEC_X] = (float *)a->buf[MATVEC_X] + (size_t)(e / a->i[MATVEC_X_DIV]) * (size_t)a->i[MATVEC_LDX];
+    koi_ref_matvec(&one);
+    const int32_t s[] = {[SWIGLU_E] = 1, [SWIGLU_INTER] = (int32_t)rows, [SWIGLU_LDG] = 0, [SWIGLU_LDH] = 0, [SWIGLU_HAS_W] = a->i[MATVEC_GLU_HAS_W]};
+    koi_ref_swiglu(&(koi_ref_args){.buf = {[SWIGLU_GU] = both, [SWIGLU_W] = a->i[MATVEC_GLU_HAS_W] ? (float *)a->buf[MATVEC_GLU_W_OF] + e : NULL,
+                                           [SWIGLU_H] = (float *)a->buf[MATVEC_Y] + (size_t)e * (size_t)a->i[MATVEC_LDY] + a->i[MATVEC_Y0]}, .i = s, .f = a->f});
   }
 }
 

@@ -134,3 +134,10 @@ void *koi_verify_row_part(const koi_verify_job *j, int tables, const koi_verify_
   const int32_t *t = (const int32_t *)(const void *)j->slot[tables].in;
   return koi_verify_part(j, p, t[(size_t)start_of(each, n_seqs, s) + (size_t)p->table + nth_page(p, row)]);
 }
+
+void koi_verify_chunk(koi_verify_job *j, int kv, size_t n_rows, size_t ld, size_t wide)
+{
+  float *x = koi_verify_floats(j, kv, n_rows * ld, 2);
+  for (size_t row = 0; x && row < n_rows; row++, x += ld)
+    for (size_t k = wide; k < 2 * wide; k++) x[k] = koi_verify_below(j, 40) == 0 ? koi_verify_below(j, 2) ? 60 : -60 : 3 * x[k];
+}

@@ -61,6 +61,29 @@ static void make_matvec(koi_verify_job *j)
     for (size_t d = 0; d < k; d++) x[e * ldx + d] = e == d;
 }
 
+/* ---- matvec_glu ---- */
+#define MATVEC_GLU_CASES(wt, care)                                                                                                      \
+  /* WT, CARE | E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, ldy, y0, has_w | limit */                       \
+  {"one entry", {wt, care}, {1, 256, 2, 32, 0, 1, 0, 4, 0, 1, 256, 32, 0, 0}, {10}, 0},                                                 \
+  {"ragged rows", {wt, care}, {3, 512, 2, 45, 0, 1, 0, 6, 0, 1, 520, 50, 2, 1}, {0.5f}, 0},                                             \
+  {"experts, some elsewhere", {wt, care}, {7, 256, 2, 19, 2, 5, 0, 4, 1, 2, 256, 21, 1, 1}, {10}, 0},                                   \
+  {"wide", {wt, care}, {2, 2048, 2, 200, 0, 2, 0, 26, 1, 1, 2048, 200, 0, 1}, {10}, KOI_VERIFY_BIG}
+static const koi_verify_case matvec_glu_cases[] = {
+  MATVEC_GLU_CASES(FP4, 0), MATVEC_GLU_CASES(FP4, 1), MATVEC_GLU_CASES(FP8, 0), MATVEC_GLU_CASES(FP8, 1), MATVEC_GLU_CASES(BF16, 0), MATVEC_GLU_CASES(Q4_K, 0),
+  MATVEC_GLU_CASES(Q2_K, 0), MATVEC_GLU_CASES(F32, 0),
+  {"odd columns, no limit", {F32, 0}, {2, 133, 2, 20, 0, 1, 0, 4, 0, 1, 133, 20, 0, 0}, {0}, 0},
+  {"one column, negative limit", {F16, 0}, {3, 1, 2, 17, 0, 1, 0, 4, 0, 1, 5, 17, 0, 1}, {-1}, 0},
+};
+
+static void make_matvec_glu(koi_verify_job *j)
+{
+  make_matvec(j);
+  if (j->v->i[MATVEC_GLU_HAS_W]) koi_verify_floats(j, MATVEC_GLU_W_OF, (size_t)j->v->i[MATVEC_E], 2);
+}
+
+/* What a product's last bits make of the activation, more where scales differ much; the products themselves are matvec's matter. */
+static void glu_bound(koi_verify_job *j) { koi_verify_bound_rows(j, MATVEC_Y, (size_t)j->v->i[MATVEC_LDY], j->v->c[MATVEC_CARE] ? 1e-3f : 1e-4f); }
+
 /* ---- matmul ---- */
 #define MATMUL_CASES(wt, care, nt)                                                                                                      \
   /* WT, CARE, NT | n_panels, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_rows, n_rows, ldy, y0 */                              \
@@ -133,5 +156,6 @@ static void make_matmul(koi_verify_job *j)
 
 const koi_verify_op koi_verify_products[] = {
   {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
+  {&koi_op_matvec_glu, matvec_glu_cases, COUNT(matvec_glu_cases), make_matvec_glu, glu_bound, NULL, 0},
   {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
   {NULL, NULL, 0, NULL, NULL, NULL, 0}};

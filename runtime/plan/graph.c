@@ -43,15 +43,41 @@ static koi_ref scales_of(const koi_laid *w, uint32_t part, int32_t wt)
 
 koi_ref koi_graph_vector(const koi_laid *w) { return w->n_parts ? (koi_ref){KOI_AT_CODES, w->first, 0} : NOTHING; }
 
+/* With part i of a weight, for matvec and the ops that take what it takes. */
+static koi_call product_call(const emit *e, const koi_op *op, const koi_laid *w, uint32_t i, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
+{
+  const koi_part *p = &e->g->laid->parts[w->first + i];
+  return (koi_call){.op = op, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile},
+                    .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
+                    .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
+                          [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
+                          [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy}};
+}
+
 void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec, w, i, x, ldx, n, y, ldy);
+    koi_graph_put(e, &c);
+  }
+}
+
+bool koi_graph_glu_fits(const emit *e, const koi_laid *w)
+{
+  int32_t all = w->n_sub * (int32_t)koi_tiles((uint64_t)w->sub_rows, e->g->laid->tile);
+  for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(matvec, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile},
-         .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
-         .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
-               [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
-               [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy});
+    if (p->tile0 || p->tile1 != all) return false;
+  }
+  return true;
+}
+
+void koi_graph_glu(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref weights, float limit, koi_ref act)
+{
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec_glu, w, i, x, w->k, n, act, w->sub_rows);
+    c.buf[MATVEC_GLU_W_OF] = weights, c.i[MATVEC_GLU_HAS_W] = weights.space != KOI_AT_NONE, c.f[MATVEC_GLU_LIMIT] = limit;
+    koi_graph_put(e, &c);
   }
 }
 

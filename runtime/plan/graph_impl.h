@@ -43,6 +43,9 @@ void koi_graph_take(emit *e, koi_ref host, koi_ref to, uint64_t bytes);
 void koi_graph_pool(koi_call *c, size_t first, int32_t kind);
 koi_ref koi_graph_vector(const koi_laid *w);
 void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy);
+/* act[i] = the gated activation of the two matrices of each entry's unit, where the parts of w have both whole. weights: of entries, or NOTHING. */
+bool koi_graph_glu_fits(const emit *e, const koi_laid *w);
+void koi_graph_glu(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref weights, float limit, koi_ref act);
 void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, int32_t ldy);
 void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx, int32_t x_div);
 /* y[t] = w in[t] for n rows. */

@@ -14,8 +14,12 @@ static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n,
 static void experts_one_by_one(emit *e)
 {
   int32_t top = (int32_t)e->c->n_used, n = e->t * top, d = (int32_t)e->c->hidden, inter = (int32_t)e->c->inter;
-  koi_graph_matvec(e, W(expert_up), S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * inter);
-  swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
+  entries all = {n, top, S(ids)};
+  if (koi_graph_glu_fits(e, W(expert_up))) koi_graph_glu(e, W(expert_up), S(xn), all, S(weights), e->c->swiglu_limit, S(act));
+  else {
+    koi_graph_matvec(e, W(expert_up), S(xn), d, all, S(up), 2 * inter);
+    swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
+  }
   koi_graph_matvec(e, W(expert_down), S(act), inter, (entries){n, 1, S(ids)}, S(parts), d);
 }
 
@@ -36,6 +40,19 @@ static void experts_grouped(emit *e)
 }
 
 static void routed(emit *e) { (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e); }
+
+static void shared(emit *e, input *xn)
+{
+  int32_t inter = (int32_t)e->c->inter;
+  input act = {S(shared_act), S(shared_panels), inter, false};
+  if (e->t <= e->g->tunables->vec_tokens && koi_graph_glu_fits(e, W(shared_up)))
+    koi_graph_glu(e, W(shared_up), xn->x, (entries){e->t, 1, NOTHING}, NOTHING, e->c->shared_limit, S(shared_act));
+  else {
+    koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
+    swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
+  }
+  koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)e->c->hidden);
+}
 
 /* ---- on another device ---- */
 typedef struct desk { uint64_t xn, ids, weights, parts, entries, rows, all; } desk; /* what lies where in host memory; bytes of one of each */
@@ -85,7 +102,7 @@ void koi_graph_moe(emit *e, input *xn)
 {
   bool apart = e->g->of == KOI_OF_TRUNK;
   const koi_config *c = e->c;
-  int32_t n_experts = (int32_t)c->n_experts, inter = (int32_t)c->inter;
+  int32_t n_experts = (int32_t)c->n_experts;
   koi_graph_dense(e, W(gate), xn, e->t, S(gate), n_experts);
   CALL(route, .c = {[ROUTE_SCORE] = (int32_t)c->score, [ROUTE_HASH] = e->m->hash, [ROUTE_BT] = W(gate_bias)->wt},
        .buf = {[ROUTE_LOGITS] = S(gate), [ROUTE_BIAS] = koi_graph_vector(W(gate_bias)), [ROUTE_TOKENS] = FEED(tokens),
@@ -93,9 +110,6 @@ void koi_graph_moe(emit *e, input *xn)
        .i = {[ROUTE_T] = e->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts},
        .f = {[ROUTE_ROUTE_SCALE] = c->route_scale});
   (apart ? send : routed)(e);
-  input act = {S(shared_act), S(shared_panels), inter, false};
-  koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
-  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
-  koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)c->hidden);
+  shared(e, xn);
   if (apart) receive(e);
 }

@@ -1,0 +1,24 @@
+/* Ops that do the work of several others in one call, for steps of few tokens, whose time is that of launches: their contracts, in the words of the ops
+ * that they join (ops.h). */
+#ifndef KOI_JOINED_H
+#define KOI_JOINED_H
+
+/* matvec_glu: matvec of two stacked matrices whose tiles lie in this buffer altogether (tile0 0), and swiglu of what they give: with g and u the products of
+ * row r of the first and of the second, H[e][y0 + r] = silu(min(g, limit)) * clamp(u, -limit, limit) * w[e], as swiglu says. consts as matvec's.
+ * bufs as matvec's with H out [E][ldy] for Y, and w [E].  ints as matvec's, n_sub 2, and has_w.  floats limit */
+enum { MATVEC_GLU_W_OF = MATVEC_Y + 1 }; /* bufs */
+enum { MATVEC_GLU_HAS_W = MATVEC_Y0 + 1 }; /* ints */
+enum { MATVEC_GLU_LIMIT }; /* floats */
+
+/* latents: for tokens of which each is its sequence's only one in the step, what follows the first products: norm_rope of each row of Q, without RoPE;
+ * norm_rope of each row of KV, which kv_store then stores in the window's ring; and for n_kept compressors (A's, B's) pool_keep, for which keeps[i] has
+ * one token and from = to. A window that closes with the token may be pooled before or after, as it never reaches back to the position that is
+ * replaced. consts as kv_store's, and NORM_WT, the type of both norms. */
+enum { LATENTS_Q, LATENTS_Q_NORM, LATENTS_KV, LATENTS_KV_NORM, LATENTS_ROPE, LATENTS_ROWS, LATENTS_TABLES, LATENTS_A, LATENTS_B, LATENTS_KEEPS, LATENTS_W0,
+       LATENTS_S0 = LATENTS_W0 + KOI_SLABS }; /* bufs: Q inout [n][q_dim], q_norm, KV inout [n][DH], kv_norm, rope [n][RD/2][2], rows i32[n][2], tables, A [n][2*coff*a_dim], B [n][2*coff*b_dim], keeps i32[n][5], W0..W7 inout, S0..S7 inout */
+enum { LATENTS_N, LATENTS_N_KEPT, LATENTS_Q_DIM, LATENTS_TABLE, LATENTS_RING, LATENTS_PAGE_BYTES, LATENTS_AT, LATENTS_R, LATENTS_COFF, LATENTS_SLOT_BYTES,
+       LATENTS_A_DIM, LATENTS_A_AT, LATENTS_B_DIM, LATENTS_B_AT };                    /* ints */
+enum { LATENTS_EPS };                                                               /* floats */
+enum { LATENTS_EXACT, LATENTS_DH, LATENTS_RD, LATENTS_PAGE, LATENTS_NORM_WT };      /* consts */
+
+#endif
