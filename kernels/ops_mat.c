@@ -132,12 +132,13 @@ static double mv_bytes(const koi_args *a, const int32_t *c)
          4.0 * a->i[MATVEC_E] * ((double)a->i[MATVEC_K] / a->i[MATVEC_X_DIV] + mv_rows(a, c));
 }
 
-#define MV_INTS                                                                                                                         \
+#define MV_INTS_IN                                                                                                                      \
   [MATVEC_E] = "E", [MATVEC_K] = "K", [MATVEC_N_SUB] = "n_sub", [MATVEC_SUB_ROWS] = "sub_rows", [MATVEC_UNIT0] = "unit0",               \
   [MATVEC_UNIT1] = "unit1", [MATVEC_TILE0] = "tile0", [MATVEC_TILE1] = "tile1", [MATVEC_HAS_IDS] = "has_ids", [MATVEC_X_DIV] = "x_div", \
-  [MATVEC_LDX] = "ldx", [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"
-#define MV_CONSTS {[MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE", [MATVEC_TILE] = "TILE"}
-#define MV_USUAL {[MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1, [MATVEC_TILE] = 16}
+  [MATVEC_LDX] = "ldx"
+#define MV_INTS MV_INTS_IN, [MATVEC_LDY] = "ldy", [MATVEC_Y0] = "y0"
+#define MV_CONSTS [MATVEC_WT] = "WT", [MATVEC_CARE] = "CARE", [MATVEC_TILE] = "TILE"
+#define MV_USUAL [MATVEC_WT] = KOI_WT_FP4, [MATVEC_CARE] = 1, [MATVEC_TILE] = 16
 #define MV_PARAMS                                                                                                                                                \
   {[MV_VW] = KOI_PARAM("VW", 16, 1, 1, 2, 4, 8, 16), [MV_DECODE] = KOI_PARAM("DECODE", 1, 1, 0, 1), [MV_TG] = KOI_PARAM("TG", 8, 1, 1, 2, 4, 8, 16),  \
    [MV_KS] = KOI_PARAM("KS", 1, 16, 1, 2, 4, 8, 16, 32, 64), [MV_KI] = KOI_PARAM("KI", 1, 1, 1, 2, 4, 8)}
@@ -146,7 +147,7 @@ const koi_op koi_op_matvec = {
   .name = "matvec", .source = "matvec",
   .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
            [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_Y] = {"Y", "[E][ldy]", KOI_PARTS}},
-  .ints = {MV_INTS}, .consts = MV_CONSTS, .usual = MV_USUAL, .params = MV_PARAMS,
+  .ints = {MV_INTS}, .consts = {MV_CONSTS}, .usual = {MV_USUAL}, .params = MV_PARAMS,
   .defaults = mv_defaults, .repair = mv_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
   .launch = mv_launch, .flops = mv_flops, .bytes = mv_bytes, .ref = koi_ref_matvec};
 
@@ -166,9 +167,54 @@ const koi_op koi_op_matvec_glu = {
   .name = "matvec_glu", .source = "matvec_glu",
   .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
            [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_Y] = {"H", "[E][ldy]", KOI_PARTS}, [MATVEC_GLU_W_OF] = {"w", "[E]", KOI_IN}},
-  .ints = {MV_INTS, [MATVEC_GLU_HAS_W] = "has_w"}, .floats = {[MATVEC_GLU_LIMIT] = "limit"}, .consts = MV_CONSTS, .usual = MV_USUAL, .params = MV_PARAMS,
+  .ints = {MV_INTS, [MATVEC_GLU_HAS_W] = "has_w"}, .floats = {[MATVEC_GLU_LIMIT] = "limit"}, .consts = {MV_CONSTS}, .usual = {MV_USUAL}, .params = MV_PARAMS,
   .defaults = mv_defaults, .repair = glu_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_local, .bucket = mv_bucket,
   .launch = glu_launch, .flops = glu_flops, .bytes = mv_bytes, .ref = koi_ref_matvec_glu};
+
+/* ---- matvec_post ---- */
+static void post_repair(const koi_target *t, const int32_t *c, int32_t *p) { mv_repair_of(&koi_op_matvec_post, t, c, p); }
+
+/* One group has all entries of its rows: few tiles each, so that there are groups enough. */
+static void post_defaults(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  mv_defaults(t, c, p);
+  if (!t->local_is_global) p[MV_TG] = 1, p[MV_KS] = 256 / c[MATVEC_TILE];
+}
+
+/* Beside matvec's: the streams' new columns, and shares of the mixes. */
+static uint64_t post_local(const int32_t *c, const int32_t *p)
+{
+  uint64_t items = (uint64_t)(c[MATVEC_TILE] / p[MV_VW]) * (uint64_t)p[MV_KS], rows = (uint64_t)c[MATVEC_TILE];
+  uint64_t mixes = ceil_div((size_t)c[MATVEC_POST_MIX], rows) * rows, vecs = mixes / (uint64_t)p[MV_VW], shares = vecs && items / vecs ? items / vecs : 1;
+  return mv_local(c, p) + (items > 1 ? (uint64_t)p[MV_TG] * ((uint64_t)c[MATVEC_POST_HC] * rows + shares * mixes) * sizeof(float) : 0);
+}
+
+static void post_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
+{
+  size_t local = (size_t)mv_items(c, p), groups = ceil_div(INT(MATVEC_TILE1) - INT(MATVEC_TILE0), (size_t)p[MV_TG]);
+  *out = (koi_range){{local, groups, 1}, {local, 1, 1}};
+}
+
+static double post_columns(const koi_args *a, const int32_t *c) { return mv_rows(a, c) * c[MATVEC_POST_HC]; }
+
+static double post_flops(const koi_args *a, const int32_t *c)
+{
+  return mv_flops(a, c) + 2.0 * post_columns(a, c) * (c[MATVEC_POST_HC] + 1.0 + c[MATVEC_POST_MIX]);
+}
+
+static double post_bytes(const koi_args *a, const int32_t *c) { return mv_bytes(a, c) + 4.0 * post_columns(a, c) * (2.0 + c[MATVEC_POST_MIX]); }
+
+const koi_op koi_op_matvec_post = {
+  .name = "matvec_post", .source = "matvec_post",
+  .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
+           [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_POST_STREAMS] = {"streams", "[HC][D]", KOI_INOUT}, [MATVEC_POST_O] = {"O", "[D]", KOI_IN},
+           [MATVEC_POST_POST] = {"post", "[HC]", KOI_IN}, [MATVEC_POST_COMB] = {"comb", "[HC][HC]", KOI_IN}, [MATVEC_POST_FN] = {"fn", "tiles", KOI_IN},
+           [MATVEC_POST_M] = {"M", "[D/TILE][MIX]", KOI_PARTS}},
+  .ints = {MV_INTS_IN, [MATVEC_POST_HAS_O] = "has_o"},
+  .consts = {MV_CONSTS, [MATVEC_POST_HC] = "HC", [MATVEC_POST_MIX] = "MIX"},
+  .usual = {MV_USUAL, [MATVEC_POST_HC] = 4, [MATVEC_POST_MIX] = 24}, .params = MV_PARAMS,
+  .defaults = post_defaults, .repair = post_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = post_local, .bucket = mv_bucket,
+  .launch = post_launch, .flops = post_flops, .bytes = post_bytes, .ref = koi_ref_matvec_post};
 
 /* ---- matmul ---- */
 enum { MM_VW, MM_DECODE, MM_RT, MM_TG, MM_SK, MM_PG, MM_XL };

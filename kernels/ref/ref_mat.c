@@ -1,4 +1,4 @@
-/* The references of embed, pack, matvec, matvec_glu, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
+/* The references of embed, pack, matvec, matvec_glu, matvec_post, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
@@ -100,6 +100,52 @@ void koi_ref_matvec_glu(const koi_ref_args *a)
     const int32_t s[] = {[SWIGLU_E] = 1, [SWIGLU_INTER] = (int32_t)rows, [SWIGLU_LDG] = 0, [SWIGLU_LDH] = 0, [SWIGLU_HAS_W] = a->i[MATVEC_GLU_HAS_W]};
     koi_ref_swiglu(&(koi_ref_args){.buf = {[SWIGLU_GU] = both, [SWIGLU_W] = a->i[MATVEC_GLU_HAS_W] ? (float *)a->buf[MATVEC_GLU_W_OF] + e : NULL,
                                            [SWIGLU_H] = (float *)a->buf[MATVEC_Y] + (size_t)e * (size_t)a->i[MATVEC_LDY] + a->i[MATVEC_Y0]}, .i = s, .f = a->f});
+  }
+}
+
+/* New columns of the streams at row d, of which o goes into each. */
+static void mix_back(const koi_ref_args *a, size_t d, double o)
+{
+  size_t hc = (size_t)a->c[MATVEC_POST_HC], dim = (size_t)a->i[MATVEC_SUB_ROWS];
+  const float *post = a->buf[MATVEC_POST_POST], *comb = a->buf[MATVEC_POST_COMB];
+  float *x = a->buf[MATVEC_POST_STREAMS];
+  double old[hc];
+  for (size_t i = 0; i < hc; i++) old[i] = x[i * dim + d];
+  for (size_t j = 0; j < hc; j++) {
+    double sum = post[j] * o;
+    for (size_t i = 0; i < hc; i++) sum += comb[i * hc + j] * old[i];
+    x[j * dim + d] = (float)sum;
+  }
+}
+
+/* What the streams' columns of a tile add to mix m. */
+static double mix_part(const koi_ref_args *a, size_t at, size_t m)
+{
+  size_t hc = (size_t)a->c[MATVEC_POST_HC], dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE];
+  const float *x = a->buf[MATVEC_POST_STREAMS], *fn = a->buf[MATVEC_POST_FN];
+  double sum = 0;
+  for (size_t j = 0; j < hc; j++)
+    for (size_t k = j * dim + at * tile; k < j * dim + (at + 1) * tile; k++) sum += (double)x[k] * fn[(m / tile * hc * dim + k) * tile + m % tile];
+  return sum;
+}
+
+void koi_ref_matvec_post(const koi_ref_args *a)
+{
+  size_t dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE], n = (size_t)a->i[MATVEC_E], n_mix = (size_t)a->c[MATVEC_POST_MIX];
+  float y[n * dim];
+  int32_t i[KOI_MAX_INTS] = {0};
+  memcpy(i, a->i, (MATVEC_LDX + 1) * sizeof *i);
+  i[MATVEC_LDY] = (int32_t)dim;
+  koi_ref_args product = *a;
+  product.i = i, product.buf[MATVEC_Y] = y;
+  koi_ref_matvec(&product);
+  for (size_t at = (size_t)a->i[MATVEC_TILE0]; at < (size_t)a->i[MATVEC_TILE1]; at++) {
+    for (size_t d = at * tile; d < (at + 1) * tile; d++) {
+      double o = a->i[MATVEC_POST_HAS_O] ? ((const float *)a->buf[MATVEC_POST_O])[d] : 0;
+      for (size_t e = 0; e < n; e++) o += y[e * dim + d];
+      mix_back(a, d, o);
+    }
+    for (size_t m = 0; m < n_mix; m++) ((float *)a->buf[MATVEC_POST_M])[at * n_mix + m] = (float)mix_part(a, at, m);
   }
 }
 

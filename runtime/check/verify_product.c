@@ -84,6 +84,39 @@ static void make_matvec_glu(koi_verify_job *j)
 /* What a product's last bits make of the activation, more where scales differ much; the products themselves are matvec's matter. */
 static void glu_bound(koi_verify_job *j) { koi_verify_bound_rows(j, MATVEC_Y, (size_t)j->v->i[MATVEC_LDY], j->v->c[MATVEC_CARE] ? 1e-3f : 1e-4f); }
 
+/* ---- matvec_post ---- */
+#define MATVEC_POST_CASES(wt, care)                                                                                                     \
+  /* WT, CARE, TILE, HC, MIX | E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, has_o */                         \
+  {"one product", {wt, care, 16, 4, 24}, {1, 256, 1, 128, 0, 1, 0, 8, 0, 1, 256, 0}, {0}, 0},                                           \
+  {"experts", {wt, care, 16, 4, 24}, {3, 512, 1, 64, 0, 5, 0, 4, 1, 1, 520, 1}, {0}, 0},                                                \
+  {"a range of tiles, no mixes", {wt, care, 16, 4, 0}, {1, 256, 1, 192, 0, 1, 4, 8, 0, 1, 256, 1}, {0}, 0}
+static const koi_verify_case matvec_post_cases[] = {
+  MATVEC_POST_CASES(FP4, 0), MATVEC_POST_CASES(FP4, 1), MATVEC_POST_CASES(FP8, 0), MATVEC_POST_CASES(FP8, 1), MATVEC_POST_CASES(BF16, 0),
+  MATVEC_POST_CASES(Q4_K, 0), MATVEC_POST_CASES(F32, 0),
+  {"two streams, odd columns", {F32, 0, 16, 2, 8}, {2, 133, 1, 64, 0, 2, 0, 4, 1, 1, 140, 0}, {0}, 0},
+  {"wide", {FP4, 0, 16, 4, 24}, {6, 2048, 1, 512, 0, 6, 0, 32, 1, 1, 2048, 1}, {0}, KOI_VERIFY_BIG},
+};
+
+static void make_matvec_post(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, *c = j->v->c;
+  size_t n = (size_t)i[MATVEC_E], hc = (size_t)c[MATVEC_POST_HC], dim = (size_t)i[MATVEC_SUB_ROWS], tile = (size_t)c[MATVEC_TILE], n_mix = (size_t)c[MATVEC_POST_MIX];
+  koi_verify_weight w = {c[MATVEC_WT], c[MATVEC_CARE], 0, (size_t)i[MATVEC_K], dim, (size_t)(i[MATVEC_UNIT1] - i[MATVEC_UNIT0]), (size_t)i[MATVEC_TILE0],
+                         (size_t)i[MATVEC_TILE1], tile};
+  koi_verify_weights(j, &w);
+  koi_verify_floats(j, MATVEC_X, n * (size_t)i[MATVEC_LDX], 1);
+  int32_t *ids = i[MATVEC_HAS_IDS] ? koi_verify_bytes(j, MATVEC_IDS, n * 4, KOI_VERIFY_I32) : NULL;
+  for (size_t e = 0; ids && e < n; e++) ids[e] = koi_verify_below(j, i[MATVEC_UNIT1]);
+  koi_verify_floats(j, MATVEC_POST_STREAMS, hc * dim, 3);
+  koi_verify_floats(j, MATVEC_POST_O, dim, 1);
+  koi_verify_floats(j, MATVEC_POST_POST, hc, 2);
+  koi_verify_floats(j, MATVEC_POST_COMB, hc * hc, 1);
+  koi_verify_floats(j, MATVEC_POST_FN, koi_tiles(n_mix, (uint32_t)tile) * tile * hc * dim, 1);
+  koi_verify_out(j, MATVEC_POST_M, dim / tile * n_mix * 4, KOI_VERIFY_F32);
+}
+
+static void post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K], j->v->c[MATVEC_TILE]); }
+
 /* ---- matmul ---- */
 #define MATMUL_CASES(wt, care, nt)                                                                                                      \
   /* WT, CARE, NT | n_panels, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_rows, n_rows, ldy, y0 */                              \
@@ -157,5 +190,6 @@ static void make_matmul(koi_verify_job *j)
 const koi_verify_op koi_verify_products[] = {
   {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
   {&koi_op_matvec_glu, matvec_glu_cases, COUNT(matvec_glu_cases), make_matvec_glu, glu_bound, NULL, 0},
+  {&koi_op_matvec_post, matvec_post_cases, COUNT(matvec_post_cases), make_matvec_post, post_bound, NULL, 0},
   {&koi_op_matmul, matmul_cases, COUNT(matmul_cases), make_matmul, product_bound, NULL, MATMUL_CARE},
   {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -158,18 +158,42 @@ static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_pan
   const koi_config *c = e->c;
   int32_t hc = (int32_t)c->n_streams, d = (int32_t)c->hidden;
   input in = {streams, stream_panels, hc * d, false};
-  koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
+  int32_t n_parts = head || !e->mixed ? 1 : e->mixed;
+  if (head || !e->mixed) koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
+  e->mixed = 0;
   CALL(hc_pre, .c = {[HC_PRE_HC] = hc, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NORM_WT] = m->norm->wt},
        .buf = {[HC_PRE_M] = mix, [HC_PRE_X] = streams, [HC_PRE_SCALE] = koi_graph_vector(m->scale), [HC_PRE_BASE] = koi_graph_vector(m->base),
                [HC_PRE_NORM] = koi_graph_vector(m->norm), [HC_PRE_Y] = y, [HC_PRE_POST] = S(post), [HC_PRE_COMB] = S(comb)},
-       .i = {[HC_PRE_T] = n, [HC_PRE_D] = d}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});
+       .i = {[HC_PRE_T] = n, [HC_PRE_D] = d, [HC_PRE_N_PARTS] = n_parts}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});
 }
 
-static void hc_post(emit *e, koi_ref parts, int32_t n_parts)
+void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts)
 {
   CALL(hc_post, .c = {[HC_POST_HC] = (int32_t)e->c->n_streams},
        .buf = {[HC_POST_X] = S(streams), [HC_POST_O] = S(sub_out), [HC_POST_POST] = S(post), [HC_POST_COMB] = S(comb), [HC_POST_PARTS] = parts},
        .i = {[HC_POST_T] = e->t, [HC_POST_D] = (int32_t)e->c->hidden, [HC_POST_N_PARTS] = n_parts});
+}
+
+bool koi_graph_post_fits(const emit *e, const koi_laid *w)
+{
+  bool whole = !(e->c->hidden % e->g->laid->tile);
+  for (uint32_t i = 0; i < w->n_parts; i++) whole &= e->g->laid->parts[w->first + i].unit1 - e->g->laid->parts[w->first + i].unit0 == w->n_units;
+  return e->t == 1 && whole;
+}
+
+void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next)
+{
+  int32_t hc = (int32_t)e->c->n_streams;
+  bool mixes = next && next->n_parts == 1 && next->wt == KOI_WT_F32;
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec_post, w, i, x, w->k, n, S(streams), 0);
+    c.c[MATVEC_POST_HC] = hc, c.c[MATVEC_POST_MIX] = mixes ? (2 + hc) * hc : 0;
+    c.buf[MATVEC_POST_O] = o, c.i[MATVEC_POST_HAS_O] = o.space != KOI_AT_NONE;
+    c.buf[MATVEC_POST_POST] = S(post), c.buf[MATVEC_POST_COMB] = S(comb);
+    if (mixes) c.buf[MATVEC_POST_FN] = codes_of(next, 0), c.buf[MATVEC_POST_M] = S(mix);
+    koi_graph_put(e, &c);
+  }
+  e->mixed = mixes ? (int32_t)(e->c->hidden / e->g->laid->tile) : 0;
 }
 
 /* ---- layers ---- */
@@ -185,11 +209,9 @@ static void layer(emit *e, uint32_t n)
   input xn = {S(xn), S(xn_panels), (int32_t)e->c->hidden, false};
   hc_pre(e, &attn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
   koi_graph_attention(e, &xn);
-  hc_post(e, NOTHING, 0);
   xn.packed = false;
   hc_pre(e, &ffn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
-  koi_graph_moe(e, &xn);
-  hc_post(e, S(parts), (int32_t)e->c->n_used);
+  koi_graph_moe(e, &xn, n + 1 < e->g->layer1 ? &e->g->laid->layers[n + 1][KOI_W_hc_attn_fn] : NULL);
 }
 
 static void embed(emit *e)

@@ -184,7 +184,7 @@ static void merge(emit *e, koi_ref rope, uint16_t splits)
        .i = {[ATTN_MERGE_T] = e->t}, .sym = {[ATTN_MERGE_N_SPLITS] = splits});
 }
 
-/* Grouped low-rank output projection: group g of o_groups is unit g of wo_a. */
+/* Grouped low-rank output projection, and back into the streams: group g of o_groups is unit g of wo_a. */
 static void output(emit *e)
 {
   const koi_config *c = e->c;
@@ -197,7 +197,12 @@ static void output(emit *e)
     koi_graph_matmul(e, W(wo_a), &g, S(og), ol);
   }
   input o = {S(og), S(og_panels), og * ol, false};
+  if (koi_graph_post_fits(e, W(wo_b))) {
+    koi_graph_post(e, W(wo_b), S(og), (entries){1, 1, NOTHING}, NOTHING, W(hc_ffn_fn));
+    return;
+  }
   koi_graph_dense(e, W(wo_b), &o, e->t, S(sub_out), (int32_t)c->hidden);
+  koi_graph_hc_post(e, NOTHING, 0);
 }
 
 /* Products of the normalised input and of the query's latent, and what is made of the rows at once. */

@@ -12,6 +12,7 @@ typedef struct emit {
   koi_calls *out;
   int32_t layer, t, exact;
   uint16_t when;               /* of the calls to come */
+  int32_t mixed;               /* parts of the next mixes that lie in S(mix) already */
   bool failed;                 /* out of memory: the list is short */
   const koi_laid *w;           /* the layer's weights, by role */
   const koi_layer *m;
@@ -51,7 +52,13 @@ void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx,
 /* y[t] = w in[t] for n rows. */
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy);
 
+/* A block's last product of one token and hc_post in one call, where both fit it; it makes the mixes of `next` (NULL: none). o: NOTHING, or what is added
+ * first. */
+bool koi_graph_post_fits(const emit *e, const koi_laid *w);
+void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next);
+void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts);
+
 void koi_graph_attention(emit *e, input *xn); /* graph_attn.c */
-void koi_graph_moe(emit *e, input *xn);       /* graph_moe.c */
+void koi_graph_moe(emit *e, input *xn, const koi_laid *next); /* graph_moe.c; next: what mixes the streams for the next block */
 void koi_graph_experts(emit *e);              /* of a layer, where they are alone */
 #endif

@@ -11,7 +11,9 @@ static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n,
        .f = {[SWIGLU_LIMIT] = limit});
 }
 
-static void experts_one_by_one(emit *e)
+static entries own_rows(const emit *e) { return (entries){e->t * (int32_t)e->c->n_used, 1, S(ids)}; }
+
+static void up_one_by_one(emit *e)
 {
   int32_t top = (int32_t)e->c->n_used, n = e->t * top, d = (int32_t)e->c->hidden, inter = (int32_t)e->c->inter;
   entries all = {n, top, S(ids)};
@@ -20,7 +22,12 @@ static void experts_one_by_one(emit *e)
     koi_graph_matvec(e, W(expert_up), S(xn), d, all, S(up), 2 * inter);
     swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
   }
-  koi_graph_matvec(e, W(expert_down), S(act), inter, (entries){n, 1, S(ids)}, S(parts), d);
+}
+
+static void experts_one_by_one(emit *e)
+{
+  up_one_by_one(e);
+  koi_graph_matvec(e, W(expert_down), S(act), (int32_t)e->c->inter, own_rows(e), S(parts), (int32_t)e->c->hidden);
 }
 
 static void experts_grouped(emit *e)
@@ -39,7 +46,8 @@ static void experts_grouped(emit *e)
   koi_graph_matmul(e, W(expert_down), &down, S(parts), d);
 }
 
-static void routed(emit *e) { (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e); }
+static bool one_by_one(const emit *e) { return e->t < e->g->tunables->group_tokens; }
+static void routed(emit *e) { (one_by_one(e) ? experts_one_by_one : experts_grouped)(e); }
 
 static void shared(emit *e, input *xn)
 {
@@ -98,7 +106,7 @@ void koi_graph_experts(emit *e)
 }
 
 /* ---- all of it ---- */
-void koi_graph_moe(emit *e, input *xn)
+void koi_graph_moe(emit *e, input *xn, const koi_laid *next)
 {
   bool apart = e->g->of == KOI_OF_TRUNK;
   const koi_config *c = e->c;
@@ -109,7 +117,14 @@ void koi_graph_moe(emit *e, input *xn)
                [ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)), [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)},
        .i = {[ROUTE_T] = e->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts},
        .f = {[ROUTE_ROUTE_SCALE] = c->route_scale});
+  if (!apart && one_by_one(e) && koi_graph_post_fits(e, W(expert_down))) {
+    up_one_by_one(e);
+    shared(e, xn);
+    koi_graph_post(e, W(expert_down), S(act), own_rows(e), S(sub_out), next);
+    return;
+  }
   (apart ? send : routed)(e);
   shared(e, xn);
   if (apart) receive(e);
+  koi_graph_hc_post(e, S(parts), (int32_t)c->n_used);
 }
