@@ -17,7 +17,7 @@ KERNEL_OF(GROUP) void matvec_glu(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GL
   ulong at = mine ? (ulong)(unit - unit0) * (ulong)(2 * per_sub) + (ulong)tile : 0, second = mine ? (ulong)per_sub : 0;
   GLOBAL const float *x = X + (ulong)(e / x_div) * (ulong)ldx;
   F g = tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, x, K, mine, item ROOM_GIVEN);
-#if KS > 1
+#if GROUP > 1 /* also so that a CPU reads the group's tiles of one matrix as one stretch */
   BARRIER();
 #endif
   at += second;

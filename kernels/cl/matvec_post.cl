@@ -45,7 +45,7 @@ KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
   for (int e = 0; e < E; e++) {
     int unit = has_ids ? ids[e] : 0;
     ulong at = mine ? (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0) : 0;
-#if KS > 1
+#if GROUP > 1 /* also so that a CPU reads the group's tiles of one unit as one stretch */
     BARRIER();
 #endif
     o += tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, X + (ulong)(e / x_div) * (ulong)ldx, K, mine, item ROOM_GIVEN);
