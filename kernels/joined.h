@@ -20,6 +20,15 @@ enum { MATVEC_POST_STREAMS = MATVEC_IDS + 1, MATVEC_POST_O, MATVEC_POST_POST, MA
 enum { MATVEC_POST_HAS_O = MATVEC_LDX + 1 }; /* ints */
 enum { MATVEC_POST_HC = MATVEC_TILE + 1, MATVEC_POST_MIX }; /* consts */
 
+/* matvecs: matvec for one vector and three matrices, or stacks of them, whose tiles lie in one buffer each: Yi[s*rowsi + r], i < 3, s < subsi. One of no
+ * subs is not there.
+ * consts as matvec's
+ * bufs W0, S0, X [K], Y0, W1, S1, Y1, W2, S2, Y2
+ * ints K, rows0, subs0, rows1, subs1, rows2, subs2 */
+enum { MATVECS_W, MATVECS_S, MATVECS_X, MATVECS_Y, MATVECS_W1, MATVECS_S1, MATVECS_Y1, MATVECS_W2, MATVECS_S2, MATVECS_Y2 }; /* bufs */
+enum { MATVECS_K, MATVECS_ROWS, MATVECS_SUBS, MATVECS_ROWS1, MATVECS_SUBS1, MATVECS_ROWS2, MATVECS_SUBS2 };               /* ints */
+enum { MATVECS_MOST = 3 };
+
 /* latents: for tokens of which each is its sequence's only one in the step, what follows the first products: norm_rope of each row of Q, without RoPE;
  * norm_rope of each row of KV, which kv_store then stores in the window's ring; and for n_kept compressors (A's, B's) pool_keep, for which keeps[i] has
  * one token and from = to. A window that closes with the token may be pooled before or after, as it never reaches back to the position that is

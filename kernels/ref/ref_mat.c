@@ -1,4 +1,4 @@
-/* The references of embed, pack, matvec, matvec_glu, matvec_post, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
+/* The references of embed, pack, matvec, matvec_glu, matvec_post, matvecs, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
@@ -146,6 +146,19 @@ void koi_ref_matvec_post(const koi_ref_args *a)
       mix_back(a, d, o);
     }
     for (size_t m = 0; m < n_mix; m++) ((float *)a->buf[MATVEC_POST_M])[at * n_mix + m] = (float)mix_part(a, at, m);
+  }
+}
+
+void koi_ref_matvecs(const koi_ref_args *a)
+{
+  static const int w[] = {MATVECS_W, MATVECS_W1, MATVECS_W2}, y[] = {MATVECS_Y, MATVECS_Y1, MATVECS_Y2}, rows[] = {MATVECS_ROWS, MATVECS_ROWS1, MATVECS_ROWS2};
+  for (size_t n = 0; n < MATVECS_MOST; n++) {
+    int32_t subs = a->i[rows[n] + 1]; /* stand behind the rows */
+    if (!subs) continue;
+    int32_t per_sub = (int32_t)koi_tiles((uint64_t)a->i[rows[n]], (uint32_t)a->c[MATVEC_TILE]);
+    const int32_t i[KOI_MAX_INTS] = {[MATVEC_E] = 1, [MATVEC_K] = a->i[MATVECS_K], [MATVEC_N_SUB] = subs, [MATVEC_SUB_ROWS] = a->i[rows[n]], [MATVEC_UNIT1] = 1,
+                                     [MATVEC_TILE1] = subs * per_sub, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = a->i[MATVECS_K]};
+    koi_ref_matvec(&(koi_ref_args){.buf = {[MATVEC_W] = a->buf[w[n]], [MATVEC_S] = a->buf[w[n] + 1], [MATVEC_X] = a->buf[MATVECS_X], [MATVEC_Y] = a->buf[y[n]]}, .i = i, .c = a->c});
   }
 }
 

@@ -174,6 +174,35 @@ void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts)
        .i = {[HC_POST_T] = e->t, [HC_POST_D] = (int32_t)e->c->hidden, [HC_POST_N_PARTS] = n_parts});
 }
 
+/* The part of each, in one format. */
+bool koi_graph_beside_fits(const emit *e, const beside *v, int32_t n)
+{
+  const koi_part *parts = e->g->laid->parts;
+  bool fits = e->t == 1;
+  for (int32_t i = 0; i < n; i++) fits &= v[i].w->n_parts == 1 && parts[v[i].w->first].wt == parts[v->w->first].wt;
+  return fits;
+}
+
+void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in)
+{
+  static const struct { int w, y, rows, subs; } at[MATVECS_MOST] = {
+    {MATVECS_W, MATVECS_Y, MATVECS_ROWS, MATVECS_SUBS}, {MATVECS_W1, MATVECS_Y1, MATVECS_ROWS1, MATVECS_SUBS1}, {MATVECS_W2, MATVECS_Y2, MATVECS_ROWS2, MATVECS_SUBS2}};
+  koi_call c = {.op = &koi_op_matvecs, .c = {[MATVEC_TILE] = (int32_t)e->g->laid->tile}, .buf = {[MATVECS_X] = in->x}, .i = {[MATVECS_K] = v->w->k}};
+  bool joined = n > 1 && koi_graph_beside_fits(e, v, n);
+  for (int32_t i = 0; i < n; i++) {
+    const koi_laid *w = v[i].w;
+    if (!joined) {
+      koi_graph_dense(e, w, in, e->t, v[i].y, w->n_sub * w->sub_rows);
+      continue;
+    }
+    const koi_part *p = &e->g->laid->parts[w->first];
+    c.c[MATVEC_WT] = p->wt, c.c[MATVEC_CARE] |= p->care;
+    c.buf[at[i].w] = codes_of(w, 0), c.buf[at[i].w + 1] = scales_of(w, 0, p->wt), c.buf[at[i].y] = v[i].y;
+    c.i[at[i].rows] = w->sub_rows, c.i[at[i].subs] = w->n_sub;
+  }
+  if (joined) koi_graph_put(e, &c);
+}
+
 bool koi_graph_post_fits(const emit *e, const koi_laid *w)
 {
   bool whole = !(e->c->hidden % e->g->laid->tile);

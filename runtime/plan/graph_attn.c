@@ -126,16 +126,33 @@ static void compress(emit *e, const compressor *p, input *xn)
 }
 
 /* ---- indexer (2.4) ---- */
+/* Whether the indexer's products are beside others: those of its queries and their weights, which only a choice needs. */
+static bool index_beside(const emit *e)
+{
+  const beside in[] = {{W(comp_kv_gate), NOTHING}, {W(index_comp_kv_gate), NOTHING}, {W(index_weights), NOTHING}}, q[] = {{W(wq_b), NOTHING}, {W(index_wq_b), NOTHING}};
+  return joined(e) && e->m->kind == KOI_CSA && koi_graph_beside_fits(e, in, KOI_COUNT(in)) && koi_graph_beside_fits(e, q, KOI_COUNT(q));
+}
+
+/* The last of n products only when rows are chosen. */
+static void put_chosen(emit *e, const beside *v, int32_t n, input *in)
+{
+  e->when = RATIO(ALL);
+  koi_graph_beside(e, v, n - 1, in);
+  e->when = RATIO(CHOSEN);
+  koi_graph_beside(e, v, n, in);
+  e->when = KOI_SYM_NONE;
+}
+
 /* Chooses index_topk rows for every token, over bounded rounds of rows. */
 static void choose(emit *e, input *xn, input *qr)
 {
   const koi_config *c = e->c;
   int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, lds = koi_graph_round_rows(e->g, (uint32_t)e->t), ratio = (int32_t)e->m->cache.ratio;
   e->when = RATIO(CHOSEN);
-  koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
+  if (!index_beside(e)) koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
   norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
   if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
-  koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
+  if (!index_beside(e)) koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
   for (uint32_t r = 0; r < e->feed->shape.n_rounds; r++) {
     e->when = koi_sym_round(e->caches->n_ratios, e->feed->shape.n_rounds, (size_t)e->at->ratio_at, r);
     koi_call s = {.op = &koi_op_index_score,
@@ -209,17 +226,20 @@ static void output(emit *e)
 static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope, const compressor *p, int32_t n)
 {
   int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim, q_rank = (int32_t)e->c->q_rank;
-  koi_graph_dense(e, W(wq_a), xn, e->t, S(qr), q_rank);
-  koi_graph_dense(e, W(wkv), xn, e->t, S(kv), dh);
+  const beside latents[] = {{W(wq_a), S(qr)}, {W(wkv), S(kv)}}, comp[] = {{W(comp_kv_gate), S(ckv)}, {W(index_comp_kv_gate), S(ikv)}, {W(index_weights), S(iw)}};
+  const beside q[] = {{W(wq_b), S(q)}, {W(index_wq_b), S(iq)}};
+  koi_graph_beside(e, latents, KOI_COUNT(latents), xn);
   if (joined(e)) {
-    for (int32_t i = 0; i < n; i++) koi_graph_dense(e, p[i].kv_gate, xn, e->t, p[i].kv, 2 * (int32_t)e->m->cache.coff * p[i].dim);
+    if (index_beside(e)) put_chosen(e, comp, KOI_COUNT(comp), xn);
+    else koi_graph_beside(e, comp, n, xn);
     put_latents(e, rope, p, n);
   } else {
     norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
     norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
     store_window(e);
   }
-  koi_graph_dense(e, W(wq_b), qr, e->t, S(q), h * dh);
+  if (index_beside(e)) put_chosen(e, q, KOI_COUNT(q), qr);
+  else koi_graph_beside(e, q, 1, qr);
   norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
 }
 

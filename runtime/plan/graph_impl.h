@@ -24,6 +24,8 @@ typedef struct input { koi_ref x, panels; int32_t ld; bool packed; } input;
 typedef struct entries { int32_t n, x_div; koi_ref ids; } entries; /* rows of a matvec and, for grouped weights, their units */
 typedef struct panels { koi_ref x; int32_t n, nt, n_rows; koi_ref units, rows; } panels; /* units and rows NOTHING: dense */
 
+typedef struct beside { const koi_laid *w; koi_ref y; } beside; /* one of several products of the same rows */
+
 #define NOTHING (koi_ref){KOI_AT_NONE, 0, 0}
 #define SCRATCH(id) (koi_ref){KOI_AT_SCRATCH, (id), 0}
 #define S(name) SCRATCH(KOI_S_##name)
@@ -52,6 +54,9 @@ void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx,
 /* y[t] = w in[t] for n rows. */
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy);
 
+/* Up to MATVECS_MOST products of one input: one call where there is one token and they fit, else one after the other. */
+bool koi_graph_beside_fits(const emit *e, const beside *v, int32_t n);
+void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in);
 /* A block's last product of one token and hc_post in one call, where both fit it; it makes the mixes of `next` (NULL: none). o: NOTHING, or what is added
  * first. */
 bool koi_graph_post_fits(const emit *e, const koi_laid *w);
