@@ -40,4 +40,11 @@ enum { LATENTS_N, LATENTS_N_KEPT, LATENTS_Q_DIM, LATENTS_TABLE, LATENTS_RING, LA
 enum { LATENTS_EPS };                                                               /* floats */
 enum { LATENTS_EXACT, LATENTS_DH, LATENTS_RD, LATENTS_PAGE, LATENTS_NORM_WT };      /* consts */
 
+/* heads: norm_rope of the q_heads rows of each token of Q, with rms and no weight; and of the i_heads rows of each of IQ RoPE alone, then, EXACT 0,
+ * index_round. consts EXACT, IH
+ * bufs Q inout [n][q_heads][dim], IQ inout [n][i_heads][IH], rope [n][rd/2][2].  ints n, q_heads, dim, rd, i_heads.  floats eps */
+enum { HEADS_Q, HEADS_IQ, HEADS_ROPE };                      /* bufs */
+enum { HEADS_N, HEADS_Q_HEADS, HEADS_DIM, HEADS_RD, HEADS_I_HEADS }; /* ints */
+enum { HEADS_EPS };                                          /* floats */
+enum { HEADS_EXACT, HEADS_IH };                              /* consts */
 #endif

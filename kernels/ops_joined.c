@@ -40,3 +40,43 @@ const koi_op koi_op_latents = {
   .params = {[LATENTS_VW] = PARAM("VW", 16, 1, widths), [LATENTS_L] = PARAM("L", 1, 128, groups)}, .defaults = defaults_latents,
   .repair = latents_repair, .group_items = latents_items, .local_bytes = local_latents, .bucket = latents_bucket,
   .launch = launch_latents, .flops = flops_latents, .bytes = bytes_latents, .ref = koi_ref_latents};
+
+/* ---- heads ---- */
+enum { HEADS_VW, HEADS_L };
+static uint64_t heads_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[HEADS_L]; }
+static int32_t heads_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[HEADS_N]); }
+/* A sum over the group, and a row of the indexer's. */
+static uint64_t local_heads(const int32_t *c, const int32_t *p)
+{
+  return p[HEADS_L] > 1 ? sizeof(float) * ((uint64_t)p[HEADS_L] + (c[HEADS_EXACT] ? 0 : (uint64_t)c[HEADS_IH])) : 0;
+}
+static int legal_heads(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, p[HEADS_VW] <= c[HEADS_IH]; }
+static void defaults_heads(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  p[HEADS_VW] = halved_until_divides(cpu_width(t, p[HEADS_VW]), c[HEADS_IH], c[HEADS_IH] < 32 ? c[HEADS_IH] : 32);
+}
+static void repair_heads(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  while (p[HEADS_VW] > c[HEADS_IH]) p[HEADS_VW] /= 2;
+  koi_halve(t, &koi_op_heads, c, p, HEADS_L, 1);
+}
+static void launch_heads(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
+{
+  (void)c;
+  by_group(out, at_least_0(a->i[HEADS_N]) * (at_least_0(a->i[HEADS_Q_HEADS]) + at_least_0(a->i[HEADS_I_HEADS])), 1, 1, p[HEADS_L]);
+}
+static double head_values(const koi_args *a, const int32_t *c)
+{
+  return (double)a->i[HEADS_N] * ((double)a->i[HEADS_Q_HEADS] * a->i[HEADS_DIM] + (double)a->i[HEADS_I_HEADS] * c[HEADS_IH]);
+}
+static double flops_heads(const koi_args *a, const int32_t *c) { return 6 * head_values(a, c); }
+static double bytes_heads(const koi_args *a, const int32_t *c) { return 8 * head_values(a, c); }
+
+const koi_op koi_op_heads = {
+  .name = "heads", .source = "heads",
+  .bufs = {[HEADS_Q] = {"Q", "[n][q_heads][dim]", KOI_INOUT}, [HEADS_IQ] = {"IQ", "[n][i_heads][ih]", KOI_INOUT}, [HEADS_ROPE] = {"rope", "[n][rd/2][2]", KOI_IN}},
+  .ints = {[HEADS_N] = "n", [HEADS_Q_HEADS] = "q_heads", [HEADS_DIM] = "dim", [HEADS_RD] = "rd", [HEADS_I_HEADS] = "i_heads"}, .floats = {[HEADS_EPS] = "eps"},
+  .consts = {[HEADS_EXACT] = "EXACT", [HEADS_IH] = "IH"}, .usual = {[HEADS_IH] = 128},
+  .params = {[HEADS_VW] = PARAM("VW", 16, 1, widths), [HEADS_L] = PARAM("L", 1, 64, groups)}, .defaults = defaults_heads, .repair = repair_heads,
+  .legal = legal_heads, .group_items = heads_items, .local_bytes = local_heads, .bucket = heads_bucket,
+  .launch = launch_heads, .flops = flops_heads, .bytes = bytes_heads, .ref = koi_ref_heads};

@@ -29,7 +29,7 @@ KERNEL void latents(GLOBAL float *Q, GLOBAL const E *q_norm, GLOBAL float *KV, G
   int number = rows[2 * i], start = rows[2 * i + 1] + table;
   if (job < 2) {
     GLOBAL float *x = job ? KV + i * DH : Q + i * q_dim;
-    norm_row(x, job ? kv_norm : q_norm, rope + i * RD, x, job ? DH : q_dim, job ? RD : 0, eps, tmp, lane);
+    norm_row(x, job ? kv_norm : q_norm, rope + i * RD, x, job ? DH : q_dim, job ? RD : 0, eps, 1, tmp, lane);
 #if L > 1
     BARRIER();
 #endif

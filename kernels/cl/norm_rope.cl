@@ -11,5 +11,5 @@ KERNEL void norm_rope(GLOBAL const float *X, GLOBAL const E *norm, GLOBAL const 
   LOCAL_PTR float *tmp = 0;
 #endif
   size_t row = GROUP_ID(0);
-  norm_row(X + row * ldx, norm, rope + row / rows_per_pos * rd, Y + row * ldy, dim, rd, eps, tmp, LOCAL_ID(0));
+  norm_row(X + row * ldx, norm, rope + row / rows_per_pos * rd, Y + row * ldy, dim, rd, eps, 1, tmp, LOCAL_ID(0));
 }

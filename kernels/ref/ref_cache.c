@@ -1,4 +1,4 @@
-/* The references of kv_store, pool, pool_keep, latents, index_round and index_store. Owns nothing: pure functions of their arguments. Invariant:
+/* The references of kv_store, pool, pool_keep, latents, index_round, index_store and heads. Owns nothing: pure functions of their arguments. Invariant:
  * cache rows are rounded as section 4 of the model's description says. */
 #include "ref_cache.h"
 
@@ -170,4 +170,20 @@ void koi_ref_index_store(const koi_ref_args *a)
     memcpy(x, (const float *)a->buf[INDEX_STORE_X] + i * ih, sizeof x);
     store_key(&to, x, ih, a->c[INDEX_STORE_EXACT]);
   }
+}
+
+/* ---- both queries ---- */
+void koi_ref_heads(const koi_ref_args *a)
+{
+  const int32_t n = a->i[HEADS_N], rd = a->i[HEADS_RD], ih = a->c[HEADS_IH];
+  const struct { int buf, norm; int32_t heads, dim; } rows[] = {{HEADS_Q, 1, a->i[HEADS_Q_HEADS], a->i[HEADS_DIM]}, {HEADS_IQ, 0, a->i[HEADS_I_HEADS], ih}};
+  for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    int32_t dim = rows[k].dim;
+    const int32_t i[] = {[NORM_ROPE_N] = n * rows[k].heads, [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = rd, [NORM_ROPE_ROWS_PER_POS] = rows[k].heads, [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim};
+    const int32_t c[] = {[NORM_ROPE_C_NORM] = rows[k].norm, [NORM_ROPE_NORM_WT] = KOI_WT_F32};
+    koi_ref_norm_rope(&(koi_ref_args){.buf = {[NORM_ROPE_X] = a->buf[rows[k].buf], [NORM_ROPE_ROPE] = a->buf[HEADS_ROPE], [NORM_ROPE_Y] = a->buf[rows[k].buf]},
+                                      .i = i, .f = &a->f[HEADS_EPS], .c = c});
+  }
+  const int32_t i[] = {[INDEX_ROUND_N] = n * a->i[HEADS_I_HEADS]}, c[] = {[INDEX_ROUND_IH] = ih};
+  if (!a->c[HEADS_EXACT]) koi_ref_index_round(&(koi_ref_args){.buf = {[INDEX_ROUND_X] = a->buf[HEADS_IQ]}, .i = i, .c = c});
 }

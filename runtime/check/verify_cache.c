@@ -161,20 +161,11 @@ static const koi_verify_case index_store_cases[] = {
   {"exact, one row", {1, 128, 64}, {1, 0, INDEX(1, 128, 64), SEQS 5, 1}, {0}, 0},
 };
 
-/* Small whole numbers times a power of two: the transform's sums are exact in any order, and no sum is near a tie of the rounding. */
-static void whole_numbers(koi_verify_job *j, float *x, size_t n, size_t ih)
-{
-  for (size_t r = 0; r < n; r++) {
-    float size = r % 5 == 4 ? 0 : ldexpf(1, koi_verify_below(j, 40) - 20);
-    for (size_t d = 0; d < ih; d++) x[r * ih + d] = (float)(koi_verify_below(j, 5) - 2) * size + 0.0f;
-  }
-}
-
 static void make_index_round(koi_verify_job *j)
 {
   size_t n = (size_t)j->v->i[INDEX_ROUND_N], ih = (size_t)j->v->c[INDEX_ROUND_IH];
   float *x = koi_verify_floats(j, INDEX_ROUND_X, n * ih, 1);
-  if (x) whole_numbers(j, x, n, ih);
+  if (x) koi_verify_whole(j, x, n, ih);
 }
 
 static void make_index_store(koi_verify_job *j)
@@ -182,7 +173,7 @@ static void make_index_store(koi_verify_job *j)
   const int32_t *c = j->v->c, *i = j->v->i, *seq = koi_verify_seq(j->v);
   size_t n = (size_t)i[INDEX_STORE_N], ih = (size_t)c[INDEX_STORE_IH];
   float *x = koi_verify_floats(j, INDEX_STORE_X, n * ih, 1);
-  if (x && !c[INDEX_STORE_EXACT]) whole_numbers(j, x, n, ih);
+  if (x && !c[INDEX_STORE_EXACT]) koi_verify_whole(j, x, n, ih);
   koi_verify_pool p = {.slab0 = INDEX_STORE_S0, .bytes = i[INDEX_STORE_PAGE_BYTES], .at = i[INDEX_STORE_AT], .table = i[INDEX_STORE_TABLE],
                        .page = c[INDEX_STORE_PAGE], .kind = c[INDEX_STORE_EXACT] ? KOI_VERIFY_F32 : KOI_VERIFY_RAW, .out = true};
   for (size_t s = 0; s < KOI_VERIFY_SEQS; s++) p.first[s] = (size_t)seq[2 * s], p.end[s] = p.first[s] + (size_t)seq[2 * s + 1];

@@ -18,16 +18,21 @@ static const koi_verify_case latents_cases[] = {
 
 /* A row whose values are all of one size, and weights that E4M3 has and whose largest is no edge of a scale: whatever the last bits of the norm
  * are, the codes are the same. Turns of a quarter keep it so. */
+static void make_turns(koi_verify_job *j, float *rope, size_t n)
+{
+  for (size_t k = 0; k < n; k += 2) {
+    int turn = koi_verify_below(j, 4);
+    rope[k] = turn % 2 ? 0 : (float)(1 - turn), rope[k + 1] = turn % 2 ? (float)(2 - turn) : 0;
+  }
+}
+
 static void make_sure_of_codes(koi_verify_job *j, float *kv, float *rope)
 {
   const int32_t *c = j->v->c;
   size_t dh = (size_t)c[LATENTS_DH], rd = (size_t)c[LATENTS_RD], n = (size_t)j->v->i[LATENTS_N];
   koi_verify_slot *norm = &j->slot[LATENTS_KV_NORM];
   for (size_t k = 0; k < n * dh; k++) kv[k] = ldexpf(koi_verify_below(j, 2) ? 1 : -1, (int)(k / dh));
-  for (size_t k = 0; k < n * rd; k += 2) {
-    int turn = koi_verify_below(j, 4);
-    rope[k] = turn % 2 ? 0 : (float)(1 - turn), rope[k + 1] = turn % 2 ? (float)(2 - turn) : 0;
-  }
+  make_turns(j, rope, n * rd);
   for (size_t d = 0; d < dh; d++) {
     float w = ldexpf(1 + (float)koi_verify_below(j, 6) / 8, koi_verify_below(j, 4)) * (koi_verify_below(j, 2) ? 1 : -1);
     if (c[LATENTS_NORM_WT] == F32) ((float *)norm->in)[d] = w;
@@ -72,6 +77,34 @@ static void latents_bound(koi_verify_job *j)
     if (j->slot[s].in) koi_verify_bound_each(j, s, 0, 2e-5f);
 }
 
+/* ---- heads ---- */
+static const koi_verify_case heads_cases[] = {
+  /* EXACT, IH | n, q_heads, dim, rd, i_heads | eps */
+  {"one token", {0, 64}, {1, 4, 96, 32, 2}, {1e-6f}, 0},
+  {"tokens, odd width", {0, 32}, {3, 5, 77, 6, 3}, {0.25f}, 0},
+  {"exact", {1, 64}, {2, 8, 128, 64, 3}, {1e-6f}, 0},
+  {"the whole row turns", {0, 16}, {2, 1, 16, 16, 1}, {1e-6f}, 0},
+  {"full width", {0, 128}, {1, 64, 512, 64, 64}, {1e-6f}, KOI_VERIFY_BIG},
+};
+
+static void make_heads(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, *c = j->v->c;
+  size_t n = (size_t)i[HEADS_N], n_index = n * (size_t)i[HEADS_I_HEADS], ih = (size_t)c[HEADS_IH], rd = (size_t)i[HEADS_RD];
+  koi_verify_floats(j, HEADS_Q, n * (size_t)(i[HEADS_Q_HEADS] * i[HEADS_DIM]), 3);
+  float *q = koi_verify_floats(j, HEADS_IQ, n_index * ih, 3), *rope = koi_verify_floats(j, HEADS_ROPE, n * rd, 1);
+  if (j->failed || c[HEADS_EXACT]) return;
+  koi_verify_whole(j, q, n_index, ih);
+  make_turns(j, rope, n * rd);
+}
+
+static void heads_bound(koi_verify_job *j)
+{
+  koi_verify_bound_rows(j, HEADS_Q, (size_t)j->v->i[HEADS_DIM], 4e-6f);
+  if (j->v->c[HEADS_EXACT]) koi_verify_bound_rows(j, HEADS_IQ, (size_t)j->v->c[HEADS_IH], 4e-6f);
+}
+
 const koi_verify_op koi_verify_joined[] = {
   {&koi_op_latents, latents_cases, COUNT(latents_cases), make_latents, latents_bound, NULL, 0},
+  {&koi_op_heads, heads_cases, COUNT(heads_cases), make_heads, heads_bound, NULL, 0},
   {NULL, NULL, 0, NULL, NULL, NULL, 0}};

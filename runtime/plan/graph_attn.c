@@ -143,16 +143,31 @@ static void put_chosen(emit *e, const beside *v, int32_t n, input *in)
   e->when = KOI_SYM_NONE;
 }
 
+static void put_heads(emit *e, koi_ref rope)
+{
+  int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim;
+  e->when = RATIO(ALL);
+  norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
+  e->when = RATIO(CHOSEN);
+  CALL(heads, .c = {[HEADS_EXACT] = e->exact, [HEADS_IH] = (int32_t)e->c->index_dim},
+       .buf = {[HEADS_Q] = S(q), [HEADS_IQ] = S(iq), [HEADS_ROPE] = rope},
+       .i = {[HEADS_N] = e->t, [HEADS_Q_HEADS] = h, [HEADS_DIM] = dh, [HEADS_RD] = (int32_t)e->c->rope_dim, [HEADS_I_HEADS] = (int32_t)e->c->index_heads},
+       .f = {[HEADS_EPS] = e->c->rms_eps});
+  e->when = KOI_SYM_NONE;
+}
+
 /* Chooses index_topk rows for every token, over bounded rounds of rows. */
 static void choose(emit *e, input *xn, input *qr)
 {
   const koi_config *c = e->c;
   int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, lds = koi_graph_round_rows(e->g, (uint32_t)e->t), ratio = (int32_t)e->m->cache.ratio;
   e->when = RATIO(CHOSEN);
-  if (!index_beside(e)) koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
-  norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
-  if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
-  if (!index_beside(e)) koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
+  if (!index_beside(e)) {
+    koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
+    norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
+    if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
+    koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
+  }
   for (uint32_t r = 0; r < e->feed->shape.n_rounds; r++) {
     e->when = koi_sym_round(e->caches->n_ratios, e->feed->shape.n_rounds, (size_t)e->at->ratio_at, r);
     koi_call s = {.op = &koi_op_index_score,
@@ -240,7 +255,8 @@ static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope, const 
   }
   if (index_beside(e)) put_chosen(e, q, KOI_COUNT(q), qr);
   else koi_graph_beside(e, q, 1, qr);
-  norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
+  if (index_beside(e)) put_heads(e, rope);
+  else norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
 }
 
 void koi_graph_attention(emit *e, input *xn)
