@@ -169,7 +169,7 @@ static double post_flops(const koi_args *a, const int32_t *c)
   return mv_flops(a, c) + 2.0 * post_columns(a, c) * (c[MATVEC_POST_HC] + 1.0 + c[MATVEC_POST_MIX]);
 }
 
-static double post_bytes(const koi_args *a, const int32_t *c) { return mv_bytes(a, c) + 4.0 * post_columns(a, c) * (2.0 + c[MATVEC_POST_MIX]); }
+static double post_bytes(const koi_args *a, const int32_t *c) { return (a->i[MATVEC_E] ? mv_bytes(a, c) : 0) + 4.0 * post_columns(a, c) * (2.0 + c[MATVEC_POST_MIX]); }
 
 const koi_op koi_op_matvec_post = {
   .name = "matvec_post", .source = "matvec_post",

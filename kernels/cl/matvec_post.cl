@@ -54,9 +54,12 @@ KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
     F in[HC];
     UNROLL for (int i = 0; i < HC; i++) in[i] = VLOAD(streams + (size_t)i * D + row);
     UNROLL for (int j = 0; j < HC; j++) {
-      F v = SPLAT(post[j]) * o;
-      UNROLL for (int i = 0; i < HC; i++) v += SPLAT(comb[i * HC + j]) * in[i];
-      VSTORE(v, streams + (size_t)j * D + row);
+      F v = in[j];
+      if (E) {
+        v = SPLAT(post[j]) * o;
+        UNROLL for (int i = 0; i < HC; i++) v += SPLAT(comb[i * HC + j]) * in[i];
+        VSTORE(v, streams + (size_t)j * D + row);
+      }
       VSTORE(v, x + j * ROWS + lane * VW);
     }
   }

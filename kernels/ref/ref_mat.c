@@ -132,7 +132,7 @@ static double mix_part(const koi_ref_args *a, size_t at, size_t m)
 void koi_ref_matvec_post(const koi_ref_args *a)
 {
   size_t dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE], n = (size_t)a->i[MATVEC_E], n_mix = (size_t)a->c[MATVEC_POST_MIX];
-  float y[n * dim];
+  float y[(n + 1) * dim];
   int32_t i[KOI_MAX_INTS] = {0};
   memcpy(i, a->i, (MATVEC_LDX + 1) * sizeof *i);
   i[MATVEC_LDY] = (int32_t)dim;
@@ -140,7 +140,7 @@ void koi_ref_matvec_post(const koi_ref_args *a)
   product.i = i, product.buf[MATVEC_Y] = y;
   koi_ref_matvec(&product);
   for (size_t at = (size_t)a->i[MATVEC_TILE0]; at < (size_t)a->i[MATVEC_TILE1]; at++) {
-    for (size_t d = at * tile; d < (at + 1) * tile; d++) {
+    for (size_t d = at * tile; n && d < (at + 1) * tile; d++) {
       double o = a->i[MATVEC_POST_HAS_O] ? ((const float *)a->buf[MATVEC_POST_O])[d] : 0;
       for (size_t e = 0; e < n; e++) o += y[e * dim + d];
       mix_back(a, d, o);

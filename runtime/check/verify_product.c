@@ -92,6 +92,7 @@ static void glu_bound(koi_verify_job *j) { koi_verify_bound_rows(j, MATVEC_Y, (s
 static const koi_verify_case matvec_post_cases[] = {
   MATVEC_POST_CASES(FP4, 0), MATVEC_POST_CASES(FP4, 1), MATVEC_POST_CASES(FP8, 0), MATVEC_POST_CASES(FP8, 1), MATVEC_POST_CASES(BF16, 0),
   MATVEC_POST_CASES(Q4_K, 0), MATVEC_POST_CASES(F32, 0),
+  {"mixes of the streams as they are", {FP8, 0, 16, 4, 24}, {0, 256, 1, 128, 0, 1, 0, 8, 0, 1, 256, 0}, {0}, 0},
   {"two streams, odd columns", {F32, 0, 16, 2, 8}, {2, 133, 1, 64, 0, 2, 0, 4, 1, 1, 140, 0}, {0}, 0},
   {"wide", {FP4, 0, 16, 4, 24}, {6, 2048, 1, 512, 0, 6, 0, 32, 1, 1, 2048, 1}, {0}, KOI_VERIFY_BIG},
 };
@@ -103,7 +104,7 @@ static void make_matvec_post(koi_verify_job *j)
   koi_verify_weight w = {c[MATVEC_WT], c[MATVEC_CARE], 0, (size_t)i[MATVEC_K], dim, (size_t)(i[MATVEC_UNIT1] - i[MATVEC_UNIT0]), (size_t)i[MATVEC_TILE0],
                          (size_t)i[MATVEC_TILE1], tile};
   koi_verify_weights(j, &w);
-  koi_verify_floats(j, MATVEC_X, n * (size_t)i[MATVEC_LDX], 1);
+  koi_verify_floats(j, MATVEC_X, (n + !n) * (size_t)i[MATVEC_LDX], 1);
   int32_t *ids = i[MATVEC_HAS_IDS] ? koi_verify_bytes(j, MATVEC_IDS, n * 4, KOI_VERIFY_I32) : NULL;
   for (size_t e = 0; ids && e < n; e++) ids[e] = koi_verify_below(j, i[MATVEC_UNIT1]);
   koi_verify_floats(j, MATVEC_POST_STREAMS, hc * dim, 3);

@@ -151,6 +151,46 @@ koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n
 }
 
 /* ---- hyper-connections (2.1) ---- */
+/* Whether the mixes of one token are summed by tiles: always or never, so that a stage that begins with the layer has the same bits. */
+static bool mixes_fit(const emit *e, const koi_laid *fn) { return e->t == 1 && fn->n_parts == 1 && fn->wt == KOI_WT_F32 && !(e->c->hidden % e->g->laid->tile); }
+
+bool koi_graph_post_fits(const emit *e, const koi_laid *w)
+{
+  bool whole = !(e->c->hidden % e->g->laid->tile);
+  for (uint32_t i = 0; i < w->n_parts; i++) whole &= e->g->laid->parts[w->first + i].unit1 - e->g->laid->parts[w->first + i].unit0 == w->n_units;
+  return e->t == 1 && whole;
+}
+
+static void with_mixes(emit *e, koi_call *c, const koi_laid *fn)
+{
+  int32_t hc = (int32_t)e->c->n_streams;
+  e->mixed = fn && mixes_fit(e, fn) ? (int32_t)(e->c->hidden / e->g->laid->tile) : 0;
+  c->c[MATVEC_POST_HC] = hc;
+  if (!e->mixed) return;
+  c->c[MATVEC_POST_MIX] = (2 + hc) * hc;
+  c->buf[MATVEC_POST_FN] = codes_of(fn, 0), c->buf[MATVEC_POST_M] = S(mix);
+}
+
+/* The mixes of streams that no product of this stage has left. Without entries, by the kernel that there is for wo_b. */
+static void put_mixes(emit *e, const koi_laid *fn)
+{
+  koi_call c = product_call(e, &koi_op_matvec_post, W(wo_b), 0, NOTHING, 0, (entries){0, 1, NOTHING}, S(streams), 0);
+  c.i[MATVEC_TILE0] = 0, c.i[MATVEC_TILE1] = (int32_t)(e->c->hidden / e->g->laid->tile);
+  with_mixes(e, &c, fn);
+  koi_graph_put(e, &c);
+}
+
+void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next)
+{
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec_post, w, i, x, w->k, n, S(streams), 0);
+    c.buf[MATVEC_POST_O] = o, c.i[MATVEC_POST_HAS_O] = o.space != KOI_AT_NONE;
+    c.buf[MATVEC_POST_POST] = S(post), c.buf[MATVEC_POST_COMB] = S(comb);
+    with_mixes(e, &c, next);
+    koi_graph_put(e, &c);
+  }
+}
+
 typedef struct mixing { const koi_laid *fn, *base, *scale, *norm; } mixing;
 
 static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_panels, int32_t n, bool head, koi_ref mix, koi_ref y)
@@ -158,6 +198,7 @@ static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_pan
   const koi_config *c = e->c;
   int32_t hc = (int32_t)c->n_streams, d = (int32_t)c->hidden;
   input in = {streams, stream_panels, hc * d, false};
+  if (!head && !e->mixed && mixes_fit(e, m->fn)) put_mixes(e, m->fn);
   int32_t n_parts = head || !e->mixed ? 1 : e->mixed;
   if (head || !e->mixed) koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
   e->mixed = 0;
@@ -201,28 +242,6 @@ void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in)
     c.i[at[i].rows] = w->sub_rows, c.i[at[i].subs] = w->n_sub;
   }
   if (joined) koi_graph_put(e, &c);
-}
-
-bool koi_graph_post_fits(const emit *e, const koi_laid *w)
-{
-  bool whole = !(e->c->hidden % e->g->laid->tile);
-  for (uint32_t i = 0; i < w->n_parts; i++) whole &= e->g->laid->parts[w->first + i].unit1 - e->g->laid->parts[w->first + i].unit0 == w->n_units;
-  return e->t == 1 && whole;
-}
-
-void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next)
-{
-  int32_t hc = (int32_t)e->c->n_streams;
-  bool mixes = next && next->n_parts == 1 && next->wt == KOI_WT_F32;
-  for (uint32_t i = 0; i < w->n_parts; i++) {
-    koi_call c = product_call(e, &koi_op_matvec_post, w, i, x, w->k, n, S(streams), 0);
-    c.c[MATVEC_POST_HC] = hc, c.c[MATVEC_POST_MIX] = mixes ? (2 + hc) * hc : 0;
-    c.buf[MATVEC_POST_O] = o, c.i[MATVEC_POST_HAS_O] = o.space != KOI_AT_NONE;
-    c.buf[MATVEC_POST_POST] = S(post), c.buf[MATVEC_POST_COMB] = S(comb);
-    if (mixes) c.buf[MATVEC_POST_FN] = codes_of(next, 0), c.buf[MATVEC_POST_M] = S(mix);
-    koi_graph_put(e, &c);
-  }
-  e->mixed = mixes ? (int32_t)(e->c->hidden / e->g->laid->tile) : 0;
 }
 
 /* ---- layers ---- */
@@ -302,17 +321,4 @@ koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const
 koine_status koi_graph_caches(const koi_graph *g, bool exact, koi_caches **out)
 {
   return koi_caches_make(g->model, exact, g->layer0, g->of == KOI_OF_EXPERTS ? g->layer0 : g->layer1, out);
-}
-
-int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
-{
-  return (int32_t)(koi_scratch_score_floats(g->tunables, g->chunk, g->model->config.max_context) / n_tokens / 16 * 16);
-}
-
-uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
-{
-  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / KOI_CSA_RATIO + 1, rows);
-  uint32_t rounds = 1;
-  while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
-  return rounds;
 }

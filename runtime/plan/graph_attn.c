@@ -126,6 +126,19 @@ static void compress(emit *e, const compressor *p, input *xn)
 }
 
 /* ---- indexer (2.4) ---- */
+int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
+{
+  return (int32_t)(koi_scratch_score_floats(g->tunables, g->chunk, g->model->config.max_context) / n_tokens / 16 * 16);
+}
+
+uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
+{
+  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / KOI_CSA_RATIO + 1, rows);
+  uint32_t rounds = 1;
+  while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
+  return rounds;
+}
+
 /* Whether the indexer's products are beside others: those of its queries and their weights, which only a choice needs. */
 static bool index_beside(const emit *e)
 {

@@ -149,7 +149,7 @@ static koine_status before(void *user, koi_stage *st, const koi_bound_call *b)
   if (c->op == &koi_op_widen) w->wide = c->buf[WIDEN_W].id;
   bool vectors = c->op == &koi_op_matvec || c->op == &koi_op_matvec_glu || c->op == &koi_op_matvec_post; /* which have matvec's arguments */
   if (c->op == &koi_op_matvecs) return meet_matvecs(&t, st, c, a);
-  if (vectors && !a->i[MATVEC_TILE0]) t.role = role_of(st, c, c->buf[MATVEC_W].id), t.k = (uint64_t)a->i[MATVEC_K];
+  if (vectors && !a->i[MATVEC_TILE0] && a->i[MATVEC_E]) t.role = role_of(st, c, c->buf[MATVEC_W].id), t.k = (uint64_t)a->i[MATVEC_K];
   else if (c->op == &koi_op_matmul && !a->i[MATMUL_TILE0]) t.role = role_of(st, c, c->buf[MATMUL_W].id), t.k = (uint64_t)a->i[MATMUL_K];
   else if (c->op == &koi_op_gemm && !a->i[GEMM_Y_OFFSET]) t.role = role_of(st, c, w->wide), t.k = (uint64_t)a->i[GEMM_K];
   if (t.role == NONE) return KOINE_OK;
