@@ -7,7 +7,7 @@
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
-  X(embed) X(gather) X(pack) X(matvec) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(index_round) \
+  X(embed) X(gather) X(pack) X(matvec) X(matvec_glu) X(matvec_post) X(matvecs) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(latents) X(heads) X(index_round) \
   X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(group) X(swiglu)
 /* Of each: the descriptor koi_op_NAME, and the C reference that it points at. */
 #define X(name) \
@@ -56,7 +56,7 @@ enum { MATVEC_E, MATVEC_K, MATVEC_N_SUB, MATVEC_SUB_ROWS, MATVEC_UNIT0, MATVEC_U
        MATVEC_HAS_IDS, MATVEC_X_DIV, MATVEC_LDX, MATVEC_LDY, MATVEC_Y0 }; /* ints */
 enum { MATVEC_WT, MATVEC_CARE, MATVEC_TILE }; /* consts */
 
-/* matmul: the same for packed panels of NT entries: for panel p with unit[p] in [unit0, unit1) (has_rows; -1: an empty panel) or unit 0
+/* matmul: matvec for packed panels of NT entries: for panel p with unit[p] in [unit0, unit1) (has_rows; -1: an empty panel) or unit 0
  * (has_rows 0), and column j with row = has_rows ? rows[p*NT+j] : p*NT+j (skipped when -1 or >= n_rows):
  * Y[row][y0 + s*sub_rows + r] = sum_k W[u][s][r][k] * XP[p][k][j].
  * consts WT, CARE, NT, TILE
@@ -80,14 +80,14 @@ enum { WIDEN_WT, WIDEN_CARE, WIDEN_TILE }; /* consts */
 enum { GEMM_X, GEMM_W, GEMM_Y }; /* bufs */
 enum { GEMM_N, GEMM_ROWS, GEMM_K, GEMM_LDX, GEMM_Y_OFFSET, GEMM_LDY }; /* ints */
 
-/* hc_pre: from the mixes m = fn f (not yet scaled) and the streams, section 2.1: with r = rsqrt(mean(f^2) + rms_eps): pre, post, comb; then
+/* hc_pre: from the mixes m = fn f (not yet scaled), the sum of n_parts, and the streams, section 2.1: with r = rsqrt(mean(f^2) + rms_eps): pre, post, comb; then
  * y = sum_i pre[i] X[i] and Y = rms(y) * norm.
  * consts HC, ITERS, HEAD (1: only pre; post and comb are not written), NORM_WT (type of norm: KOI_WT_F32/F16/BF16)
- * bufs 0 M [T][HEAD ? HC : (2+HC)*HC]  1 X [T][HC][D]  2 scale f32[HEAD ? 1 : 3]  3 base f32[HEAD ? HC : (2+HC)*HC]  4 norm [D]
+ * bufs 0 M [T][n_parts][HEAD ? HC : (2+HC)*HC]  1 X [T][HC][D]  2 scale f32[HEAD ? 1 : 3]  3 base f32[HEAD ? HC : (2+HC)*HC]  4 norm [D]
  *      5 Y out [T][D]  6 post out [T][HC]  7 comb out [T][HC][HC]
- * ints T, D.  floats rms_eps, hc_eps */
+ * ints T, D, n_parts.  floats rms_eps, hc_eps */
 enum { HC_PRE_M, HC_PRE_X, HC_PRE_SCALE, HC_PRE_BASE, HC_PRE_NORM, HC_PRE_Y, HC_PRE_POST, HC_PRE_COMB }; /* bufs */
-enum { HC_PRE_T, HC_PRE_D }; /* ints */
+enum { HC_PRE_T, HC_PRE_D, HC_PRE_N_PARTS }; /* ints */
 enum { HC_PRE_RMS_EPS, HC_PRE_HC_EPS }; /* floats */
 enum { HC_PRE_HC, HC_PRE_ITERS, HC_PRE_HEAD, HC_PRE_NORM_WT }; /* consts */
 
@@ -210,4 +210,5 @@ enum { GROUP_NT }; /* consts */
 enum { SWIGLU_GU, SWIGLU_W, SWIGLU_H }; /* bufs */
 enum { SWIGLU_E, SWIGLU_INTER, SWIGLU_LDG, SWIGLU_LDH, SWIGLU_HAS_W }; /* ints */
 enum { SWIGLU_LIMIT }; /* floats */
+#include "joined.h"
 #endif

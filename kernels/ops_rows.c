@@ -68,12 +68,19 @@ const koi_op koi_op_gather = {
 static double hc_pre_flops(const koi_args *a, const int32_t *c) { return (double)a->i[HC_PRE_T] * a->i[HC_PRE_D] * (4.0 * c[HC_PRE_HC] + 4.0); }
 static double hc_pre_bytes(const koi_args *a, const int32_t *c) { return 4.0 * a->i[HC_PRE_T] * a->i[HC_PRE_D] * (c[HC_PRE_HC] + 1.0); }
 
+/* A sum over the group, and sums of the mixes' parts. */
+static uint64_t hc_pre_local(const int32_t *c, const int32_t *p)
+{
+  uint64_t mixes = (uint64_t)c[HC_PRE_HC] * (c[HC_PRE_HEAD] ? 1 : 2 + (uint64_t)c[HC_PRE_HC]), l = (uint64_t)p[L];
+  return l > 1 ? (l + (l / mixes ? l / mixes : 1) * mixes) * sizeof(float) : 0;
+}
+
 REPAIR(hc_pre)
 
 const koi_op koi_op_hc_pre = {
   .name = "hc_pre",
   .source = "hc_pre",
-  .bufs = {[HC_PRE_M] = {"M", "[T][HEAD ? HC : (2+HC)*HC]", KOI_IN},
+  .bufs = {[HC_PRE_M] = {"M", "[T][n_parts][HEAD ? HC : (2+HC)*HC]", KOI_IN},
            [HC_PRE_X] = {"X", "[T][HC][D]", KOI_IN},
            [HC_PRE_SCALE] = {"scale", "[HEAD ? 1 : 3]", KOI_IN},
            [HC_PRE_BASE] = {"base", "[HEAD ? HC : (2+HC)*HC]", KOI_IN},
@@ -81,14 +88,14 @@ const koi_op koi_op_hc_pre = {
            [HC_PRE_Y] = {"Y", "[T][D]", KOI_OUT},
            [HC_PRE_POST] = {"post", "[T][HC]", KOI_OUT},
            [HC_PRE_COMB] = {"comb", "[T][HC][HC]", KOI_OUT}},
-  .ints = {[HC_PRE_T] = "T", [HC_PRE_D] = "D"},
+  .ints = {[HC_PRE_T] = "T", [HC_PRE_D] = "D", [HC_PRE_N_PARTS] = "n_parts"},
   .floats = {[HC_PRE_RMS_EPS] = "rms_eps", [HC_PRE_HC_EPS] = "hc_eps"},
   .consts = {[HC_PRE_HC] = "HC", [HC_PRE_ITERS] = "ITERS", [HC_PRE_HEAD] = "HEAD", [HC_PRE_NORM_WT] = "NORM_WT"},
   .usual = {[HC_PRE_HC] = 4, [HC_PRE_ITERS] = 20, [HC_PRE_NORM_WT] = KOI_WT_BF16},
   .params = {PARAM_L(256), PARAM_VW},
   .repair = hc_pre_repair,
   .group_items = group_items,
-  .local_bytes = sum_local,
+  .local_bytes = hc_pre_local,
   .bucket = rows_bucket,
   .launch = launch_rows,
   .flops = hc_pre_flops,

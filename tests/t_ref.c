@@ -82,7 +82,7 @@ static void test_hc(int hc)
     for (int i = 0; i < hc; i++) x[(t * hc + i) * dim + i] = sqrtf((float)dim / 2);
   koi_ref_args a = {.buf = {[HC_PRE_M] = v[0], [HC_PRE_X] = x, [HC_PRE_SCALE] = v[1], [HC_PRE_BASE] = v[2], [HC_PRE_NORM] = norm, [HC_PRE_Y] = y,
                             [HC_PRE_POST] = post, [HC_PRE_COMB] = comb},
-                    .i = (int32_t[]){[HC_PRE_T] = N, [HC_PRE_D] = dim}, .f = (float[]){[HC_PRE_RMS_EPS] = 0.5f, [HC_PRE_HC_EPS] = 1e-6f},
+                    .i = (int32_t[]){[HC_PRE_T] = N, [HC_PRE_D] = dim, [HC_PRE_N_PARTS] = 1}, .f = (float[]){[HC_PRE_RMS_EPS] = 0.5f, [HC_PRE_HC_EPS] = 1e-6f},
                     .c = (int32_t[]){[HC_PRE_HC] = hc, [HC_PRE_ITERS] = 20, [HC_PRE_HEAD] = 0, [HC_PRE_NORM_WT] = KOI_WT_F32}};
   koi_ref_hc_pre(&a);
   compare(name[4], post, v[4], (size_t)(N * hc), 2e-6);

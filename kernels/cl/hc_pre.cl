@@ -11,6 +11,35 @@
 #define N_MIX ((2 + HC) * HC)
 #endif
 
+#if L > 1
+#define SHARES (L / N_MIX > 0 ? L / N_MIX : 1) /* of the parts of a mix */
+#define MIXES LOCAL_PTR
+#else
+#define MIXES
+#endif
+
+/* The sum of the mixes' parts into m, in the same order every time. */
+FN void add_parts(GLOBAL const float *parts, int n, MIXES float *m, int lane)
+{
+#if L > 1
+  for (int i = lane; i < SHARES * N_MIX; i += L) {
+    float sum = 0.0f;
+    for (int k = i / N_MIX; k < n; k += SHARES) sum += parts[(size_t)k * N_MIX + i % N_MIX];
+    m[i] = sum;
+  }
+  BARRIER();
+  for (int i = lane; i < N_MIX; i += L) {
+    for (int k = 1; k < SHARES; k++) m[i] += m[k * N_MIX + i];
+  }
+  BARRIER();
+#else
+  UNROLL for (int i = 0; i < N_MIX; i++) m[i] = parts[i];
+  for (int k = 1; k < n; k++) {
+    UNROLL for (int i = 0; i < N_MIX; i++) m[i] += parts[(size_t)k * N_MIX + i];
+  }
+#endif
+}
+
 #if !HEAD
 /* Row softmax, then columns; then ITERS - 1 times rows and columns. c: logits in, comb out, [source][destination]. */
 FN void sinkhorn(float *c, float hc_eps)
@@ -39,7 +68,7 @@ FN void sinkhorn(float *c, float hc_eps)
   }
 }
 
-FN void mixes(GLOBAL const float *m, float r, GLOBAL const float *scale, GLOBAL const float *base, GLOBAL float *post, GLOBAL float *comb,
+FN void mixes(MIXES const float *m, float r, GLOBAL const float *scale, GLOBAL const float *base, GLOBAL float *post, GLOBAL float *comb,
               float hc_eps, int lane)
 {
   float c[HC * HC];
@@ -52,17 +81,19 @@ FN void mixes(GLOBAL const float *m, float r, GLOBAL const float *scale, GLOBAL 
 #endif
 
 KERNEL void hc_pre(GLOBAL const float *M, GLOBAL const float *X, GLOBAL const float *scale, GLOBAL const float *base, GLOBAL const E *norm,
-                   GLOBAL float *Y, GLOBAL float *post, GLOBAL float *comb, int T, int D, float rms_eps, float hc_eps)
+                   GLOBAL float *Y, GLOBAL float *post, GLOBAL float *comb, int T, int D, int n_parts, float rms_eps, float hc_eps)
 {
 #if L > 1
-  LOCAL float tmp[L];
+  LOCAL float tmp[L], m[SHARES * N_MIX];
 #else
   LOCAL_PTR float *tmp = 0;
+  float m[N_MIX];
 #endif
   int lane = LOCAL_ID(0), whole = D / VW * VW;
   size_t t = GROUP_ID(0);
-  GLOBAL const float *m = M + t * N_MIX, *x = X + t * HC * D;
+  GLOBAL const float *x = X + t * HC * D;
   GLOBAL float *y = Y + t * D;
+  add_parts(M + t * n_parts * N_MIX, n_parts, m, lane);
 
   F squares[HC];
   UNROLL for (int i = 0; i < HC; i++) squares[i] = SPLAT(0.0f);

@@ -237,23 +237,27 @@ FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x,
 #endif
 #endif
 
-KERNEL_OF(GROUP) void matvec(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL const int *ids, GLOBAL float *Y, int E, int K,
-                   int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_ids, int x_div, int ldx, int ldy, int y0)
+/* What a group shares while its sums are joined: declared by the kernel, as arguments, and as they are given. */
+#if BY_UNIT
+#define ROOM LOCAL float parts[TG * KS / 2 * ROWS]; LOCAL uint4 stage[CHUNK / STEP * UNIT_PARTS * 4]; LOCAL float top[WARPS]
+#define ROOM_ARGS , LOCAL_PTR float *parts, LOCAL_PTR uint4 *stage, LOCAL_PTR float *top
+#define ROOM_GIVEN , parts, stage, top
+#elif KS > 1
+#define ROOM LOCAL float stage[CHUNK] __attribute__((aligned(16))); LOCAL F parts[TG * KS * LANES]
+#define ROOM_ARGS , LOCAL_PTR F *parts, LOCAL_PTR float *stage
+#define ROOM_GIVEN , parts, stage
+#else
+#define ROOM
+#define ROOM_ARGS
+#define ROOM_GIVEN
+#endif
+
+/* The products of a work-item's rows of the tile at w and s, for those items whose part is 0. */
+FN __attribute__((always_inline)) F tile_product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x, int K, int mine, int item ROOM_ARGS)
 {
-  int e = (int)GROUP_ID(0), item = (int)LOCAL_ID(0);
   int lane = item % LANES, part = item / LANES % KS, slot = item / (LANES * KS);
-  int tile = tile0 + (int)GROUP_ID(1) * TG + slot, per_sub = (sub_rows + ROWS - 1) / ROWS;
-  int unit = has_ids ? ids[e] : 0;
-  int mine = unit >= unit0 && unit < unit1 && tile < tile1;
-  ulong at = mine ? (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0) : 0;
-  GLOBAL const WORD *w = W + at * (ulong)WORDS_OF(K) * ROWS;
-  GLOBAL const BLOCK *s = S + at * (ulong)BLOCKS_OF(K) * ROWS;
-  GLOBAL const float *x = X + (ulong)(e / x_div) * (ulong)ldx;
   F sum = SPLAT(0.0f);
 #if BY_UNIT
-  LOCAL float parts[TG * KS / 2 * ROWS];
-  LOCAL uint4 stage[CHUNK / STEP * UNIT_PARTS * 4];
-  LOCAL float top[WARPS];
   float two[2];
   int strip = item / UNIT_LANES % STRIPS * 16;
   product(w + strip, s + strip, x, K, item / (UNIT_LANES * STRIPS) % SPLIT, mine, item, stage, top, two);
@@ -267,16 +271,31 @@ KERNEL_OF(GROUP) void matvec(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL
 #elif KS == 1
   if (mine) sum = product(w + lane * VW, s + lane * VW, x, K);
 #else
-  LOCAL float stage[CHUNK] __attribute__((aligned(16)));
   sum = product(w + lane * VW, s + lane * VW, x, K, part, mine, item, stage);
-  LOCAL F parts[TG * KS * LANES];
   parts[item] = sum;
   BARRIER();
   for (int i = 1; i < KS && part == 0; i++) sum += parts[item + i * LANES];
-  mine = mine && part == 0;
 #endif
-  if (mine) {
+  return sum;
+}
+
+#ifndef TILE_PRODUCT_ALONE
+KERNEL_OF(GROUP) void matvec(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL const int *ids, GLOBAL float *Y, int E, int K,
+                   int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_ids, int x_div, int ldx, int ldy, int y0)
+{
+  ROOM;
+  int e = (int)GROUP_ID(0), item = (int)LOCAL_ID(0);
+  int lane = item % LANES, part = item / LANES % KS, slot = item / (LANES * KS);
+  int tile = tile0 + (int)GROUP_ID(1) * TG + slot, per_sub = (sub_rows + ROWS - 1) / ROWS;
+  int unit = has_ids ? ids[e] : 0;
+  int mine = unit >= unit0 && unit < unit1 && tile < tile1;
+  ulong at = mine ? (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0) : 0;
+  GLOBAL const WORD *w = W + at * (ulong)WORDS_OF(K) * ROWS;
+  GLOBAL const BLOCK *s = S + at * (ulong)BLOCKS_OF(K) * ROWS;
+  F sum = tile_product(w, s, X + (ulong)(e / x_div) * (ulong)ldx, K, mine, item ROOM_GIVEN);
+  if (mine && part == 0) {
     int sub = tile / per_sub, row = tile % per_sub * ROWS + lane * VW;
     put_rows(Y + (ulong)e * (ulong)ldy + y0 + sub * sub_rows + row, sum, sub_rows - row);
   }
 }
+#endif

@@ -1,16 +1,7 @@
 /* swiglu: the gated activation of an expert, with its limit and its weight. The contract is in kernels/ops.h.
  * Group (b, e): entry e, columns b * STRETCH * L * VW and on. The clamps are comparisons so that a NaN stays one. */
 #include "lanes.clh"
-
-#if VW > 1
-FN F gated(F g, F u, float limit, float w)
-{
-  F top = SPLAT(limit);
-  g = g > top ? top : g;
-  u = u > top ? top : (u < -top ? -top : u);
-  return g / (SPLAT(1.0f) + VEXP(-g)) * u * SPLAT(w);
-}
-#endif
+#include "gated.clh"
 
 FN float gated_one(float g, float u, float limit, float w)
 {

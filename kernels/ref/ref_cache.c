@@ -1,4 +1,4 @@
-/* The references of kv_store, pool, pool_keep, index_round and index_store. Owns nothing: pure functions of their arguments. Invariant:
+/* The references of kv_store, pool, pool_keep, latents, index_round, index_store and heads. Owns nothing: pure functions of their arguments. Invariant:
  * cache rows are rounded as section 4 of the model's description says. */
 #include "ref_cache.h"
 
@@ -91,6 +91,40 @@ void koi_ref_pool_keep(const koi_ref_args *a)
   }
 }
 
+/* ---- what follows the first products ---- */
+/* Rows in place; rope NULL: without. */
+static void norm_rows(const koi_ref_args *a, int rows, int weight, int32_t dim, void *rope)
+{
+  int32_t rd = rope ? a->c[LATENTS_RD] : 0;
+  const int32_t i[] = {[NORM_ROPE_N] = a->i[LATENTS_N], [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = rd, [NORM_ROPE_ROWS_PER_POS] = 1, [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim};
+  const int32_t c[] = {[NORM_ROPE_C_NORM] = 2, [NORM_ROPE_NORM_WT] = a->c[LATENTS_NORM_WT]};
+  koi_ref_norm_rope(&(koi_ref_args){.buf = {[NORM_ROPE_X] = a->buf[rows], [NORM_ROPE_NORM] = a->buf[weight], [NORM_ROPE_ROPE] = rope, [NORM_ROPE_Y] = a->buf[rows]},
+                                    .i = i, .f = &a->f[LATENTS_EPS], .c = c});
+}
+
+static void keep_latents(const koi_ref_args *a, int kv, int32_t dim, int32_t at)
+{
+  const int32_t coff = a->i[LATENTS_COFF], i[] = {[POOL_KEEP_N] = a->i[LATENTS_N], [POOL_KEEP_MOST] = 1, [POOL_KEEP_R] = a->i[LATENTS_R], [POOL_KEEP_DIM] = dim,
+                                                   [POOL_KEEP_LD] = 2 * coff * dim, [POOL_KEEP_COFF] = coff, [POOL_KEEP_SLOT_BYTES] = a->i[LATENTS_SLOT_BYTES], [POOL_KEEP_AT] = at};
+  koi_ref_args k = {.buf = {[POOL_KEEP_KV] = a->buf[kv], [POOL_KEEP_KEEPS] = a->buf[LATENTS_KEEPS]}, .i = i};
+  memcpy(k.buf + POOL_KEEP_S0, a->buf + LATENTS_S0, KOI_SLABS * sizeof *k.buf);
+  koi_ref_pool_keep(&k);
+}
+
+void koi_ref_latents(const koi_ref_args *a)
+{
+  const int32_t dh = a->c[LATENTS_DH], i[] = {[KV_STORE_N] = a->i[LATENTS_N], [KV_STORE_LDX] = dh, [KV_STORE_TABLE] = a->i[LATENTS_TABLE], [KV_STORE_RING] = a->i[LATENTS_RING],
+                                              [KV_STORE_PAGE_BYTES] = a->i[LATENTS_PAGE_BYTES], [KV_STORE_AT] = a->i[LATENTS_AT]};
+  koi_ref_args store = {.buf = {[KV_STORE_X] = a->buf[LATENTS_KV], [KV_STORE_ROWS] = a->buf[LATENTS_ROWS], [KV_STORE_TABLES] = a->buf[LATENTS_TABLES]}, .i = i,
+                        .c = a->c}; /* kv_store's constants come first */
+  memcpy(store.buf + KV_STORE_S0, a->buf + LATENTS_W0, KOI_SLABS * sizeof *store.buf);
+  norm_rows(a, LATENTS_Q, LATENTS_Q_NORM, a->i[LATENTS_Q_DIM], NULL);
+  norm_rows(a, LATENTS_KV, LATENTS_KV_NORM, dh, a->buf[LATENTS_ROPE]);
+  koi_ref_kv_store(&store);
+  if (a->i[LATENTS_N_KEPT] > 0) keep_latents(a, LATENTS_A, a->i[LATENTS_A_DIM], a->i[LATENTS_A_AT]);
+  if (a->i[LATENTS_N_KEPT] > 1) keep_latents(a, LATENTS_B, a->i[LATENTS_B_DIM], a->i[LATENTS_B_AT]);
+}
+
 /* ---- indexer ---- */
 void koi_ref_index_round(const koi_ref_args *a)
 {
@@ -136,4 +170,20 @@ void koi_ref_index_store(const koi_ref_args *a)
     memcpy(x, (const float *)a->buf[INDEX_STORE_X] + i * ih, sizeof x);
     store_key(&to, x, ih, a->c[INDEX_STORE_EXACT]);
   }
+}
+
+/* ---- both queries ---- */
+void koi_ref_heads(const koi_ref_args *a)
+{
+  const int32_t n = a->i[HEADS_N], rd = a->i[HEADS_RD], ih = a->c[HEADS_IH];
+  const struct { int buf, norm; int32_t heads, dim; } rows[] = {{HEADS_Q, 1, a->i[HEADS_Q_HEADS], a->i[HEADS_DIM]}, {HEADS_IQ, 0, a->i[HEADS_I_HEADS], ih}};
+  for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    int32_t dim = rows[k].dim;
+    const int32_t i[] = {[NORM_ROPE_N] = n * rows[k].heads, [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = rd, [NORM_ROPE_ROWS_PER_POS] = rows[k].heads, [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim};
+    const int32_t c[] = {[NORM_ROPE_C_NORM] = rows[k].norm, [NORM_ROPE_NORM_WT] = KOI_WT_F32};
+    koi_ref_norm_rope(&(koi_ref_args){.buf = {[NORM_ROPE_X] = a->buf[rows[k].buf], [NORM_ROPE_ROPE] = a->buf[HEADS_ROPE], [NORM_ROPE_Y] = a->buf[rows[k].buf]},
+                                      .i = i, .f = &a->f[HEADS_EPS], .c = c});
+  }
+  const int32_t i[] = {[INDEX_ROUND_N] = n * a->i[HEADS_I_HEADS]}, c[] = {[INDEX_ROUND_IH] = ih};
+  if (!a->c[HEADS_EXACT]) koi_ref_index_round(&(koi_ref_args){.buf = {[INDEX_ROUND_X] = a->buf[HEADS_IQ]}, .i = i, .c = c});
 }

@@ -1,4 +1,4 @@
-/* The references of embed, pack, matvec, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
+/* The references of embed, pack, matvec, matvec_glu, matvec_post, matvecs, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
@@ -79,6 +79,86 @@ void koi_ref_matvec(const koi_ref_args *a)
       if (n == COLUMNS) product(&w, &s, (size_t)(u - unit0), col, n), n = 0;
     }
     product(&w, &s, (size_t)(u - unit0), col, n);
+  }
+}
+
+/* The entries that these units have, one by one: matvec, then swiglu. */
+void koi_ref_matvec_glu(const koi_ref_args *a)
+{
+  size_t rows = (size_t)a->i[MATVEC_SUB_ROWS];
+  const int32_t *ids = a->buf[MATVEC_IDS];
+  float both[2 * rows];
+  for (int32_t e = 0; e < a->i[MATVEC_E]; e++) {
+    int32_t unit = a->i[MATVEC_HAS_IDS] ? ids[e] : 0, i[KOI_MAX_INTS];
+    if (unit < a->i[MATVEC_UNIT0] || unit >= a->i[MATVEC_UNIT1]) continue;
+    koi_ref_args one = *a;
+    memcpy(i, a->i, (MATVEC_GLU_HAS_W + 1) * sizeof *i);
+    i[MATVEC_E] = 1, i[MATVEC_Y0] = 0, i[MATVEC_X_DIV] = 1;
+    one.i = i, one.buf[MATVEC_IDS] = &unit, one.buf[MATVEC_Y] = both;
+    one.buf[MATVEC_X] = (float *)a->buf[MATVEC_X] + (size_t)(e / a->i[MATVEC_X_DIV]) * (size_t)a->i[MATVEC_LDX];
+    koi_ref_matvec(&one);
+    const int32_t s[] = {[SWIGLU_E] = 1, [SWIGLU_INTER] = (int32_t)rows, [SWIGLU_LDG] = 0, [SWIGLU_LDH] = 0, [SWIGLU_HAS_W] = a->i[MATVEC_GLU_HAS_W]};
+    koi_ref_swiglu(&(koi_ref_args){.buf = {[SWIGLU_GU] = both, [SWIGLU_W] = a->i[MATVEC_GLU_HAS_W] ? (float *)a->buf[MATVEC_GLU_W_OF] + e : NULL,
+                                           [SWIGLU_H] = (float *)a->buf[MATVEC_Y] + (size_t)e * (size_t)a->i[MATVEC_LDY] + a->i[MATVEC_Y0]}, .i = s, .f = a->f});
+  }
+}
+
+/* New columns of the streams at row d, of which o goes into each. */
+static void mix_back(const koi_ref_args *a, size_t d, double o)
+{
+  size_t hc = (size_t)a->c[MATVEC_POST_HC], dim = (size_t)a->i[MATVEC_SUB_ROWS];
+  const float *post = a->buf[MATVEC_POST_POST], *comb = a->buf[MATVEC_POST_COMB];
+  float *x = a->buf[MATVEC_POST_STREAMS];
+  double old[hc];
+  for (size_t i = 0; i < hc; i++) old[i] = x[i * dim + d];
+  for (size_t j = 0; j < hc; j++) {
+    double sum = post[j] * o;
+    for (size_t i = 0; i < hc; i++) sum += comb[i * hc + j] * old[i];
+    x[j * dim + d] = (float)sum;
+  }
+}
+
+/* What the streams' columns of a tile add to mix m. */
+static double mix_part(const koi_ref_args *a, size_t at, size_t m)
+{
+  size_t hc = (size_t)a->c[MATVEC_POST_HC], dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE];
+  const float *x = a->buf[MATVEC_POST_STREAMS], *fn = a->buf[MATVEC_POST_FN];
+  double sum = 0;
+  for (size_t j = 0; j < hc; j++)
+    for (size_t k = j * dim + at * tile; k < j * dim + (at + 1) * tile; k++) sum += (double)x[k] * fn[(m / tile * hc * dim + k) * tile + m % tile];
+  return sum;
+}
+
+void koi_ref_matvec_post(const koi_ref_args *a)
+{
+  size_t dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE], n = (size_t)a->i[MATVEC_E], n_mix = (size_t)a->c[MATVEC_POST_MIX];
+  float y[(n + 1) * dim];
+  int32_t i[KOI_MAX_INTS] = {0};
+  memcpy(i, a->i, (MATVEC_LDX + 1) * sizeof *i);
+  i[MATVEC_LDY] = (int32_t)dim;
+  koi_ref_args product = *a;
+  product.i = i, product.buf[MATVEC_Y] = y;
+  koi_ref_matvec(&product);
+  for (size_t at = (size_t)a->i[MATVEC_TILE0]; at < (size_t)a->i[MATVEC_TILE1]; at++) {
+    for (size_t d = at * tile; n && d < (at + 1) * tile; d++) {
+      double o = a->i[MATVEC_POST_HAS_O] ? ((const float *)a->buf[MATVEC_POST_O])[d] : 0;
+      for (size_t e = 0; e < n; e++) o += y[e * dim + d];
+      mix_back(a, d, o);
+    }
+    for (size_t m = 0; m < n_mix; m++) ((float *)a->buf[MATVEC_POST_M])[at * n_mix + m] = (float)mix_part(a, at, m);
+  }
+}
+
+void koi_ref_matvecs(const koi_ref_args *a)
+{
+  static const int w[] = {MATVECS_W, MATVECS_W1, MATVECS_W2}, y[] = {MATVECS_Y, MATVECS_Y1, MATVECS_Y2}, rows[] = {MATVECS_ROWS, MATVECS_ROWS1, MATVECS_ROWS2};
+  for (size_t n = 0; n < MATVECS_MOST; n++) {
+    int32_t subs = a->i[rows[n] + 1]; /* stand behind the rows */
+    if (!subs) continue;
+    int32_t per_sub = (int32_t)koi_tiles((uint64_t)a->i[rows[n]], (uint32_t)a->c[MATVEC_TILE]);
+    const int32_t i[KOI_MAX_INTS] = {[MATVEC_E] = 1, [MATVEC_K] = a->i[MATVECS_K], [MATVEC_N_SUB] = subs, [MATVEC_SUB_ROWS] = a->i[rows[n]], [MATVEC_UNIT1] = 1,
+                                     [MATVEC_TILE1] = subs * per_sub, [MATVEC_X_DIV] = 1, [MATVEC_LDX] = a->i[MATVECS_K]};
+    koi_ref_matvec(&(koi_ref_args){.buf = {[MATVEC_W] = a->buf[w[n]], [MATVEC_S] = a->buf[w[n] + 1], [MATVEC_X] = a->buf[MATVECS_X], [MATVEC_Y] = a->buf[y[n]]}, .i = i, .c = a->c});
   }
 }
 

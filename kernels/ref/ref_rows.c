@@ -44,9 +44,12 @@ void koi_ref_hc_pre(const koi_ref_args *a)
   int iters = a->c[HC_PRE_ITERS], head = a->c[HC_PRE_HEAD];
   double rms_eps = a->f[HC_PRE_RMS_EPS], hc_eps = a->f[HC_PRE_HC_EPS];
   const float *scale = a->buf[HC_PRE_SCALE], *base = a->buf[HC_PRE_BASE];
-  double pre[hc], comb[hc * hc];
+  size_t n_parts = (size_t)a->i[HC_PRE_N_PARTS];
+  double pre[hc], comb[hc * hc], m[n_mix];
   for (size_t t = 0; t < n_tokens; t++) {
-    const float *m = (const float *)a->buf[HC_PRE_M] + t * n_mix, *x = (const float *)a->buf[HC_PRE_X] + t * hc * dim;
+    const float *part = (const float *)a->buf[HC_PRE_M] + t * n_parts * n_mix, *x = (const float *)a->buf[HC_PRE_X] + t * hc * dim;
+    memset(m, 0, sizeof m);
+    for (size_t i = 0; i < n_parts * n_mix; i++) m[i % n_mix] += part[i];
     float *y = (float *)a->buf[HC_PRE_Y] + t * dim;
     double r = rms_factor(x, hc * dim, rms_eps);
     for (size_t i = 0; i < hc; i++) pre[i] = sigmoid(m[i] * r * scale[0] + base[i]) + hc_eps;

@@ -352,7 +352,7 @@ static bool can_do(const run *r)
 
 koine_status koi_verify_ops(koi_device *d, const koi_verify_options *o, koine_progress_fn *progress, void *user, koi_text *report)
 {
-  static const koi_verify_op *const tables[] = {koi_verify_mat, koi_verify_products, koi_verify_gemm, koi_verify_rows, koi_verify_cache, koi_verify_index, koi_verify_attn};
+  static const koi_verify_op *const tables[] = {koi_verify_mat, koi_verify_products, koi_verify_panels, koi_verify_gemm, koi_verify_rows, koi_verify_cache, koi_verify_joined, koi_verify_index, koi_verify_attn};
   run r = {.d = d, .report = report};
   if (o) r.o = *o;
   if (r.o.max_sets < 1) r.o.max_sets = 1;

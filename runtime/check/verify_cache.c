@@ -81,14 +81,6 @@ static void make_state(koi_verify_job *j, const koi_verify_pool *p, int32_t slot
   for (size_t k = 0; k < 2 * half; k++) x[k] = koi_verify_real(j, -1, 1) * (k < half ? 2 : 6);
 }
 
-/* Chunk rows of all sequences, one after the other: `wide` values, then scores, some of them high or low. */
-static void make_chunk(koi_verify_job *j, int kv, size_t n_rows, size_t ld, size_t wide)
-{
-  float *x = koi_verify_floats(j, kv, n_rows * ld, 2);
-  for (size_t row = 0; x && row < n_rows; row++, x += ld)
-    for (size_t k = wide; k < 2 * wide; k++) x[k] = koi_verify_below(j, 40) == 0 ? koi_verify_below(j, 2) ? 60 : -60 : 3 * x[k];
-}
-
 static void make_pool(koi_verify_job *j)
 {
   const int32_t *i = j->v->i, *seq = koi_verify_seq(j->v);
@@ -107,7 +99,7 @@ static void make_pool(koi_verify_job *j)
     for (size_t k = 0; win0 == 0 && k < half; k++) /* what lies before the first window is not there */
       if (k / (dim * coff) >= (size_t)r) state[k] = state[half + k] = NAN;
   }
-  make_chunk(j, POOL_KV, (size_t)n_tokens, (size_t)i[POOL_LD], coff * dim);
+  koi_verify_chunk(j, POOL_KV, (size_t)n_tokens, (size_t)i[POOL_LD], coff * dim);
 }
 
 static void pool_bound(koi_verify_job *j) { koi_verify_bound_each(j, POOL_Y, 0, 2e-5f); } /* of rows within +-2 */
@@ -143,7 +135,7 @@ static void make_pool_keep(koi_verify_job *j)
     n_tokens += keep[1];
     if (from != s) make_state(j, &p, slot[from], half);
   }
-  make_chunk(j, POOL_KEEP_KV, (size_t)n_tokens, (size_t)i[POOL_KEEP_LD], wide);
+  koi_verify_chunk(j, POOL_KEEP_KV, (size_t)n_tokens, (size_t)i[POOL_KEEP_LD], wide);
 }
 
 /* ---- indexer ---- */
@@ -169,20 +161,11 @@ static const koi_verify_case index_store_cases[] = {
   {"exact, one row", {1, 128, 64}, {1, 0, INDEX(1, 128, 64), SEQS 5, 1}, {0}, 0},
 };
 
-/* Small whole numbers times a power of two: the transform's sums are exact in any order, and no sum is near a tie of the rounding. */
-static void whole_numbers(koi_verify_job *j, float *x, size_t n, size_t ih)
-{
-  for (size_t r = 0; r < n; r++) {
-    float size = r % 5 == 4 ? 0 : ldexpf(1, koi_verify_below(j, 40) - 20);
-    for (size_t d = 0; d < ih; d++) x[r * ih + d] = (float)(koi_verify_below(j, 5) - 2) * size + 0.0f;
-  }
-}
-
 static void make_index_round(koi_verify_job *j)
 {
   size_t n = (size_t)j->v->i[INDEX_ROUND_N], ih = (size_t)j->v->c[INDEX_ROUND_IH];
   float *x = koi_verify_floats(j, INDEX_ROUND_X, n * ih, 1);
-  if (x) whole_numbers(j, x, n, ih);
+  if (x) koi_verify_whole(j, x, n, ih);
 }
 
 static void make_index_store(koi_verify_job *j)
@@ -190,7 +173,7 @@ static void make_index_store(koi_verify_job *j)
   const int32_t *c = j->v->c, *i = j->v->i, *seq = koi_verify_seq(j->v);
   size_t n = (size_t)i[INDEX_STORE_N], ih = (size_t)c[INDEX_STORE_IH];
   float *x = koi_verify_floats(j, INDEX_STORE_X, n * ih, 1);
-  if (x && !c[INDEX_STORE_EXACT]) whole_numbers(j, x, n, ih);
+  if (x && !c[INDEX_STORE_EXACT]) koi_verify_whole(j, x, n, ih);
   koi_verify_pool p = {.slab0 = INDEX_STORE_S0, .bytes = i[INDEX_STORE_PAGE_BYTES], .at = i[INDEX_STORE_AT], .table = i[INDEX_STORE_TABLE],
                        .page = c[INDEX_STORE_PAGE], .kind = c[INDEX_STORE_EXACT] ? KOI_VERIFY_F32 : KOI_VERIFY_RAW, .out = true};
   for (size_t s = 0; s < KOI_VERIFY_SEQS; s++) p.first[s] = (size_t)seq[2 * s], p.end[s] = p.first[s] + (size_t)seq[2 * s + 1];

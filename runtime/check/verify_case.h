@@ -1,4 +1,4 @@
-/* What the machinery of verify.c and the tables of cases (verify_mat.c, verify_gemm.c, verify_rows.c, verify_cache.c, verify_index.c, verify_attn.c) share. */
+/* What the machinery of verify.c and the tables of cases (verify_mat.c, verify_gemm.c, verify_rows.c, verify_cache.c, verify_joined.c, verify_index.c, verify_attn.c) share. */
 #ifndef KOI_VERIFY_CASE_H
 #define KOI_VERIFY_CASE_H
 #include "kernels/ref/ref.h"
@@ -54,7 +54,7 @@ typedef struct koi_verify_op {
   size_t free_from;                  /* a case holds whatever its constants from this number on are; 0: only with its own */
 } koi_verify_op;
 
-extern const koi_verify_op koi_verify_mat[], koi_verify_products[], koi_verify_gemm[], koi_verify_rows[], koi_verify_cache[], koi_verify_index[],
+extern const koi_verify_op koi_verify_mat[], koi_verify_products[], koi_verify_panels[], koi_verify_gemm[], koi_verify_rows[], koi_verify_cache[], koi_verify_joined[], koi_verify_index[],
   koi_verify_attn[]; /* end at op NULL */
 
 /* ---- inputs: the generator, and slots. NULL when memory is exhausted (j->failed is set). ---- */

@@ -134,3 +134,18 @@ void *koi_verify_row_part(const koi_verify_job *j, int tables, const koi_verify_
   const int32_t *t = (const int32_t *)(const void *)j->slot[tables].in;
   return koi_verify_part(j, p, t[(size_t)start_of(each, n_seqs, s) + (size_t)p->table + nth_page(p, row)]);
 }
+
+void koi_verify_chunk(koi_verify_job *j, int kv, size_t n_rows, size_t ld, size_t wide)
+{
+  float *x = koi_verify_floats(j, kv, n_rows * ld, 2);
+  for (size_t row = 0; x && row < n_rows; row++, x += ld)
+    for (size_t k = wide; k < 2 * wide; k++) x[k] = koi_verify_below(j, 40) == 0 ? koi_verify_below(j, 2) ? 60 : -60 : 3 * x[k];
+}
+
+void koi_verify_whole(koi_verify_job *j, float *x, size_t n, size_t ih)
+{
+  for (size_t r = 0; r < n; r++) {
+    float size = r % 5 == 4 ? 0 : ldexpf(1, koi_verify_below(j, 40) - 20);
+    for (size_t d = 0; d < ih; d++) x[r * ih + d] = (float)(koi_verify_below(j, 5) - 2) * size + 0.0f;
+  }
+}

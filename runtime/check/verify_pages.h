@@ -37,6 +37,10 @@ void koi_verify_tables(koi_verify_job *j, int rows, int tables, const koi_verify
 void koi_verify_rows_only(koi_verify_job *j, int rows);
 /* The layer's part of page or slot `entry`, before the op. */
 void *koi_verify_part(const koi_verify_job *j, const koi_verify_pool *p, int32_t entry);
+/* Chunk rows of all sequences, one after the other, for a compressor: `wide` values, then scores, some of them high or low. */
+void koi_verify_chunk(koi_verify_job *j, int kv, size_t n_rows, size_t ld, size_t wide);
+/* Small whole numbers times a power of two: the transform's sums are exact in any order, and no sum is near a tie of the rounding. */
+void koi_verify_whole(koi_verify_job *j, float *x, size_t n, size_t ih);
 /* The part that row `row` of sequence number s lies in. */
 void *koi_verify_row_part(const koi_verify_job *j, int tables, const koi_verify_pool *p, size_t s, size_t row);
 #endif

@@ -9,19 +9,21 @@ enum { F32 = KOI_WT_F32, F16 = KOI_WT_F16, BF16 = KOI_WT_BF16 };
 enum { LARGE = 1 }; /* streams near 1e6, as in the real model */
 
 static const koi_verify_case hc_pre_cases[] = {
-  /* HC, ITERS, HEAD, NORM_WT | T, D | rms_eps, hc_eps */
-  {"one token", {4, 20, 0, BF16}, {1, 128}, {1e-6f, 1e-6f}, 0},
-  {"tokens, odd width", {4, 20, 0, BF16}, {5, 100}, {1e-6f, 1e-6f}, 0},
-  {"large streams", {4, 20, 0, BF16}, {3, 259}, {1e-6f, 1e-6f}, LARGE},
-  {"wide", {4, 20, 0, BF16}, {2, 4096}, {1e-6f, 1e-6f}, KOI_VERIFY_BIG},
-  {"large eps", {4, 20, 0, F32}, {7, 33}, {0.3f, 0.01f}, 0},
-  {"f16 norm", {4, 3, 0, F16}, {4, 64}, {1e-6f, 1e-6f}, 0},
-  {"two streams", {2, 20, 0, F32}, {9, 66}, {1e-6f, 1e-6f}, 0},
-  {"one round", {2, 1, 0, F32}, {3, 1}, {1e-6f, 1e-6f}, 0},
-  {"head", {4, 20, 1, BF16}, {6, 128}, {1e-6f, 1e-6f}, 0},
-  {"head, odd width", {4, 20, 1, BF16}, {1, 77}, {1e-6f, 1e-6f}, 0},
-  {"head, large eps", {4, 20, 1, BF16}, {3, 64}, {0.3f, 0.01f}, 0},
-  {"head of two streams", {2, 20, 1, F32}, {3, 50}, {1e-6f, 1e-6f}, LARGE},
+  /* HC, ITERS, HEAD, NORM_WT | T, D, n_parts | rms_eps, hc_eps */
+  {"one token", {4, 20, 0, BF16}, {1, 128, 1}, {1e-6f, 1e-6f}, 0},
+  {"tokens, odd width", {4, 20, 0, BF16}, {5, 100, 1}, {1e-6f, 1e-6f}, 0},
+  {"large streams", {4, 20, 0, BF16}, {3, 259, 1}, {1e-6f, 1e-6f}, LARGE},
+  {"wide", {4, 20, 0, BF16}, {2, 4096, 1}, {1e-6f, 1e-6f}, KOI_VERIFY_BIG},
+  {"parts of the mixes", {4, 20, 0, BF16}, {1, 192, 12}, {1e-6f, 1e-6f}, 0},
+  {"many parts, tokens", {2, 20, 0, F32}, {3, 64, 257}, {1e-6f, 1e-6f}, 0},
+  {"large eps", {4, 20, 0, F32}, {7, 33, 1}, {0.3f, 0.01f}, 0},
+  {"f16 norm", {4, 3, 0, F16}, {4, 64, 1}, {1e-6f, 1e-6f}, 0},
+  {"two streams", {2, 20, 0, F32}, {9, 66, 1}, {1e-6f, 1e-6f}, 0},
+  {"one round", {2, 1, 0, F32}, {3, 1, 1}, {1e-6f, 1e-6f}, 0},
+  {"head", {4, 20, 1, BF16}, {6, 128, 1}, {1e-6f, 1e-6f}, 0},
+  {"head, odd width", {4, 20, 1, BF16}, {1, 77, 1}, {1e-6f, 1e-6f}, 0},
+  {"head, large eps", {4, 20, 1, BF16}, {3, 64, 1}, {0.3f, 0.01f}, 0},
+  {"head of two streams", {2, 20, 1, F32}, {3, 50, 1}, {1e-6f, 1e-6f}, LARGE},
 };
 
 static void make_hc_pre(koi_verify_job *j)
@@ -29,7 +31,8 @@ static void make_hc_pre(koi_verify_job *j)
   const int32_t *i = j->v->i, *c = j->v->c;
   size_t n_tokens = (size_t)i[HC_PRE_T], dim = (size_t)i[HC_PRE_D], hc = (size_t)c[HC_PRE_HC], n_mix = c[HC_PRE_HEAD] ? hc : (2 + hc) * hc;
   float size = j->v->how & LARGE ? 1e6f : 1;
-  koi_verify_floats(j, HC_PRE_M, n_tokens * n_mix, 2 * size); /* scaled by 1 / rms of streams of this size: within +-4 */
+  size_t n_parts = (size_t)i[HC_PRE_N_PARTS];
+  koi_verify_floats(j, HC_PRE_M, n_tokens * n_parts * n_mix, 2 * size / sqrtf((float)n_parts)); /* scaled by 1 / rms of streams of this size: within +-4 */
   koi_verify_floats(j, HC_PRE_X, n_tokens * hc * dim, size);
   koi_verify_floats(j, HC_PRE_SCALE, c[HC_PRE_HEAD] ? 1 : 3, 1.5f);
   koi_verify_floats(j, HC_PRE_BASE, n_mix, 1);

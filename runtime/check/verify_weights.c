@@ -92,12 +92,12 @@ void koi_verify_lay(const koi_op *op, koi_verify_case *v, int32_t tile)
   if (row0) *row0 -= *row0 % tile;
 }
 
-void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
+void koi_verify_weights_at(koi_verify_job *j, int slot, const koi_verify_weight *w)
 {
   size_t code_bytes = koi_format_tile_bytes(w->wt, 0, w->k, (uint32_t)w->tile), scale_bytes = koi_format_tile_bytes(w->wt, 1, w->k, (uint32_t)w->tile);
   size_t n_tiles = w->tile1 - w->tile0, per_sub = koi_tiles(w->sub_rows, (uint32_t)w->tile);
-  uint8_t *codes = koi_verify_bytes(j, MATVEC_W, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
-  uint8_t *scales = koi_verify_bytes(j, MATVEC_S, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
+  uint8_t *codes = koi_verify_bytes(j, slot, w->n_units * n_tiles * code_bytes, KOI_VERIFY_RAW);
+  uint8_t *scales = koi_verify_bytes(j, slot + 1, w->n_units * n_tiles * scale_bytes, KOI_VERIFY_RAW);
   if (j->failed) return;
   for (size_t at = 0; at < w->n_units * n_tiles; at++) {
     size_t row = (w->tile0 + at % n_tiles) % per_sub * w->tile;
@@ -108,6 +108,8 @@ void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w)
     }
   }
 }
+
+void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w) { koi_verify_weights_at(j, MATVEC_W, w); }
 
 void koi_verify_spread(koi_verify_job *j, int32_t *rows, int32_t n_places, int32_t n)
 {

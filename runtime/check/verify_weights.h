@@ -16,6 +16,8 @@ typedef struct koi_verify_weight { int wt, care, one_hot; size_t k, sub_rows, n_
 void koi_verify_lay(const koi_op *op, koi_verify_case *v, int32_t tile);
 /* Into the first buffers, which matvec, matmul and widen have alike. */
 void koi_verify_weights(koi_verify_job *j, const koi_verify_weight *w);
+/* Into those from `slot` on: codes, then scales. */
+void koi_verify_weights_at(koi_verify_job *j, int slot, const koi_verify_weight *w);
 /* Entries in random order spread over the panels' places, the other places -1. */
 void koi_verify_spread(koi_verify_job *j, int32_t *rows, int32_t n_places, int32_t n);
 #endif

@@ -17,8 +17,9 @@ static koine_status make_records(koi_history *h)
   const koi_caches *c = h->caches;
   uint64_t bytes = h->st->mark_bytes[h->exact], passed = h->context / KOI_MARK, at_once = h->st->plan->chunk / KOI_MARK + 1;
   h->table_at = koi_alloc(c->n_kinds, sizeof *h->table_at);
+  if (!h->table_at) return KOINE_ERR_MEMORY; /* before there are slots that close would give back */
   h->slots = koi_alloc(c->n_ratios + 1, sizeof *h->slots);
-  if (!h->table_at || !h->slots) return KOINE_ERR_MEMORY;
+  if (!h->slots) return KOINE_ERR_MEMORY;
   for (size_t k = 0; k < c->n_kinds; k++) {
     size_t entries = koi_history_entries(h, k);
     h->table_at[k] = (int32_t)h->n_tables, h->n_tables += entries;

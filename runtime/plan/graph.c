@@ -43,15 +43,41 @@ static koi_ref scales_of(const koi_laid *w, uint32_t part, int32_t wt)
 
 koi_ref koi_graph_vector(const koi_laid *w) { return w->n_parts ? (koi_ref){KOI_AT_CODES, w->first, 0} : NOTHING; }
 
+/* With part i of a weight, for matvec and the ops that take what it takes. */
+static koi_call product_call(const emit *e, const koi_op *op, const koi_laid *w, uint32_t i, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
+{
+  const koi_part *p = &e->g->laid->parts[w->first + i];
+  return (koi_call){.op = op, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile},
+                    .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
+                    .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
+                          [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
+                          [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy}};
+}
+
 void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec, w, i, x, ldx, n, y, ldy);
+    koi_graph_put(e, &c);
+  }
+}
+
+bool koi_graph_glu_fits(const emit *e, const koi_laid *w)
+{
+  int32_t all = w->n_sub * (int32_t)koi_tiles((uint64_t)w->sub_rows, e->g->laid->tile);
+  for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
-    CALL(matvec, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile},
-         .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
-         .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
-               [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
-               [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy});
+    if (p->tile0 || p->tile1 != all) return false;
+  }
+  return true;
+}
+
+void koi_graph_glu(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref weights, float limit, koi_ref act)
+{
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec_glu, w, i, x, w->k, n, act, w->sub_rows);
+    c.buf[MATVEC_GLU_W_OF] = weights, c.i[MATVEC_GLU_HAS_W] = weights.space != KOI_AT_NONE, c.f[MATVEC_GLU_LIMIT] = limit;
+    koi_graph_put(e, &c);
   }
 }
 
@@ -125,6 +151,46 @@ koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n
 }
 
 /* ---- hyper-connections (2.1) ---- */
+/* Whether the mixes of one token are summed by tiles: always or never, so that a stage that begins with the layer has the same bits. */
+static bool mixes_fit(const emit *e, const koi_laid *fn) { return e->t == 1 && fn->n_parts == 1 && fn->wt == KOI_WT_F32 && !(e->c->hidden % e->g->laid->tile); }
+
+bool koi_graph_post_fits(const emit *e, const koi_laid *w)
+{
+  bool whole = !(e->c->hidden % e->g->laid->tile);
+  for (uint32_t i = 0; i < w->n_parts; i++) whole &= e->g->laid->parts[w->first + i].unit1 - e->g->laid->parts[w->first + i].unit0 == w->n_units;
+  return e->t == 1 && whole;
+}
+
+static void with_mixes(emit *e, koi_call *c, const koi_laid *fn)
+{
+  int32_t hc = (int32_t)e->c->n_streams;
+  e->mixed = fn && mixes_fit(e, fn) ? (int32_t)(e->c->hidden / e->g->laid->tile) : 0;
+  c->c[MATVEC_POST_HC] = hc;
+  if (!e->mixed) return;
+  c->c[MATVEC_POST_MIX] = (2 + hc) * hc;
+  c->buf[MATVEC_POST_FN] = codes_of(fn, 0), c->buf[MATVEC_POST_M] = S(mix);
+}
+
+/* The mixes of streams that no product of this stage has left. Without entries, by the kernel that there is for wo_b. */
+static void put_mixes(emit *e, const koi_laid *fn)
+{
+  koi_call c = product_call(e, &koi_op_matvec_post, W(wo_b), 0, NOTHING, 0, (entries){0, 1, NOTHING}, S(streams), 0);
+  c.i[MATVEC_TILE0] = 0, c.i[MATVEC_TILE1] = (int32_t)(e->c->hidden / e->g->laid->tile);
+  with_mixes(e, &c, fn);
+  koi_graph_put(e, &c);
+}
+
+void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next)
+{
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    koi_call c = product_call(e, &koi_op_matvec_post, w, i, x, w->k, n, S(streams), 0);
+    c.buf[MATVEC_POST_O] = o, c.i[MATVEC_POST_HAS_O] = o.space != KOI_AT_NONE;
+    c.buf[MATVEC_POST_POST] = S(post), c.buf[MATVEC_POST_COMB] = S(comb);
+    with_mixes(e, &c, next);
+    koi_graph_put(e, &c);
+  }
+}
+
 typedef struct mixing { const koi_laid *fn, *base, *scale, *norm; } mixing;
 
 static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_panels, int32_t n, bool head, koi_ref mix, koi_ref y)
@@ -132,18 +198,50 @@ static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_pan
   const koi_config *c = e->c;
   int32_t hc = (int32_t)c->n_streams, d = (int32_t)c->hidden;
   input in = {streams, stream_panels, hc * d, false};
-  koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
+  if (!head && !e->mixed && mixes_fit(e, m->fn)) put_mixes(e, m->fn);
+  int32_t n_parts = head || !e->mixed ? 1 : e->mixed;
+  if (head || !e->mixed) koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
+  e->mixed = 0;
   CALL(hc_pre, .c = {[HC_PRE_HC] = hc, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NORM_WT] = m->norm->wt},
        .buf = {[HC_PRE_M] = mix, [HC_PRE_X] = streams, [HC_PRE_SCALE] = koi_graph_vector(m->scale), [HC_PRE_BASE] = koi_graph_vector(m->base),
                [HC_PRE_NORM] = koi_graph_vector(m->norm), [HC_PRE_Y] = y, [HC_PRE_POST] = S(post), [HC_PRE_COMB] = S(comb)},
-       .i = {[HC_PRE_T] = n, [HC_PRE_D] = d}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});
+       .i = {[HC_PRE_T] = n, [HC_PRE_D] = d, [HC_PRE_N_PARTS] = n_parts}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});
 }
 
-static void hc_post(emit *e, koi_ref parts, int32_t n_parts)
+void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts)
 {
   CALL(hc_post, .c = {[HC_POST_HC] = (int32_t)e->c->n_streams},
        .buf = {[HC_POST_X] = S(streams), [HC_POST_O] = S(sub_out), [HC_POST_POST] = S(post), [HC_POST_COMB] = S(comb), [HC_POST_PARTS] = parts},
        .i = {[HC_POST_T] = e->t, [HC_POST_D] = (int32_t)e->c->hidden, [HC_POST_N_PARTS] = n_parts});
+}
+
+/* The part of each, in one format. */
+bool koi_graph_beside_fits(const emit *e, const beside *v, int32_t n)
+{
+  const koi_part *parts = e->g->laid->parts;
+  bool fits = e->t == 1;
+  for (int32_t i = 0; i < n; i++) fits &= v[i].w->n_parts == 1 && parts[v[i].w->first].wt == parts[v->w->first].wt;
+  return fits;
+}
+
+void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in)
+{
+  static const struct { int w, y, rows, subs; } at[MATVECS_MOST] = {
+    {MATVECS_W, MATVECS_Y, MATVECS_ROWS, MATVECS_SUBS}, {MATVECS_W1, MATVECS_Y1, MATVECS_ROWS1, MATVECS_SUBS1}, {MATVECS_W2, MATVECS_Y2, MATVECS_ROWS2, MATVECS_SUBS2}};
+  koi_call c = {.op = &koi_op_matvecs, .c = {[MATVEC_TILE] = (int32_t)e->g->laid->tile}, .buf = {[MATVECS_X] = in->x}, .i = {[MATVECS_K] = v->w->k}};
+  bool joined = n > 1 && koi_graph_beside_fits(e, v, n);
+  for (int32_t i = 0; i < n; i++) {
+    const koi_laid *w = v[i].w;
+    if (!joined) {
+      koi_graph_dense(e, w, in, e->t, v[i].y, w->n_sub * w->sub_rows);
+      continue;
+    }
+    const koi_part *p = &e->g->laid->parts[w->first];
+    c.c[MATVEC_WT] = p->wt, c.c[MATVEC_CARE] |= p->care;
+    c.buf[at[i].w] = codes_of(w, 0), c.buf[at[i].w + 1] = scales_of(w, 0, p->wt), c.buf[at[i].y] = v[i].y;
+    c.i[at[i].rows] = w->sub_rows, c.i[at[i].subs] = w->n_sub;
+  }
+  if (joined) koi_graph_put(e, &c);
 }
 
 /* ---- layers ---- */
@@ -159,11 +257,9 @@ static void layer(emit *e, uint32_t n)
   input xn = {S(xn), S(xn_panels), (int32_t)e->c->hidden, false};
   hc_pre(e, &attn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
   koi_graph_attention(e, &xn);
-  hc_post(e, NOTHING, 0);
   xn.packed = false;
   hc_pre(e, &ffn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
-  koi_graph_moe(e, &xn);
-  hc_post(e, S(parts), (int32_t)e->c->n_used);
+  koi_graph_moe(e, &xn, n + 1 < e->g->layer1 ? &e->g->laid->layers[n + 1][KOI_W_hc_attn_fn] : NULL);
 }
 
 static void embed(emit *e)
@@ -225,17 +321,4 @@ koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const
 koine_status koi_graph_caches(const koi_graph *g, bool exact, koi_caches **out)
 {
   return koi_caches_make(g->model, exact, g->layer0, g->of == KOI_OF_EXPERTS ? g->layer0 : g->layer1, out);
-}
-
-int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
-{
-  return (int32_t)(koi_scratch_score_floats(g->tunables, g->chunk, g->model->config.max_context) / n_tokens / 16 * 16);
-}
-
-uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
-{
-  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / KOI_CSA_RATIO + 1, rows);
-  uint32_t rounds = 1;
-  while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
-  return rounds;
 }

@@ -78,12 +78,39 @@ static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, uint
   koi_graph_put(e, &c);
 }
 
+/* Whether what follows the first products of one token is one call. */
+static bool joined(const emit *e) { return e->t == 1 && W(q_norm)->wt == W(kv_norm)->wt; }
+
+static void put_latents(emit *e, koi_ref rope, const compressor *p, int32_t n)
+{
+  const koi_cache_kind *window = &e->caches->kinds[0];
+  koi_call c = {.op = &koi_op_latents,
+                .c = {[LATENTS_EXACT] = e->exact, [LATENTS_DH] = (int32_t)e->c->head_dim, [LATENTS_RD] = (int32_t)e->c->rope_dim, [LATENTS_PAGE] = KOI_PAGE,
+                      [LATENTS_NORM_WT] = W(q_norm)->wt},
+                .buf = {[LATENTS_Q] = S(qr), [LATENTS_Q_NORM] = koi_graph_vector(W(q_norm)), [LATENTS_KV] = S(kv), [LATENTS_KV_NORM] = koi_graph_vector(W(kv_norm)),
+                        [LATENTS_ROPE] = rope, [LATENTS_ROWS] = FEED(rows), [LATENTS_TABLES] = TABLES},
+                .i = {[LATENTS_N] = e->t, [LATENTS_N_KEPT] = n, [LATENTS_Q_DIM] = (int32_t)e->c->q_rank, [LATENTS_TABLE] = window->table,
+                      [LATENTS_RING] = (int32_t)koi_caches_ring(e->caches, e->g->chunk), [LATENTS_PAGE_BYTES] = (int32_t)window->page_bytes, [LATENTS_AT] = e->at->window_at},
+                .f = {[LATENTS_EPS] = e->c->rms_eps}};
+  koi_graph_pool(&c, LATENTS_W0, 0);
+  if (n) {
+    const koi_cache_spec *s = &e->m->cache;
+    koi_graph_pool(&c, LATENTS_S0, e->at->state);
+    c.buf[LATENTS_KEEPS] = FEED_RATIO(keep), c.i[LATENTS_R] = (int32_t)s->ratio, c.i[LATENTS_COFF] = (int32_t)s->coff;
+    c.i[LATENTS_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes;
+    c.buf[LATENTS_A] = p->kv, c.i[LATENTS_A_DIM] = p->dim, c.i[LATENTS_A_AT] = p->state_at;
+  }
+  const compressor *own = p + 1; /* the indexer's */
+  if (n > 1) c.buf[LATENTS_B] = own->kv, c.i[LATENTS_B_DIM] = own->dim, c.i[LATENTS_B_AT] = own->state_at;
+  koi_graph_put(e, &c);
+}
+
 /* Pools the windows that close in this step and carries the open ones over; the marks' before the sequences' own, whose states they read. */
 static void compress(emit *e, const compressor *p, input *xn)
 {
   const koi_cache_spec *s = &e->m->cache;
   int32_t ld = 2 * (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
-  koi_graph_dense(e, p->kv_gate, xn, e->t, p->kv, ld);
+  if (!joined(e)) koi_graph_dense(e, p->kv_gate, xn, e->t, p->kv, ld);
   koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_C_AT] = p->ape->wt},
                 .buf = {[POOL_KV] = p->kv, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
                 .i = {[POOL_R] = (int32_t)s->ratio, [POOL_DIM] = p->dim, [POOL_LD] = ld, [POOL_COFF] = (int32_t)s->coff,
@@ -95,20 +122,65 @@ static void compress(emit *e, const compressor *p, input *xn)
   c.when = c.sym[NORM_ROPE_N] = RATIO(WINDOWS);
   koi_graph_put(e, &c);
   keep(e, p, FEED_RATIO(marks), RATIO(MARKS), RATIO(MARKS), all);
-  keep(e, p, FEED_RATIO(keep), KOI_SYM_SEQS, KOI_SYM_NONE, smaller(e->t, all));
+  if (!joined(e)) keep(e, p, FEED_RATIO(keep), KOI_SYM_SEQS, KOI_SYM_NONE, smaller(e->t, all));
 }
 
 /* ---- indexer (2.4) ---- */
+int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
+{
+  return (int32_t)(koi_scratch_score_floats(g->tunables, g->chunk, g->model->config.max_context) / n_tokens / 16 * 16);
+}
+
+uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t context)
+{
+  uint64_t rows = (uint64_t)koi_graph_round_rows(g, n_tokens), wanted = koi_ceil_div(context / KOI_CSA_RATIO + 1, rows);
+  uint32_t rounds = 1;
+  while (rounds < wanted) rounds *= 2; /* a growing conversation must not need a new list all the time */
+  return rounds;
+}
+
+/* Whether the indexer's products are beside others: those of its queries and their weights, which only a choice needs. */
+static bool index_beside(const emit *e)
+{
+  const beside in[] = {{W(comp_kv_gate), NOTHING}, {W(index_comp_kv_gate), NOTHING}, {W(index_weights), NOTHING}}, q[] = {{W(wq_b), NOTHING}, {W(index_wq_b), NOTHING}};
+  return joined(e) && e->m->kind == KOI_CSA && koi_graph_beside_fits(e, in, KOI_COUNT(in)) && koi_graph_beside_fits(e, q, KOI_COUNT(q));
+}
+
+/* The last of n products only when rows are chosen. */
+static void put_chosen(emit *e, const beside *v, int32_t n, input *in)
+{
+  e->when = RATIO(ALL);
+  koi_graph_beside(e, v, n - 1, in);
+  e->when = RATIO(CHOSEN);
+  koi_graph_beside(e, v, n, in);
+  e->when = KOI_SYM_NONE;
+}
+
+static void put_heads(emit *e, koi_ref rope)
+{
+  int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim;
+  e->when = RATIO(ALL);
+  norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
+  e->when = RATIO(CHOSEN);
+  CALL(heads, .c = {[HEADS_EXACT] = e->exact, [HEADS_IH] = (int32_t)e->c->index_dim},
+       .buf = {[HEADS_Q] = S(q), [HEADS_IQ] = S(iq), [HEADS_ROPE] = rope},
+       .i = {[HEADS_N] = e->t, [HEADS_Q_HEADS] = h, [HEADS_DIM] = dh, [HEADS_RD] = (int32_t)e->c->rope_dim, [HEADS_I_HEADS] = (int32_t)e->c->index_heads},
+       .f = {[HEADS_EPS] = e->c->rms_eps});
+  e->when = KOI_SYM_NONE;
+}
+
 /* Chooses index_topk rows for every token, over bounded rounds of rows. */
 static void choose(emit *e, input *xn, input *qr)
 {
   const koi_config *c = e->c;
   int32_t ih = (int32_t)c->index_dim, nh = (int32_t)c->index_heads, lds = koi_graph_round_rows(e->g, (uint32_t)e->t), ratio = (int32_t)e->m->cache.ratio;
   e->when = RATIO(CHOSEN);
-  koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
-  norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
-  if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
-  koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
+  if (!index_beside(e)) {
+    koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
+    norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
+    if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
+    koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
+  }
   for (uint32_t r = 0; r < e->feed->shape.n_rounds; r++) {
     e->when = koi_sym_round(e->caches->n_ratios, e->feed->shape.n_rounds, (size_t)e->at->ratio_at, r);
     koi_call s = {.op = &koi_op_index_score,
@@ -157,7 +229,7 @@ static void merge(emit *e, koi_ref rope, uint16_t splits)
        .i = {[ATTN_MERGE_T] = e->t}, .sym = {[ATTN_MERGE_N_SPLITS] = splits});
 }
 
-/* Grouped low-rank output projection: group g of o_groups is unit g of wo_a. */
+/* Grouped low-rank output projection, and back into the streams: group g of o_groups is unit g of wo_a. */
 static void output(emit *e)
 {
   const koi_config *c = e->c;
@@ -170,19 +242,34 @@ static void output(emit *e)
     koi_graph_matmul(e, W(wo_a), &g, S(og), ol);
   }
   input o = {S(og), S(og_panels), og * ol, false};
+  if (koi_graph_post_fits(e, W(wo_b))) {
+    koi_graph_post(e, W(wo_b), S(og), (entries){1, 1, NOTHING}, NOTHING, W(hc_ffn_fn));
+    return;
+  }
   koi_graph_dense(e, W(wo_b), &o, e->t, S(sub_out), (int32_t)c->hidden);
+  koi_graph_hc_post(e, NOTHING, 0);
 }
 
-static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope)
+/* Products of the normalised input and of the query's latent, and what is made of the rows at once. */
+static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope, const compressor *p, int32_t n)
 {
   int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim, q_rank = (int32_t)e->c->q_rank;
-  koi_graph_dense(e, W(wq_a), xn, e->t, S(qr), q_rank);
-  norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
-  koi_graph_dense(e, W(wq_b), qr, e->t, S(q), h * dh);
-  norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
-  koi_graph_dense(e, W(wkv), xn, e->t, S(kv), dh);
-  norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
-  store_window(e);
+  const beside latents[] = {{W(wq_a), S(qr)}, {W(wkv), S(kv)}}, comp[] = {{W(comp_kv_gate), S(ckv)}, {W(index_comp_kv_gate), S(ikv)}, {W(index_weights), S(iw)}};
+  const beside q[] = {{W(wq_b), S(q)}, {W(index_wq_b), S(iq)}};
+  koi_graph_beside(e, latents, KOI_COUNT(latents), xn);
+  if (joined(e)) {
+    if (index_beside(e)) put_chosen(e, comp, KOI_COUNT(comp), xn);
+    else koi_graph_beside(e, comp, n, xn);
+    put_latents(e, rope, p, n);
+  } else {
+    norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
+    norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
+    store_window(e);
+  }
+  if (index_beside(e)) put_chosen(e, q, KOI_COUNT(q), qr);
+  else koi_graph_beside(e, q, 1, qr);
+  if (index_beside(e)) put_heads(e, rope);
+  else norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
 }
 
 void koi_graph_attention(emit *e, input *xn)
@@ -190,13 +277,15 @@ void koi_graph_attention(emit *e, input *xn)
   bool compressed = e->m->kind != KOI_SLIDING, indexed = e->m->kind == KOI_CSA;
   koi_ref rope = compressed ? FEED(rope_comp) : FEED(rope_main);
   input qr = {S(qr), S(qr_panels), (int32_t)e->c->q_rank, false};
-  queries_and_keys(e, xn, &qr, rope);
+  const compressor p[] = {{W(comp_kv_gate), W(comp_ape), W(comp_norm), S(ckv), S(pooled), (int32_t)e->c->head_dim, e->at->state_at},
+                          {W(index_comp_kv_gate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}};
+  queries_and_keys(e, xn, &qr, rope, p, compressed + indexed);
   if (compressed) {
-    compress(e, &(compressor){W(comp_kv_gate), W(comp_ape), W(comp_norm), S(ckv), S(pooled), (int32_t)e->c->head_dim, e->at->state_at}, xn);
+    compress(e, p, xn);
     store_compressed(e);
   }
   if (indexed) {
-    compress(e, &(compressor){W(index_comp_kv_gate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}, xn);
+    compress(e, p + 1, xn);
     store_index(e);
     choose(e, xn, &qr);
     attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));

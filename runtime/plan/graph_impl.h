@@ -12,6 +12,7 @@ typedef struct emit {
   koi_calls *out;
   int32_t layer, t, exact;
   uint16_t when;               /* of the calls to come */
+  int32_t mixed;               /* parts of the next mixes that lie in S(mix) already */
   bool failed;                 /* out of memory: the list is short */
   const koi_laid *w;           /* the layer's weights, by role */
   const koi_layer *m;
@@ -22,6 +23,8 @@ typedef struct emit {
 typedef struct input { koi_ref x, panels; int32_t ld; bool packed; } input;
 typedef struct entries { int32_t n, x_div; koi_ref ids; } entries; /* rows of a matvec and, for grouped weights, their units */
 typedef struct panels { koi_ref x; int32_t n, nt, n_rows; koi_ref units, rows; } panels; /* units and rows NOTHING: dense */
+
+typedef struct beside { const koi_laid *w; koi_ref y; } beside; /* one of several products of the same rows */
 
 #define NOTHING (koi_ref){KOI_AT_NONE, 0, 0}
 #define SCRATCH(id) (koi_ref){KOI_AT_SCRATCH, (id), 0}
@@ -43,12 +46,24 @@ void koi_graph_take(emit *e, koi_ref host, koi_ref to, uint64_t bytes);
 void koi_graph_pool(koi_call *c, size_t first, int32_t kind);
 koi_ref koi_graph_vector(const koi_laid *w);
 void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy);
+/* act[i] = the gated activation of the two matrices of each entry's unit, where the parts of w have both whole. weights: of entries, or NOTHING. */
+bool koi_graph_glu_fits(const emit *e, const koi_laid *w);
+void koi_graph_glu(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref weights, float limit, koi_ref act);
 void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, int32_t ldy);
 void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx, int32_t x_div);
 /* y[t] = w in[t] for n rows. */
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy);
 
+/* Up to MATVECS_MOST products of one input: one call where there is one token and they fit, else one after the other. */
+bool koi_graph_beside_fits(const emit *e, const beside *v, int32_t n);
+void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in);
+/* A block's last product of one token and hc_post in one call, where both fit it; it makes the mixes of `next` (NULL: none). o: NOTHING, or what is added
+ * first. */
+bool koi_graph_post_fits(const emit *e, const koi_laid *w);
+void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next);
+void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts);
+
 void koi_graph_attention(emit *e, input *xn); /* graph_attn.c */
-void koi_graph_moe(emit *e, input *xn);       /* graph_moe.c */
+void koi_graph_moe(emit *e, input *xn, const koi_laid *next); /* graph_moe.c; next: what mixes the streams for the next block */
 void koi_graph_experts(emit *e);              /* of a layer, where they are alone */
 #endif

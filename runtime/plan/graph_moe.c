@@ -11,12 +11,23 @@ static void swiglu(emit *e, koi_ref up, koi_ref weights, koi_ref act, int32_t n,
        .f = {[SWIGLU_LIMIT] = limit});
 }
 
-static void experts_one_by_one(emit *e)
+static entries own_rows(const emit *e) { return (entries){e->t * (int32_t)e->c->n_used, 1, S(ids)}; }
+
+static void up_one_by_one(emit *e)
 {
   int32_t top = (int32_t)e->c->n_used, n = e->t * top, d = (int32_t)e->c->hidden, inter = (int32_t)e->c->inter;
-  koi_graph_matvec(e, W(expert_up), S(xn), d, (entries){n, top, S(ids)}, S(up), 2 * inter);
-  swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
-  koi_graph_matvec(e, W(expert_down), S(act), inter, (entries){n, 1, S(ids)}, S(parts), d);
+  entries all = {n, top, S(ids)};
+  if (koi_graph_glu_fits(e, W(expert_up))) koi_graph_glu(e, W(expert_up), S(xn), all, S(weights), e->c->swiglu_limit, S(act));
+  else {
+    koi_graph_matvec(e, W(expert_up), S(xn), d, all, S(up), 2 * inter);
+    swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
+  }
+}
+
+static void experts_one_by_one(emit *e)
+{
+  up_one_by_one(e);
+  koi_graph_matvec(e, W(expert_down), S(act), (int32_t)e->c->inter, own_rows(e), S(parts), (int32_t)e->c->hidden);
 }
 
 static void experts_grouped(emit *e)
@@ -35,7 +46,21 @@ static void experts_grouped(emit *e)
   koi_graph_matmul(e, W(expert_down), &down, S(parts), d);
 }
 
-static void routed(emit *e) { (e->t < e->g->tunables->group_tokens ? experts_one_by_one : experts_grouped)(e); }
+static bool one_by_one(const emit *e) { return e->t < e->g->tunables->group_tokens; }
+static void routed(emit *e) { (one_by_one(e) ? experts_one_by_one : experts_grouped)(e); }
+
+static void shared(emit *e, input *xn)
+{
+  int32_t inter = (int32_t)e->c->inter;
+  input act = {S(shared_act), S(shared_panels), inter, false};
+  if (e->t <= e->g->tunables->vec_tokens && koi_graph_glu_fits(e, W(shared_up)))
+    koi_graph_glu(e, W(shared_up), xn->x, (entries){e->t, 1, NOTHING}, NOTHING, e->c->shared_limit, S(shared_act));
+  else {
+    koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
+    swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
+  }
+  koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)e->c->hidden);
+}
 
 /* ---- on another device ---- */
 typedef struct desk { uint64_t xn, ids, weights, parts, entries, rows, all; } desk; /* what lies where in host memory; bytes of one of each */
@@ -81,21 +106,25 @@ void koi_graph_experts(emit *e)
 }
 
 /* ---- all of it ---- */
-void koi_graph_moe(emit *e, input *xn)
+void koi_graph_moe(emit *e, input *xn, const koi_laid *next)
 {
   bool apart = e->g->of == KOI_OF_TRUNK;
   const koi_config *c = e->c;
-  int32_t n_experts = (int32_t)c->n_experts, inter = (int32_t)c->inter;
+  int32_t n_experts = (int32_t)c->n_experts;
   koi_graph_dense(e, W(gate), xn, e->t, S(gate), n_experts);
   CALL(route, .c = {[ROUTE_SCORE] = (int32_t)c->score, [ROUTE_HASH] = e->m->hash, [ROUTE_BT] = W(gate_bias)->wt},
        .buf = {[ROUTE_LOGITS] = S(gate), [ROUTE_BIAS] = koi_graph_vector(W(gate_bias)), [ROUTE_TOKENS] = FEED(tokens),
                [ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)), [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)},
        .i = {[ROUTE_T] = e->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts},
        .f = {[ROUTE_ROUTE_SCALE] = c->route_scale});
+  if (!apart && one_by_one(e) && koi_graph_post_fits(e, W(expert_down))) {
+    up_one_by_one(e);
+    shared(e, xn);
+    koi_graph_post(e, W(expert_down), S(act), own_rows(e), S(sub_out), next);
+    return;
+  }
   (apart ? send : routed)(e);
-  input act = {S(shared_act), S(shared_panels), inter, false};
-  koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
-  swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
-  koi_graph_dense(e, W(shared_down), &act, e->t, S(sub_out), (int32_t)c->hidden);
+  shared(e, xn);
   if (apart) receive(e);
+  koi_graph_hc_post(e, S(parts), (int32_t)c->n_used);
 }

@@ -24,14 +24,16 @@ static void unlist(listed *l)
   koi_caches_free(l->caches);
 }
 
+/* Steps of one token join calls, those of few take experts one by one, a chunk groups them: what lives when in each is all that there is. */
 koine_status koi_plan_scratch(const koi_graph *g, uint64_t align, koi_scratch *out)
 {
-  listed l[4] = {{0}};
+  const uint32_t sizes[] = {1, g->chunk < 2 ? 1 : 2, g->chunk};
+  listed l[2 * KOI_COUNT(sizes)] = {{0}};
   koi_calls lists[KOI_COUNT(l)] = {{0}};
   koine_status s = KOINE_OK;
   koi_scratch_sizes(g->model, g->layer0, g->layer1, g->tunables, g->chunk, out);
   for (size_t i = 0; i < KOI_COUNT(l) && !s; i++) {
-    s = list_for(g, i & 1, i & 2 ? g->chunk : 1, align, &l[i]);
+    s = list_for(g, i & 1, sizes[i / 2], align, &l[i]);
     lists[i] = l[i].calls;
   }
   if (!s) s = koi_scratch_place(lists, KOI_COUNT(l), align, out);

@@ -101,6 +101,20 @@ static koine_status meet_matvec(met *t, koi_stage *st, const koi_args *a)
   return s;
 }
 
+/* One row for several weights. */
+static koine_status meet_matvecs(met *t, koi_stage *st, const koi_call *c, const koi_args *a)
+{
+  static const int codes[MATVECS_MOST] = {MATVECS_W, MATVECS_W1, MATVECS_W2};
+  t->k = (uint64_t)a->i[MATVECS_K];
+  koine_status s = fetch(t->w, st, a, MATVECS_X, 0, t->k * sizeof(float));
+  for (size_t i = 0; i < MATVECS_MOST && !s; i++) {
+    if (c->buf[codes[i]].space == KOI_AT_NONE) continue;
+    t->role = role_of(st, c, c->buf[codes[i]].id);
+    if (t->role != NONE) add_square(t, 0, (const float *)(const void *)t->w->room, 1);
+  }
+  return s;
+}
+
 static koine_status meet_matmul(met *t, koi_stage *st, const koi_args *a, size_t nt)
 {
   size_t n = (size_t)a->i[MATMUL_N_PANELS], panel = t->k * nt, x_bytes = n * panel * sizeof(float);
@@ -133,12 +147,14 @@ static koine_status before(void *user, koi_stage *st, const koi_bound_call *b)
   const koi_args *a = &b->bound->a;
   met t = {w, c->layer, NONE, 0};
   if (c->op == &koi_op_widen) w->wide = c->buf[WIDEN_W].id;
-  if (c->op == &koi_op_matvec && !a->i[MATVEC_TILE0]) t.role = role_of(st, c, c->buf[MATVEC_W].id), t.k = (uint64_t)a->i[MATVEC_K];
+  bool vectors = c->op == &koi_op_matvec || c->op == &koi_op_matvec_glu || c->op == &koi_op_matvec_post; /* which have matvec's arguments */
+  if (c->op == &koi_op_matvecs) return meet_matvecs(&t, st, c, a);
+  if (vectors && !a->i[MATVEC_TILE0] && a->i[MATVEC_E]) t.role = role_of(st, c, c->buf[MATVEC_W].id), t.k = (uint64_t)a->i[MATVEC_K];
   else if (c->op == &koi_op_matmul && !a->i[MATMUL_TILE0]) t.role = role_of(st, c, c->buf[MATMUL_W].id), t.k = (uint64_t)a->i[MATMUL_K];
   else if (c->op == &koi_op_gemm && !a->i[GEMM_Y_OFFSET]) t.role = role_of(st, c, w->wide), t.k = (uint64_t)a->i[GEMM_K];
   if (t.role == NONE) return KOINE_OK;
   if (c->op == &koi_op_gemm) return meet_gemm(&t, st, a);
-  return c->op == &koi_op_matvec ? meet_matvec(&t, st, a) : meet_matmul(&t, st, a, (size_t)c->c[MATMUL_NT]);
+  return vectors ? meet_matvec(&t, st, a) : meet_matmul(&t, st, a, (size_t)c->c[MATMUL_NT]);
 }
 
 static koine_status after(void *user, koi_stage *st, const koi_bound_call *b)

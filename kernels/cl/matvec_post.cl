@@ -1,0 +1,84 @@
+/* matvec_post: matvec, the streams of its rows as hc_post has them, and what those add to the next mixes. The contract is in kernels/joined.h; how work is
+ * cut: matvec.cl. The work-items of a tile share the mixes of its columns. */
+#define TILE_PRODUCT_ALONE
+#include "matvec.cl"
+
+#define ITEMS (LANES * KS) /* of a tile */
+#define MIX_VECS ((MIX + ROWS - 1) / ROWS * LANES)
+#define MIX_SHARES (ITEMS / MIX_VECS > 0 ? ITEMS / MIX_VECS : 1)
+#if ITEMS > 1
+#define COLUMN_PTR LOCAL_PTR
+#else
+#define COLUMN_PTR
+#endif
+
+#if MIX
+/* Rows v * VW and on of the mixes over a share of the tile's columns; x: [stream][column of the tile], d: the first column. */
+FN F mix_of(GLOBAL const float *fn, COLUMN_PTR const float *x, int d, int D, int v, int share)
+{
+  F sum = SPLAT(0.0f);
+  fn += (size_t)(v / LANES) * (HC * D) * ROWS + v % LANES * VW;
+  UNROLL for (int j = 0; j < HC; j++)
+    for (int k = share; k < ROWS; k += MIX_SHARES) sum = FMA(VLOAD(fn + (size_t)(j * D + d + k) * ROWS), SPLAT(x[j * ROWS + k]), sum);
+  return sum;
+}
+#endif
+
+KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL const int *ids, GLOBAL float *streams,
+                   GLOBAL const float *O, GLOBAL const float *post, GLOBAL const float *comb, GLOBAL const float *fn, GLOBAL float *M, int E, int K,
+                   int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_ids, int x_div, int ldx, int has_o)
+{
+  ROOM;
+#if ITEMS > 1
+  LOCAL float columns[TG * HC * ROWS];
+#if MIX
+  LOCAL F shares[TG * MIX_SHARES * MIX_VECS];
+#endif
+#else
+  float columns[HC * ROWS];
+#endif
+  int item = (int)LOCAL_ID(0), lane = item % LANES, part = item / LANES % KS, slot = item / ITEMS, D = sub_rows;
+  int tile = tile0 + (int)GROUP_ID(1) * TG + slot, mine = tile < tile1, row = tile * ROWS + lane * VW;
+  COLUMN_PTR float *x = columns + (ITEMS > 1 ? slot : 0) * HC * ROWS;
+  F o = SPLAT(0.0f);
+  if (mine && has_o) o = VLOAD(O + row);
+  for (int e = 0; e < E; e++) {
+    int unit = has_ids ? ids[e] : 0;
+    ulong at = mine ? (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0) : 0;
+#if GROUP > 1 /* also so that a CPU reads the group's tiles of one unit as one stretch */
+    BARRIER();
+#endif
+    o += tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, X + (ulong)(e / x_div) * (ulong)ldx, K, mine, item ROOM_GIVEN);
+  }
+  if (mine && part == 0) {
+    F in[HC];
+    UNROLL for (int i = 0; i < HC; i++) in[i] = VLOAD(streams + (size_t)i * D + row);
+    UNROLL for (int j = 0; j < HC; j++) {
+      F v = in[j];
+      if (E) {
+        v = SPLAT(post[j]) * o;
+        UNROLL for (int i = 0; i < HC; i++) v += SPLAT(comb[i * HC + j]) * in[i];
+        VSTORE(v, streams + (size_t)j * D + row);
+      }
+      VSTORE(v, x + j * ROWS + lane * VW);
+    }
+  }
+#if MIX
+#if ITEMS > 1
+  BARRIER();
+  for (int n = item % ITEMS; n < MIX_SHARES * MIX_VECS; n += ITEMS)
+    if (mine) shares[slot * MIX_SHARES * MIX_VECS + n] = mix_of(fn, x, tile * ROWS, D, n % MIX_VECS, n / MIX_VECS);
+  BARRIER();
+#endif
+  for (int v = item % ITEMS; v < MIX_VECS && mine; v += ITEMS) {
+#if ITEMS > 1
+    F sum = shares[slot * MIX_SHARES * MIX_VECS + v];
+    for (int n = 1; n < MIX_SHARES; n++) sum += shares[(slot * MIX_SHARES + n) * MIX_VECS + v];
+#else
+    F sum = mix_of(fn, x, tile * ROWS, D, v, 0);
+#endif
+    int first = v / LANES * ROWS + v % LANES * VW;
+    if (first < MIX) put_rows(M + (size_t)tile * MIX + first, sum, MIX - first);
+  }
+#endif
+}

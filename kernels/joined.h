@@ -1,0 +1,51 @@
+/* Ops that do the work of several others in one call, for steps of few tokens, whose time is that of launches: their contracts, in the words of the ops
+ * that they join (ops.h). */
+#ifndef KOI_JOINED_H
+#define KOI_JOINED_H
+
+/* matvec_glu: matvec of two stacked matrices whose tiles lie in this buffer altogether (tile0 0), and swiglu of what they give: with g and u the products of
+ * row r of the first and of the second, H[e][y0 + r] = silu(min(g, limit)) * clamp(u, -limit, limit) * w[e], as swiglu says. consts as matvec's.
+ * bufs as matvec's with H out [E][ldy] for Y, and w [E].  ints as matvec's, n_sub 2, and has_w.  floats limit */
+enum { MATVEC_GLU_W_OF = MATVEC_Y + 1 }; /* bufs */
+enum { MATVEC_GLU_HAS_W = MATVEC_Y0 + 1 }; /* ints */
+enum { MATVEC_GLU_LIMIT }; /* floats */
+
+/* matvec_post: for one token, the product of a block's last matrix and hc_post of it: with o = (has_o ? O : 0) + sum over e < E of matvec's Y[e], in this order,
+ * streams'[j] = post[j]*o + sum_i comb[i][j] streams[i] in place, for the rows of this part, which are whole tiles. Then, MIX rows of the next mixes: what
+ * each tile's columns of streams' add to fn streams', M[tile][m]. All units of ids lie in this buffer. E 0: the streams stay as they are, and of them are the
+ * mixes.
+ * consts matvec's, then HC, and MIX (0: no mixes)
+ * bufs matvec's but Y, then streams inout [HC][D], O [D], post [HC], comb [HC][HC], fn f32 tiles of MIX rows and HC*D columns, M out [D/TILE][MIX]
+ * ints matvec's up to ldx, sub_rows being D, n_sub 1; has_o */
+enum { MATVEC_POST_STREAMS = MATVEC_IDS + 1, MATVEC_POST_O, MATVEC_POST_POST, MATVEC_POST_COMB, MATVEC_POST_FN, MATVEC_POST_M }; /* bufs */
+enum { MATVEC_POST_HAS_O = MATVEC_LDX + 1 }; /* ints */
+enum { MATVEC_POST_HC = MATVEC_TILE + 1, MATVEC_POST_MIX }; /* consts */
+
+/* matvecs: matvec for one vector and three matrices, or stacks of them, whose tiles lie in one buffer each: Yi[s*rowsi + r], i < 3, s < subsi. One of no
+ * subs is not there.
+ * consts as matvec's
+ * bufs W0, S0, X [K], Y0, W1, S1, Y1, W2, S2, Y2
+ * ints K, rows0, subs0, rows1, subs1, rows2, subs2 */
+enum { MATVECS_W, MATVECS_S, MATVECS_X, MATVECS_Y, MATVECS_W1, MATVECS_S1, MATVECS_Y1, MATVECS_W2, MATVECS_S2, MATVECS_Y2 }; /* bufs */
+enum { MATVECS_K, MATVECS_ROWS, MATVECS_SUBS, MATVECS_ROWS1, MATVECS_SUBS1, MATVECS_ROWS2, MATVECS_SUBS2 };               /* ints */
+enum { MATVECS_MOST = 3 };
+
+/* latents: for tokens of which each is its sequence's only one in the step, what follows the first products: norm_rope of each row of Q, without RoPE;
+ * norm_rope of each row of KV, which kv_store then stores in the window's ring; and for n_kept compressors (A's, B's) pool_keep, for which keeps[i] has
+ * one token and from = to. A window that closes with the token may be pooled before or after, as it never reaches back to the position that is
+ * replaced. consts as kv_store's, and NORM_WT, the type of both norms. */
+enum { LATENTS_Q, LATENTS_Q_NORM, LATENTS_KV, LATENTS_KV_NORM, LATENTS_ROPE, LATENTS_ROWS, LATENTS_TABLES, LATENTS_A, LATENTS_B, LATENTS_KEEPS, LATENTS_W0,
+       LATENTS_S0 = LATENTS_W0 + KOI_SLABS }; /* bufs: Q inout [n][q_dim], q_norm, KV inout [n][DH], kv_norm, rope [n][RD/2][2], rows i32[n][2], tables, A [n][2*coff*a_dim], B [n][2*coff*b_dim], keeps i32[n][5], W0..W7 inout, S0..S7 inout */
+enum { LATENTS_N, LATENTS_N_KEPT, LATENTS_Q_DIM, LATENTS_TABLE, LATENTS_RING, LATENTS_PAGE_BYTES, LATENTS_AT, LATENTS_R, LATENTS_COFF, LATENTS_SLOT_BYTES,
+       LATENTS_A_DIM, LATENTS_A_AT, LATENTS_B_DIM, LATENTS_B_AT };                    /* ints */
+enum { LATENTS_EPS };                                                               /* floats */
+enum { LATENTS_EXACT, LATENTS_DH, LATENTS_RD, LATENTS_PAGE, LATENTS_NORM_WT };      /* consts */
+
+/* heads: norm_rope of the q_heads rows of each token of Q, with rms and no weight; and of the i_heads rows of each of IQ RoPE alone, then, EXACT 0,
+ * index_round. consts EXACT, IH
+ * bufs Q inout [n][q_heads][dim], IQ inout [n][i_heads][IH], rope [n][rd/2][2].  ints n, q_heads, dim, rd, i_heads.  floats eps */
+enum { HEADS_Q, HEADS_IQ, HEADS_ROPE };                      /* bufs */
+enum { HEADS_N, HEADS_Q_HEADS, HEADS_DIM, HEADS_RD, HEADS_I_HEADS }; /* ints */
+enum { HEADS_EPS };                                          /* floats */
+enum { HEADS_EXACT, HEADS_IH };                              /* consts */
+#endif
