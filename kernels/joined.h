@@ -12,10 +12,10 @@ enum { MATVEC_GLU_LIMIT }; /* floats */
 
 /* matvec_post: for one token, the product of a block's last matrix and hc_post of it: with o = (has_o ? O : 0) + sum over e < E of matvec's Y[e], in this order,
  * streams'[j] = post[j]*o + sum_i comb[i][j] streams[i] in place, for the rows of this part, which are whole tiles. Then, MIX rows of the next mixes: what
- * each tile's columns of streams' add to fn streams', M[tile][m]. All units of ids lie in this buffer. E 0: the streams stay as they are, and of them are the
+ * each strip of 16 columns of streams' adds to fn streams', M[strip][m]. All units of ids lie in this buffer. E 0: the streams stay as they are, and of them are the
  * mixes.
  * consts matvec's, then HC, and MIX (0: no mixes)
- * bufs matvec's but Y, then streams inout [HC][D], O [D], post [HC], comb [HC][HC], fn f32 tiles of MIX rows and HC*D columns, M out [D/TILE][MIX]
+ * bufs matvec's but Y, then streams inout [HC][D], O [D], post [HC], comb [HC][HC], fn f32 tiles of MIX rows and HC*D columns, M out [D/16][MIX]
  * ints matvec's up to ldx, sub_rows being D, n_sub 1; has_o */
 enum { MATVEC_POST_STREAMS = MATVEC_IDS + 1, MATVEC_POST_O, MATVEC_POST_POST, MATVEC_POST_COMB, MATVEC_POST_FN, MATVEC_POST_M }; /* bufs */
 enum { MATVEC_POST_HAS_O = MATVEC_LDX + 1 }; /* ints */

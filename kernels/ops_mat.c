@@ -152,8 +152,8 @@ static void post_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 static uint64_t post_local(const int32_t *c, const int32_t *p)
 {
   uint64_t items = (uint64_t)(c[MATVEC_TILE] / p[MV_VW]) * (uint64_t)p[MV_KS], rows = (uint64_t)c[MATVEC_TILE];
-  uint64_t mixes = ceil_div((size_t)c[MATVEC_POST_MIX], rows) * rows, vecs = mixes / (uint64_t)p[MV_VW], shares = vecs && items / vecs ? items / vecs : 1;
-  return mv_local(c, p) + (items > 1 ? (uint64_t)p[MV_TG] * ((uint64_t)c[MATVEC_POST_HC] * rows + shares * mixes) * sizeof(float) : 0);
+  uint64_t mixes = ceil_div((size_t)c[MATVEC_POST_MIX], rows) * rows, units = mixes / (uint64_t)p[MV_VW] * (rows / KOI_STRIP), shares = units && items / units ? items / units : 1;
+  return mv_local(c, p) + (items > 1 ? (uint64_t)p[MV_TG] * ((uint64_t)c[MATVEC_POST_HC] * rows + shares * units * (uint64_t)p[MV_VW]) * sizeof(float) : 0);
 }
 
 static void post_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
@@ -176,7 +176,7 @@ const koi_op koi_op_matvec_post = {
   .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
            [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_POST_STREAMS] = {"streams", "[HC][D]", KOI_INOUT}, [MATVEC_POST_O] = {"O", "[D]", KOI_IN},
            [MATVEC_POST_POST] = {"post", "[HC]", KOI_IN}, [MATVEC_POST_COMB] = {"comb", "[HC][HC]", KOI_IN}, [MATVEC_POST_FN] = {"fn", "tiles", KOI_IN},
-           [MATVEC_POST_M] = {"M", "[D/TILE][MIX]", KOI_PARTS}},
+           [MATVEC_POST_M] = {"M", "[D/16][MIX]", KOI_PARTS}},
   .ints = {MV_INTS_IN, [MATVEC_POST_HAS_O] = "has_o"},
   .consts = {MV_CONSTS, [MATVEC_POST_HC] = "HC", [MATVEC_POST_MIX] = "MIX"},
   .usual = {MV_USUAL, [MATVEC_POST_HC] = 4, [MATVEC_POST_MIX] = 24}, .params = MV_PARAMS,

@@ -5,7 +5,9 @@
 
 #define ITEMS (LANES * KS) /* of a tile */
 #define MIX_VECS ((MIX + ROWS - 1) / ROWS * LANES)
-#define MIX_SHARES (ITEMS / MIX_VECS > 0 ? ITEMS / MIX_VECS : 1)
+#define MIX_STRIPS (ROWS / 16) /* of a tile: their sums are apart, so that they do not depend on the tiles */
+#define MIX_UNITS (MIX_VECS * MIX_STRIPS)
+#define MIX_SHARES (ITEMS / MIX_UNITS > 0 ? ITEMS / MIX_UNITS : 1)
 #if ITEMS > 1
 #define COLUMN_PTR LOCAL_PTR
 #else
@@ -13,13 +15,14 @@
 #endif
 
 #if MIX
-/* Rows v * VW and on of the mixes over a share of the tile's columns; x: [stream][column of the tile], d: the first column. */
-FN F mix_of(GLOBAL const float *fn, COLUMN_PTR const float *x, int d, int D, int v, int share)
+/* Rows v * VW and on of the mixes over a share of a strip's columns, unit = strip * MIX_VECS + v; x: [stream][column of the tile], d: the first column. */
+FN F mix_of(GLOBAL const float *fn, COLUMN_PTR const float *x, int d, int D, int unit, int share)
 {
   F sum = SPLAT(0.0f);
+  int v = unit % MIX_VECS, strip = unit / MIX_VECS * 16;
   fn += (size_t)(v / LANES) * (HC * D) * ROWS + v % LANES * VW;
   UNROLL for (int j = 0; j < HC; j++)
-    for (int k = share; k < ROWS; k += MIX_SHARES) sum = FMA(VLOAD(fn + (size_t)(j * D + d + k) * ROWS), SPLAT(x[j * ROWS + k]), sum);
+    for (int k = strip + share; k < strip + 16; k += MIX_SHARES) sum = FMA(VLOAD(fn + (size_t)(j * D + d + k) * ROWS), SPLAT(x[j * ROWS + k]), sum);
   return sum;
 }
 #endif
@@ -32,7 +35,7 @@ KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
 #if ITEMS > 1
   LOCAL float columns[TG * HC * ROWS];
 #if MIX
-  LOCAL F shares[TG * MIX_SHARES * MIX_VECS];
+  LOCAL F shares[TG * MIX_SHARES * MIX_UNITS];
 #endif
 #else
   float columns[HC * ROWS];
@@ -66,19 +69,19 @@ KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
 #if MIX
 #if ITEMS > 1
   BARRIER();
-  for (int n = item % ITEMS; n < MIX_SHARES * MIX_VECS; n += ITEMS)
-    if (mine) shares[slot * MIX_SHARES * MIX_VECS + n] = mix_of(fn, x, tile * ROWS, D, n % MIX_VECS, n / MIX_VECS);
+  for (int n = item % ITEMS; n < MIX_SHARES * MIX_UNITS; n += ITEMS)
+    if (mine) shares[slot * MIX_SHARES * MIX_UNITS + n] = mix_of(fn, x, tile * ROWS, D, n % MIX_UNITS, n / MIX_UNITS);
   BARRIER();
 #endif
-  for (int v = item % ITEMS; v < MIX_VECS && mine; v += ITEMS) {
+  for (int u = item % ITEMS; u < MIX_UNITS && mine; u += ITEMS) {
 #if ITEMS > 1
-    F sum = shares[slot * MIX_SHARES * MIX_VECS + v];
-    for (int n = 1; n < MIX_SHARES; n++) sum += shares[(slot * MIX_SHARES + n) * MIX_VECS + v];
+    F sum = shares[slot * MIX_SHARES * MIX_UNITS + u];
+    for (int n = 1; n < MIX_SHARES; n++) sum += shares[(slot * MIX_SHARES + n) * MIX_UNITS + u];
 #else
-    F sum = mix_of(fn, x, tile * ROWS, D, v, 0);
+    F sum = mix_of(fn, x, tile * ROWS, D, u, 0);
 #endif
-    int first = v / LANES * ROWS + v % LANES * VW;
-    if (first < MIX) put_rows(M + (size_t)tile * MIX + first, sum, MIX - first);
+    int v = u % MIX_VECS, first = v / LANES * ROWS + v % LANES * VW;
+    if (first < MIX) put_rows(M + (size_t)(tile * MIX_STRIPS + u / MIX_VECS) * MIX + first, sum, MIX - first);
   }
 #endif
 }

@@ -118,14 +118,14 @@ static void mix_back(const koi_ref_args *a, size_t d, double o)
   }
 }
 
-/* What the streams' columns of a tile add to mix m. */
+/* What the streams' columns of a strip add to mix m. */
 static double mix_part(const koi_ref_args *a, size_t at, size_t m)
 {
   size_t hc = (size_t)a->c[MATVEC_POST_HC], dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE];
   const float *x = a->buf[MATVEC_POST_STREAMS], *fn = a->buf[MATVEC_POST_FN];
   double sum = 0;
   for (size_t j = 0; j < hc; j++)
-    for (size_t k = j * dim + at * tile; k < j * dim + (at + 1) * tile; k++) sum += (double)x[k] * fn[(m / tile * hc * dim + k) * tile + m % tile];
+    for (size_t k = j * dim + at * KOI_STRIP; k < j * dim + (at + 1) * KOI_STRIP; k++) sum += (double)x[k] * fn[(m / tile * hc * dim + k) * tile + m % tile];
   return sum;
 }
 
@@ -145,8 +145,9 @@ void koi_ref_matvec_post(const koi_ref_args *a)
       for (size_t e = 0; e < n; e++) o += y[e * dim + d];
       mix_back(a, d, o);
     }
-    for (size_t m = 0; m < n_mix; m++) ((float *)a->buf[MATVEC_POST_M])[at * n_mix + m] = (float)mix_part(a, at, m);
   }
+  for (size_t at = (size_t)a->i[MATVEC_TILE0] * tile / KOI_STRIP; at < (size_t)a->i[MATVEC_TILE1] * tile / KOI_STRIP; at++)
+    for (size_t m = 0; m < n_mix; m++) ((float *)a->buf[MATVEC_POST_M])[at * n_mix + m] = (float)mix_part(a, at, m);
 }
 
 void koi_ref_matvecs(const koi_ref_args *a)

@@ -112,7 +112,7 @@ static void make_matvec_post(koi_verify_job *j)
   koi_verify_floats(j, MATVEC_POST_POST, hc, 2);
   koi_verify_floats(j, MATVEC_POST_COMB, hc * hc, 1);
   koi_verify_floats(j, MATVEC_POST_FN, koi_tiles(n_mix, (uint32_t)tile) * tile * hc * dim, 1);
-  koi_verify_out(j, MATVEC_POST_M, dim / tile * n_mix * 4, KOI_VERIFY_F32);
+  koi_verify_out(j, MATVEC_POST_M, dim / KOI_STRIP * n_mix * 4, KOI_VERIFY_F32);
 }
 
 static void post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K], j->v->c[MATVEC_TILE]); }

@@ -151,12 +151,12 @@ koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n
 }
 
 /* ---- hyper-connections (2.1) ---- */
-/* Whether the mixes of one token are summed by tiles: always or never, so that a stage that begins with the layer has the same bits. */
-static bool mixes_fit(const emit *e, const koi_laid *fn) { return e->t == 1 && fn->n_parts == 1 && fn->wt == KOI_WT_F32 && !(e->c->hidden % e->g->laid->tile); }
+/* Whether the mixes of one token are summed by strips: always or never, so that a stage that begins with the layer has the same bits. */
+static bool mixes_fit(const emit *e, const koi_laid *fn) { return e->t == 1 && fn->n_parts == 1 && fn->wt == KOI_WT_F32 && !(e->c->hidden % KOI_MOST_TILE); }
 
 bool koi_graph_post_fits(const emit *e, const koi_laid *w)
 {
-  bool whole = !(e->c->hidden % e->g->laid->tile);
+  bool whole = !(e->c->hidden % KOI_MOST_TILE); /* in any layout */
   for (uint32_t i = 0; i < w->n_parts; i++) whole &= e->g->laid->parts[w->first + i].unit1 - e->g->laid->parts[w->first + i].unit0 == w->n_units;
   return e->t == 1 && whole;
 }
@@ -164,7 +164,7 @@ bool koi_graph_post_fits(const emit *e, const koi_laid *w)
 static void with_mixes(emit *e, koi_call *c, const koi_laid *fn)
 {
   int32_t hc = (int32_t)e->c->n_streams;
-  e->mixed = fn && mixes_fit(e, fn) ? (int32_t)(e->c->hidden / e->g->laid->tile) : 0;
+  e->mixed = fn && mixes_fit(e, fn) ? (int32_t)(e->c->hidden / KOI_STRIP) : 0;
   c->c[MATVEC_POST_HC] = hc;
   if (!e->mixed) return;
   c->c[MATVEC_POST_MIX] = (2 + hc) * hc;

@@ -55,7 +55,7 @@ void koi_scratch_sizes(const koine_model *m, uint32_t layer0, uint32_t layer1, c
   uint64_t mix = (2 + hc) * hc, dh = c->head_dim, h = c->n_heads, heads = h * dh, q_rank = c->q_rank, o_rank = c->o_rank, groups = c->o_groups;
   uint64_t comp = w.comp, icomp = w.icomp, windows = w.windows, iwindows = w.iwindows, index = w.icomp > 0;
   uint64_t ih = c->index_dim, nh = c->index_heads, top_k = c->index_topk, scores = koi_scratch_score_floats(u, t, c->max_context);
-  uint64_t tiles = koi_tiles(d, (uint32_t)u->tile), inter = c->inter, experts = c->n_experts, e = t * c->n_used, panels = 0, expert_columns = 0, group_columns = columns * groups, vocab = c->n_vocab;
+  uint64_t strips = koi_tiles(d, KOI_STRIP), inter = c->inter, experts = c->n_experts, e = t * c->n_used, panels = 0, expert_columns = 0, group_columns = columns * groups, vocab = c->n_vocab;
   uint64_t hr = min64(t, KOI_HEAD_ROWS), head_columns = koi_ceil_div(hr, nt) * nt, part_rows = 0, wide = KOI_WIDE_BYTES / sizeof(float);
   for (uint32_t n = 1; n <= chunk; n++) {
     uint64_t width = (uint64_t)koi_step_group_panel(u, n, c->n_used, c->n_experts), some = koi_scratch_panels((uint64_t)n * c->n_used, experts, width);

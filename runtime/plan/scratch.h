@@ -8,7 +8,7 @@
 
 /* name, kind (F float, I int), elements. The letters are those of koi_scratch_cut. */
 #define KOI_SCRATCH(X) \
-  X(streams, F, t * streams) X(mix, F, (t > tiles ? t : tiles) * mix) X(post, F, t * hc) X(comb, F, t * hc * hc) X(xn, F, t * d) X(xn_panels, F, columns * d) \
+  X(streams, F, t * streams) X(mix, F, (t > strips ? t : strips) * mix) X(post, F, t * hc) X(comb, F, t * hc * hc) X(xn, F, t * d) X(xn_panels, F, columns * d) \
   X(stream_panels, F, columns * streams) X(qr, F, t * q_rank) X(qr_panels, F, columns * q_rank) X(q, F, t * heads) X(kv, F, t * dh) \
   X(ckv, F, 2 * t * comp) X(pooled, F, windows * dh) X(ikv, F, 2 * t * icomp) X(ipooled, F, iwindows * ih) \
   X(iq, F, index * t * nh * ih) X(iw, F, index * t * nh) X(scores, F, index * scores) X(top_rows, I, index * t * top_k) X(top_vals, F, index * t * top_k) \
