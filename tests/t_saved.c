@@ -7,25 +7,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/base.h"
 #include "near.h"
 #include "placed.h"
+#include "saved.h"
 
-enum { CHUNK = 64, N = 700, HEAD = 104, SUM_AT = 96 };
+enum { CHUNK = 64, N = 700 };
 static const char *folder;
 static char dir[64], path[128];
 static koine_runtime *rt;
@@ -218,43 +216,11 @@ static void test_foreign(void **state)
 }
 
 /* ---- damage ---- */
-static uint8_t *read_file(size_t *n)
-{
-  char *s = NULL;
-  assert_int_equal(koi_file_read(path, 1u << 30, &s, n), KOINE_OK);
-  return (uint8_t *)s;
-}
-
-static void write_file(const void *data, size_t n)
-{
-  FILE *f = fopen(path, "wb");
-  assert_true(f && fwrite(data, 1, n, f) == n && !fclose(f));
-}
-
 static void expect_refused(const char *what, size_t at)
 {
   koine_session *s = NULL;
   koine_status st = load(0, N, 1024, &s);
   if (st != KOINE_ERR_FILE) fail_msg("%s at %zu: expected a refusal, found status %d", what, at, (int)st);
-}
-
-/* The sums as they must be, so that what they stand for is believed: the same as in saved.c. n: bytes of the file. */
-static uint64_t words(uint64_t h, const uint8_t *p, size_t n)
-{
-  for (uint64_t w; n >= 8; p += 8, n -= 8) memcpy(&w, p, 8), h = (h ^ w) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
-  return h;
-}
-
-static void repair(uint8_t *f, size_t n)
-{
-  uint64_t h, n_tokens, zero = 0;
-  uint32_t n_marks;
-  memcpy(&n_tokens, f + 72, 8), memcpy(&n_marks, f + 68, 4);
-  size_t text = (size_t)n_tokens * 4 + n_marks * 8ul;
-  if (HEAD + text > n) return;
-  h = words(1, f + HEAD + text, n - HEAD - text), memcpy(f + SUM_AT - 8, &h, 8);
-  memcpy(f + SUM_AT, &zero, 8);
-  h = words(words(1, f, HEAD), f + HEAD, text), memcpy(f + SUM_AT, &h, 8);
 }
 
 /* Pages of any bytes, with the right sums: numbers, good or bad, and nothing else. */
@@ -264,11 +230,11 @@ static void test_any_pages(void **state)
   size_t n;
   float *x = malloc(n_vocab * sizeof *x);
   assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
-  uint8_t *file = read_file(&n);
+  uint8_t *file = saved_read(path, &n);
   for (int fill = 0; fill < 4; fill++) {
-    for (size_t i = HEAD + 640 * 4 + 64; i < n; i++) file[i] = fill < 2 ? (uint8_t)(255 * fill) : (uint8_t)(i * 2654435761u >> (8 * fill));
-    repair(file, n);
-    write_file(file, n);
+    for (size_t i = SAVED_HEAD + 640 * 4 + 64; i < n; i++) file[i] = fill < 2 ? (uint8_t)(255 * fill) : (uint8_t)(i * 2654435761u >> (8 * fill));
+    saved_repair(file, n);
+    saved_write(path, file, n);
     koine_session *s = loaded(0, N);
     koine_status st = koine_session_eval(s, tokens, N, NULL, x);
     assert_true(st == KOINE_OK || st == KOINE_ERR_NUMERIC);
@@ -282,27 +248,27 @@ static void test_damaged(void **state)
   (void)state;
   size_t n;
   assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
-  uint8_t *good = read_file(&n), *bad = malloc(n + 1);
+  uint8_t *good = saved_read(path, &n), *bad = malloc(n + 1);
   memcpy(bad, good, n);
-  repair(bad, n);
+  saved_repair(bad, n);
   assert_memory_equal(bad, good, n); /* or the repairs below say nothing */
-  for (size_t at = 0; at < n; at += at < 400 ? 1 : n / 40) write_file(good, at), expect_refused("cut", at);
+  for (size_t at = 0; at < n; at += at < 400 ? 1 : n / 40) saved_write(path, good, at), expect_refused("cut", at);
   memcpy(bad, good, n), bad[n] = 0;
-  write_file(bad, n + 1), expect_refused("longer", n + 1);
+  saved_write(path, bad, n + 1), expect_refused("longer", n + 1);
   for (size_t at = 0; at < n; at += at < 400 ? 1 : n / 60) {
     memcpy(bad, good, n), bad[at] ^= (uint8_t)(1u << at % 8);
-    write_file(bad, n), expect_refused("a bit", at);
+    saved_write(path, bad, n), expect_refused("a bit", at);
   }
   static const struct { size_t at, bytes; uint64_t value; } lies[] = {
     {72, 8, 0}, {72, 8, 1u << 30}, {72, 8, UINT64_MAX}, {72, 8, 512}, {68, 4, 0}, {68, 4, UINT32_MAX}, {68, 4, 2}, {64, 4, 1}, {64, 4, 7}, {80, 8, 0}, {80, 8, UINT64_MAX},
-    {12, 4, 2}, {8, 4, 0x04030201}, {HEAD, 4, 0xffffffff}, {HEAD, 4, 1u << 30}, {HEAD + 640 * 4, 8, 127}, {HEAD + 640 * 4, 8, 0}, {HEAD + 640 * 4 + 8, 8, 1u << 20},
+    {12, 4, 2}, {8, 4, 0x04030201}, {SAVED_HEAD, 4, 0xffffffff}, {SAVED_HEAD, 4, 1u << 30}, {SAVED_HEAD + 640 * 4, 8, 127}, {SAVED_HEAD + 640 * 4, 8, 0}, {SAVED_HEAD + 640 * 4 + 8, 8, 1u << 20},
   };
   for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) { /* with the right sum */
     memcpy(bad, good, n), memcpy(bad + lies[i].at, &lies[i].value, lies[i].bytes);
-    repair(bad, n);
-    write_file(bad, n), expect_refused("a lie", i);
+    saved_repair(bad, n);
+    saved_write(path, bad, n), expect_refused("a lie", i);
   }
-  write_file(good, n);
+  saved_write(path, good, n);
   koine_session *s = loaded(0, N);
   koine_session_close(s);
   free(good), free(bad);
@@ -325,7 +291,7 @@ static void test_full(void **state)
   size_t n, m;
   struct rlimit old;
   assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
-  uint8_t *good = read_file(&n), *now;
+  uint8_t *good = saved_read(path, &n), *now;
   signal(SIGXFSZ, SIG_IGN);
   assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
   for (size_t at = 0; at < n; at += at < 1024 ? 61 : n / 50) {
@@ -336,7 +302,7 @@ static void test_full(void **state)
     assert_int_equal(st, KOINE_ERR_FILE);
     assert_int_equal(n_files(), 1);
   }
-  now = read_file(&m);
+  now = saved_read(path, &m);
   assert_int_equal(m, n);
   assert_memory_equal(now, good, n);
   free(now), free(good);
@@ -359,16 +325,16 @@ static void test_disk(void **state)
     {"fsync", 1, false}, {"fsync", 2, true}, {"linkat", 1, false}, {"linkat", 2, false}, {"rename", 1, false}, {"pwrite", 1, false}, {"pwrite", 3, false}, {"pwrite", 9, false}};
   size_t n[2], m;
   assert_int_equal(koine_session_save(whole[1], path), KOINE_OK);
-  uint8_t *new = read_file(&n[1]), *now;
+  uint8_t *new = saved_read(path, &n[1]), *now;
   assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
-  uint8_t *old = read_file(&n[0]);
+  uint8_t *old = saved_read(path, &n[0]);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     failing = cases[i].call, from_call = cases[i].from, n_calls = 0;
     koine_status st = koine_session_save(whole[1], path);
     failing = "";
     if (st != KOINE_ERR_FILE || n_calls < from_call || !strstr(koine_last_error(), "Input/output")) fail_msg("%s %d: status %d, %d calls", cases[i].call, cases[i].from, (int)st, n_calls);
     assert_int_equal(n_files(), 1);
-    now = read_file(&m);
+    now = saved_read(path, &m);
     assert_int_equal(m, n[cases[i].is_new]);
     assert_memory_equal(now, cases[i].is_new ? new : old, m);
     free(now);
@@ -402,30 +368,7 @@ static void test_memory(void **state)
   near_assert("after memory was refused");
 }
 
-/* A process that is killed at its n-th system call while it saves. false: it came to its end. */
-static bool killed_at(int n)
-{
-  pid_t pid = fork();
-  if (!pid) {
-    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-    raise(SIGSTOP);
-    _exit(koine_session_save(whole[0], path) ? 1 : 0);
-  }
-  int status;
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  assert_true(WIFSTOPPED(status));
-  for (int i = 0; i < n; i++) {
-    assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (WIFEXITED(status)) {
-      assert_int_equal(WEXITSTATUS(status), 0);
-      return false;
-    }
-  }
-  kill(pid, SIGKILL);
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  return true;
-}
+static int save_whole(void) { return koine_session_save(whole[0], path) ? 1 : 0; }
 
 /* The file is the old one or the new one, and can be read; what else is there has a name that says that it is not finished. */
 static void test_killed(void **state)
@@ -439,12 +382,12 @@ static void test_killed(void **state)
   assert_int_equal(koine_session_fork(whole[0], &shorter), KOINE_OK);
   assert_int_equal(koine_session_truncate(shorter, 400), KOINE_OK);
   assert_int_equal(koine_session_save(whole[0], path), KOINE_OK);
-  file[1] = read_file(&n[1]);
+  file[1] = saved_read(path, &n[1]);
   assert_int_equal(koine_session_save(shorter, path), KOINE_OK);
-  file[0] = read_file(&n[0]);
+  file[0] = saved_read(path, &n[0]);
   int at = 1, n_new = 0;
-  for (; killed_at(at); at++) {
-    now = read_file(&m);
+  for (; saved_killed_at(save_whole, at); at++) {
+    now = saved_read(path, &m);
     int which = m == n[1];
     assert_int_equal(m, n[which]);
     assert_memory_equal(now, file[which], m);
