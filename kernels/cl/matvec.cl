@@ -148,8 +148,9 @@ FN F sum_of(X_PTR x)
 }
 #endif
 
-#if PF && __has_builtin(__builtin_prefetch)
-/* Lines of codes PF steps from column k on: of this tile or of the one behind it; beyond the last they are asked for in vain. */
+#if PF && (defined(__x86_64__) || defined(__aarch64__)) && __has_builtin(__builtin_prefetch)
+/* Compiled for the processor itself: SPIR-V has no such instruction, and translators to it end the process.
+ * Lines of codes PF steps from column k on: of this tile or of the one behind it; beyond the last they are asked for in vain. */
 FN void ask_for(GLOBAL const WORD *w, int k)
 {
   const int a_line = ROWS * sizeof(WORD) < 64 ? 64 / (ROWS * sizeof(WORD)) : 1;
