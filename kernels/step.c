@@ -11,6 +11,7 @@ VALUES(split_rows, 8, 16, 32, 64, 128, 256);
 VALUES(split_counts, 1, 2, 4, 8, 16, 32);
 VALUES(split_groups, 1, 2, 4, 8, 16, 32, 64, 128, 256);
 VALUES(few_tokens, 1, 2, 3, 4, 6, 8, 12, 16);
+VALUES(some_tokens, 2, 3, 4, 6, 8, 12, 16); /* a token alone has its experts an entry at a time: what is joined for it (joined.h) is so */
 VALUES(few_strips, 0, 1, 2, 4, 8, 16);
 VALUES(library_tokens, 0, 64, 128, 256, 512, 1024, 2048, 4096);
 
@@ -35,7 +36,7 @@ const koi_op koi_step_splits_of = {
 
 const koi_op koi_step_crossovers = {
   .name = "crossovers", .consts = {[CROSSOVERS_TILE] = "TILE"}, .usual = {[CROSSOVERS_TILE] = 16},
-  .params = {[CROSSOVERS_VEC_TOKENS] = PARAM("VEC_TOKENS", 1, 1, few_tokens), [CROSSOVERS_GROUP_TOKENS] = PARAM("GROUP_TOKENS", 4, 4, few_tokens),
+  .params = {[CROSSOVERS_VEC_TOKENS] = PARAM("VEC_TOKENS", 1, 1, few_tokens), [CROSSOVERS_GROUP_TOKENS] = PARAM("GROUP_TOKENS", 4, 4, some_tokens),
              [CROSSOVERS_VEC_STRIPS] = PARAM("VEC_STRIPS", 0, 2, few_strips)}};
 
 const koi_op koi_step_library = {.name = "library", .consts = {[LIBRARY_WT] = "WT", [LIBRARY_TILE] = "TILE"}, .usual = {[LIBRARY_TILE] = 16},
