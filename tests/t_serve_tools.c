@@ -47,6 +47,49 @@ static void test_required(void **state)
   }
 }
 
+/* Requests for calls in each protocol, with nothing, yes or no said of several at once. */
+#define IDLE "\"parameters\":{\"type\":\"object\",\"properties\":{}}"
+static const struct { const char *path, *form, *list, *type, *word[3]; } protocols[] = {
+  {CHAT, "{" ASK ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"idle\"," IDLE "}}],\"tool_choice\":\"required\"%s,\"max_tokens\":300,\"seed\":%d}",
+   "choices/0/message/tool_calls", "function", {"", ",\"parallel_tool_calls\":true", ",\"parallel_tool_calls\":false"}},
+  {"/v1/responses",
+   "{\"input\":\"How is your sister?\",\"reasoning\":{\"effort\":\"none\"},\"tools\":[{\"type\":\"function\",\"name\":\"idle\"," IDLE "}],\"tool_choice\":\"required\"%s,"
+   "\"max_output_tokens\":300,\"seed\":%d}",
+   "output", "function_call", {"", ",\"parallel_tool_calls\":true", ",\"parallel_tool_calls\":false"}},
+  {"/v1/messages",
+   "{\"model\":\"claude-x\"," ASK ",\"tools\":[{\"name\":\"idle\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}],\"tool_choice\":{\"type\":\"any\"%s},"
+   "\"max_tokens\":300,\"seed\":%d}",
+   "content", "tool_use", {"", ",\"disable_parallel_tool_use\":false", ",\"disable_parallel_tool_use\":true"}},
+};
+
+static size_t n_calls(size_t protocol, int word, int seed)
+{
+  char body[2048];
+  snprintf(body, sizeof body, protocols[protocol].form, protocols[protocol].word[word], seed);
+  json_object *o = ask(protocols[protocol].path, body), *list = at(o, protocols[protocol].list);
+  size_t n = 0;
+  for (size_t i = 0; i < json_object_array_length(list); i++) n += !strcmp(text_at(json_object_array_get_idx(list, i), "type"), protocols[protocol].type);
+  json_object_put(o);
+  return n;
+}
+
+/* Several calls come where nothing is said, or yes; one where it is no. */
+static void test_parallel(void **state)
+{
+  (void)state;
+  enum { SEEDS = 8 };
+  for (size_t p = 0; p < sizeof protocols / sizeof *protocols; p++) {
+    size_t n[3] = {0};
+    for (int word = 0; word < 3; word++)
+      for (int seed = 1; seed <= SEEDS; seed++) {
+        size_t calls = n_calls(p, word, seed);
+        assert_true(word == 2 ? calls == 1 : calls >= 1);
+        n[word] += calls;
+      }
+    assert_true(n[0] > SEEDS && n[1] == n[0]);
+  }
+}
+
 /* The same call, whole and as a stream; sent back in another spelling it costs nothing. */
 static void test_chat_call(void **state)
 {
@@ -182,7 +225,7 @@ static int teardown(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_required), cmocka_unit_test(test_chat_call), cmocka_unit_test(test_responses_call), cmocka_unit_test(test_messages_call),
+    cmocka_unit_test(test_required), cmocka_unit_test(test_parallel), cmocka_unit_test(test_chat_call), cmocka_unit_test(test_responses_call), cmocka_unit_test(test_messages_call),
     cmocka_unit_test(test_auto), cmocka_unit_test(test_schema),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
