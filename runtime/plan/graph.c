@@ -124,14 +124,16 @@ bool koi_graph_library_fits(const koi_laid *w)
   return w->n_parts && w->n_units == 1 && w->wt != KOI_FORMAT_NONE && w->sub_rows >= MIN_LIBRARY_ROWS && (uint64_t)w->k * KOI_MOST_TILE * sizeof(float) <= KOI_WIDE_BYTES;
 }
 
+/* One token has one form. */
+bool koi_graph_every_form(const emit *e) { return e->g->every_form && e->t > 1; }
+
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy)
 {
   const koi_tunables *u = e->g->tunables;
-  if (n <= u->vec_tokens || (w->n_units == 1 && w->n_sub * (int32_t)koi_tiles((uint64_t)w->sub_rows, KOI_STRIP) <= u->vec_strips)) {
-    koi_graph_matvec(e, w, in->x, in->ld, (entries){n, 1, NOTHING}, y, ldy);
-    return;
-  }
-  if (koi_graph_library_fits(w) && u->gemm_from[w->wt] && (uint32_t)n >= u->gemm_from[w->wt]) {
+  bool every = koi_graph_every_form(e), few_strips = w->n_units == 1 && w->n_sub * (int32_t)koi_tiles((uint64_t)w->sub_rows, KOI_STRIP) <= u->vec_strips;
+  if (every || n <= u->vec_tokens || few_strips) koi_graph_matvec(e, w, in->x, in->ld, (entries){n, 1, NOTHING}, y, ldy); /* reads what a library's product reads */
+  if (!every && (n <= u->vec_tokens || few_strips)) return;
+  if (!every && koi_graph_library_fits(w) && u->gemm_from[w->wt] && (uint32_t)n >= u->gemm_from[w->wt]) {
     for (uint32_t i = 0; i < w->n_parts; i++) library_part(e, w, i, in, n, y, ldy);
     return;
   }
@@ -308,7 +310,7 @@ koine_status koi_graph_calls(const koi_graph *g, const koi_caches *caches, const
   uint64_t streams = (uint64_t)e.t * e.c->n_streams * e.c->hidden * sizeof(float);
   bool alone = g->of == KOI_OF_EXPERTS;
   if (!alone) koi_graph_put(&e, &(koi_call){.kind = KOI_CALL_FEED, .buf = {{KOI_AT_FEED, 0, 0}}, .bytes = feed->bytes});
-  if (!alone && g->layer0 < g->layer1 && e.t > g->tunables->vec_tokens) group_outputs(&e);
+  if (!alone && g->layer0 < g->layer1 && (koi_graph_every_form(&e) || e.t > g->tunables->vec_tokens)) group_outputs(&e);
   if (g->embed) embed(&e);
   else if (!alone) koi_graph_take(&e, HOST(IN, 0), S(streams), streams);
   for (uint32_t l = g->layer0; l < g->layer1; l++) layer(&e, l);

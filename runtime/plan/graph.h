@@ -17,6 +17,7 @@ typedef struct koi_graph { /* what a list depends on beside the chunk's shape; o
   bool embed, head;          /* whether it begins with tokens, ends with logits */
   uint32_t chunk;            /* most tokens */
   koi_of of;
+  bool every_form;           /* several tokens' dense products in each form that may be taken, one after the other: for placing scratch memory, not for running */
 } koi_graph;
 
 /* Bytes of host memory, by KOI_HOST_*, that a chunk of n tokens takes. */

@@ -234,9 +234,9 @@ static void output(emit *e)
 {
   const koi_config *c = e->c;
   int32_t og = (int32_t)c->o_groups, ol = (int32_t)c->o_rank, in = (int32_t)(c->n_heads * c->head_dim / c->o_groups), nt = koi_step_panel(e->g->tunables, (uint32_t)e->t);
-  if (e->t <= e->g->tunables->vec_tokens) {
-    koi_graph_matvec(e, W(wo_a), S(o), in, (entries){e->t * og, 1, GROUP_IDS_REF}, S(og), ol);
-  } else {
+  bool few = e->t <= e->g->tunables->vec_tokens, every = koi_graph_every_form(e);
+  if (few || every) koi_graph_matvec(e, W(wo_a), S(o), in, (entries){e->t * og, 1, GROUP_IDS_REF}, S(og), ol);
+  if (!few || every) {
     panels g = {S(o_panels), (int32_t)koi_ceil_div((uint64_t)e->t, (uint64_t)nt) * og, nt, e->t * og, S(group_units), S(group_rows)};
     koi_graph_pack(e, &g, S(o), in, in, 1);
     koi_graph_matmul(e, W(wo_a), &g, S(og), ol);

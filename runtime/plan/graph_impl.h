@@ -51,6 +51,7 @@ bool koi_graph_glu_fits(const emit *e, const koi_laid *w);
 void koi_graph_glu(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref weights, float limit, koi_ref act);
 void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, int32_t ldy);
 void koi_graph_pack(emit *e, const panels *g, koi_ref x, int32_t k, int32_t ldx, int32_t x_div);
+bool koi_graph_every_form(const emit *e);
 /* y[t] = w in[t] for n rows. */
 void koi_graph_dense(emit *e, const koi_laid *w, input *in, int32_t n, koi_ref y, int32_t ldy);
 

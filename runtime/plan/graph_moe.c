@@ -53,9 +53,9 @@ static void shared(emit *e, input *xn)
 {
   int32_t inter = (int32_t)e->c->inter;
   input act = {S(shared_act), S(shared_panels), inter, false};
-  if (e->t <= e->g->tunables->vec_tokens && koi_graph_glu_fits(e, W(shared_up)))
-    koi_graph_glu(e, W(shared_up), xn->x, (entries){e->t, 1, NOTHING}, NOTHING, e->c->shared_limit, S(shared_act));
-  else {
+  bool glu = e->t <= e->g->tunables->vec_tokens && koi_graph_glu_fits(e, W(shared_up)), every = koi_graph_every_form(e);
+  if (glu || every) koi_graph_glu(e, W(shared_up), xn->x, (entries){e->t, 1, NOTHING}, NOTHING, e->c->shared_limit, S(shared_act));
+  if (!glu || every) {
     koi_graph_dense(e, W(shared_up), xn, e->t, S(shared_up), 2 * inter);
     swiglu(e, S(shared_up), NOTHING, S(shared_act), e->t, e->c->shared_limit);
   }

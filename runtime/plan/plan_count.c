@@ -24,16 +24,21 @@ static void unlist(listed *l)
   koi_caches_free(l->caches);
 }
 
-/* Steps of one token join calls, those of few take experts one by one, a chunk groups them: what lives when in each is all that there is. */
+/* Steps of one token join calls; several take their products in forms that are chosen, and may be chosen anew, after this: every form has its place,
+ * with experts one by one and grouped. */
 koine_status koi_plan_scratch(const koi_graph *g, uint64_t align, koi_scratch *out)
 {
-  const uint32_t sizes[] = {1, g->chunk < 2 ? 1 : 2, g->chunk};
-  listed l[2 * KOI_COUNT(sizes)] = {{0}};
+  koi_tunables one_by_one = *g->tunables, grouped = *g->tunables;
+  one_by_one.group_tokens = INT32_MAX, grouped.group_tokens = 2;
+  koi_graph apart = *g, together = *g;
+  apart.every_form = together.every_form = true, apart.tunables = &one_by_one, together.tunables = &grouped;
+  const struct { const koi_graph *g; uint32_t n_tokens; } steps[] = {{g, 1}, {&apart, g->chunk}, {&together, g->chunk}};
+  listed l[2 * KOI_COUNT(steps)] = {{0}};
   koi_calls lists[KOI_COUNT(l)] = {{0}};
   koine_status s = KOINE_OK;
   koi_scratch_sizes(g->model, g->layer0, g->layer1, g->tunables, g->chunk, out);
   for (size_t i = 0; i < KOI_COUNT(l) && !s; i++) {
-    s = list_for(g, i & 1, sizes[i / 2], align, &l[i]);
+    s = list_for(steps[i / 2].g, i & 1, steps[i / 2].n_tokens, align, &l[i]);
     lists[i] = l[i].calls;
   }
   if (!s) s = koi_scratch_place(lists, KOI_COUNT(l), align, out);
