@@ -59,6 +59,7 @@ static int mm_legal(const koi_target *t, const int32_t *c, const int32_t *p)
 static void mm_defaults(const koi_target *t, const int32_t *c, int32_t *p)
 {
   if (koi_scalar_cpu(t)) p[MM_VW] = 1, p[MM_TG] = 2, p[MM_SK] = 32, p[MM_PG] = 1;
+  else if (t->local_is_global && c[MATMUL_NT] <= 8) p[MM_PG] = 8; /* so many entries to a decoded weight as with wider panels */
   koi_keep_group(c[MATMUL_TILE], &p[MM_TG], &p[MM_TG]);
   if (c[MATMUL_CARE] && p[MM_SK] > 32) p[MM_SK] = 32;
 }

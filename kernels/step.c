@@ -104,9 +104,12 @@ static uint64_t power_of_two(uint32_t n)
 
 int32_t koi_step_panel(const koi_tunables *u, uint32_t n_tokens) { return narrowed(u->nt, u->nt_least, power_of_two(n_tokens)); }
 
+enum { PANELS_EACH = 4 }; /* an expert fills: the last is half empty on average, and what is empty is computed all the same */
+
 int32_t koi_step_group_panel(const koi_tunables *u, uint32_t n_tokens, uint32_t n_used, uint32_t n_experts)
 {
-  return narrowed(u->nt_group, u->nt_least, koi_ceil_div(power_of_two(n_tokens) * n_used, n_experts));
+  uint64_t each = koi_ceil_div(power_of_two(n_tokens) * n_used, n_experts);
+  return narrowed(u->nt_group, u->nt_least, koi_ceil_div(each, PANELS_EACH));
 }
 
 int32_t koi_step_splits(const koi_tunables *u, int32_t n_tokens)
