@@ -167,14 +167,14 @@ static koine_status take_tensor(scan *g, uint64_t i)
   if (!s) s = take_shape(g, what, &t);
   if (!s) s = take_word(g, 4, what, &type);
   if (!s) s = take_word(g, 8, what, &offset);
-  if (s) return s;
+  if (s || !g->names) return s;
   t.dtype = type < KOI_COUNT(stored) ? stored[type] : KOI_DTYPE_OTHER;
   s = count_bytes(g, what, &t);
   uint64_t most = g->w->may_end ? SIZE_MAX / 4 : g->n - g->at;
   t.data = (const uint8_t *)((uintptr_t)g->data + (offset < most ? offset : most));
   if (!s && offset > most)
     s = koi_error(KOINE_ERR_FILE, "%s: %.200s: expected its offset within the file's %zu bytes, found %ju (is the file whole?)", g->file, what, g->n, (uintmax_t)offset);
-  return s || !g->names ? s : koi_weights_add(g->w, &t);
+  return s ? s : koi_weights_add(g->w, &t);
 }
 
 /* ---- where the data lie ---- */
