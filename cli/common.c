@@ -216,7 +216,7 @@ koine_status cli_runtime_open(const cli_args *a, koine_runtime **out)
 static const char *device_of(const cli_args *a)
 {
   bool one = a->command == CMD_TUNE || a->v[OPT_GEMM].i;
-  return one && !a->v[OPT_DEVICE].given && !a->v[OPT_LAYERS].n && !a->v[OPT_EXPERTS_ON].n ? "" : a->v[OPT_DEVICE].text;
+  return one && !a->v[OPT_DEVICE].given && !a->v[OPT_LAYERS].n && !a->v[OPT_EXPERTS_ON].n && !a->v[OPT_EXPERT_CACHE].n ? "" : a->v[OPT_DEVICE].text;
 }
 
 int cli_engine_open(const cli_args *a, uint64_t context, uint64_t max_tokens, cli_engine *out)
@@ -233,6 +233,7 @@ int cli_engine_open(const cli_args *a, uint64_t context, uint64_t max_tokens, cl
   if (status) return status;
   if (!(options.placement = placement))
     options.layers = v[OPT_LAYERS].texts, options.n_layers = v[OPT_LAYERS].n, options.experts = v[OPT_EXPERTS_ON].texts, options.n_experts = v[OPT_EXPERTS_ON].n;
+  options.expert_caches = v[OPT_EXPERT_CACHE].texts, options.n_expert_caches = v[OPT_EXPERT_CACHE].n;
   s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
   if (!s) s = koine_plan_wake(out->plan, cli_progress, NULL);
   free(placement);

@@ -167,6 +167,15 @@ koine_status cli_text_generate(const cli_args *a, cli_text *t, const int32_t *pr
 /* Dim on a terminal, so that they do not pass for text. */
 static bool dim(void) { return cli_colours(STDERR_FILENO); }
 
+/* Experts that have their places by turns, since the plan woke. */
+static void put_experts(const cli_text *t)
+{
+  koine_plan_usage u = KOINE_PLAN_USAGE_INIT;
+  if (koine_plan_get_usage(t->engine.plan, &u) || !(u.experts_there + u.experts_loaded)) return;
+  fprintf(stderr, "; experts: %.1f %% were there, %.1f MB read in %.2f s", 100.0 * (double)u.experts_there / (double)(u.experts_there + u.experts_loaded),
+          1e-6 * (double)u.expert_bytes, 1e-9 * (double)u.expert_ns);
+}
+
 static void put_rate(uint64_t n, uint64_t ns)
 {
   if (n && ns) fprintf(stderr, ", %.1f tokens/s", 1e9 * (double)n / (double)ns);
@@ -205,6 +214,7 @@ void cli_text_report_turn(const cli_args *a, const cli_text *t, size_t n_prompt,
   put_rate(k.n_prefill - b->n_prefill, k.prefill_ns - b->prefill_ns);
   fprintf(stderr, "; answer: %zu tokens", turn->n_ids);
   put_rate(k.n_decode - b->n_decode, k.decode_ns - b->decode_ns);
+  put_experts(t);
   put_end(a, turn, k.context);
   fprintf(stderr, "; seed %llu%s\n", (unsigned long long)turn->seed, dim() ? "\033[0m" : "");
 }

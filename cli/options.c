@@ -28,6 +28,8 @@ const cli_option cli_options[N_OPTIONS] = {
                   .help = "these layers on this device, cl1=22- to the last; several times, until every layer has one"},
   [OPT_EXPERTS_ON] = {{"--experts-on"}, CLI_TEXTS, "DEVICE[=FIRST-LAST]", .commands = PLACED,
                       .help = "routed experts of all layers, or of these, on this device; attention and the rest stay where they are. May be given several times"},
+  [OPT_EXPERT_CACHE] = {{"--expert-cache"}, CLI_TEXTS, "DEVICE=BYTES", .commands = PLACED,
+                        .help = "routed experts have so much of this device, 8G say, by turns, and come from the checkpoint when they are wanted. May be given several times"},
   [OPT_SUBDEVICES] = {{"--subdevices"}, CLI_TEXTS, "DEVICE=N,N,...", .commands = ENGINE | PLACES | BIT(CMD_VERIFY) | BIT(CMD_DEVICES),
                       .help = "make devices of N compute units each of one: cl0=1,1 makes cl0/0 and cl0/1. May be given several times"},
   [OPT_THREADS] = {{"-t", "--threads"}, CLI_INT, "N", 1, 4096, .commands = ENGINE | BIT(CMD_VERIFY) | BIT(CMD_QUANTIZE),

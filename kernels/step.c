@@ -6,7 +6,7 @@
 
 VALUES(tile_rows, 16, 32, 64);
 VALUES(panel_widths, 8, 16, 32);
-VALUES(least_widths, 4, 8, 16);
+VALUES(least_widths, 2, 4, 8, 16);
 VALUES(split_rows, 8, 16, 32, 64, 128, 256);
 VALUES(split_counts, 1, 2, 4, 8, 16, 32);
 VALUES(split_groups, 1, 2, 4, 8, 16, 32, 64, 128, 256);
@@ -21,7 +21,7 @@ const koi_op koi_step_layout = {.name = "layout", .params = {[LAYOUT_TILE] = PAR
 const koi_op koi_step_panels = {
   .name = "panels", .consts = {[PANELS_TILE] = "TILE"}, .usual = {[PANELS_TILE] = 16},
   .params = {[PANELS_NT] = PARAM("NT", 16, 16, panel_widths), [PANELS_NT_GROUP] = PARAM("NT_GROUP", 16, 16, panel_widths),
-             [PANELS_NT_LEAST] = PARAM("NT_LEAST", 4, 16, least_widths)}};
+             [PANELS_NT_LEAST] = PARAM("NT_LEAST", 2, 16, least_widths)}};
 
 static void keep_busy(const koi_target *t, const int32_t *c, int32_t *p)
 {

@@ -3,6 +3,7 @@
  *
  * usage: t_golden FOLDER...       each with a checkpoint and golden.safetensors; a folder that is absent is a counted skip
  * KOINE_TEST_DEVICE  the device (default: host)     KOINE_TEST_CHUNKS  "1,3,7,..." (default: 0,1,7,129; 0 is all at once)
+ * KOINE_TEST_EXPERT_CACHE  "DEVICE=BYTES": routed experts have their places by turns
  */
 #include <math.h>
 #include <stdio.h>
@@ -120,6 +121,8 @@ static void test_model(koine_runtime *rt, const char *folder)
   koine_model *model = NULL;
   koine_plan *plan = NULL;
   koine_plan_options po = {.size = sizeof po, .device = getenv("KOINE_TEST_DEVICE") ? getenv("KOINE_TEST_DEVICE") : "host", .chunk = 1024};
+  const char *cache = getenv("KOINE_TEST_EXPERT_CACHE");
+  po.expert_caches = &cache, po.n_expert_caches = cache != NULL;
   koine_model_info info = {0};
   koine_status s = golden_open(folder, &g);
   if (!s) s = koine_model_open(folder, &model);

@@ -138,6 +138,72 @@ FN void multiply(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int
 #endif
 }
 
+#if PG > 1
+#define AHEAD 512 /* columns */
+#define FEW (NT > 8 ? 1 : NT > 5 ? 2 : 3) /* panels whose sums are held at once */
+#define CHAINS (RT * NT >= 4 ? 1 : 4 / (RT * NT)) /* sums side by side: a multiply-add waits for the one before it */
+
+/* The same for a unit's m panels, FEW or less, and whole stretches of 32 columns: what is decoded is used a few times and stays in registers. m: known to
+ * the compiler. */
+FN __attribute__((always_inline)) void multiply_few(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int m, int K)
+{
+  const int chains = m > 1 ? 1 : CHAINS;
+  F a[FEW][RT][NT];
+  UNROLL for (int p = 0; p < m; p++) UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) a[p][r][t] = acc[p][r][t];
+  for (int k = 0; k + 32 <= K; k += 32) {
+    const int bytes = 32 * WORDS / WORD_COLS * ROWS * (int)sizeof(WORD);
+    UNROLL for (int r = 0; r < RT; r++) {
+      GLOBAL const uchar *then = (GLOBAL const uchar *)(set->w[r] + (k + AHEAD) / WORD_COLS * WORDS * ROWS);
+      UNROLL for (int i = 0; i < bytes; i += 64) PREFETCH(then + i);
+    }
+    UNROLL for (int i = 0; i < 32; i += RUN) {
+      F sum[CHAINS][FEW][RT][NT];
+      UNROLL for (int p = 0; p < m; p++) UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) {
+        UNROLL for (int c = 0; c < chains; c++) sum[c][p][r][t] = SPLAT(0.0f);
+#if !SCALED || FACTORS
+        sum[0][p][r][t] = a[p][r][t];
+#endif
+      }
+      UNROLL for (int j = i; j < i + RUN; j += 8) {
+        F q[RT][8];
+        UNROLL for (int r = 0; r < RT; r++) {
+#if FACTORS
+          weights8(set->w[r], set->s[r], k + j, q[r]);
+#else
+          decode8(set->w[r], set->s[r], k + j, q[r]);
+#endif
+        }
+        UNROLL for (int l = 0; l < 8; l++) UNROLL for (int p = 0; p < m; p++) rank_one(sum[l % chains][p], &q[0][l], 8, x + p * ldp + (k + j + l) * NT);
+      }
+      UNROLL for (int p = 0; p < m; p++) UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) {
+        F all = sum[0][p][r][t];
+        UNROLL for (int c = 1; c < chains; c++) all += sum[c][p][r][t];
+#if SCALED && !FACTORS
+        a[p][r][t] = scaled(set->w[r], set->s[r], k + i, all, a[p][r][t]);
+#else
+        a[p][r][t] = all;
+#endif
+      }
+    }
+  }
+  UNROLL for (int p = 0; p < m; p++) UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[p][r][t] = a[p][r][t];
+}
+
+/* n panels, of which x has column 0 first. */
+FN void multiply_all(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp, int n, int K)
+{
+  int from = n > FEW ? 0 : K & -32;
+  if (n == 1) multiply_few(set, acc, x, ldp, 1, K);
+#if FEW > 1
+  else if (n == 2) multiply_few(set, acc, x, ldp, 2, K);
+#endif
+#if FEW > 2
+  else if (n == 3) multiply_few(set, acc, x, ldp, 3, K);
+#endif
+  if (from < K) multiply(set, acc, x + from * NT, ldp, n, from, K);
+}
+#endif
+
 KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)
@@ -171,6 +237,8 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
         BARRIER();
         multiply(&set, acc, stage, ldp, n, k, to);
       }
+#elif PG > 1
+      multiply_all(&set, acc, x, ldp, n, K);
 #else
       multiply(&set, acc, x, ldp, n, 0, K);
 #endif

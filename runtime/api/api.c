@@ -61,6 +61,20 @@ koine_status koine_model_describe(const koine_model *model, const uint64_t *cont
 }
 
 /* ---- plan ---- */
+/* What does not fit whole may fit with routed experts that take turns; if not, the reason why it does not fit whole is the one to tell. */
+static koine_status plan_by_turns(koine_runtime *runtime, koine_model *model, const koine_plan_options *o, koi_plan_wish *wish, koi_placement *place, koine_plan **out)
+{
+  enum { LONG = 1024 };
+  char why[LONG];
+  koi_print(why, sizeof why, "%s", koi_error_text());
+  koine_status s = koi_placing_turns(runtime, model, o, place);
+  wish->place = place;
+  if (!s) s = koi_plan_make(runtime, model, NULL, 0, wish, out);
+  if (s) return koi_error(KOINE_ERR_MEMORY, "%s", why);
+  koi_log(KOINE_LOG_WARNING, "%s; so routed experts take turns in the memory that is left, which is slower", why);
+  return s;
+}
+
 koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out)
 {
   if (!runtime || !model || !out) return missing("koine_plan_make");
@@ -70,14 +84,16 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   const char *basis = NULL;
   koine_status s = KOI_TAKE(koine_plan_options, options, &own);
   if (!s && own.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_plan_options: reserved is %u, expected 0", own.reserved);
-  bool named = !s && (own.n_layers || own.n_experts || own.placement);
+  bool named = !s && (own.n_layers || own.n_experts || own.placement || own.n_expert_caches);
   if (named) s = koi_placing(runtime, model, &own, &place);
   else if (!s && !own.device) s = koi_placing_best(runtime, model, &own, &place, &basis);
+  if (!s && own.n_expert_caches) s = koi_placing_caches(runtime, &own, &place);
   if (!s && !place.n_stages && !named) s = koi_runtime_find(runtime, own.device, &i);
-  if (s) return s;
+  if (s && (s != KOINE_ERR_MEMORY || named)) return s;
   koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes,
                         .place = place.n_stages ? &place : NULL, .split_groups = own.split_groups};
-  s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
+  if (!s) s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
+  if (s == KOINE_ERR_MEMORY && !own.n_expert_caches && !own.placement) s = plan_by_turns(runtime, model, &own, &wish, &place, out);
   if (!s) (*out)->basis = basis;
   koi_placement_free(&place);
   return s;
@@ -114,7 +130,11 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
   koi_stage_bytes b = koi_plan_bytes(plan);
   koine_plan_usage own = {.weight_bytes = b.weights, .scratch_bytes = b.scratch, .cache_bytes = b.caches, .mark_bytes = b.marks, .program_bytes = b.programs,
                           .limit_bytes = koi_plan_limit(plan), .weight_bytes_per_token = koi_plan_bytes_per_token(plan), .wake_ns = plan->wake_ns};
-  if (plan->awake) koi_engine_bytes(plan, &own.weight_bytes, &own.scratch_bytes);
+  if (plan->awake) {
+    koi_expert_figures x = koi_engine_experts(plan);
+    koi_engine_bytes(plan, &own.weight_bytes, &own.scratch_bytes);
+    own.experts_there = x.n_there, own.experts_loaded = x.n_loaded, own.expert_bytes = x.bytes, own.expert_ns = x.ns;
+  }
   KOI_GIVE(koine_plan_usage, &own, out);
   return KOINE_OK;
 }

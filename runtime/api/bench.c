@@ -19,6 +19,7 @@ typedef struct result {
   double *per_s; /* [n] tokens a second, sorted */
   size_t n;
   double probe;  /* bytes a second, NaN unknown */
+  koi_expert_figures experts; /* of all repetitions */
 } result;
 
 typedef struct bench {
@@ -111,6 +112,7 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
   for (size_t i = 0; i < depth + n && !st; i++) tokens[i] = (int32_t)((i * 7919 + 13) % n_vocab);
   double ignored;
   if (!st) st = time_once(b, s, tokens, logits, depth, n < 4 || !decode ? n : 4, decode, &ignored); /* compiles, warms up */
+  koi_expert_figures before = koi_engine_experts(b->plan), after;
   koi_watch_times clock = {.times = times};
   koi_watch watch = koi_watch_time(&clock);
   if (!st && times) s->watch = &watch;
@@ -118,6 +120,8 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
     st = time_once(b, s, tokens, logits, depth, n, decode, &r->per_s[i]);
     if (!st) st = step_done(b, r->test);
   }
+  after = koi_engine_experts(b->plan);
+  r->experts = (koi_expert_figures){after.n_there - before.n_there, after.n_loaded - before.n_loaded, after.bytes - before.bytes, after.ns - before.ns};
   if (!st && !times) st = probe_all(b->plan, &r->probe);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);
@@ -155,6 +159,15 @@ static void json_ops(koi_text *t, const koi_op_time *times)
     koi_text_add(t, "%s{\"op\": \"%s\", \"calls\": %llu, \"ns\": %llu, \"flops\": %.6g, \"bytes\": %.6g}", i ? ", " : "", times[i].op->name,
                  (unsigned long long)times[i].calls, (unsigned long long)times[i].ns, times[i].flops, times[i].bytes);
   koi_text_add(t, "]");
+}
+
+static bool by_turns(const koi_expert_figures *x) { return x->n_there + x->n_loaded > 0; }
+
+static void json_experts(koi_text *t, const koi_expert_figures *x)
+{
+  if (by_turns(x))
+    koi_text_add(t, ", \"experts\": {\"there\": %llu, \"loaded\": %llu, \"bytes\": %llu, \"ns\": %llu}", (unsigned long long)x->n_there,
+                 (unsigned long long)x->n_loaded, (unsigned long long)x->bytes, (unsigned long long)x->ns);
 }
 
 /* The devices' names. */
@@ -206,6 +219,7 @@ static void put_json(koi_text *t, const bench *b, koi_op_time (*times)[KOI_MAX_T
     json_number(t, "read_probe_bytes_per_s", r->probe);
     if (r->decode) koi_text_add(t, ", \"weight_bytes_per_token\": %llu", (unsigned long long)koi_plan_bytes_per_token(b->plan));
     else json_gemm(t, b, r->n_tokens);
+    json_experts(t, &r->experts);
     if (times) json_ops(t, times[i]);
     koi_text_add(t, "}");
   }
@@ -224,6 +238,22 @@ static void put_rows(koi_text *t, const bench *b, bool csv)
     char weights[32] = "";
     if (r->decode) koi_print(weights, sizeof weights, "%.2f", median(r) * (double)koi_plan_bytes_per_token(b->plan) * 1e-9);
     koi_text_add(t, line, r->test, names, median(r), r->per_s[0], r->per_s[r->n - 1], r->probe * 1e-9, weights);
+  }
+}
+
+/* Where routed experts have their places by turns: of those that were wanted how many were there. */
+static void put_experts(koi_text *t, const bench *b, bool csv)
+{
+  const char *line = csv ? "%s,%llu,%llu,%.1f,%.2f,%.1f\n" : "| %s | %llu | %llu | %.1f | %.2f | %.1f |\n";
+  bool any = false;
+  for (size_t i = 0; i < b->n; i++) any |= by_turns(&b->r[i].experts);
+  if (!any) return;
+  koi_text_add(t, csv ? "\ntest,experts_there,experts_read,percent_there,mb_read,ms_reading\n" : "\n| test | experts there | read | %% there | MB read | ms reading |\n|---|---:|---:|---:|---:|---:|\n");
+  for (size_t i = 0; i < b->n; i++) {
+    const koi_expert_figures *x = &b->r[i].experts;
+    double wanted = (double)(x->n_there + x->n_loaded);
+    koi_text_add(t, line, b->r[i].test, (unsigned long long)x->n_there, (unsigned long long)x->n_loaded, wanted > 0 ? 100 * (double)x->n_there / wanted : 0,
+                 (double)x->bytes * 1e-6, (double)x->ns * 1e-6);
   }
 }
 
@@ -306,6 +336,7 @@ koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, k
   if (!s && options->format == KOINE_FORMAT_JSON) put_json(&t, &b, times);
   else if (!s) {
     put_rows(&t, &b, options->format == KOINE_FORMAT_CSV);
+    put_experts(&t, &b, options->format == KOINE_FORMAT_CSV);
     if (times) put_ops(&t, &b, times, options->format == KOINE_FORMAT_CSV);
     if (options->gemm) put_gemm(&t, &b, options->format == KOINE_FORMAT_CSV);
   }

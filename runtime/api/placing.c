@@ -78,11 +78,76 @@ static koine_status read_text(const koine_plan_options *o, koi_placement *out)
   return koi_placement_parse(o->placement, out);
 }
 
+/* ---- expert caches ----------------------------------------------------------------------------------------------------- */
+/* Digits, and K, M, G or T for 2^10 to 2^40 of them. */
+static bool take_bytes(const char *at, uint64_t *out)
+{
+  static const char units[] = "KMGT";
+  uint64_t v = 0;
+  if (!koi_is_digit(*at)) return false;
+  for (; koi_is_digit(*at); at++) {
+    if (v > (UINT64_MAX - 9) / 10) return false;
+    v = 10 * v + (uint64_t)(*at - '0');
+  }
+  const char *unit = *at ? strchr(units, *at) : NULL;
+  int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+  if ((unit ? at[1] : *at) || v > UINT64_MAX >> shift) return false;
+  *out = v << shift;
+  return v > 0;
+}
+
+static koine_status take_cache(const koine_runtime *rt, const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
+{
+  const char *eq = strrchr(text, '=');
+  size_t n = eq ? (size_t)(eq - text) : 0;
+  if (!n || n >= KOI_PLACEMENT_ID || !take_bytes(eq + 1, bytes))
+    return koi_error(KOINE_ERR_ARG, "expert cache %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
+  koi_print(device, KOI_PLACEMENT_ID, "%.*s", (int)n, text);
+  return koi_placing_id(rt, "expert cache", text, device);
+}
+
+static const char *who_computes(const koi_placed *s) { return s->experts[0] ? s->experts : s->device; }
+
+/* Of what one device has for experts each of its stages gets as much as it has layers. */
+koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p)
+{
+  for (size_t i = 0; i < o->n_expert_caches; i++) {
+    char device[KOI_PLACEMENT_ID];
+    uint64_t bytes, n_layers = 0;
+    koine_status s = take_cache(rt, o->expert_caches[i], device, &bytes);
+    if (s) return s;
+    for (size_t k = 0; k < p->n_stages; k++)
+      if (!strcmp(who_computes(&p->stages[k]), device)) n_layers += p->stages[k].layer1 - p->stages[k].layer0;
+    if (!n_layers) return koi_error(KOINE_ERR_ARG, "expert cache %.80s: device %s computes no routed experts in this placement", o->expert_caches[i], device);
+    for (size_t k = 0; k < p->n_stages; k++)
+      if (!strcmp(who_computes(&p->stages[k]), device)) p->stages[k].expert_bytes = bytes / n_layers * (p->stages[k].layer1 - p->stages[k].layer0);
+  }
+  return KOINE_OK;
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------------------------- */
+/* Nothing says where layers lie, but who has a cache for experts. */
+static koine_status put_cached(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *p)
+{
+  char device[KOI_PLACEMENT_ID];
+  uint64_t bytes;
+  koine_status s = take_cache(rt, o->expert_caches[0], device, &bytes);
+  return s ? s : put_all(rt, m, device, p);
+}
+
+koine_status koi_placing_turns(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *p)
+{
+  koine_status s = p->n_stages ? KOINE_OK : put_all(rt, m, o->device ? o->device : "", p);
+  koi_placement_order(p);
+  for (size_t i = 0; i < p->n_stages && !s; i++) p->stages[i].expert_bytes = KOI_EXPERTS_REST;
+  return s;
+}
+
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)
 {
   if (o->placement) return read_text(o, out);
   koi_placement p = {0};
-  koine_status s = o->n_layers ? put_layers(rt, m, o, &p) : put_all(rt, m, o->device, &p);
+  koine_status s = o->n_layers ? put_layers(rt, m, o, &p) : o->device || !o->n_expert_caches || o->n_experts ? put_all(rt, m, o->device, &p) : put_cached(rt, m, o, &p);
   for (size_t i = 0; i < o->n_experts && !s; i++) s = put_experts(rt, m, o->experts[i], &p);
   if (s) {
     koi_placement_free(&p);

@@ -66,6 +66,8 @@ koine_status koi_text_take(koi_text *t, char **out);
 
 /* Whole file into memory with a terminating zero byte; refuses more than max_bytes. Caller frees. */
 koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_t *n);
+/* n bytes from place `at`: 0, or errno. *got is less than n where the file ends. */
+int koi_file_at(int fd, uint64_t at, size_t n, void *to, size_t *got);
 /* Writes beside `path` and renames, so that a reader sees the old or the new file, never a part. */
 koine_status koi_file_replace(const char *path, const void *data, size_t bytes);
 #endif

@@ -56,3 +56,15 @@ koine_status koi_file_replace(const char *path, const void *data, size_t bytes)
   koi_free(temp);
   return ok ? KOINE_OK : koi_error(KOINE_ERR_FILE, "%s: cannot write: %s", path, strerror(e));
 }
+
+int koi_file_at(int fd, uint64_t at, size_t n, void *to, size_t *got)
+{
+  for (*got = 0; *got < n;) {
+    ssize_t r = pread(fd, (char *)to + *got, n - *got, (off_t)(at + *got));
+    if (r < 0 && errno == EINTR) continue;
+    if (r < 0) return errno;
+    if (!r) break;
+    *got += (size_t)r;
+  }
+  return 0;
+}

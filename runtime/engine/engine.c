@@ -4,12 +4,13 @@
 #include "device/machine.h"
 #include "gemm.h"
 #include "run.h"
+#include "slots.h"
 
 static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *user)
 {
   st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
   if (!st->put) return KOINE_ERR_MEMORY;
-  return st->plan->bare ? koi_upload_room(st->dev, st->at.laid, st->put) : koi_upload(st->dev, st->at.laid, st->put, progress, user);
+  return st->plan->bare || st->at.n_slots ? koi_upload_room(st->dev, st->at.laid, st->put) : koi_upload(st->dev, st->at.laid, st->put, progress, user);
 }
 
 /* Under the device's lock. */
@@ -25,7 +26,8 @@ static koine_status fill_stage(koi_stage *st, koine_progress_fn *progress, void 
   if (!s) s = koi_stage_make(st);
   if (!s && st->at.of != KOI_OF_EXPERTS && st->at.layer0 < st->at.layer1) s = koi_gemm_wake(st);
   if (!s) s = upload(st, progress, user);
-  return s ? s : koi_run_build(st, progress, user);
+  if (!s) s = koi_run_build(st, progress, user);
+  return s || !st->at.n_slots ? s : koi_slots_open(st, &st->slots);
 }
 
 static koine_status wake_stage(koine_plan *p, const koi_plan_stage *at, koi_stage *st, koine_progress_fn *progress, void *user)
@@ -50,6 +52,7 @@ static void free_stage(koine_plan *p, koi_stage *st)
   if (st->dev) {
     koi_stage_lock(st);
     koi_run_forget(st); /* queued work may still use what is freed below */
+    koi_slots_close(st->slots);
     if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
     koi_stage_free(st);
     koi_stage_unlock(st);
@@ -102,6 +105,18 @@ void koi_engine_sleep(koine_plan *p)
   koi_free(e->stages);
   koi_free(e);
   p->awake = NULL;
+}
+
+koi_expert_figures koi_engine_experts(const koine_plan *p)
+{
+  koi_expert_figures sum = {0};
+  for (size_t i = 0; i < p->awake->n_stages; i++) {
+    const koi_stage *x = p->awake->stages[i].experts;
+    if (!x || !x->slots) continue;
+    koi_expert_figures one = koi_slots_figures(x->slots);
+    sum.n_there += one.n_there, sum.n_loaded += one.n_loaded, sum.bytes += one.bytes, sum.ns += one.ns;
+  }
+  return sum;
 }
 
 void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch)

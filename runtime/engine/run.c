@@ -1,5 +1,6 @@
 /* See run.h. Owns the lists. Invariant: a bound list has the stage's buffers as they are now: who changes one forgets the lists. */
 #include "run.h"
+#include "slots.h"
 #include <string.h>
 
 /* ---- resolving ---- */
@@ -198,7 +199,7 @@ static koine_status start(koi_stage *st, const koi_step *x, const koi_list *l, c
   case KOI_CALL_FEED: s = k->write(st->dev, st->feed, 0, n, l->image); break;
   case KOI_CALL_READ: s = read_logits(st, x, b, c->row, (uint32_t)(n / sizeof(float) / st->model->config.n_vocab)); break;
   case KOI_CALL_GIVE: s = k->read(st->dev, b->from, b->at, n, x->host[to->id] + to->at); break;
-  case KOI_CALL_TAKE: s = k->write(st->dev, b->to, 0, n, x->host[from->id] + from->at); break;
+  case KOI_CALL_TAKE: s = !n ? KOINE_OK : k->write(st->dev, b->to, 0, n, x->host[from->id] + from->at); break;
   case KOI_CALL_AWAY:
   case KOI_CALL_BACK: break;
   }
@@ -234,15 +235,40 @@ koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_list **out)
   return s;
 }
 
+static koine_status until(koi_stage *other, const koi_step *x, bool giving, size_t *at)
+{
+  const koi_list *l = x->experts;
+  koine_status s = KOINE_OK;
+  for (; *at < l->calls.n && !s && (l->v[*at].call->kind == KOI_CALL_GIVE) == giving; ++*at) s = watched(other, x, l, &l->v[*at]);
+  return s;
+}
+
+/* A layer's experts as many at a time as have a place: the same calls for every turn, in which only entries of those who are there are computed. */
+static koine_status in_turns(koi_stage *other, const koi_step *x, size_t *at)
+{
+  const koi_list *l = x->experts;
+  uint32_t n = l->shape.n_tokens;
+  int32_t *ids = (int32_t *)(void *)(x->host[KOI_HOST_EXPERTS] + koi_graph_desk_ids(&other->model->config, n));
+  size_t begin = *at;
+  bool any = true;
+  koi_slots_begin(other->slots, (uint32_t)l->calls.v[begin].layer, ids, n);
+  koine_status s = koi_slots_turn(other->slots, ids, &any);
+  while (!s && any) {
+    *at = begin;
+    s = until(other, x, false, at);
+    if (!s) s = koi_slots_turn(other->slots, ids, &any);
+  }
+  return s;
+}
+
 /* The calls from `at` on that give nothing back, or those that do. What they are given is in host memory by now, so that both devices compute at
  * once from here on. */
 static koine_status run_experts(koi_stage *st, const koi_step *x, bool giving, size_t *at)
 {
   koi_stage *other = st->experts;
-  const koi_list *l = x->experts;
   koine_status s = koi_device_flush(st->dev);
   change_device(st, other);
-  for (; *at < l->calls.n && !s && (l->v[*at].call->kind == KOI_CALL_GIVE) == giving; ++*at) s = watched(other, x, l, &l->v[*at]);
+  s = s ? s : other->slots && !giving ? in_turns(other, x, at) : until(other, x, giving, at);
   if (!s) s = koi_device_flush(other->dev);
   change_device(other, st);
   return s;

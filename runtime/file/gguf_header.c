@@ -19,6 +19,7 @@ static const koi_dtype stored[] = {
 };
 
 typedef struct scan {
+  koi_shard *shard;
   const char *file;
   const uint8_t *data;
   size_t n, at;
@@ -37,6 +38,7 @@ static const uint8_t *take(scan *g, uint64_t n, const char *what)
     koi_error(KOINE_ERR_FILE, "%s: %s: expected %ju bytes at %zu, found %zu (is the file whole?)", g->file, what, (uintmax_t)n, g->at, g->n - g->at);
     return NULL;
   }
+  if (g->at + (size_t)n > g->shard->held && koi_shard_hold(g->shard, 2 * (g->at + (size_t)n))) return NULL;
   g->at += (size_t)n;
   return p;
 }
@@ -158,7 +160,7 @@ static koine_status count_bytes(const scan *g, const char *what, koi_tensor *t)
 /* The tensor's offset is kept in `data` until the header's end is known. */
 static koine_status take_tensor(scan *g, uint64_t i)
 {
-  koi_tensor t = {.file = g->file};
+  koi_tensor t = {.file = g->file, .opened = g->shard->opened};
   uint64_t type = 0, offset = 0;
   char number[64];
   snprintf(number, sizeof number, "tensor %ju of %ju", (uintmax_t)i + 1, (uintmax_t)g->n_tensors);
@@ -241,6 +243,7 @@ static koine_status place(scan *g, size_t first)
       return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected its %zu bytes at %zu within %zu bytes of data (is the file whole?)", g->file, t->name, t->bytes, offset,
                        g->n - start);
     t->data = (const uint8_t *)((uintptr_t)g->data + start + offset); /* perhaps beyond the end */
+    t->offset = start + offset;
   }
   return check_overlap(g, first);
 }
@@ -275,7 +278,7 @@ static koine_status take_all(scan *g)
 
 koine_status koi_gguf_header(koi_weights *w, koi_shard *shard, koi_gguf_table *t)
 {
-  scan g = {.file = shard->path, .data = shard->data, .n = shard->bytes, .w = w, .t = t};
+  scan g = {.shard = shard, .file = shard->path, .data = shard->data, .n = shard->bytes, .w = w, .t = t};
   size_t first = w->n;
   koine_status s = take_all(&g);
   if (s) return s;

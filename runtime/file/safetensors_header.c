@@ -121,7 +121,8 @@ static koine_status read_entry(koi_safetensors_scan *h, koi_weights *w, const ch
   if (h->j.wrong) return koi_safetensors_wrong(h, name);
   koine_status s = check_range(h, &e);
   if (s) return s;
-  koi_tensor t = {.name = name, .file = h->file, .dtype = e.dtype, .n_dims = e.n_dims, .data = h->data + e.begin, .bytes = e.end - e.begin};
+  koi_tensor t = {.name = name, .file = h->file, .dtype = e.dtype, .n_dims = e.n_dims, .data = h->data + e.begin, .bytes = e.end - e.begin,
+                  .offset = h->start + e.begin, .opened = h->opened};
   memcpy(t.shape, e.shape, sizeof t.shape);
   return koi_weights_add(w, &t);
 }
@@ -192,11 +193,14 @@ koine_status koi_safetensors_header(koi_weights *w, koi_shard *shard)
   if (n > MAX_HEADER_BYTES || n > shard->bytes - 8)
     return koi_error(KOINE_ERR_FILE, "%s: expected a header of at most %zu bytes, found one of %ju bytes (is the file whole?)", shard->path,
                      shard->bytes - 8 < MAX_HEADER_BYTES ? shard->bytes - 8 : MAX_HEADER_BYTES, (uintmax_t)n);
+  koine_status s = koi_shard_hold(shard, 8 + (size_t)n);
+  if (s) return s;
   if (!n || shard->data[8] != '{') return koi_error(KOINE_ERR_FILE, "%s: expected a header that begins with '{'", shard->path);
   koi_safetensors_scan h = {.file = shard->path, .part = "header", .j = {.s = (const char *)shard->data + 8, .n = (size_t)n}};
   h.data = shard->data + 8 + n, h.data_bytes = shard->bytes - 8 - (size_t)n;
   h.names = shard->names = koi_alloc((size_t)n + 1, 1);
   if (!h.names) return KOINE_ERR_MEMORY;
-  koine_status s = read_members(&h, w);
+  h.opened = shard->opened, h.start = 8 + n;
+  s = read_members(&h, w);
   return s ? s : check_cover(&h, w, first);
 }

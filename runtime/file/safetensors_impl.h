@@ -11,6 +11,8 @@ typedef struct koi_safetensors_scan { /* one header or index being read */
   size_t used;
   const uint8_t *data; /* behind the header */
   size_t data_bytes;
+  uint64_t start; /* of the data in the file */
+  int opened;     /* as the shard's */
 } koi_safetensors_scan;
 
 typedef struct koi_safetensors_place { const char *name, *file; } koi_safetensors_place; /* one entry of weight_map */

@@ -1,5 +1,5 @@
 /* The table of tensors that a checkpoint reader fills: look-up by name, and the release of what was mapped.
- * Owns: shards' mappings and names. Does not know any file format.
+ * Owns: shards' mappings, descriptors and names. Does not know any file format.
  * Invariant: after koi_weights_seal the tensors are sorted by name, no name occurs twice, and every data range lies in its mapping. */
 #include "weights_impl.h"
 #include <errno.h>
@@ -44,6 +44,22 @@ const koi_tensor *koi_weights_find(const koi_weights *w, const char *name)
 }
 
 /* ---- shards ---- */
+koine_status koi_shard_hold(koi_shard *shard, size_t bytes)
+{
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), got, end = bytes < shard->bytes ? bytes : shard->bytes;
+  if (!shard->mapped || end <= shard->held) return KOINE_OK;
+  end = end / page * page + page < shard->bytes ? end / page * page + page : shard->bytes;
+  size_t n = end - shard->held; /* held is a multiple of pages, or all */
+  uint8_t *at = (uint8_t *)shard->mapped + shard->held;
+  if (mmap(at, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    return koi_error(KOINE_ERR_MEMORY, "%s: cannot hold %zu bytes: %s", shard->path, n, strerror(errno));
+  int e = koi_file_at(shard->opened - 1, shard->held, n, at, &got);
+  if (e) return koi_error(KOINE_ERR_FILE, "%s: cannot read its header: %s", shard->path, strerror(e));
+  if (got < n) return koi_error(KOINE_ERR_FILE, "%s: expected %zu bytes, found its end at %zu: it became shorter", shard->path, shard->bytes, shard->held + got);
+  shard->held = end;
+  return KOINE_OK;
+}
+
 koine_status koi_shard_map(koi_shard *shard)
 {
   koine_status s = KOINE_OK;
@@ -56,10 +72,40 @@ koine_status koi_shard_map(koi_shard *shard)
   else {
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) s = koi_error(KOINE_ERR_MEMORY, "%s: cannot map %jd bytes: %s", shard->path, (intmax_t)st.st_size, strerror(errno));
-    else shard->mapped = p, shard->data = p, shard->bytes = (size_t)st.st_size;
+    else {
+      *shard = (koi_shard){.path = shard->path, .mapped = p, .data = p, .bytes = (size_t)st.st_size, .opened = fd + 1,
+                           .changed = {st.st_mtim.tv_sec, st.st_mtim.tv_nsec}};
+      return koi_shard_hold(shard, 8);
+    }
   }
   close(fd);
   return s;
+}
+
+koine_status koi_weights_check(const koi_weights *w)
+{
+  for (size_t i = 0; i < w->n_shards; i++) {
+    const koi_shard *f = &w->shards[i];
+    struct stat st;
+    if (!f->opened) continue;
+    if (fstat(f->opened - 1, &st)) return koi_error(KOINE_ERR_FILE, "%s: cannot be looked at: %s", f->path, strerror(errno));
+    if ((uint64_t)st.st_size != f->bytes || st.st_mtim.tv_sec != f->changed[0] || st.st_mtim.tv_nsec != f->changed[1])
+      return koi_error(KOINE_ERR_FILE, "%s: was written to since it was opened: open the model again", f->path);
+  }
+  return KOINE_OK;
+}
+
+uint64_t koi_weights_stamp(const koi_weights *w)
+{
+  uint64_t h = koi_hash(&w->n_shards, sizeof w->n_shards, 1);
+  for (size_t i = 0; i < w->n_shards; i++) {
+    const koi_shard *f = &w->shards[i];
+    const char *slash = strrchr(f->path, '/'), *name = slash ? slash + 1 : f->path;
+    h = koi_hash(name, strlen(name), h);
+    h = koi_hash(&f->bytes, sizeof f->bytes, h);
+    h = koi_hash(f->changed, sizeof f->changed, h);
+  }
+  return h;
 }
 
 koi_shard *koi_shard_add(koi_weights *w, char *path)
@@ -73,6 +119,24 @@ koi_shard *koi_shard_add(koi_weights *w, char *path)
 }
 
 /* ---- tensors ---- */
+koine_status koi_tensor_read(const koi_tensor *t, uint64_t at, size_t n, void *to)
+{
+  size_t got = n;
+  if (at > t->bytes || n > t->bytes - at)
+    return koi_error(KOINE_ERR_STATE, "%s: %.200s: bytes %ju to %ju asked of %zu", t->file, koi_tensor_name(t), (uintmax_t)at, (uintmax_t)(at + n), t->bytes);
+  if (!t->opened) return memcpy(to, t->data + at, n), KOINE_OK;
+  int e = koi_file_at(t->opened - 1, t->offset + at, n, to, &got);
+  if (e) return koi_error(KOINE_ERR_FILE, "%s: %.200s: cannot read %zu bytes at %ju: %s", t->file, koi_tensor_name(t), n, (uintmax_t)(t->offset + at), strerror(e));
+  if (got == n) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected %zu bytes at %ju, found the file's end at %ju: it became shorter", t->file, koi_tensor_name(t), n,
+                   (uintmax_t)(t->offset + at), (uintmax_t)(t->offset + at + got));
+}
+
+void koi_tensor_pass(const koi_tensor *t, uint64_t at, size_t n)
+{
+  if (t->opened) posix_fadvise(t->opened - 1, (off_t)(t->offset + at), (off_t)n, POSIX_FADV_DONTNEED);
+}
+
 koine_status koi_weights_add(koi_weights *w, const koi_tensor *t)
 {
   koi_tensor *p = koi_grow(w->tensors, w->n, &w->cap, sizeof *p);
@@ -107,7 +171,7 @@ static koine_status add_renamed(koi_weights *w, const koi_tensor *t, const koi_w
     if (to->n) {
       snprintf(name, KOI_WEIGHTS_NAME, "%s%ju%s", to->name, (uintmax_t)i, to->behind);
       memmove(x.shape, x.shape + 1, (KOI_MAX_DIMS - 1) * sizeof *x.shape);
-      x.n_dims--, x.bytes = t->bytes / n, x.data = t->data + i * x.bytes;
+      x.n_dims--, x.bytes = t->bytes / n, x.data = t->data + i * x.bytes, x.offset = t->offset + i * x.bytes;
     } else snprintf(name, KOI_WEIGHTS_NAME, "%s", to->name);
     if (*name) x.name = name, x.stored = t->name;
     s = koi_weights_add(w, &x);
@@ -147,6 +211,7 @@ void koi_weights_close(koi_weights *w)
   if (!w) return;
   for (size_t i = 0; i < w->n_shards; i++) {
     if (w->shards[i].mapped) munmap(w->shards[i].mapped, w->shards[i].bytes);
+    if (w->shards[i].opened) close(w->shards[i].opened - 1);
     koi_free(w->shards[i].path);
     koi_free(w->shards[i].names);
   }

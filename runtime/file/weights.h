@@ -20,12 +20,19 @@ typedef struct koi_tensor {
   koi_dtype dtype;
   uint32_t n_dims;
   uint64_t shape[KOI_MAX_DIMS];
-  const uint8_t *data;  /* mapped */
+  const uint8_t *data;  /* mapped: touching it ends the process where the file cannot be read or became shorter; koi_tensor_read does not */
   size_t bytes;
+  uint64_t offset;      /* in the file */
+  int opened;           /* the file's descriptor and one; 0: the bytes are memory of the caller's */
 } koi_tensor;
 
 /* What people find it by. */
 static inline const char *koi_tensor_name(const koi_tensor *t) { return t->stored ? t->stored : t->name; }
+
+/* n bytes of a tensor from byte `at` on. KOINE_ERR_FILE names file and tensor when they cannot be read or the file ends before them. Any thread. */
+koine_status koi_tensor_read(const koi_tensor *t, uint64_t at, size_t n, void *to);
+/* Bytes that were read and will not be again soon: they need no place in the page cache, where other programs' files lie. */
+void koi_tensor_pass(const koi_tensor *t, uint64_t at, size_t n);
 
 typedef struct koi_weights koi_weights;
 
@@ -37,6 +44,10 @@ koine_status koi_safetensors_open_file(const char *file, koi_weights **out);
 /* The same on a file's bytes in memory, which must outlive *out. `name` stands for the file in messages. */
 koine_status koi_safetensors_open_memory(const void *data, size_t bytes, const char *name, koi_weights **out);
 void koi_weights_close(koi_weights *w);
+/* KOINE_ERR_FILE names a file that was written to since it was opened, so that what was read of it may be of two files. */
+koine_status koi_weights_check(const koi_weights *w);
+/* Tells apart files that were written at different times, or are called otherwise. */
+uint64_t koi_weights_stamp(const koi_weights *w);
 size_t koi_weights_count(const koi_weights *w);
 const koi_tensor *koi_weights_at(const koi_weights *w, size_t i);
 /* NULL when absent. A leading "model." in the file's names has been dropped. */

@@ -8,6 +8,9 @@ typedef struct koi_shard {
   void *mapped;        /* NULL: the bytes are the caller's */
   const uint8_t *data; /* [bytes] */
   size_t bytes;
+  size_t held;         /* bytes at its beginning that were read and are memory, not the file's pages */
+  int opened;          /* descriptor and one; 0: none */
+  int64_t changed[2];  /* when it was written last, as it was opened: seconds, ns */
   char *names;         /* the tensors' names point into it */
 } koi_shard;
 
@@ -26,6 +29,8 @@ struct koi_weights {
 koi_shard *koi_shard_add(koi_weights *w, char *path);
 /* Maps the regular file shard->path. */
 koine_status koi_shard_map(koi_shard *shard);
+/* The first `bytes` may be touched from now on, whatever happens to the file: what headers are read from. */
+koine_status koi_shard_hold(koi_shard *shard, size_t bytes);
 koine_status koi_weights_add(koi_weights *w, const koi_tensor *t);
 /* Sorts; refuses a name that occurs twice. */
 koine_status koi_weights_seal(koi_weights *w);

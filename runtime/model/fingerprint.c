@@ -22,7 +22,11 @@ static uint64_t of_weights(const koi_weights *w, uint64_t h)
     h = koi_hash(t->name, strlen(t->name), h);
     h = koi_hash(koi_dtype_name(t->dtype), strlen(koi_dtype_name(t->dtype)), h);
     h = koi_hash(t->shape, t->n_dims * sizeof *t->shape, h);
-    if (!(i % step)) h = koi_hash(t->data, t->bytes < SAMPLE_BYTES ? t->bytes : SAMPLE_BYTES, h);
+    uint8_t sample[SAMPLE_BYTES];
+    size_t bytes = t->bytes < SAMPLE_BYTES ? t->bytes : SAMPLE_BYTES;
+    if (i % step) continue;
+    if (koi_tensor_read(t, 0, bytes, sample)) return 0;
+    h = koi_hash(sample, bytes, h);
   }
   return h;
 }

@@ -3,6 +3,6 @@
 #define KOI_FINGERPRINT_H
 #include "model.h"
 
-/* 0 without memory. Reads little of each file. */
+/* 0 without memory, or where a file cannot be read. Reads little of each file. */
 uint64_t koi_model_fingerprint(const koine_model *m);
 #endif

@@ -154,10 +154,14 @@ static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_
 static koine_status check_ids(const koi_tensor *t, uint32_t n_experts, uint32_t n_used)
 {
   size_t size = koi_dtype_bytes(t->dtype), n = t->bytes / size;
+  uint8_t some[4096];
   for (size_t i = 0; i < n; i++) {
+    size_t in = i * size % sizeof some, bytes = t->bytes - i * size;
+    koine_status s = in ? KOINE_OK : koi_tensor_read(t, i * size, bytes < sizeof some ? bytes : sizeof some, some);
+    if (s) return s;
     int64_t id = 0;
     int32_t id32 = 0;
-    memcpy(size == 8 ? (void *)&id : (void *)&id32, t->data + i * size, size);
+    memcpy(size == 8 ? (void *)&id : (void *)&id32, some + in, size);
     if (size == 4) id = id32;
     if (id < 0 || id >= n_experts)
       return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected expert ids from 0 to %u, found %jd for token %zu", t->file, koi_tensor_name(t), n_experts - 1,

@@ -35,10 +35,10 @@ static void experts_grouped(emit *e)
   const koi_config *c = e->c;
   int32_t top = (int32_t)c->n_used, n = e->t * top, d = (int32_t)c->hidden, inter = (int32_t)c->inter;
   int32_t nt = koi_step_group_panel(e->g->tunables, (uint32_t)e->t, c->n_used, c->n_experts);
-  int32_t n_panels = (int32_t)koi_scratch_panels((uint64_t)n, c->n_experts, (uint64_t)nt);
+  int32_t n_units = W(expert_up)->n_units, n_panels = (int32_t)koi_scratch_panels((uint64_t)n, (uint64_t)n_units, (uint64_t)nt);
   panels up = {S(up_panels), n_panels, nt, n, S(units), S(rows)}, down = {S(down_panels), n_panels, nt, n, S(units), S(rows)};
   CALL(group, .c = {[GROUP_NT] = nt}, .buf = {[GROUP_IDS] = S(ids), [GROUP_ROWS] = S(rows), [GROUP_UNIT] = S(units)},
-       .i = {[GROUP_E] = n, [GROUP_N_UNITS] = (int32_t)c->n_experts, [GROUP_N_PANELS] = n_panels});
+       .i = {[GROUP_E] = n, [GROUP_N_UNITS] = n_units, [GROUP_N_PANELS] = n_panels});
   koi_graph_pack(e, &up, S(xn), d, d, top);
   koi_graph_matmul(e, W(expert_up), &up, S(up), 2 * inter);
   swiglu(e, S(up), S(weights), S(act), n, e->c->swiglu_limit);
@@ -95,9 +95,12 @@ static void receive(emit *e)
   koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), d.all - d.parts);
 }
 
+uint64_t koi_graph_desk_ids(const koi_config *c, uint32_t n_tokens) { return desk_of(c, n_tokens).ids; }
+
 void koi_graph_experts(emit *e)
 {
   desk d = desk_of(e->c, (uint64_t)e->t);
+  if ((uint32_t)W(expert_up)->n_units < e->c->n_experts) koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), 0); /* from here on: turns before this one left theirs */
   koi_graph_take(e, HOST(EXPERTS, d.xn), S(xn), d.rows);
   koi_graph_take(e, HOST(EXPERTS, d.ids), S(ids), d.entries);
   koi_graph_take(e, HOST(EXPERTS, d.weights), S(weights), d.entries);

@@ -117,9 +117,31 @@ static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi
   return s;
 }
 
+/* Places that any of a layer's experts can have: all are stored alike, or one could not stand where another stood. */
+static koine_status lay_slots(layer_out *o, const koi_role *role, int layer, const koi_weight *from, uint32_t n_slots, koi_laid *to)
+{
+  char name[KOI_ROLE_NAME];
+  koi_weight some = *from;
+  for (uint32_t u = 1; u < from->n_units; u++)
+    if (!units_alike(from, 0, u))
+      return koi_error(KOINE_ERR_UNSUPPORTED, "%s: experts 0 and %u are stored in different formats, so they cannot take turns in an expert cache; load this model without one",
+                       koi_role_name(role, layer, name), u);
+  some.n_units = n_slots;
+  koine_status s = lay(o, role, layer, &some, to);
+  for (uint32_t i = to->first; i < to->first + to->n_parts && !s; i++) o->l->parts[i].care = 1; /* until they come, nobody knows */
+  return s;
+}
+
 static bool has_role(const koi_share *share, const koi_role *role)
 {
   return share->of == KOI_OF_ALL || (share->of == KOI_OF_EXPERTS) == (role->units == KOI_EXPERTS);
+}
+
+static koine_status lay_layer(layer_out *o, const koi_share *share, int layer, uint32_t r, koi_laid *to)
+{
+  const koi_role *role = &koi_layer_roles[r];
+  const koi_weight *from = &o->l->model->layers[layer].w[r];
+  return share->n_slots && role->units == KOI_EXPERTS && from->rows ? lay_slots(o, role, layer, from, share->n_slots, to) : lay(o, role, layer, from, to);
 }
 
 koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, const koi_share *share, koi_laid_model **out)
@@ -134,7 +156,7 @@ koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint
     if (r == KOI_TOP_embed ? share->embed : share->head) s = lay(&o, &koi_top_roles[r], -1, &m->top[r], &l->top[r]);
   for (uint32_t n = share->layer0; n < share->layer1; n++)
     for (uint32_t r = 0; r < KOI_N_LAYER_ROLES && !s; r++)
-      if (has_role(share, &koi_layer_roles[r])) s = lay(&o, &koi_layer_roles[r], (int)n, &m->layers[n].w[r], &l->layers[n][r]);
+      if (has_role(share, &koi_layer_roles[r])) s = lay_layer(&o, share, (int)n, r, &l->layers[n][r]);
   if (s) koi_lay_free(l);
   else *out = l;
   return s;
@@ -142,7 +164,7 @@ koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint
 
 koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, uint32_t layer0, uint32_t layer1, koi_laid_model **out)
 {
-  return koi_lay_share(m, max_buffer_bytes, tile, &(koi_share){layer0, layer1, !layer0, layer1 == m->config.n_layers, KOI_OF_ALL}, out);
+  return koi_lay_share(m, max_buffer_bytes, tile, &(koi_share){layer0, layer1, !layer0, layer1 == m->config.n_layers, KOI_OF_ALL, 0}, out);
 }
 
 void koi_lay_free(koi_laid_model *l)

@@ -7,7 +7,12 @@
 
 /* What of a model a stage has. */
 typedef enum koi_of { KOI_OF_ALL, KOI_OF_TRUNK /* all but the routed experts */, KOI_OF_EXPERTS /* these alone */ } koi_of;
-typedef struct koi_share { uint32_t layer0, layer1; bool embed, head; koi_of of; } koi_share;
+typedef struct koi_share {
+  uint32_t layer0, layer1;
+  bool embed, head;
+  koi_of of;
+  uint32_t n_slots; /* places for routed experts in each layer, which they have by turns; 0: each has its own */
+} koi_share;
 
 /* What one buffer (of each stream) holds: units [unit0, unit1) and of each the tiles [tile0, tile1) of its stack, all in one format; of a vector or a
  * table of ids, rows [tile0, tile1). care: some of its codes or scales need it, which is known after the upload. */

@@ -117,6 +117,7 @@ void koi_placement_stage_text(const koi_placed *s, koi_text *t)
   if (s->layer1 > s->layer0) koi_text_add(t, "layers %u-%u device=%s", s->layer0, s->layer1 - 1, s->device);
   else koi_text_add(t, "layers none device=%s", s->device);
   if (s->experts[0]) koi_text_add(t, " experts=%s", s->experts);
+  if (s->expert_bytes) koi_text_add(t, " expert_cache=%llu", (unsigned long long)s->expert_bytes);
   koi_text_add(t, "%s%s", s->embed ? " embed" : "", s->head ? " head" : "");
 }
 
@@ -136,7 +137,9 @@ static bool parse_stage(const char *at, koi_placed *out)
   const char *s = w.s;
   if (!koi_word_is(&w, "none") && (!range(&s, 0, out) || s != w.s + w.n)) return false;
   while (koi_word_next(&at, &w)) {
-    if (!koi_word_text(&w, "device=", out->device, sizeof out->device) || !koi_word_text(&w, "experts=", out->experts, sizeof out->experts)) return false;
+    if (!koi_word_text(&w, "device=", out->device, sizeof out->device) || !koi_word_text(&w, "experts=", out->experts, sizeof out->experts) ||
+        !koi_word_count(&w, "expert_cache=", &out->expert_bytes))
+      return false;
     out->embed |= koi_word_is(&w, "embed"), out->head |= koi_word_is(&w, "head");
   }
   /* the end of the model */

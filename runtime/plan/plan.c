@@ -9,7 +9,7 @@ koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s)
                      .chunk = p->chunk, .of = s->of};
 }
 
-koi_share koi_plan_share(const koi_plan_stage *s) { return (koi_share){s->layer0, s->layer1, s->embed, s->head, s->of}; }
+koi_share koi_plan_share(const koi_plan_stage *s) { return (koi_share){s->layer0, s->layer1, s->embed, s->head, s->of, s->n_slots}; }
 
 void koi_plan_tunables(const koine_plan *p, const koi_target *t, uint32_t tile, koi_tunables *out)
 {
@@ -19,15 +19,73 @@ void koi_plan_tunables(const koine_plan *p, const koi_target *t, uint32_t tile, 
 }
 
 /* ---- stages ---- */
+/* How many experts of each layer the stage's bytes hold at once. */
+static koine_status count_slots(const koine_plan *p, koi_plan_stage *st)
+{
+  uint32_t n_layers = st->layer1 - st->layer0, n_experts = p->model->config.n_experts;
+  koi_share one = koi_plan_share(st);
+  koi_laid_model *laid = NULL;
+  one.n_slots = 1;
+  koine_status s = koi_lay_share(p->model, st->endpoint->max_buffer_bytes, (uint32_t)st->tunables.tile, &one, &laid);
+  if (s) return s;
+  uint64_t each = laid->bytes, n = st->expert_bytes / each;
+  koi_lay_free(laid);
+  if (st->expert_bytes == KOI_EXPERTS_REST) n = 1; /* until it is known what is left */
+  st->n_slots = n < n_experts ? (uint32_t)n : n_experts;
+  if (st->n_slots) return KOINE_OK;
+  return koi_error(KOINE_ERR_MEMORY, "expert cache of %llu bytes on device %s: one expert of each of its %u layers takes %llu; give it at least as much",
+                   (unsigned long long)st->expert_bytes, st->endpoint->id, n_layers, (unsigned long long)each);
+}
+
 static koine_status lay_stage(koine_plan *p, koi_plan_stage *st, uint64_t memory_limit)
 {
   const koi_endpoint *e = st->endpoint;
-  koi_share share = koi_plan_share(st);
   koi_target t;
   koi_dev_target(e, &t);
   koi_plan_tunables(p, &t, 0, &st->tunables);
+  koine_status s = st->expert_bytes ? count_slots(p, st) : KOINE_OK;
+  if (s) return s;
+  koi_share share = koi_plan_share(st);
   st->memory_bytes = memory_limit && (!e->memory_bytes || memory_limit < e->memory_bytes) ? memory_limit : e->memory_bytes;
   return koi_lay_share(p->model, e->max_buffer_bytes, (uint32_t)st->tunables.tile, &share, &st->laid);
+}
+
+/* ---- what is left for experts ---- */
+/* Of the memory of a stage's device, beside all that lies there by now; each stage with experts by turns gets as much of that as it has layers. */
+static uint64_t rest_of(const koine_plan *p, const koi_plan_stage *st)
+{
+  uint64_t used = 0, n_layers = 0;
+  for (size_t i = 0; i < p->n_all; i++) {
+    const koi_plan_stage *x = &p->stages[i];
+    if (x->endpoint != st->endpoint) continue;
+    used += x->bytes.total < UINT64_MAX - used ? x->bytes.total : UINT64_MAX - used;
+    if (x->n_slots) n_layers += x->layer1 - x->layer0;
+  }
+  return st->memory_bytes > used && n_layers ? (st->memory_bytes - used) / n_layers * (st->layer1 - st->layer0) : 0;
+}
+
+static koine_status take_rest(koine_plan *p, koi_plan_stage *st, uint64_t rest)
+{
+  uint64_t each = st->laid->bytes, n = 1 + rest / each, most = p->model->config.n_experts;
+  koi_laid_model *one = st->laid;
+  st->n_slots = (uint32_t)(n < most && st->memory_bytes ? n : most), st->expert_bytes = st->n_slots * each;
+  koi_share share = koi_plan_share(st);
+  koine_status s = koi_lay_share(p->model, st->endpoint->max_buffer_bytes, (uint32_t)st->tunables.tile, &share, &st->laid);
+  if (s) st->laid = NULL;
+  koi_lay_free(one);
+  return s ? s : koi_plan_count_stage(p, st);
+}
+
+static koine_status share_rest(koine_plan *p)
+{
+  koine_status s = KOINE_OK;
+  uint64_t *rest = koi_alloc(p->n_all, sizeof *rest);
+  if (!rest) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < p->n_all; i++) rest[i] = rest_of(p, &p->stages[i]);
+  for (size_t i = 0; i < p->n_all && !s; i++)
+    if (p->stages[i].expert_bytes == KOI_EXPERTS_REST) s = take_rest(p, &p->stages[i], rest[i]);
+  koi_free(rest);
+  return s;
 }
 
 /* ---- all of them ---- */
@@ -62,11 +120,12 @@ static koine_status place_stage(koine_plan *p, const koi_placed *from, koi_plan_
 {
   *st = (koi_plan_stage){.layer0 = from->layer0, .layer1 = from->layer1, .embed = from->embed, .head = from->head};
   koine_status s = find_endpoint(p->machine, from->device, st);
-  if (s || !from->experts[0] || from->layer0 == from->layer1 || !strcmp(from->experts, from->device)) return s;
+  const char *experts = from->experts[0] ? from->experts : from->device;
+  if (s || from->layer0 == from->layer1 || (!from->expert_bytes && !strcmp(experts, from->device))) return s;
   koi_plan_stage *x = &p->stages[p->n_all++];
-  *x = (koi_plan_stage){.layer0 = from->layer0, .layer1 = from->layer1, .of = KOI_OF_EXPERTS};
+  *x = (koi_plan_stage){.layer0 = from->layer0, .layer1 = from->layer1, .of = KOI_OF_EXPERTS, .expert_bytes = from->expert_bytes};
   st->of = KOI_OF_TRUNK, st->experts = x;
-  return find_endpoint(p->machine, from->experts, x);
+  return find_endpoint(p->machine, experts, x);
 }
 
 static koine_status place_stages(koine_plan *p, const koi_placement *place)
@@ -107,6 +166,7 @@ static koine_status fill(koine_plan *p, const koi_plan_wish *wish)
   for (size_t i = 0; i < p->n_all && !s; i++) s = lay_stage(p, &p->stages[i], wish->memory_bytes);
   if (!s) s = koi_plan_fit_chunks(p);
   for (size_t i = 0; i < p->n_all && !s; i++) s = koi_plan_count_stage(p, &p->stages[i]);
+  if (!s) s = share_rest(p);
   return s ? s : koi_plan_check_memory(p);
 }
 

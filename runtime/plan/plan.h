@@ -22,7 +22,9 @@ typedef struct koi_plan_stage {
   uint32_t layer0, layer1;     /* [layer0, layer1) */
   bool embed, head;
   koi_of of;
-  struct koi_plan_stage *experts; /* its routed experts, on another device; NULL: they are here */
+  struct koi_plan_stage *experts; /* its routed experts, on another device or by turns; NULL: they are here, all of them */
+  uint64_t expert_bytes;       /* for the routed experts of all its layers, by turns; 0: room for all */
+  uint32_t n_slots;            /* so many of each layer's are there at once; 0: all */
   koi_laid_model *laid;
   koi_tunables tunables;
   koi_stage_bytes bytes;

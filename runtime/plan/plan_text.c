@@ -12,7 +12,7 @@ static void place_of(const koi_plan_stage *s, koi_placed *out)
 {
   *out = (koi_placed){.layer0 = s->layer0, .layer1 = s->layer1, .embed = s->embed, .head = s->head};
   koi_print(out->device, sizeof out->device, "%s", s->endpoint->id);
-  if (s->experts) koi_print(out->experts, sizeof out->experts, "%s", s->experts->endpoint->id);
+  if (s->experts) koi_print(out->experts, sizeof out->experts, "%s", s->experts->endpoint->id), out->expert_bytes = s->experts->expert_bytes;
 }
 
 static void bytes_words(koi_text *t, const koi_plan_stage *s)
@@ -36,6 +36,7 @@ koine_status koi_plan_text(const koine_plan *p, char **out)
     bytes_words(&t, s);
     if (s->experts) {
       koi_text_add(&t, "experts %u-%u device=%s", s->layer0, s->layer1 - 1, s->experts->endpoint->id);
+      if (s->experts->n_slots) koi_text_add(&t, " slots=%u", s->experts->n_slots);
       bytes_words(&t, s->experts);
     }
     cost_line(&t, p, s, 1);
@@ -54,7 +55,8 @@ koine_status koi_plan_line(const koine_plan *p, char **out)
     else if (s->layer0 == s->layer1) koi_text_add(&t, s->head ? "head" : "embedding");
     else koi_text_add(&t, "layers %u-%u", s->layer0, s->layer1 - 1);
     koi_text_add(&t, " on %s (%s)", s->endpoint->id, s->endpoint->name);
-    if (s->experts) koi_text_add(&t, " with routed experts on %s (%s)", s->experts->endpoint->id, s->experts->endpoint->name);
+    if (s->experts && s->experts->endpoint != s->endpoint) koi_text_add(&t, " with routed experts on %s (%s)", s->experts->endpoint->id, s->experts->endpoint->name);
+    if (s->experts && s->experts->n_slots) koi_text_add(&t, ", %u of a layer's %u experts there at once", s->experts->n_slots, p->model->config.n_experts);
   }
   if (p->basis) koi_text_add(&t, ": %s", p->basis);
   return koi_text_take(&t, out);

@@ -1,6 +1,7 @@
 /* Speed of the matrix ops on V4-Flash's sizes. On a CPU each beside a read probe and a multiply-add probe of the same minute; on a card, whose own
  * memory no thread of ours can read, beside the rate at which its driver copies in it (bytes read and written). Prints, never judges.
- *   bench_mat [DEVICE [CASE[,CASE...] [PARAM=VALUE ...]]]    parts of a platform's or device's name; parameters other than the defaults (NT and TILE too)
+ *   bench_mat [DEVICE [CASE[,CASE...] [PARAM=VALUE ...]]]    parts of a platform's or device's name; parameters other than the defaults (NT and TILE too;
+ *   ROWS: of each unit of a grouped product)
  * Wall rates suffer from other work on the machine; "a core" divides by the processor time used, and tells more there. */
 #include <math.h>
 #include <stdio.h>
@@ -39,6 +40,8 @@ static const bench_case cases[] = {
   {"fp4-experts", KOI_WT_FP4, 4096, 2, 2048, 16, 512, 6, 1},
   {"fp4-experts-down", KOI_WT_FP4, 2048, 1, 4096, 16, 512, 6, 1},
   {"fp4-experts-256", KOI_WT_FP4, 4096, 2, 2048, 256, 512, 6, 1},
+  {"fp8-rows", KOI_WT_FP8, 4096, 1, 4096, 16, 128, 1, 1},
+  {"fp4-rows", KOI_WT_FP4, 4096, 2, 2048, 32, 64, 1, 1},
   {"fp8-gemm", KOI_WT_FP8, 4096, 1, 4096, 1, 512, 0, 1},
   {"fp8-gemm-wo_b", KOI_WT_FP8, 8192, 1, 4096, 1, 512, 0, 1},
   {"fp8-gemm-1024", KOI_WT_FP8, 1024, 1, 32768, 1, 512, 0, 1},
@@ -271,7 +274,7 @@ static void gemm(const bench_case *q, char **over)
   int nt = given(over, "NT=", q->used ? step.nt_group : step.nt);
   uint64_t tiles = (uint64_t)q->n_sub * koi_tiles((uint64_t)q->sub_rows, tile), code = tiles * koi_format_tile_bytes(q->wt, 0, (uint64_t)q->k, tile),
            scale = tiles * koi_format_tile_bytes(q->wt, 1, (uint64_t)q->k, tile);
-  int32_t entries = q->entries * (q->used ? q->used : 1), panels = (entries + nt - 1) / nt + (q->used ? q->units : 0), ldy = q->n_sub * q->sub_rows;
+  int32_t rows_each = given(over, "ROWS=", 0), entries = rows_each ? rows_each * q->units : q->entries * (q->used ? q->used : 1), panels = (entries + nt - 1) / nt + (q->used ? q->units : 0), ldy = q->n_sub * q->sub_rows;
   int32_t *unit = malloc(sizeof *unit * (size_t)panels), *rows = malloc(sizeof *rows * (size_t)panels * (size_t)nt);
   fill_panels(unit, rows, panels, nt, entries, q->units);
   koi_buf *w = buffer((size_t)q->units * code, q->wt), *s = scale ? buffer((size_t)q->units * scale, -1) : NULL,

@@ -112,8 +112,12 @@ typedef struct koine_plan_options {
   uint32_t split_groups; /* into how many groups of work attention is cut for all devices, which changes last bits of results; 0: what suits the device,
                             of several the largest. With equal kernels and parameters results do not depend on which device has which layer */
   uint32_t reserved;
+  const char *const *expert_caches; /* [n_expert_caches] "DEVICE=BYTES": of the routed experts that this device computes so many bytes are there at
+                         once; a step that wants others reads them from the checkpoint, in place of those that were wanted least of late. Results are the
+                         same for any number of bytes that holds one expert of each of its layers */
+  size_t n_expert_caches;
 } koine_plan_options;
-#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0, 0}
+#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0}
 
 /* Decides where the layers run. options may be NULL. Keeps pointers to runtime and model. KOINE_ERR_NO_DEVICE, KOINE_ERR_MEMORY when
  * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights, KOINE_ERR_ARG for layers without a
@@ -143,8 +147,11 @@ typedef struct koine_plan_usage {
   uint64_t mark_bytes;             /* of one session, to rewind */
   uint64_t program_bytes;          /* compiled kernels */
   uint64_t limit_bytes;            /* that the plan may use; 0: unknown */
+  uint64_t experts_there, experts_loaded; /* with expert caches, since the plan woke: experts that a layer of a step wanted and that were there, or were
+                                      read; and of the latter: */
+  uint64_t expert_bytes, expert_ns; /* bytes and time */
 } koine_plan_usage;
-#define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0}
+#define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 KOINE_API koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out);
 
 /* ---- machines and placements ------------------------------------------------------------------------------------------ */

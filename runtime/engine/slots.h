@@ -1,0 +1,18 @@
+/* Routed experts that have their places on a device by turns: from the checkpoint into those of their layer when a step wants them. Under the lock of
+ * the stage whose experts they are, and, but for koi_slots_figures, of its device. */
+#ifndef KOI_SLOTS_H
+#define KOI_SLOTS_H
+#include "stage.h"
+
+typedef struct koi_slots koi_slots;
+
+/* For a stage of routed experts alone, awake but for them. */
+koine_status koi_slots_open(koi_stage *st, koi_slots **out);
+void koi_slots_close(koi_slots *s); /* NULL is allowed */
+/* A layer's part of a step: the experts of n_tokens, ids [n_tokens][n_used], which are copied. */
+void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t n_tokens);
+/* The next turn: who is not there is loaded, and places [n_tokens][n_used] says where each is, -1: not in this turn. *any false: all had theirs.
+ * KOINE_ERR_FILE for a checkpoint that cannot be read: who could not come is not there, and the next step tries again. */
+koine_status koi_slots_turn(koi_slots *s, int32_t *places, bool *any);
+koi_expert_figures koi_slots_figures(const koi_slots *s);
+#endif

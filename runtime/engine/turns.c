@@ -1,0 +1,98 @@
+/* See turns.h. Owns its arrays. Invariant: slot[expert[s]] == s for every slot that has somebody. */
+#include "turns.h"
+#include <math.h>
+
+#define COOLING 0.98f /* of an expert's heat with every token: who was wanted by one of the last 50 counts as much as who is wanted by all of them, once */
+
+koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, koi_turns *out)
+{
+  *out = (koi_turns){.n_slots = n_slots, .n_experts = n_experts};
+  out->expert = koi_alloc(n_slots, sizeof *out->expert), out->turn = koi_alloc(n_slots, sizeof *out->turn);
+  out->slot = koi_alloc(n_experts, sizeof *out->slot), out->waits = koi_alloc(n_experts, sizeof *out->waits);
+  out->heat = koi_alloc(n_experts, sizeof *out->heat), out->heated = koi_alloc(n_experts, sizeof *out->heated);
+  if (!out->expert || !out->turn || !out->slot || !out->waits || !out->heat || !out->heated) {
+    koi_turns_free(out);
+    return KOINE_ERR_MEMORY;
+  }
+  for (uint32_t s = 0; s < n_slots; s++) out->expert[s] = KOI_NOBODY;
+  for (uint32_t e = 0; e < n_experts; e++) out->slot[e] = KOI_NOBODY;
+  return KOINE_OK;
+}
+
+void koi_turns_free(koi_turns *t)
+{
+  koi_free(t->expert);
+  koi_free(t->turn);
+  koi_free(t->slot);
+  koi_free(t->waits);
+  koi_free(t->heat);
+  koi_free(t->heated);
+  *t = (koi_turns){0};
+}
+
+static float heat_now(const koi_turns *t, int32_t e) { return t->heat[e] * powf(COOLING, (float)(t->n_tokens - t->heated[e])); }
+
+void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_tokens)
+{
+  t->n_tokens += n_tokens;
+  for (uint32_t e = 0; e < t->n_experts; e++) t->waits[e] = 0;
+  for (size_t i = 0; i < n; i++)
+    if (ids[i] >= 0 && (uint32_t)ids[i] < t->n_experts) t->waits[ids[i]]++;
+  t->n_wait = 0;
+  for (uint32_t e = 0; e < t->n_experts; e++) {
+    if (!t->waits[e]) continue;
+    t->n_wait++;
+    t->heat[e] = heat_now(t, (int32_t)e) + (float)t->waits[e], t->heated[e] = t->n_tokens;
+  }
+}
+
+static void take_turn(koi_turns *t, uint32_t slot)
+{
+  t->turn[slot] = t->n_turns;
+  t->waits[t->expert[slot]] = 0, t->n_wait--;
+}
+
+/* Of the slots that have no part in this turn the one whose expert has the least heat; n_slots: all have. */
+static uint32_t coldest(const koi_turns *t)
+{
+  uint32_t best = t->n_slots;
+  float least = INFINITY;
+  for (uint32_t s = 0; s < t->n_slots; s++) {
+    if (t->turn[s] == t->n_turns) continue;
+    float heat = t->expert[s] == KOI_NOBODY ? -1.0f : heat_now(t, t->expert[s]);
+    if (heat < least) least = heat, best = s;
+  }
+  return best;
+}
+
+bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n)
+{
+  *n = 0;
+  if (!t->n_wait) return false;
+  t->n_turns++;
+  for (uint32_t s = 0; s < t->n_slots; s++)
+    if (t->expert[s] != KOI_NOBODY && t->waits[t->expert[s]]) take_turn(t, s);
+  for (uint32_t e = 0; e < t->n_experts && t->n_wait; e++) {
+    if (!t->waits[e]) continue;
+    uint32_t s = coldest(t);
+    if (s == t->n_slots) break;
+    if (t->expert[s] != KOI_NOBODY) t->slot[t->expert[s]] = KOI_NOBODY;
+    t->expert[s] = (int32_t)e, t->slot[e] = (int32_t)s;
+    take_turn(t, s);
+    arrivals[(*n)++] = (koi_arrival){(int32_t)e, s};
+  }
+  return true;
+}
+
+int32_t koi_turns_place(const koi_turns *t, int32_t expert)
+{
+  if (expert < 0 || (uint32_t)expert >= t->n_experts) return KOI_NOBODY;
+  int32_t s = t->slot[expert];
+  return s != KOI_NOBODY && t->turn[s] == t->n_turns ? s : KOI_NOBODY;
+}
+
+void koi_turns_miss(koi_turns *t, uint32_t slot)
+{
+  if (t->expert[slot] == KOI_NOBODY) return;
+  t->slot[t->expert[slot]] = KOI_NOBODY, t->expert[slot] = KOI_NOBODY;
+}

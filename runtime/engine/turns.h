@@ -1,0 +1,34 @@
+/* Which of a layer's experts have a place on its device, when not all can: whom a step wants comes in turns, and whom the fewest have wanted lately
+ * goes. Numbers alone; slots.h loads. */
+#ifndef KOI_TURNS_H
+#define KOI_TURNS_H
+#include "base/base.h"
+
+enum { KOI_NOBODY = -1 };
+
+typedef struct koi_turns {
+  uint32_t n_slots, n_experts;
+  int32_t *expert;  /* [n_slots] who is there, or KOI_NOBODY */
+  int32_t *slot;    /* [n_experts] where it is, or KOI_NOBODY */
+  uint32_t *waits;  /* [n_experts] entries of the step that wait for it */
+  uint32_t n_wait;  /* experts that are waited for */
+  uint64_t *turn;   /* [n_slots] the last turn that the slot was part of */
+  uint64_t n_turns, n_tokens; /* until now */
+  float *heat;      /* [n_experts] entries of late: each token makes all of them a little less */
+  uint64_t *heated; /* [n_experts] n_tokens then */
+} koi_turns;
+
+typedef struct koi_arrival { int32_t expert; uint32_t slot; } koi_arrival;
+
+/* n_slots: 1 to n_experts. KOINE_ERR_MEMORY. */
+koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, koi_turns *out);
+void koi_turns_free(koi_turns *t);
+/* A step of n_tokens, whose n entries want these experts. */
+void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_tokens);
+/* The next turn: arrivals [n_slots] are those who come, *n of them; false: nobody waits any more. */
+bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n);
+/* The slot of an expert that has its turn now; KOI_NOBODY: it is not its turn. */
+int32_t koi_turns_place(const koi_turns *t, int32_t expert);
+/* Somebody could not come after all. */
+void koi_turns_miss(koi_turns *t, uint32_t slot);
+#endif
