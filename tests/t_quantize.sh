@@ -62,6 +62,8 @@ is "with importance" 0 "$status"
 with quantize -m "$austen" -o "$tmp/y.gguf" --type Q4_0 --imatrix "$tmp/i.gguf"
 is "with kept importance" 0 "$status"
 cmp "$tmp/x.gguf" "$tmp/y.gguf" || fail "kept importance gives another file"
+LC_ALL=C sed 's/blk\./blx./g; s/output\./outpux./g' "$tmp/i.gguf" >"$tmp/other.gguf"
+refuse 3 "it is another model's" quantize -m "$austen" -o "$tmp/y.gguf" --type Q4_0 --imatrix "$tmp/other.gguf"
 refuse 3 'expected an importance matrix' quantize -m "$austen" -o "$tmp/y.gguf" --type Q4_0 --imatrix "$tmp/x.gguf"
 
 # ---- how far it is ----

@@ -337,6 +337,15 @@ static koine_status write_all(job *j, const char *path)
   return s;
 }
 
+/* An importance matrix that knows no tensor of the model would be passed over in silence. */
+static koine_status check_importance(const job *j)
+{
+  size_t found = 0;
+  for (size_t i = 0; i < j->n_targets; i++) found += j->v[i].importance != NULL;
+  if (found || !j->o->importance) return KOINE_OK;
+  return koi_error(KOINE_ERR_FILE, "importance: expected columns of this model's tensors, such as %.200s, found none of them: it is another model's", j->v[0].name);
+}
+
 koine_status koi_quantize(const koine_model *model, const char *path, const koine_quantize_options *o)
 {
   char names[512];
@@ -346,7 +355,8 @@ koine_status koi_quantize(const koine_model *model, const char *path, const koin
     return koi_error(KOINE_ERR_FILE, "%s: expected a model with all its weights, found none of %s", model->path, model->missing ? model->missing : "them");
   pthread_mutex_init(&j.lock, NULL);
   visit_all(model, visit, &j);
-  koine_status s = j.status ? j.status : write_all(&j, path);
+  koine_status s = j.status ? j.status : check_importance(&j);
+  if (!s) s = write_all(&j, path);
   pthread_mutex_destroy(&j.lock);
   koi_free(j.v);
   return s;
