@@ -14,6 +14,8 @@ static int measure(const cli_args *a, koine_importance **out)
   uint64_t segment = (uint64_t)a->v[OPT_SEGMENT].i;
   int status = cli_read_file(a->v[OPT_IMATRIX].text, &text, &n_bytes);
   if (!status && !n_bytes) status = cli_fail_with(EXIT_FILE, "%s: expected text, found an empty file", a->v[OPT_IMATRIX].text);
+  if (!status && memchr(text, 0, n_bytes)) /* such as llama.cpp's older form, which as a text would mean nothing */
+    status = cli_fail_with(EXIT_FILE, "%s: expected text or an importance matrix in a GGUF file, found bytes of zero (llama-imatrix writes GGUF of a .dat file)", a->v[OPT_IMATRIX].text);
   if (!status) status = cli_text_open(&own, &t);
   if (!status) status = cli_text_wake(&own, segment, segment, &t);
   koine_status s = status ? KOINE_OK : koine_importance_measure(t.session, t.tokenizer, text, n_bytes, (uint32_t)segment, cli_progress, NULL, out);

@@ -36,7 +36,7 @@ for folder in checkpoints:
     config = json.load(open(os.path.join(folder, "config.json")))
     n, vocab = 140, config["vocab_size"]
     for kind in ("q8_0",) if "expert_dtype" in config else ("f32", "f16", "q8_0"):
-        what, file = f"{os.path.basename(folder)} by the script in {kind}", path("converted.gguf")
+        what, file = f"{os.path.basename(folder.rstrip('/'))} by the script in {kind}", path("converted.gguf")
         if run(sys.executable, os.path.join(here, "convert_hf.py"), source, folder, kind, file).returncode:
             fail(f"{what}: not converted")
             continue

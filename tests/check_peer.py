@@ -111,7 +111,7 @@ for folder in golden:
         if run(koine, "quantize", "-m", folder, "-o", file, "--type", mix, "--fallback", "usual").returncode:
             fail(f"{folder} {mix}: koine quantize fails")
         else:
-            compare(koine, peer, f"{os.path.basename(folder)} {mix}", file, 140, 128)
+            compare(koine, peer, f"{os.path.basename(folder.rstrip('/'))} {mix}", file, 140, 128)
 
 # ---- the same text ----
 prompt = "It is a truth universally acknowledged"

@@ -52,7 +52,7 @@ static void make_whole(make_gguf *m, uint32_t version)
   make_gguf_string(m, "three");
   make_gguf_u32(m, "general.alignment", 64);
   make_gguf_tensor(m, "b", 2, DIMS(3, 2), 0, 0);
-  make_gguf_tensor(m, "a", 3, DIMS(64, 2, 3), 8, 64);
+  make_gguf_tensor(m, "a", 4, DIMS(64, 2, 3, 1), 8, 64); /* read with three */
   make_gguf_tensor(m, "new", 1, DIMS(7), 77, 512);
   make_gguf_pad(m, 64);
   for (int i = 0; i < 64 + 408; i++) make_gguf_word(m, (uint64_t)i, 1);

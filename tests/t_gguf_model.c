@@ -242,12 +242,24 @@ static void test_architectures(void **state)
   make_gguf_free(&m);
 }
 
+/* The bytes of a model as a file. */
+static char *made(const char *name, to_gguf_kind kind, const char *file, size_t *n)
+{
+  char *text = malloc(64 << 20);
+  to_gguf(remake_data(name), file, kind, 1);
+  FILE *f = fopen(file, "rb");
+  assert_true(f && text);
+  *n = fread(text, 1, 64 << 20, f);
+  fclose(f);
+  return text;
+}
+
 /* A text of the file in another's place, of the same length: keys that are gone, tensors with another name. */
 static void test_replaced(void **state)
 {
   (void)state;
   static const struct { const char *from, *to, *fragment; } cases[] = {
-    {"deepseek4.embedding_length", "deepseek4.embedding_lengtX", "embedding_length: expected an integer"},
+    {"deepseek4.embedding_length", "deepseek4.embedding_lengtX", "deepseek4.embedding_length: expected an integer"},
     {"deepseek4.expert_gating_func", "deepseek4.expert_gating_funX", "deepseek4.expert_gating_func: expected 1, 2 or 4"},
     {"attention.compress_ratios", "attention.compress_ratioX", "attention.compress_ratios: expected an array"},
     {"blk.1.attn_q_a.weight", "blk.1.attn_q_X.weight", "blk.1.attn_q_a.weight: expected this tensor"},
@@ -255,12 +267,8 @@ static void test_replaced(void **state)
     {"blk.0.hc_attn_fn.weight", "blk.9.hc_attn_fn.weight", "blk.0.hc_attn_fn.weight: expected this tensor"},
     {"output_norm.weight", "output_nork.weight", "output_norm.weight: expected this tensor"},
   };
-  char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = malloc(64 << 20);
-  to_gguf(remake_data("tiny-float"), file, TO_GGUF_PLAIN, 1);
-  FILE *f = fopen(file, "rb");
-  assert_non_null(f);
-  size_t n = fread(text, 1, 64 << 20, f);
-  fclose(f);
+  size_t n;
+  char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = made("tiny-float", TO_GGUF_PLAIN, file, &n);
   for (size_t i = 0; i < KOI_COUNT(cases); i++) {
     char *at = memmem(text, n, cases[i].from, strlen(cases[i].from));
     assert_non_null(at);
@@ -274,26 +282,51 @@ static void test_replaced(void **state)
   remake_rmdir(dir);
 }
 
+/* The model with a text of its file in another's place. */
+static koine_model *opened_with(const char *dir, char *text, size_t n, const char *from, const char *to)
+{
+  koine_model *m;
+  char *at = memmem(text, n, from, strlen(from)), *file = koi_format("%s/tiny.gguf", dir);
+  assert_non_null(at);
+  memcpy(at, to, strlen(to));
+  remake_put(dir, "tiny.gguf", text, n);
+  memcpy(at, from, strlen(from));
+  if (koi_model_open(file, &m)) fail_msg("%s: %s", to, koi_error_text());
+  koi_free(file);
+  return m;
+}
+
+/* Settings that a file need not say, or may say otherwise. */
+static void test_settings(void **state)
+{
+  (void)state;
+  static const struct { const char *from, *to; double theta; bool yarn; } cases[] = {
+    {"deepseek4.rope.freq_base", "deepseek4.rope.freq_basX", 10000, true}, /* as everywhere in GGUF */
+    {"deepseek4.rope.scaling.type", "deepseek4.rope.scaling.typX", 1000, true},
+    {"yarn", "none", 1000, false},
+  };
+  size_t n;
+  char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = made("tiny-float", TO_GGUF_PLAIN, file, &n);
+  for (size_t i = 0; i < KOI_COUNT(cases); i++) {
+    koine_model *m = opened_with(dir, text, n, cases[i].from, cases[i].to);
+    assert_true(m->config.rope_theta == cases[i].theta && m->config.yarn.on == cases[i].yarn);
+    koi_model_close(m);
+  }
+  free(text);
+  koi_free(file);
+  remake_rmdir(dir);
+}
+
 /* Names that decide what a file is: without a head the embedding stands for it; a block that predicts further tokens is no layer. */
 static void test_without(void **state)
 {
   (void)state;
   static const struct { const char *from, *to; bool tied; } cases[] = {
     {"output.weight", "outpuX.weight", true}, {"blk.3.attn_norm.weight", "blk.3.nextn.nor.weight", false}};
-  char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = malloc(64 << 20);
-  to_gguf(remake_data("tiny-float"), file, TO_GGUF_DS4, 1);
-  FILE *f = fopen(file, "rb");
-  assert_true(f && text);
-  size_t n = fread(text, 1, 64 << 20, f);
-  fclose(f);
+  size_t n;
+  char *dir = remake_mkdir(), *file = koi_format("%s/tiny.gguf", dir), *text = made("tiny-float", TO_GGUF_DS4, file, &n);
   for (size_t i = 0; i < KOI_COUNT(cases); i++) {
-    koine_model *m;
-    char *at = memmem(text, n, cases[i].from, strlen(cases[i].from));
-    assert_non_null(at);
-    memcpy(at, cases[i].to, strlen(cases[i].to));
-    remake_put(dir, "tiny.gguf", text, n);
-    memcpy(at, cases[i].from, strlen(cases[i].from));
-    if (koi_model_open(file, &m)) fail_msg("%s", koi_error_text());
+    koine_model *m = opened_with(dir, text, n, cases[i].from, cases[i].to);
     assert_true(koi_model_tied(m) == cases[i].tied);
     assert_int_equal(m->config.n_layers, cases[i].tied ? 4 : 3);
     assert_int_equal(m->n_mtp_tensors > 20, !cases[i].tied);
@@ -308,19 +341,14 @@ static void test_without(void **state)
 static void test_cannot(void **state)
 {
   (void)state;
-  char *dir = remake_mkdir(), *file = koi_format("%s/q8.gguf", dir), *text = malloc(64 << 20), *told;
-  to_gguf(remake_data("tiny-quant"), file, TO_GGUF_Q8, 1);
-  FILE *f = fopen(file, "r+b");
-  assert_non_null(f);
-  size_t n = fread(text, 1, 64 << 20, f);
+  size_t n;
+  char *dir = remake_mkdir(), *file = koi_format("%s/q8.gguf", dir), *text = made("tiny-quant", TO_GGUF_Q8, file, &n), *told;
   uint8_t *at = memmem(text, n, "blk.0.hc_attn_fn.weight", 23);
   assert_non_null(at);
   at += 23 + 4 + 2 * 8; /* behind the name, the number of dimensions and both of them: the type */
   assert_int_equal(at[0], 0);
   at[0] = 19; /* IQ1_S: shorter, so what lies behind stays where it is */
-  rewind(f);
-  assert_int_equal(fwrite(text, 1, n, f), n);
-  fclose(f);
+  remake_put(dir, "q8.gguf", text, n);
   koine_runtime *r;
   koine_model *m;
   koine_plan *p;
@@ -329,7 +357,7 @@ static void test_cannot(void **state)
   assert_int_equal(koine_runtime_open(NULL, &r), KOINE_OK);
   if (koine_model_open(file, &m)) fail_msg("%s", koine_last_error());
   assert_int_equal(koine_model_describe(m, NULL, 0, false, &told), KOINE_OK);
-  assert_non_null(strstr(told, "blk.0.hc_attn_fn.weight is stored in IQ1_S, which cannot be run yet"));
+  assert_non_null(strstr(told, "blk.0.hc_attn_fn.weight is stored in IQ1_S, which cannot be run yet: expected F32, F16, BF16, MXFP4, Q8_0"));
   assert_int_equal(koine_plan_make(r, m, &o, &p), KOINE_ERR_UNSUPPORTED);
   assert_non_null(strstr(koine_last_error(), "blk.0.hc_attn_fn.weight is stored in IQ1_S"));
   koine_model_close(m);
@@ -344,14 +372,9 @@ static void test_mutated(void **state)
 {
   (void)state;
   enum { MUTANTS = 200, HEADER = 8000 };
-  char *dir = remake_mkdir(), *file = koi_format("%s/x.gguf", dir), *text = malloc(64 << 20);
   size_t n, refused = 0;
+  char *dir = remake_mkdir(), *file = koi_format("%s/x.gguf", dir), *text = made("tiny-quant", TO_GGUF_Q8, file, &n);
   uint64_t seed = 88172645463325252u;
-  to_gguf(remake_data("tiny-quant"), file, TO_GGUF_Q8, 1);
-  FILE *f = fopen(file, "rb");
-  assert_true(text && f);
-  n = fread(text, 1, 64 << 20, f);
-  fclose(f);
   for (int i = 0; i < MUTANTS; i++) {
     char *copy = malloc(n);
     assert_non_null(copy);
@@ -376,7 +399,7 @@ static void test_mutated(void **state)
 
 int main(int argc, char **argv)
 {
-  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_ds4), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_template), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced), cmocka_unit_test(test_without),
+  const struct CMUnitTest all[] = {cmocka_unit_test(test_float), cmocka_unit_test(test_ds4), cmocka_unit_test(test_quant), cmocka_unit_test(test_q8), cmocka_unit_test(test_tokens), cmocka_unit_test(test_template), cmocka_unit_test(test_architectures), cmocka_unit_test(test_replaced), cmocka_unit_test(test_settings), cmocka_unit_test(test_without),
                                    cmocka_unit_test(test_cannot), cmocka_unit_test(test_mutated)};
   if (argc > 2) return to_gguf(argv[1], argv[2], argc > 3 && !strcmp(argv[3], "q8") ? TO_GGUF_Q8 : TO_GGUF_PLAIN, 1), 0;
   return cmocka_run_group_tests(all, NULL, NULL);

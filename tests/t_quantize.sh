@@ -30,6 +30,9 @@ refuse 2 'fallback: expected "usual" or the name of a format' "${q[@]}" --type Q
 refuse 3 'no/x.gguf: cannot be made' quantize -m "$austen" -o "$tmp/no/x.gguf" --type F16
 refuse 2 '--save-imatrix: expected together with --imatrix' "${q[@]}" --type Q8_0 --save-imatrix "$tmp/i.gguf"
 refuse 3 'expected text, found an empty file' "${q[@]}" --type Q8_0 --imatrix /dev/null
+printf '\2\0\0\0\27\0\0\0blk.0.attn_q_a.weight' >"$tmp/old.dat"
+refuse 3 'old.dat: expected text or an importance matrix' "${q[@]}" --type Q8_0 --imatrix "$tmp/old.dat"
+rm "$tmp/old.dat"
 is "files left" 0 "$(ls -A "$tmp" | grep -cvE '^(out|err)$')"
 
 # ---- a line for each tensor that falls back ----

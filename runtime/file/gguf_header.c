@@ -14,8 +14,8 @@ static const koi_dtype stored[] = {
   [8] = KOI_Q8_0, [9] = KOI_DTYPE_OTHER, [10] = KOI_Q2_K, [11] = KOI_Q3_K, [12] = KOI_Q4_K, [13] = KOI_Q5_K, [14] = KOI_Q6_K, [15] = KOI_DTYPE_OTHER,
   [16] = KOI_IQ2_XXS, [17] = KOI_IQ2_XS, [18] = KOI_IQ3_XXS, [19] = KOI_IQ1_S, [20] = KOI_IQ4_NL, [21] = KOI_IQ3_S, [22] = KOI_IQ2_S, [23] = KOI_IQ4_XS,
   [24] = KOI_I8, [25] = KOI_DTYPE_OTHER, [26] = KOI_I32, [27] = KOI_I64, [28] = KOI_DTYPE_OTHER, [29] = KOI_IQ1_M, [30] = KOI_BF16, [31] = KOI_DTYPE_OTHER,
-  [32] = KOI_DTYPE_OTHER, [33] = KOI_DTYPE_OTHER, [34] = KOI_DTYPE_OTHER, [35] = KOI_DTYPE_OTHER, [36] = KOI_DTYPE_OTHER, [37] = KOI_DTYPE_OTHER,
-  [38] = KOI_DTYPE_OTHER, [39] = KOI_MXFP4,
+  [32] = KOI_DTYPE_OTHER, [33] = KOI_DTYPE_OTHER, [34] = KOI_TQ1_0, [35] = KOI_TQ2_0, [36] = KOI_DTYPE_OTHER, [37] = KOI_DTYPE_OTHER,
+  [38] = KOI_DTYPE_OTHER, [39] = KOI_MXFP4, [40] = KOI_NVFP4, [41] = KOI_Q1_0, [42] = KOI_Q2_0,
 };
 
 typedef struct scan {
@@ -136,6 +136,10 @@ static koine_status take_shape(scan *g, const char *what, koi_tensor *t)
     s = take_word(g, 8, what, &t->shape[d]);
     if (!s && !t->shape[d]) return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected dimensions of at least 1, found 0", g->file, what);
   }
+  if (!s && t->n_dims == MAX_GGUF_DIMS && t->shape[0] == 1) { /* ggml has four dimensions always, and some writers say so: a stack of matrices has three */
+    t->n_dims--;
+    memmove(t->shape, t->shape + 1, t->n_dims * sizeof *t->shape);
+  }
   return s;
 }
 
@@ -165,14 +169,14 @@ static koine_status take_tensor(scan *g, uint64_t i)
   if (!s) s = take_shape(g, what, &t);
   if (!s) s = take_word(g, 4, what, &type);
   if (!s) s = take_word(g, 8, what, &offset);
-  if (s) return s;
+  if (s || !g->names) return s;
   t.dtype = type < KOI_COUNT(stored) ? stored[type] : KOI_DTYPE_OTHER;
   s = count_bytes(g, what, &t);
   uint64_t most = g->w->may_end ? SIZE_MAX / 4 : g->n - g->at;
   t.data = (const uint8_t *)((uintptr_t)g->data + (offset < most ? offset : most));
   if (!s && offset > most)
     s = koi_error(KOINE_ERR_FILE, "%s: %.200s: expected its offset within the file's %zu bytes, found %ju (is the file whole?)", g->file, what, g->n, (uintmax_t)offset);
-  return s || !g->names ? s : koi_weights_add(g->w, &t);
+  return s ? s : koi_weights_add(g->w, &t);
 }
 
 /* ---- where the data lie ---- */

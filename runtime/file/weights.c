@@ -20,6 +20,7 @@ static const struct { const char *name; size_t bytes, values; } dtypes[KOI_N_DTY
   [KOI_Q5_K] = {"Q5_K", 176, 256}, [KOI_Q6_K] = {"Q6_K", 210, 256}, [KOI_IQ2_XXS] = {"IQ2_XXS", 66, 256}, [KOI_IQ2_XS] = {"IQ2_XS", 74, 256},
   [KOI_IQ2_S] = {"IQ2_S", 82, 256}, [KOI_IQ3_XXS] = {"IQ3_XXS", 98, 256}, [KOI_IQ3_S] = {"IQ3_S", 110, 256}, [KOI_IQ1_S] = {"IQ1_S", 50, 256},
   [KOI_IQ1_M] = {"IQ1_M", 56, 256}, [KOI_IQ4_NL] = {"IQ4_NL", 18, 32}, [KOI_IQ4_XS] = {"IQ4_XS", 136, 256}, [KOI_MXFP4] = {"MXFP4", 17, 32},
+  [KOI_NVFP4] = {"NVFP4", 36, 64}, [KOI_TQ1_0] = {"TQ1_0", 54, 256}, [KOI_TQ2_0] = {"TQ2_0", 66, 256}, [KOI_Q1_0] = {"Q1_0", 18, 128}, [KOI_Q2_0] = {"Q2_0", 18, 64},
 };
 
 size_t koi_dtype_bytes(koi_dtype d) { return dtypes[d].bytes; }

@@ -231,19 +231,21 @@ static koine_status read_blocks(const koi_reader *r)
   return ok ? KOINE_OK : koi_reader_bad(&q, "weight_block_size", "[128,128]", v);
 }
 
-static koine_status check_fit(const char *where, const koi_config *c, bool csa)
+static koine_status check_fit(const koi_reader *r, const koi_config *c, bool csa)
 {
-  const struct { bool ok; const char *key; uint32_t value; const char *expected; uint32_t other; } rules[] = {
-    {c->rope_dim <= c->head_dim, "qk_rope_head_dim", c->rope_dim, "at most head_dim,", c->head_dim},
-    {c->rope_dim % 2 == 0, "qk_rope_head_dim", c->rope_dim, "an even number of rotated dims, such as", 64},
-    {c->n_heads % c->o_groups == 0, "o_groups", c->o_groups, "a divisor of num_attention_heads,", c->n_heads},
-    {c->n_used <= c->n_experts, "num_experts_per_tok", c->n_used, "at most n_routed_experts,", c->n_experts},
-    {!csa || (c->index_dim & (c->index_dim - 1)) == 0, "index_head_dim", c->index_dim, "a power of two, such as", 128},
-    {!csa || c->index_dim >= c->rope_dim, "index_head_dim", c->index_dim, "at least the rotated dims,", c->rope_dim},
+  const struct { bool ok; const char *key; uint32_t value; const char *expected, *of; uint32_t other; } rules[] = {
+    {c->rope_dim <= c->head_dim, "qk_rope_head_dim", c->rope_dim, "at most", "head_dim", c->head_dim},
+    {c->rope_dim % 2 == 0, "qk_rope_head_dim", c->rope_dim, "an even number of rotated dims, such as", NULL, 64},
+    {c->n_heads % c->o_groups == 0, "o_groups", c->o_groups, "a divisor of", "num_attention_heads", c->n_heads},
+    {c->n_used <= c->n_experts, "num_experts_per_tok", c->n_used, "at most", "n_routed_experts", c->n_experts},
+    {!csa || (c->index_dim & (c->index_dim - 1)) == 0, "index_head_dim", c->index_dim, "a power of two, such as", NULL, 128},
+    {!csa || c->index_dim >= c->rope_dim, "index_head_dim", c->index_dim, "at least the rotated dims,", NULL, c->rope_dim},
   };
+  char key[KOI_READER_KEY], of[KOI_READER_KEY];
   for (size_t i = 0; i < KOI_COUNT(rules); i++)
     if (!rules[i].ok)
-      return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s %u, found %u", where, rules[i].key, rules[i].expected, rules[i].other, rules[i].value);
+      return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s %s%s%u, found %u", r->where, koi_reader_full_key(r, rules[i].key, key), rules[i].expected,
+                       rules[i].of ? koi_reader_full_key(r, rules[i].of, of) : "", rules[i].of ? ", " : "", rules[i].other, rules[i].value);
   return KOINE_OK;
 }
 
@@ -278,7 +280,7 @@ static koine_status read_all(const koi_reader *r, koi_config *c, uint32_t *ratio
   if (!s) s = read_token(r, "eos_token_id", c->n_vocab, &c->eos);
   if (!s) s = read_blocks(r);
   if (!s) s = read_dtypes(r, c);
-  return s ? s : check_fit(r->where, c, csa);
+  return s ? s : check_fit(r, c, csa);
 }
 
 static koine_status parse_tree(const char *json, size_t n, const char *where, json_object **out)

@@ -5,49 +5,52 @@
 #include <string.h>
 
 #define ARCHITECTURE "deepseek4"
+#define KEY(name) ARCHITECTURE "." name
 
-/* A key behind "deepseek4.", and its name in a config.json. */
+/* A key, and its name in a config.json. */
 static const struct names { const char *theirs, *ours; } names[] = {
-  {"vocab_size", "vocab_size"},
-  {"embedding_length", "hidden_size"},
-  {"context_length", "max_position_embeddings"},
-  {"attention.head_count", "num_attention_heads"},
-  {"attention.head_count_kv", "num_key_value_heads"},
-  {"attention.key_length", "head_dim"},
-  {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
-  {"attention.q_lora_rank", "q_lora_rank"},
-  {"attention.output_lora_rank", "o_lora_rank"},
-  {"attention.output_group_count", "o_groups"},
-  {"attention.sliding_window", "sliding_window"},
-  {"attention.compress_rope_freq_base", "compress_rope_theta"},
-  {"attention.indexer.head_count", "index_n_heads"},
-  {"attention.indexer.key_length", "index_head_dim"},
-  {"attention.indexer.top_k", "index_topk"},
-  {"rope.dimension_count", "qk_rope_head_dim"},
-  {"rope.freq_base", "rope_theta"},
-  {"expert_count", "n_routed_experts"},
-  {"expert_used_count", "num_experts_per_tok"},
-  {"expert_feed_forward_length", "moe_intermediate_size"},
-  {"expert_shared_count", "n_shared_experts"},
-  {"expert_weights_scale", "routed_scaling_factor"},
-  {"expert_weights_norm", "norm_topk_prob"},
-  {"hash_layer_count", "num_hash_layers"},
-  {"swiglu_clamp_exp", "swiglu_limit"},
-  {"swiglu_clamp_shexp", "shared_swiglu_limit"},
-  {"hyper_connection.count", "hc_mult"},
-  {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
-  {"hyper_connection.epsilon", "hc_eps"},
+  {KEY("vocab_size"), "vocab_size"},
+  {KEY("embedding_length"), "hidden_size"},
+  {KEY("context_length"), "max_position_embeddings"},
+  {KEY("attention.head_count"), "num_attention_heads"},
+  {KEY("attention.head_count_kv"), "num_key_value_heads"},
+  {KEY("attention.key_length"), "head_dim"},
+  {KEY("attention.layer_norm_rms_epsilon"), "rms_norm_eps"},
+  {KEY("attention.q_lora_rank"), "q_lora_rank"},
+  {KEY("attention.output_lora_rank"), "o_lora_rank"},
+  {KEY("attention.output_group_count"), "o_groups"},
+  {KEY("attention.sliding_window"), "sliding_window"},
+  {KEY("attention.compress_rope_freq_base"), "compress_rope_theta"},
+  {KEY("attention.indexer.head_count"), "index_n_heads"},
+  {KEY("attention.indexer.key_length"), "index_head_dim"},
+  {KEY("attention.indexer.top_k"), "index_topk"},
+  {KEY("rope.dimension_count"), "qk_rope_head_dim"},
+  {KEY("rope.freq_base"), "rope_theta"},
+  {KEY("expert_count"), "n_routed_experts"},
+  {KEY("expert_used_count"), "num_experts_per_tok"},
+  {KEY("expert_feed_forward_length"), "moe_intermediate_size"},
+  {KEY("expert_shared_count"), "n_shared_experts"},
+  {KEY("expert_weights_scale"), "routed_scaling_factor"},
+  {KEY("expert_weights_norm"), "norm_topk_prob"},
+  {KEY("hash_layer_count"), "num_hash_layers"},
+  {KEY("swiglu_clamp_exp"), "swiglu_limit"},
+  {KEY("swiglu_clamp_shexp"), "shared_swiglu_limit"},
+  {KEY("hyper_connection.count"), "hc_mult"},
+  {KEY("hyper_connection.sinkhorn_iterations"), "hc_sinkhorn_iters"},
+  {KEY("hyper_connection.epsilon"), "hc_eps"},
 }, scaling[] = {
-  {"rope.scaling.type", "type"},
-  {"rope.scaling.factor", "factor"},
-  {"rope.scaling.original_context_length", "original_max_position_embeddings"},
-  {"rope.scaling.yarn_beta_fast", "beta_fast"},
-  {"rope.scaling.yarn_beta_slow", "beta_slow"},
+  {KEY("rope.scaling.type"), "type"},
+  {KEY("rope.scaling.factor"), "factor"},
+  {KEY("rope.scaling.original_context_length"), "original_max_position_embeddings"},
+  {KEY("rope.scaling.yarn_beta_fast"), "beta_fast"},
+  {KEY("rope.scaling.yarn_beta_slow"), "beta_slow"},
 }, shown_only[] = { /* made of more than one key, or of numbers that mean names */
-  {"block_count", "num_hidden_layers"},
-  {"nextn_predict_layers", "num_nextn_predict_layers"},
-  {"attention.compress_ratios", "compress_ratios"},
-  {"expert_gating_func", "scoring_func"},
+  {KEY("block_count"), "num_hidden_layers"},
+  {KEY("nextn_predict_layers"), "num_nextn_predict_layers"},
+  {KEY("attention.compress_ratios"), "compress_ratios"},
+  {KEY("expert_gating_func"), "scoring_func"},
+  {"tokenizer.ggml.bos_token_id", "bos_token_id"},
+  {"tokenizer.ggml.eos_token_id", "eos_token_id"},
 };
 
 /* What a message calls a key of ours. */
@@ -66,18 +69,13 @@ typedef struct source {
   const char *where;
 } source;
 
-static const koi_gguf_value *find(const source *f, const char *key)
-{
-  char full[96];
-  snprintf(full, sizeof full, ARCHITECTURE ".%s", key);
-  return koi_gguf_find(f->g, full);
-}
+static const koi_gguf_value *find(const source *f, const char *key) { return koi_gguf_find(f->g, key); }
 
 static koine_status wrong(const source *f, const char *key, const char *expected)
 {
   const koi_gguf_value *v = find(f, key);
-  if (!v) return koi_error(KOINE_ERR_FILE, "%s: " ARCHITECTURE ".%s: expected %s, found no such key", f->where, key, expected);
-  return koi_error(KOINE_ERR_FILE, "%s: " ARCHITECTURE ".%s: expected %s, found %s%s", f->where, key, expected, v->array ? "an array of " : "", koi_gguf_type_name(v->type));
+  if (!v) return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found no such key", f->where, key, expected);
+  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %s%s", f->where, key, expected, v->array ? "an array of " : "", koi_gguf_type_name(v->type));
 }
 
 /* ---- values ---- */
@@ -101,7 +99,7 @@ static koine_status from_value(const source *f, const char *key, const koi_gguf_
   if (v->array && (!koi_gguf_number(v, 0, &first) || !v->n)) return wrong(f, key, "numbers");
   for (uint64_t i = 1; i < v->n; i++)
     if (!koi_gguf_number(v, i, &x) || memcmp(&x, &first, sizeof x))
-      return koi_error(KOINE_ERR_FILE, "%s: " ARCHITECTURE ".%s: expected one value for all layers, found %g and %g", f->where, key, first, x);
+      return koi_error(KOINE_ERR_FILE, "%s: %s: expected one value for all layers, found %g and %g", f->where, key, first, x);
   *out = from_item(v, 0);
   return *out ? KOINE_OK : KOINE_ERR_MEMORY;
 }
@@ -141,10 +139,10 @@ static bool predicts(const source *f, int64_t first)
 /* Layers without those that predict further tokens. */
 static koine_status put_layers(const source *f, json_object *to)
 {
-  const koi_gguf_value *all = find(f, "block_count"), *next = find(f, "nextn_predict_layers");
+  const koi_gguf_value *all = find(f, KEY("block_count")), *next = find(f, KEY("nextn_predict_layers"));
   int64_t n = 0, n_next = 0;
-  if (!all || all->array || !koi_gguf_int(all, 0, &n) || n < 0) return wrong(f, "block_count", "an integer");
-  if (next && (next->array || !koi_gguf_int(next, 0, &n_next) || n_next < 0)) return wrong(f, "nextn_predict_layers", "an integer");
+  if (!all || all->array || !koi_gguf_int(all, 0, &n) || n < 0) return wrong(f, KEY("block_count"), "an integer");
+  if (next && (next->array || !koi_gguf_int(next, 0, &n_next) || n_next < 0)) return wrong(f, KEY("nextn_predict_layers"), "an integer");
   if (!predicts(f, n - n_next)) n_next = 0;
   koine_status s = put(to, "num_hidden_layers", json_object_new_int64(n - n_next));
   return s ? s : put(to, "num_nextn_predict_layers", json_object_new_int64(n_next));
@@ -152,10 +150,10 @@ static koine_status put_layers(const source *f, json_object *to)
 
 static koine_status put_ratios(const source *f, json_object *to)
 {
-  const koi_gguf_value *v = find(f, "attention.compress_ratios");
+  const koi_gguf_value *v = find(f, KEY("attention.compress_ratios"));
   json_object *list = json_object_new_array();
   koine_status s = list ? KOINE_OK : KOINE_ERR_MEMORY;
-  if (!s && (!v || !v->array || v->n > 2 * KOI_MAX_LAYERS)) s = wrong(f, "attention.compress_ratios", "an array of integers, one a layer");
+  if (!s && (!v || !v->array || v->n > 2 * KOI_MAX_LAYERS)) s = wrong(f, KEY("attention.compress_ratios"), "an array of integers, one a layer");
   for (uint64_t i = 0; !s && i < v->n; i++)
     if (json_object_array_add(list, from_item(v, i))) s = KOINE_ERR_MEMORY;
   if (s) return json_object_put(list), s;
@@ -165,20 +163,33 @@ static koine_status put_ratios(const source *f, json_object *to)
 static koine_status put_score(const source *f, json_object *to)
 {
   static const char *const scores[] = {[1] = "softmax", [2] = "sigmoid", [4] = "sqrtsoftplus"};
-  const koi_gguf_value *v = find(f, "expert_gating_func");
+  const koi_gguf_value *v = find(f, KEY("expert_gating_func"));
   int64_t n = 0;
-  if (!v || v->array || !koi_gguf_int(v, 0, &n)) return wrong(f, "expert_gating_func", "1, 2 or 4");
+  if (!v || v->array || !koi_gguf_int(v, 0, &n)) return wrong(f, KEY("expert_gating_func"), "1, 2 or 4");
   if (n < 0 || (size_t)n >= KOI_COUNT(scores) || !scores[n])
     return koi_error(KOINE_ERR_FILE, "%s: " ARCHITECTURE ".expert_gating_func: expected 1 (softmax), 2 (sigmoid) or 4 (sqrtsoftplus), found %jd", f->where, (intmax_t)n);
   return put(to, "scoring_func", json_object_new_string(scores[n]));
 }
 
+/* A file with a factor and without a type means YaRN, the only one that the model knows; "none" is no scaling, whatever else is said. */
 static koine_status put_scaling(const source *f, json_object *to)
 {
-  if (!find(f, "rope.scaling.type")) return KOINE_OK;
+  const koi_gguf_value *type = find(f, KEY("rope.scaling.type"));
+  koi_gguf_cursor c = {.value = type};
+  const char *text;
+  size_t n;
+  if (type && !type->array && koi_gguf_string(&c, &text, &n) && n == 4 && !memcmp(text, "none", 4)) return KOINE_OK;
+  if (!type && !find(f, KEY("rope.scaling.factor"))) return KOINE_OK;
   json_object *o = json_object_new_object();
   koine_status s = put(to, "rope_scaling", o);
+  if (!s && !type) s = put(o, "type", json_object_new_string("yarn"));
   return s ? s : put_names(f, scaling, KOI_COUNT(scaling), o);
+}
+
+/* What GGUF takes for granted where a file does not say it. */
+static koine_status put_defaults(const source *f, json_object *to)
+{
+  return find(f, KEY("rope.freq_base")) ? KOINE_OK : put(to, "rope_theta", json_object_new_double(10000));
 }
 
 static koine_status put_tokens(const source *f, json_object *to)
@@ -191,7 +202,7 @@ static koine_status put_tokens(const source *f, json_object *to)
     const koi_gguf_value *v = koi_gguf_find(f->g, ids[i].theirs);
     if (v && !v->array) s = put(to, ids[i].ours, from_item(v, 0));
   }
-  if (!s && !find(f, "vocab_size") && tokens) s = put(to, "vocab_size", json_object_new_int64((int64_t)tokens->n));
+  if (!s && !find(f, KEY("vocab_size")) && tokens) s = put(to, "vocab_size", json_object_new_int64((int64_t)tokens->n));
   return s;
 }
 
@@ -223,6 +234,7 @@ koine_status koi_config_gguf(const koi_gguf *g, koi_config *out, uint32_t **rati
   json_object *root = json_object_new_object();
   if (!root) return koi_error(KOINE_ERR_MEMORY, "out of host memory");
   s = put_names(&f, names, KOI_COUNT(names), root);
+  if (!s) s = put_defaults(&f, root);
   if (!s) s = put_layers(&f, root);
   if (!s) s = put_ratios(&f, root);
   if (!s) s = put_score(&f, root);

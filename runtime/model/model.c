@@ -107,12 +107,22 @@ static koine_status expect_multiple(const char *file, const char *name, int32_t 
   return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected a multiple of %u values a row in %s, found %ju", file, name, f->multiple, f->title, (uintmax_t)k);
 }
 
+/* What the matrices of a GGUF file may be stored in: "F32, F16, ...". */
+static const char *gguf_formats(char out[256])
+{
+  size_t at = 0;
+  for (size_t i = 0; i < KOI_N_FORMATS && at < 256; i++)
+    if (!koi_formats[i].scale_rows) at += (size_t)snprintf(out + at, 256 - at, "%s%s", at ? ", " : "", koi_formats[i].title);
+  return out;
+}
+
 /* A weight of a GGUF file in a format that there are no kernels for: the model can be described. */
 static koine_status cannot_run(binder *b, const koi_tensor *t)
 {
+  char known[256];
   b->m->runnable = false;
   if (b->m->cannot) return KOINE_OK;
-  b->m->cannot = koi_format("%s is stored in %s, which cannot be run yet", koi_tensor_name(t), koi_dtype_name(t->dtype));
+  b->m->cannot = koi_format("%s is stored in %s, which cannot be run yet: expected %s", koi_tensor_name(t), koi_dtype_name(t->dtype), gguf_formats(known));
   return b->m->cannot ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
@@ -126,7 +136,8 @@ static koine_status bind_piece(binder *b, const koi_role *r, koi_weight *w, koi_
   int32_t format = koi_model_format(t->dtype);
   bool blocks = koi_dtype_values(t->dtype) > 0; /* they may be any matrix */
   bool ok = blocks || is_float(format) || (r->use >= KOI_DENSE && format == KOI_WT_FP8) || (r->use == KOI_EXPERT && format == KOI_WT_FP4);
-  if (!ok) return wrong_dtype(t, expected[r->use]);
+  char known[256];
+  if (!ok) return wrong_dtype(t, b->m->gguf ? gguf_formats(known) : expected[r->use]);
   if (p == koi_weight_piece(w, 0, 0)) w->format = format, w->dtype = t->dtype;
   p->weight = t, p->format = format;
   uint64_t rows = w->one_matrix ? w->rows * w->n_units : w->rows;
@@ -248,8 +259,8 @@ static koine_status check_unused(const binder *b)
     unsigned layer;
     if (b->used[i] || !strncmp(t->name, "mtp.", 4)) continue;
     if (sscanf(t->name, "layers.%9u.", &layer) == 1 && layer >= b->m->config.n_layers)
-      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected layers 0 to %u as num_hidden_layers says, found layer %u", t->file, koi_tensor_name(t),
-                       b->m->config.n_layers - 1, layer);
+      return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected layers 0 to %u as %s says, found layer %u", t->file, koi_tensor_name(t),
+                       b->m->config.n_layers - 1, b->m->gguf ? "block_count" : "num_hidden_layers", layer);
     n++, first = t;
   }
   if (n) koi_log(KOINE_LOG_WARNING, "%s: tensors without a role are not used: %zu, the first is %.200s", b->m->path, n, koi_tensor_name(first));

@@ -5,25 +5,25 @@
 #include <string.h>
 
 /* "rope_scaling.factor", into the room for it. */
-static const char *full_key(const koi_reader *r, const char *key, char out[96])
+const char *koi_reader_full_key(const koi_reader *r, const char *key, char out[KOI_READER_KEY])
 {
   if (r->shown) return r->shown(r->path, key);
-  snprintf(out, 96, "%s%s", r->path, key);
+  snprintf(out, KOI_READER_KEY, "%s%s", r->path, key);
   return out;
 }
 
 koine_status koi_reader_bad(const koi_reader *r, const char *key, const char *expected, json_object *found)
 {
   const char *text = found ? json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN) : "null";
-  char full[96];
-  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %.80s", r->where, full_key(r, key, full), expected, text ? text : "?");
+  char full[KOI_READER_KEY];
+  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %.80s", r->where, koi_reader_full_key(r, key, full), expected, text ? text : "?");
 }
 
 koine_status koi_reader_absent(const koi_reader *r, const char *key, const char *expected)
 {
   bool null = json_object_object_get_ex(r->object, key, NULL);
-  char full[96];
-  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %s", r->where, full_key(r, key, full), expected, null ? "null" : "no such key");
+  char full[KOI_READER_KEY];
+  return koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %s", r->where, koi_reader_full_key(r, key, full), expected, null ? "null" : "no such key");
 }
 
 json_object *koi_reader_get(const koi_reader *r, const char *key) { return json_object_object_get(r->object, key); }
@@ -102,6 +102,6 @@ koine_status koi_reader_list(const koi_reader *r, const char *key, size_t min, s
   if (!json_object_is_type(v, json_type_array)) return koi_reader_bad(r, key, expected, v);
   size_t n = json_object_array_length(v);
   return n < min || n > max
-           ? koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %zu entries", r->where, full_key(r, key, full), expected, n)
+           ? koi_error(KOINE_ERR_FILE, "%s: %s: expected %s, found %zu entries", r->where, koi_reader_full_key(r, key, full), expected, n)
            : KOINE_OK;
 }

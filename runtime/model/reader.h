@@ -12,6 +12,9 @@ typedef struct koi_reader {
   const char *(*shown)(const char *path, const char *key); /* what messages call a key, where the tree was made of something else; else NULL */
 } koi_reader;
 
+/* What messages call a key, perhaps in the room for it. */
+enum { KOI_READER_KEY = 96 };
+const char *koi_reader_full_key(const koi_reader *r, const char *key, char out[KOI_READER_KEY]);
 /* The error: a value that is not as expected (NULL: null), or a key that is not there. */
 koine_status koi_reader_bad(const koi_reader *r, const char *key, const char *expected, json_object *found);
 koine_status koi_reader_absent(const koi_reader *r, const char *key, const char *expected);
