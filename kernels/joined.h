@@ -41,6 +41,16 @@ enum { LATENTS_N, LATENTS_N_KEPT, LATENTS_Q_DIM, LATENTS_TABLE, LATENTS_RING, LA
 enum { LATENTS_EPS };                                                               /* floats */
 enum { LATENTS_EXACT, LATENTS_DH, LATENTS_RD, LATENTS_PAGE, LATENTS_NORM_WT };      /* consts */
 
+/* closing: windows that close, made rows of the caches: of compressor A and, where IH is not 0, of the indexer's B what pool gives, by wins, then norm_rope
+ * with a weight, in place, and kv_store into pool C or index_store into pool I, by the rows' numbers. R, COFF: pool's, for both. The ape is f32.
+ * consts as kv_store's, then NORM_WT, the type of both norms, and IH, R, COFF */
+enum { CLOSING_A, CLOSING_A_APE, CLOSING_A_NORM, CLOSING_A_Y, CLOSING_B, CLOSING_B_APE, CLOSING_B_NORM, CLOSING_B_Y, CLOSING_WINS, CLOSING_ROPE, CLOSING_ROWS,
+       CLOSING_TABLES, CLOSING_S0, CLOSING_C0 = CLOSING_S0 + KOI_SLABS, CLOSING_I0 = CLOSING_C0 + KOI_SLABS }; /* bufs: A [T][2*coff*DH], A_ape [R][coff*DH], A_norm [DH], YA out [n_win][DH], B [T][2*coff*IH], B_ape, B_norm, YB out [n_win][IH], wins i32[n_win][5], rope [n_win][RD/2][2], rows i32[n_win][2], tables, S0..S7, C0..C7 inout, I0..I7 inout */
+enum { CLOSING_N_WIN, CLOSING_SLOT_BYTES, CLOSING_A_AT, CLOSING_B_AT, CLOSING_C_TABLE, CLOSING_C_PAGE_BYTES, CLOSING_C_AT,
+       CLOSING_I_TABLE, CLOSING_I_PAGE_BYTES, CLOSING_I_AT };                                       /* ints */
+enum { CLOSING_EPS };                                                                              /* floats */
+enum { CLOSING_EXACT, CLOSING_DH, CLOSING_RD, CLOSING_PAGE, CLOSING_NORM_WT, CLOSING_IH, CLOSING_R, CLOSING_COFF }; /* consts */
+
 /* heads: norm_rope of the q_heads rows of each token of Q, with rms and no weight; and of the i_heads rows of each of IQ RoPE alone, then, EXACT 0,
  * index_round. consts EXACT, IH
  * bufs Q inout [n][q_heads][dim], IQ inout [n][i_heads][IH], rope [n][rd/2][2].  ints n, q_heads, dim, rd, i_heads.  floats eps */

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KOI_MAX_BUFS 28
+#define KOI_MAX_BUFS 36
 #define KOI_MAX_INTS 16
 #define KOI_MAX_FLOATS 4
 #define KOI_MAX_CONSTS 10

@@ -7,7 +7,7 @@
 
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
-  X(embed) X(gather) X(pack) X(matvec) X(matvec_glu) X(matvec_post) X(matvecs) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(latents) X(heads) X(index_round) \
+  X(embed) X(gather) X(pack) X(matvec) X(matvec_glu) X(matvec_post) X(matvecs) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(latents) X(closing) X(heads) X(index_round) \
   X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(group) X(swiglu)
 /* Of each: the descriptor koi_op_NAME, and the C reference that it points at. */
 #define X(name) \

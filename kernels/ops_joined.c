@@ -41,6 +41,56 @@ const koi_op koi_op_latents = {
   .repair = latents_repair, .group_items = latents_items, .local_bytes = local_latents, .bucket = latents_bucket,
   .launch = launch_latents, .flops = flops_latents, .bytes = bytes_latents, .ref = koi_ref_latents};
 
+/* ---- closing ---- */
+enum { CLOSING_VW, CLOSING_L };
+static uint64_t closing_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[CLOSING_L]; }
+static int32_t closing_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[CLOSING_N_WIN]); }
+/* A sum over the group, where the slabs and others lie, and a key of the indexer's with its codes. */
+static uint64_t local_closing(const int32_t *c, const int32_t *p)
+{
+  uint64_t floats = (uint64_t)p[CLOSING_L] + (c[CLOSING_EXACT] ? 0 : 2 * (uint64_t)c[CLOSING_IH]);
+  return p[CLOSING_L] > 1 ? sizeof(float) * floats + (3 * KOI_SLABS + 4) * sizeof(uint64_t) : 0;
+}
+static int legal_closing(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, !c[CLOSING_IH] || p[CLOSING_VW] <= c[CLOSING_IH]; }
+static void defaults_closing(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  p[CLOSING_VW] = cpu_width(t, p[CLOSING_VW]);
+  if (c[CLOSING_IH]) p[CLOSING_VW] = halved_until_divides(p[CLOSING_VW], c[CLOSING_IH], c[CLOSING_IH] < 32 ? c[CLOSING_IH] : 32);
+}
+static void repair_closing(const koi_target *t, const int32_t *c, int32_t *p)
+{
+  while (c[CLOSING_IH] && p[CLOSING_VW] > c[CLOSING_IH]) p[CLOSING_VW] /= 2;
+  koi_halve(t, &koi_op_closing, c, p, CLOSING_L, 1);
+}
+static void launch_closing(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
+{
+  by_group(out, at_least_0(a->i[CLOSING_N_WIN]), c[CLOSING_IH] ? 2 : 1, 1, p[CLOSING_L]);
+}
+static double pooled_values(const koi_args *a, const int32_t *c) { return (double)a->i[CLOSING_N_WIN] * c[CLOSING_R] * c[CLOSING_COFF] * (c[CLOSING_DH] + c[CLOSING_IH]); }
+static double flops_closing(const koi_args *a, const int32_t *c) { return 20 * pooled_values(a, c); }
+static double bytes_closing(const koi_args *a, const int32_t *c)
+{
+  return 8 * pooled_values(a, c) + a->i[CLOSING_N_WIN] * (kv_row_bytes(c[CLOSING_EXACT], c[CLOSING_DH], c[CLOSING_RD]) + index_row_bytes(c[CLOSING_EXACT], c[CLOSING_IH]));
+}
+
+const koi_op koi_op_closing = {
+  .name = "closing", .source = "closing",
+  .bufs = {[CLOSING_A] = {"A", "[T][2*coff*dh]", KOI_IN}, [CLOSING_A_APE] = {"A_ape", "[R][coff*dh]", KOI_IN}, [CLOSING_A_NORM] = {"A_norm", "[dh]", KOI_IN},
+           [CLOSING_A_Y] = {"YA", "[n_win][dh]", KOI_OUT}, [CLOSING_B] = {"B", "[T][2*coff*ih]", KOI_IN}, [CLOSING_B_APE] = {"B_ape", "[R][coff*ih]", KOI_IN},
+           [CLOSING_B_NORM] = {"B_norm", "[ih]", KOI_IN}, [CLOSING_B_Y] = {"YB", "[n_win][ih]", KOI_OUT}, [CLOSING_WINS] = {"wins", "[n_win][5]", KOI_IN},
+           [CLOSING_ROPE] = {"rope", "[n_win][rd/2][2]", KOI_IN}, [CLOSING_ROWS] = {"rows", "[n_win][2]", KOI_IN}, [CLOSING_TABLES] = {"tables", "[entries]", KOI_IN},
+           SLABS(CLOSING_S0, "S", KOI_IN), SLABS(CLOSING_C0, "C", KOI_INOUT), SLABS(CLOSING_I0, "I", KOI_INOUT)},
+  .ints = {[CLOSING_N_WIN] = "n_win", [CLOSING_SLOT_BYTES] = "slot_bytes", [CLOSING_A_AT] = "a_at",
+           [CLOSING_B_AT] = "b_at", [CLOSING_C_TABLE] = "c_table", [CLOSING_C_PAGE_BYTES] = "c_page_bytes", [CLOSING_C_AT] = "c_at",
+           [CLOSING_I_TABLE] = "i_table", [CLOSING_I_PAGE_BYTES] = "i_page_bytes", [CLOSING_I_AT] = "i_at"},
+  .floats = {[CLOSING_EPS] = "eps"},
+  .consts = {[CLOSING_EXACT] = "EXACT", [CLOSING_DH] = "DH", [CLOSING_RD] = "RD", [CLOSING_PAGE] = "PAGE", [CLOSING_NORM_WT] = "NORM_WT", [CLOSING_IH] = "IH",
+             [CLOSING_R] = "R", [CLOSING_COFF] = "COFF"},
+  .usual = {[CLOSING_DH] = 512, [CLOSING_RD] = 64, [CLOSING_PAGE] = 64, [CLOSING_NORM_WT] = KOI_WT_BF16, [CLOSING_IH] = 128, [CLOSING_R] = 4, [CLOSING_COFF] = 2},
+  .params = {[CLOSING_VW] = PARAM("VW", 16, 1, widths), [CLOSING_L] = PARAM("L", 1, 128, groups)}, .defaults = defaults_closing,
+  .repair = repair_closing, .legal = legal_closing, .group_items = closing_items, .local_bytes = local_closing, .bucket = closing_bucket,
+  .launch = launch_closing, .flops = flops_closing, .bytes = bytes_closing, .ref = koi_ref_closing};
+
 /* ---- heads ---- */
 enum { HEADS_VW, HEADS_L };
 static uint64_t heads_items(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[HEADS_L]; }

@@ -37,7 +37,7 @@ static const test_case cases[] = {
   {&koi_op_hc_post, {3}},
   {&koi_op_norm_rope, {1, F32}}, {&koi_op_norm_rope, {0, F16}},
   {&koi_op_kv_store, {1, 512, 64, 64}}, {&koi_op_kv_store, {0, 96, 32, 16}},
-  {&koi_op_latents, {1, 512, 64, 64, F32}}, {&koi_op_heads, {1, 128}},
+  {&koi_op_latents, {1, 512, 64, 64, F32}}, {&koi_op_closing, {1, 512, 64, 64, F32, 0, 128, 1}}, {&koi_op_heads, {1, 128}},
   {&koi_op_pool, {BF16}},
   {&koi_op_index_round, {16}},
   {&koi_op_index_store, {1, 16, 16}},

@@ -1,4 +1,4 @@
-/* The references of kv_store, pool, pool_keep, latents, index_round, index_store and heads. Owns nothing: pure functions of their arguments. Invariant:
+/* The references of kv_store, pool, pool_keep, latents, index_round, index_store, closing and heads. Owns nothing: pure functions of their arguments. Invariant:
  * cache rows are rounded as section 4 of the model's description says. */
 #include "ref_cache.h"
 
@@ -170,6 +170,40 @@ void koi_ref_index_store(const koi_ref_args *a)
     memcpy(x, (const float *)a->buf[INDEX_STORE_X] + i * ih, sizeof x);
     store_key(&to, x, ih, a->c[INDEX_STORE_EXACT]);
   }
+}
+
+/* ---- windows that close ---- */
+/* Compressor `of`: pool and norm_rope, into of[3]. */
+static void close_windows(const koi_ref_args *a, void *const *of, int32_t dim, int32_t at)
+{
+  const int32_t n = a->i[CLOSING_N_WIN], coff = a->c[CLOSING_COFF], c[] = {[NORM_ROPE_C_NORM] = 2, [NORM_ROPE_NORM_WT] = a->c[CLOSING_NORM_WT]}, type = KOI_WT_F32;
+  const int32_t pool[] = {[POOL_N_WIN] = n, [POOL_R] = a->c[CLOSING_R], [POOL_DIM] = dim, [POOL_LD] = 2 * coff * dim, [POOL_COFF] = coff,
+                          [POOL_SLOT_BYTES] = a->i[CLOSING_SLOT_BYTES], [POOL_AT] = at};
+  const int32_t norm[] = {[NORM_ROPE_N] = n, [NORM_ROPE_DIM] = dim, [NORM_ROPE_RD] = a->c[CLOSING_RD], [NORM_ROPE_ROWS_PER_POS] = 1, [NORM_ROPE_LDX] = dim, [NORM_ROPE_LDY] = dim};
+  koi_ref_args p = {.buf = {[POOL_KV] = of[0], [POOL_APE] = of[1], [POOL_WINS] = a->buf[CLOSING_WINS], [POOL_Y] = of[3]}, .i = pool, .c = &type};
+  memcpy(p.buf + POOL_S0, a->buf + CLOSING_S0, KOI_SLABS * sizeof *p.buf);
+  koi_ref_pool(&p);
+  koi_ref_norm_rope(&(koi_ref_args){.buf = {[NORM_ROPE_X] = of[3], [NORM_ROPE_NORM] = of[2], [NORM_ROPE_ROPE] = a->buf[CLOSING_ROPE], [NORM_ROPE_Y] = of[3]},
+                                    .i = norm, .f = &a->f[CLOSING_EPS], .c = c});
+}
+
+void koi_ref_closing(const koi_ref_args *a)
+{
+  const int32_t n = a->i[CLOSING_N_WIN], dh = a->c[CLOSING_DH], ih = a->c[CLOSING_IH];
+  const int32_t kv[] = {[KV_STORE_N] = n, [KV_STORE_LDX] = dh, [KV_STORE_TABLE] = a->i[CLOSING_C_TABLE], [KV_STORE_RING] = 0,
+                        [KV_STORE_PAGE_BYTES] = a->i[CLOSING_C_PAGE_BYTES], [KV_STORE_AT] = a->i[CLOSING_C_AT]};
+  const int32_t key[] = {[INDEX_STORE_N] = n, [INDEX_STORE_TABLE] = a->i[CLOSING_I_TABLE], [INDEX_STORE_PAGE_BYTES] = a->i[CLOSING_I_PAGE_BYTES], [INDEX_STORE_AT] = a->i[CLOSING_I_AT]};
+  const int32_t c[] = {[INDEX_STORE_EXACT] = a->c[CLOSING_EXACT], [INDEX_STORE_IH] = ih, [INDEX_STORE_PAGE] = a->c[CLOSING_PAGE]};
+  koi_ref_args row = {.buf = {[KV_STORE_X] = a->buf[CLOSING_A_Y], [KV_STORE_ROWS] = a->buf[CLOSING_ROWS], [KV_STORE_TABLES] = a->buf[CLOSING_TABLES]}, .i = kv,
+                      .c = a->c}; /* kv_store's constants come first */
+  memcpy(row.buf + KV_STORE_S0, a->buf + CLOSING_C0, KOI_SLABS * sizeof *row.buf);
+  close_windows(a, a->buf + CLOSING_A, dh, a->i[CLOSING_A_AT]);
+  koi_ref_kv_store(&row);
+  if (!ih) return;
+  koi_ref_args k = {.buf = {[INDEX_STORE_X] = a->buf[CLOSING_B_Y], [INDEX_STORE_ROWS] = a->buf[CLOSING_ROWS], [INDEX_STORE_TABLES] = a->buf[CLOSING_TABLES]}, .i = key, .c = c};
+  memcpy(k.buf + INDEX_STORE_S0, a->buf + CLOSING_I0, KOI_SLABS * sizeof *k.buf);
+  close_windows(a, a->buf + CLOSING_B, ih, a->i[CLOSING_B_AT]);
+  koi_ref_index_store(&k);
 }
 
 /* ---- both queries ---- */

@@ -8,6 +8,7 @@ koine_status koi_probe_read(koi_stage *x, double *out)
   const koi_backend *b = x->dev->backend;
   uint64_t bytes = PROBE_BYTES, limit = x->dev->endpoint->max_buffer_bytes;
   if (limit && bytes > limit) bytes = limit;
+  if (x->at.memory_bytes && bytes > x->at.memory_bytes / KOI_SPARE_PART) bytes = x->at.memory_bytes / KOI_SPARE_PART;
   int32_t k = 4096, rows = (int32_t)(bytes / (4 * (uint64_t)k) / 16 * 16);
   koi_buf *w = NULL, *v = NULL, *y = NULL;
   koine_status s = koi_device_alloc(x->dev, (size_t)rows * k * 4, &w);

@@ -1,15 +1,12 @@
-/* The attention block (2.2 to 2.4) as calls: queries and keys, compressors, the indexer, attention over window and compressed rows, output. */
+/* The attention block (2.2 to 2.4) as calls: queries and keys, the indexer, attention over window and compressed rows, output. */
 #include <limits.h>
 #include <math.h>
 #include "graph_impl.h"
 
-#define RATIO(which) koi_sym_ratio((size_t)e->at->ratio_at, KOI_SYM_##which)
-#define FEED_RATIO(field) FEED(ratios[e->at->ratio_at].field)
-enum { NO_NORM, RMS, RMS_WEIGHT };
 enum { ALL_ROWS = 1, CHOSEN_ROWS = 2 };
 
 /* n rows in place; rope: NOTHING, or a table row for every rows_per_pos of them. */
-static koi_call norm_rope(emit *e, int32_t kind, const koi_laid *norm, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos)
+koi_call koi_graph_norm_rope(emit *e, int32_t kind, const koi_laid *norm, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos)
 {
   return (koi_call){.op = &koi_op_norm_rope, .c = {[NORM_ROPE_C_NORM] = kind, [NORM_ROPE_NORM_WT] = norm ? norm->wt : KOI_WT_F32},
                     .buf = {[NORM_ROPE_X] = v, [NORM_ROPE_NORM] = norm ? koi_graph_vector(norm) : NOTHING, [NORM_ROPE_ROPE] = rope, [NORM_ROPE_Y] = v},
@@ -20,12 +17,12 @@ static koi_call norm_rope(emit *e, int32_t kind, const koi_laid *norm, koi_ref v
 
 static void norm(emit *e, int32_t kind, const koi_laid *w, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos)
 {
-  koi_call c = norm_rope(e, kind, w, v, n, dim, rope, rows_per_pos);
+  koi_call c = koi_graph_norm_rope(e, kind, w, v, n, dim, rope, rows_per_pos);
   koi_graph_put(e, &c);
 }
 
 /* ---- cache rows ---- */
-static koi_call kv_store(emit *e, koi_ref x, koi_ref rows, int32_t kind, int32_t at)
+koi_call koi_graph_kv_store(emit *e, koi_ref x, koi_ref rows, int32_t kind, int32_t at)
 {
   int32_t dh = (int32_t)e->c->head_dim;
   koi_call c = {.op = &koi_op_kv_store,
@@ -39,48 +36,12 @@ static koi_call kv_store(emit *e, koi_ref x, koi_ref rows, int32_t kind, int32_t
 
 static void store_window(emit *e)
 {
-  koi_call c = kv_store(e, S(kv), FEED(rows), 0, e->at->window_at);
+  koi_call c = koi_graph_kv_store(e, S(kv), FEED(rows), 0, e->at->window_at);
   c.i[KV_STORE_N] = e->t, c.i[KV_STORE_RING] = (int32_t)koi_caches_ring(e->caches, e->g->chunk);
   koi_graph_put(e, &c);
 }
 
-static void store_compressed(emit *e)
-{
-  koi_call c = kv_store(e, S(pooled), FEED_RATIO(win_rows), e->at->comp, e->at->comp_at);
-  c.when = c.sym[KV_STORE_N] = RATIO(WINDOWS);
-  koi_graph_put(e, &c);
-}
-
-static void store_index(emit *e)
-{
-  koi_call c = {.op = &koi_op_index_store, .when = RATIO(WINDOWS),
-                .c = {[INDEX_STORE_EXACT] = e->exact, [INDEX_STORE_IH] = (int32_t)e->c->index_dim, [INDEX_STORE_PAGE] = KOI_PAGE},
-                .buf = {[INDEX_STORE_X] = S(ipooled), [INDEX_STORE_ROWS] = FEED_RATIO(win_rows), [INDEX_STORE_TABLES] = TABLES},
-                .i = {[INDEX_STORE_TABLE] = e->caches->kinds[e->at->index].table, [INDEX_STORE_PAGE_BYTES] = (int32_t)e->caches->kinds[e->at->index].page_bytes,
-                      [INDEX_STORE_AT] = e->at->index_at},
-                .sym = {[INDEX_STORE_N] = RATIO(WINDOWS)}};
-  koi_graph_pool(&c, INDEX_STORE_S0, e->at->index);
-  koi_graph_put(e, &c);
-}
-
-/* ---- compressors (2.3) ---- */
-typedef struct compressor { const koi_laid *kv_gate, *ape, *norm; koi_ref kv, pooled; int32_t dim, state_at; } compressor; /* kv: a token's values, then its scores */
-
-static void keep(emit *e, const compressor *p, koi_ref records, uint16_t n, uint16_t when, int32_t most)
-{
-  const koi_cache_spec *s = &e->m->cache;
-  koi_call c = {.op = &koi_op_pool_keep, .when = when, .buf = {[POOL_KEEP_KV] = p->kv, [POOL_KEEP_KEEPS] = records},
-                .i = {[POOL_KEEP_MOST] = most, [POOL_KEEP_R] = (int32_t)s->ratio, [POOL_KEEP_DIM] = p->dim,
-                      [POOL_KEEP_LD] = 2 * (int32_t)s->coff * p->dim, [POOL_KEEP_COFF] = (int32_t)s->coff,
-                      [POOL_KEEP_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_KEEP_AT] = p->state_at},
-                .sym = {[POOL_KEEP_N] = n}};
-  koi_graph_pool(&c, POOL_KEEP_S0, e->at->state);
-  koi_graph_put(e, &c);
-}
-
-/* Whether what follows the first products of one token is one call. */
-static bool joined(const emit *e) { return e->t == 1 && W(q_norm)->wt == W(kv_norm)->wt; }
-
+/* ---- what follows the first products of one token ---- */
 static void put_latents(emit *e, koi_ref rope, const compressor *p, int32_t n)
 {
   const koi_cache_kind *window = &e->caches->kinds[0];
@@ -105,26 +66,6 @@ static void put_latents(emit *e, koi_ref rope, const compressor *p, int32_t n)
   koi_graph_put(e, &c);
 }
 
-/* Pools the windows that close in this step and carries the open ones over; the marks' before the sequences' own, whose states they read. */
-static void compress(emit *e, const compressor *p, input *xn)
-{
-  const koi_cache_spec *s = &e->m->cache;
-  int32_t ld = 2 * (int32_t)s->coff * p->dim, all = (int32_t)(s->coff * s->ratio);
-  if (!joined(e)) koi_graph_dense(e, p->kv_gate, xn, e->t, p->kv, ld);
-  koi_call c = {.op = &koi_op_pool, .when = RATIO(WINDOWS), .c = {[POOL_C_AT] = p->ape->wt},
-                .buf = {[POOL_KV] = p->kv, [POOL_APE] = koi_graph_vector(p->ape), [POOL_WINS] = FEED_RATIO(wins), [POOL_Y] = p->pooled},
-                .i = {[POOL_R] = (int32_t)s->ratio, [POOL_DIM] = p->dim, [POOL_LD] = ld, [POOL_COFF] = (int32_t)s->coff,
-                      [POOL_SLOT_BYTES] = (int32_t)e->caches->kinds[e->at->state].page_bytes, [POOL_AT] = p->state_at},
-                .sym = {[POOL_N_WIN] = RATIO(WINDOWS)}};
-  koi_graph_pool(&c, POOL_S0, e->at->state);
-  koi_graph_put(e, &c);
-  c = norm_rope(e, RMS_WEIGHT, p->norm, p->pooled, 0, p->dim, FEED_RATIO(win_rope), 1);
-  c.when = c.sym[NORM_ROPE_N] = RATIO(WINDOWS);
-  koi_graph_put(e, &c);
-  keep(e, p, FEED_RATIO(marks), RATIO(MARKS), RATIO(MARKS), all);
-  if (!joined(e)) keep(e, p, FEED_RATIO(keep), KOI_SYM_SEQS, KOI_SYM_NONE, smaller(e->t, all));
-}
-
 /* ---- indexer (2.4) ---- */
 int32_t koi_graph_round_rows(const koi_graph *g, uint32_t n_tokens)
 {
@@ -143,7 +84,7 @@ uint32_t koi_graph_rounds(const koi_graph *g, uint32_t n_tokens, uint64_t contex
 static bool index_beside(const emit *e)
 {
   const beside in[] = {{W(comp_kv_gate), NOTHING}, {W(index_comp_kv_gate), NOTHING}, {W(index_weights), NOTHING}}, q[] = {{W(wq_b), NOTHING}, {W(index_wq_b), NOTHING}};
-  return joined(e) && e->m->kind == KOI_CSA && koi_graph_beside_fits(e, in, KOI_COUNT(in)) && koi_graph_beside_fits(e, q, KOI_COUNT(q));
+  return koi_graph_joined(e) && e->m->kind == KOI_CSA && koi_graph_beside_fits(e, in, KOI_COUNT(in)) && koi_graph_beside_fits(e, q, KOI_COUNT(q));
 }
 
 /* The last of n products only when rows are chosen. */
@@ -160,7 +101,7 @@ static void put_heads(emit *e, koi_ref rope)
 {
   int32_t h = (int32_t)e->c->n_heads, dh = (int32_t)e->c->head_dim;
   e->when = RATIO(ALL);
-  norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
+  norm(e, KOI_RMS, NULL, S(q), e->t * h, dh, rope, h);
   e->when = RATIO(CHOSEN);
   CALL(heads, .c = {[HEADS_EXACT] = e->exact, [HEADS_IH] = (int32_t)e->c->index_dim},
        .buf = {[HEADS_Q] = S(q), [HEADS_IQ] = S(iq), [HEADS_ROPE] = rope},
@@ -177,7 +118,7 @@ static void choose(emit *e, input *xn, input *qr)
   e->when = RATIO(CHOSEN);
   if (!index_beside(e)) {
     koi_graph_dense(e, W(index_wq_b), qr, e->t, S(iq), nh * ih);
-    norm(e, NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
+    norm(e, KOI_NO_NORM, NULL, S(iq), e->t * nh, ih, FEED(rope_comp), nh);
     if (!e->exact) CALL(index_round, .c = {[INDEX_ROUND_IH] = ih}, .buf = {[INDEX_ROUND_X] = S(iq)}, .i = {[INDEX_ROUND_N] = e->t * nh});
     koi_graph_dense(e, W(index_weights), xn, e->t, S(iw), nh);
   }
@@ -257,19 +198,19 @@ static void queries_and_keys(emit *e, input *xn, input *qr, koi_ref rope, const 
   const beside latents[] = {{W(wq_a), S(qr)}, {W(wkv), S(kv)}}, comp[] = {{W(comp_kv_gate), S(ckv)}, {W(index_comp_kv_gate), S(ikv)}, {W(index_weights), S(iw)}};
   const beside q[] = {{W(wq_b), S(q)}, {W(index_wq_b), S(iq)}};
   koi_graph_beside(e, latents, KOI_COUNT(latents), xn);
-  if (joined(e)) {
+  if (koi_graph_joined(e)) {
     if (index_beside(e)) put_chosen(e, comp, KOI_COUNT(comp), xn);
     else koi_graph_beside(e, comp, n, xn);
     put_latents(e, rope, p, n);
   } else {
-    norm(e, RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
-    norm(e, RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
+    norm(e, KOI_RMS_WEIGHT, W(q_norm), S(qr), e->t, q_rank, NOTHING, 1);
+    norm(e, KOI_RMS_WEIGHT, W(kv_norm), S(kv), e->t, dh, rope, 1);
     store_window(e);
   }
   if (index_beside(e)) put_chosen(e, q, KOI_COUNT(q), qr);
   else koi_graph_beside(e, q, 1, qr);
   if (index_beside(e)) put_heads(e, rope);
-  else norm(e, RMS, NULL, S(q), e->t * h, dh, rope, h);
+  else norm(e, KOI_RMS, NULL, S(q), e->t * h, dh, rope, h);
 }
 
 void koi_graph_attention(emit *e, input *xn)
@@ -280,13 +221,8 @@ void koi_graph_attention(emit *e, input *xn)
   const compressor p[] = {{W(comp_kv_gate), W(comp_ape), W(comp_norm), S(ckv), S(pooled), (int32_t)e->c->head_dim, e->at->state_at},
                           {W(index_comp_kv_gate), W(index_comp_ape), W(index_comp_norm), S(ikv), S(ipooled), (int32_t)e->c->index_dim, e->at->index_state_at}};
   queries_and_keys(e, xn, &qr, rope, p, compressed + indexed);
-  if (compressed) {
-    compress(e, p, xn);
-    store_compressed(e);
-  }
+  if (compressed) koi_graph_compress(e, p, compressed + indexed, xn);
   if (indexed) {
-    compress(e, p + 1, xn);
-    store_index(e);
     choose(e, xn, &qr);
     attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));
   }

@@ -36,6 +36,9 @@ typedef struct beside { const koi_laid *w; koi_ref y; } beside; /* one of severa
 #define W(role) (&e->w[KOI_W_##role])
 #define CALL(name, ...) koi_graph_put(e, &(koi_call){.op = &koi_op_##name, __VA_ARGS__})
 
+#define RATIO(which) koi_sym_ratio((size_t)e->at->ratio_at, KOI_SYM_##which)
+#define FEED_RATIO(field) FEED(ratios[e->at->ratio_at].field)
+
 static inline int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 void koi_graph_put(emit *e, const koi_call *call);
@@ -63,6 +66,17 @@ void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in);
 bool koi_graph_post_fits(const emit *e, const koi_laid *w);
 void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next);
 void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts);
+
+/* n rows in place, normalised as `kind` says; rope: NOTHING, or a table row for every rows_per_pos of them. */
+enum { KOI_NO_NORM, KOI_RMS, KOI_RMS_WEIGHT };
+koi_call koi_graph_norm_rope(emit *e, int32_t kind, const koi_laid *norm, koi_ref v, int32_t n, int32_t dim, koi_ref rope, int32_t rows_per_pos);
+/* Into the pool of a kind; how many rows, and a ring, are still to be said. */
+koi_call koi_graph_kv_store(emit *e, koi_ref x, koi_ref rows, int32_t kind, int32_t at);
+/* Whether what follows the first products of one token is one call. */
+static inline bool koi_graph_joined(const emit *e) { return e->t == 1 && W(q_norm)->wt == W(kv_norm)->wt; }
+
+typedef struct compressor { const koi_laid *kv_gate, *ape, *norm; koi_ref kv, pooled; int32_t dim, state_at; } compressor; /* kv: a token's values, then its scores */
+void koi_graph_compress(emit *e, const compressor *p, int32_t n, input *xn); /* graph_pool.c; n: the second is the indexer's */
 
 void koi_graph_attention(emit *e, input *xn); /* graph_attn.c */
 void koi_graph_moe(emit *e, input *xn, const koi_laid *next); /* graph_moe.c; next: what mixes the streams for the next block */

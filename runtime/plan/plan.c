@@ -54,7 +54,7 @@ static koine_status lay_stage(koine_plan *p, koi_plan_stage *st, uint64_t memory
 /* Of the memory of a stage's device, beside all that lies there by now; each stage with experts by turns gets as much of that as it has layers. */
 static uint64_t rest_of(const koine_plan *p, const koi_plan_stage *st)
 {
-  uint64_t used = 0, n_layers = 0;
+  uint64_t used = st->memory_bytes / KOI_SPARE_PART, n_layers = 0;
   for (size_t i = 0; i < p->n_all; i++) {
     const koi_plan_stage *x = &p->stages[i];
     if (x->endpoint != st->endpoint) continue;
