@@ -225,7 +225,8 @@ int cli_engine_open(const cli_args *a, uint64_t context, uint64_t max_tokens, cl
   cli_catch_interrupt();
   const cli_value *v = a->v;
   char *placement = NULL;
-  koine_plan_options options = {.size = sizeof options, .device = device_of(a), .chunk = (uint32_t)v[OPT_CHUNK].i, .cache = (koine_cache)v[OPT_CACHE].i, .context = context};
+  koine_plan_options options = {.size = sizeof options, .device = device_of(a), .chunk = (uint32_t)v[OPT_CHUNK].i, .cache = (koine_cache)v[OPT_CACHE].i, .context = context,
+                                .keep_layout = (uint32_t)v[OPT_KEEP_LAYOUT].i};
   if (max_tokens && options.chunk > max_tokens) options.chunk = (uint32_t)max_tokens;
   koine_status s = cli_model_open(a, &out->model);
   if (!s) s = cli_runtime_open(a, &out->runtime);

@@ -77,6 +77,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_IMPORT] = {{"--import"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "measure nothing: add the results in FILE to the log; - is standard input"},
   [OPT_REPORT] = {{"--report"}, CLI_FILE, "FILE", .commands = BIT(CMD_TUNE), .help = "write a page of HTML about the device's measurements, after tuning or, without -m and --shape, of what is there"},
   [OPT_NO_TUNE] = FLAG("--no-tune", PLACED | BIT(CMD_VERIFY), "default parameters for every kernel, whatever koine tune found"),
+  [OPT_KEEP_LAYOUT] = FLAG("--keep-layout", PLACED, "keep the weights as laid out for the device in files beside the checkpoint, as large again, or in the cache folder; the next start with it reads them"),
   SERVER_ROWS,
   LOAD_ROWS,
   [OPT_MACHINE] = {{"--machine"}, CLI_FILE, "FILE", .commands = PLACES, .help = "plan for the machine that koine devices --save wrote, in place of this one"},

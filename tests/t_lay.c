@@ -174,7 +174,7 @@ static void upload(koi_laid_model *l, weight_fn *check)
   koi_put *put = calloc(l->n_parts, sizeof *put);
   assert_non_null(put);
   n_allocated = n_written = last_done = last_total = 0;
-  koine_status s = koi_upload(&dev, l, put, progress, NULL);
+  koine_status s = koi_upload(&dev, l, put, NULL, false, progress, NULL);
   if (s) fail_msg("%s", koi_error_text());
   assert_int_equal(n_allocated, l->bytes);
   assert_int_equal(n_written, l->bytes);

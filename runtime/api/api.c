@@ -83,7 +83,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   koi_placement place = {0};
   const char *basis = NULL;
   koine_status s = KOI_TAKE(koine_plan_options, options, &own);
-  if (!s && own.reserved) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_plan_options: reserved is %u, expected 0", own.reserved);
+  if (!s && own.keep_layout > 1) s = koi_error(KOINE_ERR_UNSUPPORTED, "koine_plan_options: keep_layout is %u, expected 0 or 1", own.keep_layout);
   bool named = !s && (own.n_layers || own.n_experts || own.placement || own.n_expert_caches);
   if (named) s = koi_placing(runtime, model, &own, &place);
   else if (!s && !own.device) s = koi_placing_best(runtime, model, &own, &place, &basis);
@@ -91,7 +91,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   if (!s && !place.n_stages && !named) s = koi_runtime_find(runtime, own.device, &i);
   if (s && (s != KOINE_ERR_MEMORY || named)) return s;
   koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes,
-                        .place = place.n_stages ? &place : NULL, .split_groups = own.split_groups};
+                        .place = place.n_stages ? &place : NULL, .split_groups = own.split_groups, .keep_layout = own.keep_layout};
   if (!s) s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
   if (s == KOINE_ERR_MEMORY && !own.n_expert_caches && !own.placement) s = plan_by_turns(runtime, model, &own, &wish, &place, out);
   if (!s) (*out)->basis = basis;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { ROOM = 4096 };
 
@@ -106,4 +107,12 @@ uint64_t koi_limits_memory_bytes(const char *root)
   uint64_t a = least_of(root, &t[0]), b = least_of(root, &t[1]);
   koi_free(t);
   return !a || (b && b < a) ? b : a;
+}
+
+bool koi_limits_crowded(uint64_t bytes)
+{
+  long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+  uint64_t all = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0, limit = koi_limits_memory_bytes("");
+  if (limit && limit < all) all = limit;
+  return all && bytes > all / 2;
 }

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { MAX_READERS = 8, LEAST_BYTES = 32 << 20 /* of a model that is worth a thread */ };
+enum { MAX_READERS = 8, LEAST_BYTES = 4 << 20 /* of a model that is worth a thread */ };
 
 typedef struct slot {
   koi_piece_read piece;
@@ -58,7 +58,7 @@ static bool next_piece(koi_ahead *a, koi_span *out)
   const koi_part *p = &a->l->parts[s->part];
   const koi_laid *w = laid_of(a->l, s);
   s->tile1 = (uint64_t)p->tile1;
-  *out = *s, out->tile1 = koi_fetch_next(a->readers[0].f, s);
+  *out = *s, out->tile1 = koi_span_next(a->l, s);
   s->tile0 = out->tile1;
   if (s->tile0 < s->tile1) return true;
   s->tile0 = (uint64_t)p->tile0;
@@ -139,7 +139,7 @@ static void widen(uint64_t *bytes, const koi_fetch *f, int layer, uint32_t n_rol
   for (uint32_t r = 0; r < n_roles; r++)
     for (uint32_t p = laid[r].first; p < laid[r].first + laid[r].n_parts; p++) {
       koi_span one = koi_fetch_unit(f, layer, r, p, (uint32_t)f->l->parts[p].unit0);
-      if (one.tile1 - one.tile0 > koi_fetch_at_once(f, &one)) one.tile1 = one.tile0 + koi_fetch_at_once(f, &one);
+      if (one.tile1 - one.tile0 > koi_span_at_once(f->l, &one)) one.tile1 = one.tile0 + koi_span_at_once(f->l, &one);
       for (int s = 0; s < KOI_MAX_STREAMS; s++)
         if (koi_fetch_bytes(f, &one, s) > bytes[s]) bytes[s] = koi_fetch_bytes(f, &one, s);
     }
@@ -168,7 +168,7 @@ static void start(koi_ahead *a)
   pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-koine_status koi_ahead_open(const koi_laid_model *l, uint32_t n_threads, bool pass, koi_ahead **out)
+koine_status koi_ahead_open(const koi_laid_model *l, struct koi_kept *kept, uint32_t n_threads, bool pass, koi_ahead **out)
 {
   koi_ahead *a = koi_alloc(1, sizeof *a);
   koine_status s = a ? KOINE_OK : KOINE_ERR_MEMORY;
@@ -180,7 +180,7 @@ koine_status koi_ahead_open(const koi_laid_model *l, uint32_t n_threads, bool pa
   a->l = l, a->at.layer = -1, a->all = !first_part(l, &a->at), a->n_slots = n > 1 ? n + 2 : 1;
   for (; a->n_fetches < n && !s; a->n_fetches += !s) {
     a->readers[a->n_fetches].a = a;
-    s = koi_fetch_open(l, pass, &a->readers[a->n_fetches].f);
+    s = koi_fetch_open(l, kept, pass, &a->readers[a->n_fetches].f);
   }
   if (!s) s = make_slots(a);
   if (s) koi_ahead_close(a);

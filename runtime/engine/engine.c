@@ -1,6 +1,7 @@
 /* A plan awake: opens the stages' devices, fills and builds them, and lets all of it go. Owns the stages, their weights, and the devices they
  * have on loan from the machine. Invariant: a plan is awake whole or not at all. */
 #include <stdlib.h>
+#include "device/limits.h"
 #include "device/machine.h"
 #include "gemm.h"
 #include "run.h"
@@ -10,7 +11,15 @@ static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *use
 {
   st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
   if (!st->put) return KOINE_ERR_MEMORY;
-  return st->plan->bare || st->at.n_slots ? koi_upload_room(st->dev, st->at.laid, st->put) : koi_upload(st->dev, st->at.laid, st->put, progress, user);
+  if (st->plan->keep_layout && st->at.n_slots)
+    koi_log(KOINE_LOG_WARNING, "experts by turns on %s come from the checkpoint: they are not kept as laid out", st->at.endpoint->id);
+  if (st->plan->bare || st->at.n_slots) return koi_upload_room(st->dev, st->at.laid, st->put);
+  koine_status s = KOINE_OK;
+  bool pass = koi_limits_crowded(koi_model_weight_bytes(st->model));
+  if (st->plan->keep_layout) s = koi_kept_open(st->at.laid, st->at.endpoint->name, st->dev->cache_dir, pass, &st->kept);
+  if (!s) s = koi_upload(st->dev, st->at.laid, st->put, st->kept, pass, progress, user);
+  if (st->kept) koi_kept_end(st->kept);
+  return s;
 }
 
 /* Under the device's lock. */
@@ -56,6 +65,7 @@ static void free_stage(koine_plan *p, koi_stage *st)
     if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
     koi_stage_free(st);
     koi_stage_unlock(st);
+    koi_kept_close(st->kept);
     koi_lay_free(st->at.laid);
     koi_free(st->put);
     if (p->machine) koi_machine_device_drop(p->machine, st->dev);

@@ -1,14 +1,7 @@
 /* See fetch.h. Owns the memory that rows are read into. Invariant: what a call gives is what the layout says, byte for byte, or an error. */
 #include "fetch.h"
 #include <string.h>
-
-koi_fetched koi_fetch_weight(const koi_laid_model *l, const koi_span *s)
-{
-  const koine_model *m = l->model;
-  const koi_part *p = &l->parts[s->part];
-  if (s->layer < 0) return (koi_fetched){&koi_top_roles[s->role], &m->top[s->role], &l->top[s->role], p};
-  return (koi_fetched){&koi_layer_roles[s->role], &m->layers[s->layer].w[s->role], &l->layers[s->layer][s->role], p};
-}
+#include "kept.h"
 
 koi_span koi_fetch_unit(const koi_fetch *f, int layer, uint32_t role, uint32_t part, uint32_t unit)
 {
@@ -16,35 +9,10 @@ koi_span koi_fetch_unit(const koi_fetch *f, int layer, uint32_t role, uint32_t p
   return (koi_span){layer, role, part, unit, (uint64_t)p->tile0, (uint64_t)p->tile1};
 }
 
-uint64_t koi_fetch_bytes(const koi_fetch *f, const koi_span *s, int stream)
-{
-  koi_fetched w = koi_fetch_weight(f->l, s);
-  koi_part some = *w.part;
-  some.unit0 = 0, some.unit1 = 1, some.tile0 = 0, some.tile1 = (int32_t)(s->tile1 - s->tile0);
-  return koi_lay_part_bytes(f->l, w.role, w.to, &some, stream);
-}
-
-uint64_t koi_fetch_at_once(const koi_fetch *f, const koi_span *s)
-{
-  koi_span one = *s;
-  uint64_t most = 1;
-  one.tile1 = one.tile0 + 1;
-  for (int i = 0; i < KOI_MAX_STREAMS; i++)
-    if (koi_fetch_bytes(f, &one, i) > most) most = koi_fetch_bytes(f, &one, i);
-  return KOI_PIECE_BYTES / most ? KOI_PIECE_BYTES / most : 1;
-}
-
-uint64_t koi_fetch_next(const koi_fetch *f, const koi_span *s)
-{
-  koi_fetched w = koi_fetch_weight(f->l, s);
-  uint64_t each = koi_fetch_at_once(f, s), sub = koi_role_is_matrix(w.role) ? koi_tiles(w.from->rows, f->l->tile) : w.from->rows;
-  uint64_t in = s->tile0 % sub, end = s->tile0 - in + (in / each + 1) * each;
-  if (end > s->tile0 - in + sub) end = s->tile0 - in + sub;
-  return end < s->tile1 ? end : s->tile1;
-}
+uint64_t koi_fetch_bytes(const koi_fetch *f, const koi_span *s, int stream) { return koi_span_bytes(f->l, s, stream); }
 
 /* ---- matrices ---- */
-static koine_status fetch_matrix(koi_fetch *f, const koi_fetched *w, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care)
+static koine_status fetch_matrix(koi_fetch *f, const koi_spanned *w, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care)
 {
   uint32_t tile = f->l->tile;
   uint64_t per_sub = koi_tiles(w->from->rows, tile), first = s->tile0 % per_sub, row = first * tile;
@@ -57,7 +25,7 @@ static koine_status fetch_matrix(koi_fetch *f, const koi_fetched *w, const koi_s
 }
 
 /* ---- vectors and tables of ids ---- */
-static koine_status put_ids(koi_fetch *f, const koi_fetched *w, uint64_t at, uint64_t n, int32_t *out)
+static koine_status put_ids(koi_fetch *f, const koi_spanned *w, uint64_t at, uint64_t n, int32_t *out)
 {
   const koi_tensor *t = w->from->piece[0].weight;
   size_t size = t ? koi_dtype_bytes(t->dtype) : 0;
@@ -76,7 +44,7 @@ static koine_status put_ids(koi_fetch *f, const koi_fetched *w, uint64_t at, uin
 }
 
 /* Rows of a model without files: ones where a weight multiplies, zeros where it is added. */
-static void make_up(const koi_fetched *w, uint64_t n, uint8_t *out)
+static void make_up(const koi_spanned *w, uint64_t n, uint8_t *out)
 {
   static const uint32_t one[] = {[KOI_WT_F32] = 0x3f800000, [KOI_WT_F16] = 0x3c00, [KOI_WT_BF16] = 0x3f80};
   size_t size = koi_format_row_bytes(w->to->wt, 1);
@@ -95,7 +63,7 @@ static void decode_rows(const koi_weight_format *f, const uint8_t *block, uint64
   }
 }
 
-static koine_status fetch_rows(koi_fetch *f, const koi_fetched *w, const koi_span *s, uint8_t *out)
+static koine_status fetch_rows(koi_fetch *f, const koi_spanned *w, const koi_span *s, uint8_t *out)
 {
   const koi_piece *p = &w->from->piece[0];
   uint64_t n = s->tile1 - s->tile0, k = w->from->k;
@@ -110,18 +78,28 @@ static koine_status fetch_rows(koi_fetch *f, const koi_fetched *w, const koi_spa
   return st;
 }
 
+/* From the checkpoint, and to the file that is to keep it, if there is one. */
+static koine_status fetch_stored(koi_fetch *f, const koi_spanned *w, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care)
+{
+  bool some = false;
+  koine_status st = koi_role_is_matrix(w->role) ? fetch_matrix(f, w, s, out, &some) : fetch_rows(f, w, s, out[0]);
+  *care |= some;
+  if (!st && f->kept) koi_kept_write(f->kept, s, out, some);
+  return st;
+}
+
 koine_status koi_fetch_tiles(koi_fetch *f, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care)
 {
-  koi_fetched w = koi_fetch_weight(f->l, s);
+  koi_spanned w = koi_span_weight(f->l, s);
   koi_span one = *s;
   uint8_t *to[KOI_MAX_STREAMS];
   koine_status st = KOINE_OK;
   memcpy(to, out, sizeof to);
   for (; one.tile0 < s->tile1 && !st; one.tile0 = one.tile1, one.tile1 = s->tile1) {
-    one.tile1 = koi_fetch_next(f, &one);
-    st = koi_role_is_matrix(w.role) ? fetch_matrix(f, &w, &one, to, care) : fetch_rows(f, &w, &one, to[0]);
+    one.tile1 = koi_span_next(f->l, &one);
+    if (!f->kept || !koi_kept_read(f->kept, &one, to, care)) st = fetch_stored(f, &w, &one, to, care);
     for (int i = 0; i < KOI_MAX_STREAMS; i++)
-      if (to[i]) to[i] += koi_fetch_bytes(f, &one, i);
+      if (to[i]) to[i] += koi_span_bytes(f->l, &one, i);
   }
   return st;
 }
@@ -129,8 +107,8 @@ koine_status koi_fetch_tiles(koi_fetch *f, const koi_span *s, uint8_t *const out
 /* ---- memory ---- */
 static koine_status make_room(koi_fetch *f, const koi_span *any)
 {
-  koi_fetched w = koi_fetch_weight(f->l, any);
-  uint64_t each = koi_fetch_at_once(f, any);
+  koi_spanned w = koi_span_weight(f->l, any);
+  uint64_t each = koi_span_at_once(f->l, any);
   koine_status s = KOINE_OK;
   if (koi_role_is_matrix(w.role)) {
     uint64_t rows = each * f->l->tile < w.from->rows ? each * f->l->tile : w.from->rows;
@@ -151,11 +129,11 @@ static koine_status make_rooms(koi_fetch *f, int layer, uint32_t n_roles, const 
   return s;
 }
 
-koine_status koi_fetch_open(const koi_laid_model *l, bool pass, koi_fetch **out)
+koine_status koi_fetch_open(const koi_laid_model *l, struct koi_kept *kept, bool pass, koi_fetch **out)
 {
   koi_fetch *f = koi_alloc(1, sizeof *f);
   if (!f) return KOINE_ERR_MEMORY;
-  f->l = l, f->rows.pass = pass;
+  f->l = l, f->kept = kept, f->rows.pass = pass;
   koine_status s = make_rooms(f, -1, KOI_N_TOP_ROLES, l->top);
   for (uint32_t n = 0; n < l->model->config.n_layers && !s; n++) s = make_rooms(f, (int)n, KOI_N_LAYER_ROLES, l->layers[n]);
   if (s) koi_fetch_close(f);

@@ -1,33 +1,27 @@
-/* Weights as a device holds them (kernels/layout.h), piece by piece, in memory of the caller: read from the checkpoint and repacked. Nothing here knows
+/* Weights as a device holds them (kernels/layout.h), piece by piece, in memory of the caller: read from the checkpoint and repacked, or
+ * from what an earlier start kept. Nothing here knows
  * a device, and no mapping is touched: a file that cannot be read, or became shorter, is KOINE_ERR_FILE with its name and the tensor's.
  *
  * A whole unit of a routed expert's part, for a cache of experts say: for each stream s room for koi_fetch_bytes(f, &span, s) bytes, then
  *
- *   koi_fetch_open(laid, false, &f);                               // one a thread
+ *   koi_fetch_open(stage->at.laid, stage->kept, false, &f);        // one a thread
  *   koi_fetch_tiles(f, &span, out, &care)   with span = koi_fetch_unit(f, layer, KOI_W_expert_up, part, unit) */
 #ifndef KOI_FETCH_H
 #define KOI_FETCH_H
 #include "model/rows.h"
-#include "plan/lay.h"
+#include "span.h"
 
-enum { KOI_PIECE_BYTES = 8 << 20 /* about what is read at once */ };
+struct koi_kept;
 
 /* What one thread needs for it. Two threads have one each; the laid model must outlive both. */
 typedef struct koi_fetch {
   const koi_laid_model *l;
+  struct koi_kept *kept; /* what is in its files is not read from the checkpoint (kept.h); NULL: there are none */
   koi_rows rows;
 } koi_fetch;
 
-/* Tiles [tile0, tile1) of a unit's stack, which lie in one part; of a vector or a table of ids, rows of it. */
-typedef struct koi_span {
-  int layer;           /* -1: outside layers */
-  uint32_t role, part; /* KOI_W_* or KOI_TOP_*; of koi_laid_model.parts */
-  uint32_t unit;
-  uint64_t tile0, tile1;
-} koi_span;
-
 /* pass: the files' pages are not wanted again soon, and leave the page cache. Has all the memory that koi_fetch_tiles needs. */
-koine_status koi_fetch_open(const koi_laid_model *l, bool pass, koi_fetch **out);
+koine_status koi_fetch_open(const koi_laid_model *l, struct koi_kept *kept, bool pass, koi_fetch **out);
 void koi_fetch_close(koi_fetch *f); /* NULL is allowed */
 /* All that the part has of a unit. */
 koi_span koi_fetch_unit(const koi_fetch *f, int layer, uint32_t role, uint32_t part, uint32_t unit);
@@ -36,11 +30,4 @@ uint64_t koi_fetch_bytes(const koi_fetch *f, const koi_span *s, int stream);
 /* A span into out [KOI_MAX_STREAMS], NULL where the format has no stream. *care becomes true where some of its codes or scales need it, else it stays
  * (koi_part.care: the part's kernel must be one that can, if any of what it reads does). Does not allocate. */
 koine_status koi_fetch_tiles(koi_fetch *f, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care);
-/* Tiles or rows of a span's weight that are read at once, and of those that begin at tile0 the end: pieces begin at multiples, wherever a part does. */
-uint64_t koi_fetch_at_once(const koi_fetch *f, const koi_span *s);
-uint64_t koi_fetch_next(const koi_fetch *f, const koi_span *s);
-
-/* The weight of a span. */
-typedef struct koi_fetched { const koi_role *role; const koi_weight *from; const koi_laid *to; const koi_part *part; } koi_fetched;
-koi_fetched koi_fetch_weight(const koi_laid_model *l, const koi_span *s);
 #endif

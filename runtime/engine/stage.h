@@ -5,6 +5,7 @@
 #define KOI_STAGE_H
 #include <stdatomic.h>
 #include "device/kern.h"
+#include "kept.h"
 #include "kernels/choose.h"
 #include "plan/plan.h"
 #include "pool.h"
@@ -23,6 +24,7 @@ typedef struct koi_stage {
   koi_plan_stage at;           /* a copy of the plan's, with care known and the tunables in use; at.laid is the stage's own */
   koi_device *dev;
   koi_put *put;                /* [at.laid->n_parts] the weights */
+  koi_kept *kept;              /* their files as laid out; NULL: none are kept */
   koi_scratch scratch;
   koi_buf *arena, *s[KOI_N_SCRATCH]; /* views of the arena; wide: of its own, NULL until a library's product is wanted */
   koi_buf *feed, *tables, *group_ids;

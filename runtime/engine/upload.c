@@ -7,6 +7,8 @@ typedef struct upload {
   koi_device *dev;
   koi_laid_model *l;
   koi_put *put;
+  struct koi_kept *kept;
+  bool pass;
   koine_progress_fn *progress;
   void *user;
   uint64_t done, allocated;
@@ -55,7 +57,7 @@ static koine_status advance(upload *u, uint64_t bytes)
 static koine_status put_piece(upload *u, const koi_piece_read *p)
 {
   const koi_span *at = &p->span;
-  koi_fetched w = koi_fetch_weight(u->l, at);
+  koi_spanned w = koi_span_weight(u->l, at);
   koi_part *part = &u->l->parts[at->part], before = *part, some = *part;
   koine_status s = KOINE_OK;
   part->care |= p->care;
@@ -75,7 +77,7 @@ static koine_status put_piece(upload *u, const koi_piece_read *p)
 static koine_status fill_all(upload *u)
 {
   koi_ahead *a = NULL;
-  koine_status s = koi_ahead_open(u->l, u->dev->n_threads, false, &a), read = KOINE_OK;
+  koine_status s = koi_ahead_open(u->l, u->kept, u->dev->n_threads, u->pass, &a), read = KOINE_OK;
   while (!s) {
     const koi_piece_read *p = koi_ahead_next(a, &read);
     if (!p) break;
@@ -88,9 +90,9 @@ static koine_status fill_all(upload *u)
   return s;
 }
 
-koine_status koi_upload(koi_device *dev, koi_laid_model *l, koi_put *put, koine_progress_fn *progress, void *user)
+koine_status koi_upload(koi_device *dev, koi_laid_model *l, koi_put *put, struct koi_kept *kept, bool pass, koine_progress_fn *progress, void *user)
 {
-  upload u = {.dev = dev, .l = l, .put = put, .progress = progress, .user = user};
+  upload u = {.dev = dev, .l = l, .put = put, .kept = kept, .pass = pass, .progress = progress, .user = user};
   koine_status s = make_all(&u);
   return s ? s : fill_all(&u);
 }

@@ -177,7 +177,7 @@ koine_status koi_plan_make(struct koine_runtime *machine, const koine_model *m, 
   if (!p) return s ? s : KOINE_ERR_MEMORY;
   uint64_t usual = m->config.max_context < KOI_DEFAULT_CONTEXT ? m->config.max_context : KOI_DEFAULT_CONTEXT;
   *p = (koine_plan){.machine = machine, .model = m, .chunk = wish->chunk ? wish->chunk : KOI_DEFAULT_CHUNK, .cache = wish->cache,
-                    .context = wish->context ? wish->context : usual, .mark_bytes = wish->mark_bytes ? wish->mark_bytes : KOI_DEFAULT_MARK_BYTES};
+                    .context = wish->context ? wish->context : usual, .mark_bytes = wish->mark_bytes ? wish->mark_bytes : KOI_DEFAULT_MARK_BYTES, .keep_layout = wish->keep_layout};
   s = wish->place ? place_stages(p, wish->place) : place_one(p, e, endpoint_at);
   if (!s) s = fill(p, wish);
   if (s) koi_plan_free(p);

@@ -38,6 +38,7 @@ struct koine_plan {
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
+  bool keep_layout;               /* weights as laid out are kept in files for the next start */
   int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
   koi_plan_stage *stages; size_t n_stages; /* in the order of the layers */
   size_t n_all;                   /* behind them in the same array: those of routed experts elsewhere */
@@ -57,6 +58,7 @@ typedef struct koi_plan_wish {
   uint64_t mark_bytes;   /* 0: KOI_DEFAULT_MARK_BYTES */
   uint64_t memory_bytes; /* of each device; 0: what the endpoint has */
   const koi_placement *place; /* NULL: all of it on one endpoint */
+  bool keep_layout;
   uint32_t split_groups; /* 0: the placement's; where that has none, one device's own, or the greatest of several devices */
 } koi_plan_wish;
 
