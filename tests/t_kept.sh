@@ -36,6 +36,7 @@ bytes_read() { awk '$1 == "READ" { n += $2 } END { print n + 0 }' "$dir/said"; }
 bad_reads() {
   local from=3000000 option
   for option in --cache=packed --keep-layout; do
+    [ "$device$option" = portable--keep-layout ] && continue # the same code, and its starts are slow
     fresh
     start eio $from model.safetensors $option; wrong "a read that fails" 'cannot read .*: Input/output error'
     start end $from model.safetensors $option; wrong "a file that ends early" 'it became shorter'
