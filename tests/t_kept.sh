@@ -9,6 +9,7 @@ fail() { echo "FAIL: $*"; bad=1; }
 [ -f "$shim" ] || { echo "FAIL: $shim is not there"; exit 1; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+export POCL_CACHE_DIR=${POCL_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pocl/kcache} # stays where it is
 export XDG_CACHE_HOME=$dir/cache
 model=$dir/model
 fresh() { rm -rf "$model" && mkdir "$model" && cp -p "$source"/*.json "$source"/*.safetensors "$model"/; }
