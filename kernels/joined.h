@@ -14,12 +14,27 @@ enum { MATVEC_GLU_LIMIT }; /* floats */
  * streams'[j] = post[j]*o + sum_i comb[i][j] streams[i] in place, for the rows of this part, which are whole tiles. Then, MIX rows of the next mixes: what
  * each strip of 16 columns of streams' adds to fn streams', M[strip][m]. All units of ids lie in this buffer. E 0: the streams stay as they are, and of them are the
  * mixes.
- * consts matvec's, then HC, and MIX (0: no mixes)
- * bufs matvec's but Y, then streams inout [HC][D], O [D], post [HC], comb [HC][HC], fn f32 tiles of MIX rows and HC*D columns, M out [D/16][MIX]
- * ints matvec's up to ldx, sub_rows being D, n_sub 1; has_o */
-enum { MATVEC_POST_STREAMS = MATVEC_IDS + 1, MATVEC_POST_O, MATVEC_POST_POST, MATVEC_POST_COMB, MATVEC_POST_FN, MATVEC_POST_M }; /* bufs */
+ * With PRE this part is the last one, those before it have had their calls: then, as hc_pre says, Y of the mixes and streams, and post and comb anew, by the
+ * work-group that arrives last; D is a multiple of 64, and arrivals 0, as afterwards.
+ * consts matvec's, then HC, MIX (0: no mixes), PRE, and hc_pre's ITERS and NORM_WT
+ * bufs matvec's but Y, then streams inout [HC][D], O [D], post inout [HC], comb inout [HC][HC], fn f32 tiles of MIX rows and HC*D columns, M out [D/16][MIX],
+ *   scale [3], base [MIX], norm [D], Y out [D], arrivals inout i32[1]
+ * ints matvec's up to ldx, sub_rows being D, n_sub 1; has_o.  floats rms_eps, hc_eps */
+enum { MATVEC_POST_STREAMS = MATVEC_IDS + 1, MATVEC_POST_O, MATVEC_POST_POST, MATVEC_POST_COMB, MATVEC_POST_FN, MATVEC_POST_M, MATVEC_POST_SCALE,
+       MATVEC_POST_BASE, MATVEC_POST_NORM, MATVEC_POST_Y, MATVEC_POST_ARRIVALS }; /* bufs */
 enum { MATVEC_POST_HAS_O = MATVEC_LDX + 1 }; /* ints */
-enum { MATVEC_POST_HC = MATVEC_TILE + 1, MATVEC_POST_MIX }; /* consts */
+enum { MATVEC_POST_RMS_EPS, MATVEC_POST_HC_EPS }; /* floats */
+enum { MATVEC_POST_HC = MATVEC_TILE + 1, MATVEC_POST_MIX, MATVEC_POST_PRE, MATVEC_POST_ITERS, MATVEC_POST_NORM_WT }; /* consts */
+
+/* matvec_route: for one token, the gate's product, a matrix of n_experts rows whose tiles lie in this buffer altogether, and route of it by the work-group that
+ * arrives last; arrivals are 0, as afterwards.
+ * consts matvec's, then route's
+ * bufs W, S tiles, X [K], logits out [n_experts], bias [n_experts] (HASH 0), token i32[1] and tid2eid (HASH 1), ids out i32[n_used], w out [n_used], arrivals inout i32[1]
+ * ints n_experts, K, n_used.  floats route_scale */
+enum { MATVEC_ROUTE_LOGITS = MATVEC_X + 1, MATVEC_ROUTE_BIAS, MATVEC_ROUTE_TOKEN, MATVEC_ROUTE_TID2EID, MATVEC_ROUTE_IDS, MATVEC_ROUTE_W_OF, MATVEC_ROUTE_ARRIVALS }; /* bufs */
+enum { MATVEC_ROUTE_N_EXPERTS, MATVEC_ROUTE_K, MATVEC_ROUTE_N_USED }; /* ints */
+enum { MATVEC_ROUTE_SCALE }; /* floats */
+enum { MATVEC_ROUTE_SCORE = MATVEC_TILE + 1, MATVEC_ROUTE_HASH, MATVEC_ROUTE_BT }; /* consts */
 
 /* matvecs: matvec for one vector and three matrices, or stacks of them, whose tiles lie in one buffer each: Yi[s*rowsi + r], i < 3, s < subsi. One of no
  * subs is not there.

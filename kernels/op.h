@@ -47,6 +47,7 @@ typedef struct koi_target {
   uint32_t n_units;
   int local_is_global;    /* CPUs: work-groups of one work-item with wide vectors */
   int denormals;
+  int arrivals;           /* work-groups can tell each other that they have come so far (koi_op.counts) */
   int32_t tile;           /* rows of the weights' tiles that somebody insists on; 0: what was measured, or the default */
   const struct koi_tuned_table *tuned; /* what measurements chose (choose.h); NULL: nothing. No rule looks at it */
 } koi_target;
@@ -64,6 +65,8 @@ enum {
 };
 typedef struct koi_buf_desc { const char *name, *shape; int access; } koi_buf_desc;
 
+enum { KOI_ALWAYS_COUNTS = -1 };
+
 typedef struct koi_op {
   const char *name;            /* also the kernel's function name */
   const char *source;          /* file in kernels/cl without its ending; NULL: a backend's library does it, or the C reference */
@@ -71,6 +74,7 @@ typedef struct koi_op {
   const char *ints[KOI_MAX_INTS], *floats[KOI_MAX_FLOATS], *consts[KOI_MAX_CONSTS]; /* NULL-terminated unless full */
   koi_param params[KOI_MAX_PARAMS];                                               /* ends at name NULL */
   int32_t usual[KOI_MAX_CONSTS]; /* constants as DeepSeek's models have them: to ask a device that runs nothing yet */
+  int counts; /* its work-groups count who arrives last (ARRIVE of the dialect), which needs a target with `arrivals`: KOI_ALWAYS_COUNTS, or where constant `counts` is 1; 0: never */
   /* What is good on this target, legal or not: p holds the cpu or gpu column. NULL: that column. */
   void (*defaults)(const koi_target *t, const int32_t *c, int32_t *p);
   /* Makes p legal, by as little as it can. NULL: there is nothing to give way. */
@@ -92,6 +96,7 @@ size_t koi_op_n_ints(const koi_op *op);
 size_t koi_op_n_floats(const koi_op *op);
 size_t koi_op_n_consts(const koi_op *op);
 size_t koi_op_n_params(const koi_op *op);
+bool koi_op_counts(const koi_op *op, const int32_t *c);
 /* The place of a constant of this name; -1: the op has none. */
 int koi_op_const(const koi_op *op, const char *name);
 #endif

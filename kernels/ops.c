@@ -43,3 +43,5 @@ const char *koi_source_text(const char *name)
   while (s->name && strcmp(s->name, name)) s++;
   return s->text;
 }
+
+bool koi_op_counts(const koi_op *op, const int32_t *c) { return op->counts == KOI_ALWAYS_COUNTS || (op->counts && c[op->counts]); }

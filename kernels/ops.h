@@ -8,7 +8,7 @@
 /* Every op, in the order of a layer's work. */
 #define KOI_OPS(X) \
   X(embed) X(gather) X(pack) X(matvec) X(matvec_glu) X(matvec_post) X(matvecs) X(matmul) X(widen) X(gemm) X(hc_pre) X(hc_post) X(norm_rope) X(kv_store) X(pool) X(pool_keep) X(latents) X(closing) X(heads) X(index_round) \
-  X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(group) X(swiglu)
+  X(index_store) X(index_score) X(topk) X(attn) X(attn_merge) X(route) X(matvec_route) X(group) X(swiglu)
 /* Of each: the descriptor koi_op_NAME, and the C reference that it points at. */
 #define X(name) \
   extern const koi_op koi_op_##name; \
@@ -174,12 +174,15 @@ enum { TOPK_T, TOPK_ROW0, TOPK_N_ROWS, TOPK_LDS, TOPK_K, TOPK_R };      /* ints 
  * the pages of the ring of w_pages entries, then the compressed rows: SEL 0: none; 1: rows 0 .. (p+1)/ratio - 1; 2: idx[t][0 .. min(K, (p+1)/ratio)).
  * Visible rows are numbered in this order; split s has those of [s*rows_per_split, (s+1)*rows_per_split). Scores are q.k * scale.
  * Where idx[t][0] has its sign bit set (topk) the sums of token t are NaN; the bit is no part of the row.
- * ML[t][s][h] = (max, sum of exp(score - max)), PO[t][s][h][d] = sum exp(score - max) * k[d]; an empty split writes max -INFINITY, sum 0, PO 0. */
-enum { ATTN_Q, ATTN_ROWS, ATTN_TABLES, ATTN_IDX, ATTN_PO, ATTN_ML, ATTN_W0, ATTN_C0 = ATTN_W0 + KOI_SLABS }; /* bufs: Q [T][NH][DH], rows i32[T][2], tables, idx i32[T][K], PO out [T][S][NH][DH], ML out [T][S][NH][2], W0..W7 (window), C0..C7 */
+ * ML[t][s][h] = (max, sum of exp(score - max)), PO[t][s][h][d] = sum exp(score - max) * k[d]; an empty split writes max -INFINITY, sum 0, PO 0.
+ * With MERGE also O, as attn_merge has it of them, by the work-group that arrives last for a token and its heads; arrivals are 0, as afterwards. */
+enum { ATTN_Q, ATTN_ROWS, ATTN_TABLES, ATTN_IDX, ATTN_PO, ATTN_ML, ATTN_W0, ATTN_C0 = ATTN_W0 + KOI_SLABS,
+       ATTN_SINK = ATTN_C0 + KOI_SLABS, ATTN_ROPE, ATTN_O, ATTN_ARRIVALS }; /* bufs: Q [T][NH][DH], rows i32[T][2], tables, idx i32[T][K], PO out [T][S][NH][DH], ML out [T][S][NH][2], W0..W7 (window), C0..C7;
+                                                                                           of MERGE: sink [NH], rope [T][RD/2][2], O out [T][NH][DH], arrivals inout i32[T*NH] */
 enum { ATTN_T, ATTN_WINDOW, ATTN_W_TABLE, ATTN_W_PAGES, ATTN_W_PAGE_BYTES, ATTN_W_AT, ATTN_RATIO, ATTN_C_TABLE, ATTN_C_PAGE_BYTES, ATTN_C_AT, ATTN_K,
        ATTN_N_SPLITS, ATTN_ROWS_PER_SPLIT };                                            /* ints */
 enum { ATTN_SCALE };                                                                    /* floats */
-enum { ATTN_EXACT, ATTN_DH, ATTN_RD, ATTN_NH, ATTN_SEL, ATTN_PAGE };                    /* consts */
+enum { ATTN_EXACT, ATTN_DH, ATTN_RD, ATTN_NH, ATTN_SEL, ATTN_PAGE, ATTN_MERGED, ATTN_ST }; /* consts; ST: type of sink */
 
 /* attn_merge: joins the splits with the sink: m = max over splits and sink[h]; o = sum PO*exp(max_s-m) / (sum l_s*exp(max_s-m) + exp(sink-m));
  * then rotates the last RD dims back by the token's cos/sin (conjugate). */

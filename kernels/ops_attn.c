@@ -104,12 +104,13 @@ const koi_op koi_op_topk = {
 enum { A_VW, A_L, A_HB, A_RB, A_RT, A_HT, A_HV, A_DT };
 
 static uint64_t items_attn(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[A_L]; }
+enum { MERGE_SPLITS = 16 /* SB of the kernels that merge */ };
 static uint64_t local_attn(const int32_t *c, const int32_t *p)
 {
   if (p[A_L] == 1) return 0;
   int32_t tiles = p[A_HB] / p[A_HT] * (p[A_RB] / p[A_RT]), parts = tiles && p[A_L] / tiles > 0 ? p[A_L] / tiles : 1;
   return 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[ATTN_DH] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
-              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1);
+              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1 + (c[ATTN_MERGED] ? MERGE_SPLITS + 1 : 0));
 }
 /* Beside what must divide: what is held in registers and unrolled stays within what compilers bear. */
 static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)
@@ -177,21 +178,23 @@ const koi_op koi_op_attn = {
   .name = "attn", .source = "attn",
   .bufs = {[ATTN_Q] = {"Q", "[T][H][dh]", KOI_IN}, [ATTN_ROWS] = {"rows", "[T][2]", KOI_IN}, [ATTN_TABLES] = {"tables", "[entries]", KOI_IN},
            [ATTN_IDX] = {"idx", "[T][K]", KOI_IN}, [ATTN_PO] = {"PO", "[T][S][H][dh]", KOI_OUT}, [ATTN_ML] = {"ML", "[T][S][H][2]", KOI_OUT},
-           SLABS(ATTN_W0, "W", KOI_IN), SLABS(ATTN_C0, "C", KOI_IN)},
+           SLABS(ATTN_W0, "W", KOI_IN), SLABS(ATTN_C0, "C", KOI_IN), [ATTN_SINK] = {"sink", "[H]", KOI_IN}, [ATTN_ROPE] = {"rope", "[T][rd/2][2]", KOI_IN},
+           [ATTN_O] = {"O", "[T][H][dh]", KOI_OUT}, [ATTN_ARRIVALS] = {"arrivals", "[T*H]", KOI_INOUT}},
   .ints = {[ATTN_T] = "T", [ATTN_WINDOW] = "window", [ATTN_W_TABLE] = "w_table", [ATTN_W_PAGES] = "w_pages", [ATTN_W_PAGE_BYTES] = "w_page_bytes",
            [ATTN_W_AT] = "w_at", [ATTN_RATIO] = "ratio", [ATTN_C_TABLE] = "c_table", [ATTN_C_PAGE_BYTES] = "c_page_bytes", [ATTN_C_AT] = "c_at",
            [ATTN_K] = "K", [ATTN_N_SPLITS] = "n_splits", [ATTN_ROWS_PER_SPLIT] = "rows_per_split"},
   .floats = {[ATTN_SCALE] = "scale"},
-  .consts = {[ATTN_EXACT] = "EXACT", [ATTN_DH] = "DH", [ATTN_RD] = "RD", [ATTN_NH] = "NH", [ATTN_SEL] = "SEL", [ATTN_PAGE] = "PAGE"},
+  .consts = {[ATTN_EXACT] = "EXACT", [ATTN_DH] = "DH", [ATTN_RD] = "RD", [ATTN_NH] = "NH", [ATTN_SEL] = "SEL", [ATTN_PAGE] = "PAGE",
+             [ATTN_MERGED] = "MERGE", [ATTN_ST] = "ST"},
   .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 8, head_blocks),
              [A_RB] = PARAM("RB", 32, 4, row_blocks), [A_RT] = PARAM("RT", 4, 2, row_cuts), [A_HT] = PARAM("HT", 8, 2, head_tiles),
              [A_HV] = PARAM("HV", 4, 1, head_vectors), [A_DT] = PARAM("DT", 2, 1, row_cuts)},
-  .usual = {[ATTN_DH] = 512, [ATTN_RD] = 64, [ATTN_NH] = 64, [ATTN_SEL] = 2, [ATTN_PAGE] = 64},
+  .usual = {[ATTN_DH] = 512, [ATTN_RD] = 64, [ATTN_NH] = 64, [ATTN_SEL] = 2, [ATTN_PAGE] = 64}, .counts = ATTN_MERGED,
   .defaults = defaults_attn, .repair = repair_attn, .legal = legal_attn, .group_items = items_attn, .local_bytes = local_attn, .bucket = bucket_attn,
   .launch = launch_attn, .flops = flops_attn, .bytes = bytes_attn, .ref = koi_ref_attn};
 
 /* ---- attn_merge ---- */
-enum { MERGE_VW, MERGE_L, MERGE_SPLITS = 16 /* SB of the kernel */ };
+enum { MERGE_VW, MERGE_L };
 GROUP_OF(attn_merge, MERGE_L)
 static uint64_t local_merge(const int32_t *c, const int32_t *p) { return (void)c, p[MERGE_L] > 1 ? MERGE_SPLITS * sizeof(float) : 0; }
 static int32_t bucket_merge(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[ATTN_MERGE_T]); }

@@ -148,12 +148,13 @@ static void post_defaults(const koi_target *t, const int32_t *c, int32_t *p)
   if (!t->local_is_global) p[MV_TG] = 1, p[MV_KS] = 256 / c[MATVEC_TILE];
 }
 
-/* Beside matvec's: the streams' new columns, and shares of the mixes. */
+/* Beside matvec's: the streams' new columns, shares of the mixes, and what the last group adds up. */
 static uint64_t post_local(const int32_t *c, const int32_t *p)
 {
   uint64_t items = (uint64_t)(c[MATVEC_TILE] / p[MV_VW]) * (uint64_t)p[MV_KS], rows = (uint64_t)c[MATVEC_TILE];
   uint64_t mixes = ceil_div((size_t)c[MATVEC_POST_MIX], rows) * rows, units = mixes / (uint64_t)p[MV_VW] * (rows / KOI_STRIP), shares = units && items / units ? items / units : 1;
-  return mv_local(c, p) + (items > 1 ? (uint64_t)p[MV_TG] * ((uint64_t)c[MATVEC_POST_HC] * rows + shares * units * (uint64_t)p[MV_VW]) * sizeof(float) : 0);
+  uint64_t pre = c[MATVEC_POST_PRE] && mv_items(c, p) > 1 ? (1 + (p[MV_VW] > 1 ? 0 : 256 + 16 * (uint64_t)c[MATVEC_POST_MIX])) * sizeof(float) : 0; /* PRE_SUMS, PRE_SHARES */
+  return mv_local(c, p) + pre + (items > 1 ? (uint64_t)p[MV_TG] * ((uint64_t)c[MATVEC_POST_HC] * rows + shares * units * (uint64_t)p[MV_VW]) * sizeof(float) : 0);
 }
 
 static void post_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
@@ -175,13 +176,50 @@ const koi_op koi_op_matvec_post = {
   .name = "matvec_post", .source = "matvec_post",
   .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[*][ldx]", KOI_IN},
            [MATVEC_IDS] = {"ids", "i32[E]", KOI_IN}, [MATVEC_POST_STREAMS] = {"streams", "[HC][D]", KOI_INOUT}, [MATVEC_POST_O] = {"O", "[D]", KOI_IN},
-           [MATVEC_POST_POST] = {"post", "[HC]", KOI_IN}, [MATVEC_POST_COMB] = {"comb", "[HC][HC]", KOI_IN}, [MATVEC_POST_FN] = {"fn", "tiles", KOI_IN},
-           [MATVEC_POST_M] = {"M", "[D/16][MIX]", KOI_PARTS}},
-  .ints = {MV_INTS_IN, [MATVEC_POST_HAS_O] = "has_o"},
-  .consts = {MV_CONSTS, [MATVEC_POST_HC] = "HC", [MATVEC_POST_MIX] = "MIX"},
-  .usual = {MV_USUAL, [MATVEC_POST_HC] = 4, [MATVEC_POST_MIX] = 24}, .params = MV_PARAMS,
+           [MATVEC_POST_POST] = {"post", "[HC]", KOI_INOUT}, [MATVEC_POST_COMB] = {"comb", "[HC][HC]", KOI_INOUT}, [MATVEC_POST_FN] = {"fn", "tiles", KOI_IN},
+           [MATVEC_POST_M] = {"M", "[D/16][MIX]", KOI_PARTS}, [MATVEC_POST_SCALE] = {"scale", "[3]", KOI_IN}, [MATVEC_POST_BASE] = {"base", "[MIX]", KOI_IN},
+           [MATVEC_POST_NORM] = {"norm", "[D]", KOI_IN}, [MATVEC_POST_Y] = {"Y", "[D]", KOI_OUT}, [MATVEC_POST_ARRIVALS] = {"arrivals", "[1]", KOI_INOUT}},
+  .ints = {MV_INTS_IN, [MATVEC_POST_HAS_O] = "has_o"}, .floats = {[MATVEC_POST_RMS_EPS] = "rms_eps", [MATVEC_POST_HC_EPS] = "hc_eps"},
+  .consts = {MV_CONSTS, [MATVEC_POST_HC] = "HC", [MATVEC_POST_MIX] = "MIX", [MATVEC_POST_PRE] = "PRE", [MATVEC_POST_ITERS] = "ITERS", [MATVEC_POST_NORM_WT] = "NORM_WT"},
+  .usual = {MV_USUAL, [MATVEC_POST_HC] = 4, [MATVEC_POST_MIX] = 24}, .params = MV_PARAMS, .counts = MATVEC_POST_PRE,
   .defaults = post_defaults, .repair = post_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = post_local, .bucket = mv_bucket,
   .launch = post_launch, .flops = post_flops, .bytes = post_bytes, .ref = koi_ref_matvec_post};
+
+/* ---- matvec_route ---- */
+static void mv_route_repair(const koi_target *t, const int32_t *c, int32_t *p) { mv_repair_of(&koi_op_matvec_route, t, c, p); }
+
+static uint64_t mv_route_local(const int32_t *c, const int32_t *p)
+{
+  uint64_t items = mv_items(c, p);
+  return mv_local(c, p) + (items > 1 ? sizeof(int32_t) : 0) + koi_route_local(c[MATVEC_ROUTE_HASH], p[MV_VW] > 1 ? 1 : items);
+}
+
+static int32_t mv_route_bucket(const int32_t *i, const int32_t *c) { return (void)c, 4 * koi_bucket_length(i[MATVEC_ROUTE_K]); }
+
+static size_t gate_tiles(const koi_args *a, const int32_t *c) { return ceil_div(INT(MATVEC_ROUTE_N_EXPERTS), (size_t)c[MATVEC_TILE]); }
+
+static void mv_route_launch(const koi_args *a, const int32_t *c, const int32_t *p, koi_range *out)
+{
+  size_t local = (size_t)mv_items(c, p);
+  *out = (koi_range){{local * ceil_div(gate_tiles(a, c), (size_t)p[MV_TG]), 1, 1}, {local, 1, 1}};
+}
+
+static double mv_route_flops(const koi_args *a, const int32_t *c) { return (void)c, (double)a->i[MATVEC_ROUTE_N_EXPERTS] * (2.0 * a->i[MATVEC_ROUTE_K] + a->i[MATVEC_ROUTE_N_USED]); }
+static double mv_route_bytes(const koi_args *a, const int32_t *c)
+{
+  return koi_weight_bytes(c[MATVEC_WT], (double)gate_tiles(a, c) * c[MATVEC_TILE], a->i[MATVEC_ROUTE_K]) + 4.0 * (a->i[MATVEC_ROUTE_K] + a->i[MATVEC_ROUTE_N_EXPERTS]);
+}
+
+const koi_op koi_op_matvec_route = {
+  .name = "matvec_route", .source = "matvec_route",
+  .bufs = {[MATVEC_W] = {"W", "tiles", KOI_IN}, [MATVEC_S] = {"S", "tiles", KOI_IN}, [MATVEC_X] = {"X", "[K]", KOI_IN}, [MATVEC_ROUTE_LOGITS] = {"logits", "[n_experts]", KOI_OUT},
+           [MATVEC_ROUTE_BIAS] = {"bias", "[n_experts]", KOI_IN}, [MATVEC_ROUTE_TOKEN] = {"token", "i32[1]", KOI_IN}, [MATVEC_ROUTE_TID2EID] = {"tid2eid", "i32[n_vocab][n_used]", KOI_IN},
+           [MATVEC_ROUTE_IDS] = {"ids", "i32[n_used]", KOI_OUT}, [MATVEC_ROUTE_W_OF] = {"w", "[n_used]", KOI_OUT}, [MATVEC_ROUTE_ARRIVALS] = {"arrivals", "i32[1]", KOI_INOUT}},
+  .ints = {[MATVEC_ROUTE_N_EXPERTS] = "n_experts", [MATVEC_ROUTE_K] = "K", [MATVEC_ROUTE_N_USED] = "n_used"}, .floats = {[MATVEC_ROUTE_SCALE] = "route_scale"},
+  .consts = {MV_CONSTS, [MATVEC_ROUTE_SCORE] = "SCORE", [MATVEC_ROUTE_HASH] = "HASH", [MATVEC_ROUTE_BT] = "BT"},
+  .usual = {[MATVEC_WT] = KOI_WT_BF16, [MATVEC_TILE] = 16, [MATVEC_ROUTE_BT] = KOI_WT_F32}, .params = MV_PARAMS, .counts = KOI_ALWAYS_COUNTS,
+  .defaults = mv_defaults, .repair = mv_route_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_route_local, .bucket = mv_route_bucket,
+  .launch = mv_route_launch, .flops = mv_route_flops, .bytes = mv_route_bytes, .ref = koi_ref_matvec_route};
 
 /* ---- matvecs ---- */
 static void mvs_repair(const koi_target *t, const int32_t *c, int32_t *p) { mv_repair_of(&koi_op_matvecs, t, c, p); }

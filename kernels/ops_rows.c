@@ -170,13 +170,7 @@ const koi_op koi_op_norm_rope = {
   .ref = koi_ref_norm_rope,
 };
 
-enum { ROUTE_KEYS = 1024 }; /* MAXE of the kernel: ranking keys in local memory */
-
-static uint64_t route_local(const int32_t *c, const int32_t *p)
-{
-  uint64_t keys = c[ROUTE_HASH] ? 0 : ROUTE_KEYS, places = c[ROUTE_HASH] || p[L] == 1 ? 0 : (uint64_t)p[L];
-  return sum_local(c, p) + (keys + places) * sizeof(float);
-}
+static uint64_t route_local(const int32_t *c, const int32_t *p) { return koi_route_local(c[ROUTE_HASH], (uint64_t)p[L]); }
 
 static double route_flops(const koi_args *a, const int32_t *c)
 {

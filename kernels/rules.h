@@ -24,6 +24,9 @@ static inline double koi_weight_bytes(int wt, double rows, int32_t k)
   return rows / KOI_STRIP * (double)strip;
 }
 
+/* Of a group whose n work-items choose a token's experts: room to join what each has found, and the ranking keys (MAXE of kernels/cl/route.clh). */
+static inline uint64_t koi_route_local(int hash, uint64_t n) { return ((hash ? n : 2 * n) + (hash ? 0 : 1024)) * sizeof(float); }
+
 static inline int koi_tile_legal(int32_t tile) { return tile == 16 || tile == 32 || tile == KOI_MOST_TILE; }
 
 /* Defaults are for tiles of 16 rows: of larger ones as many work-items a group take fewer tiles (*tg), then fewer parts of a row (*ks). */

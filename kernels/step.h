@@ -10,6 +10,7 @@ typedef struct koi_tunables {
   int32_t tile;               /* rows side by side in the weights (layout.h) */
   int32_t nt, nt_group;       /* columns a panel: dense products, experts */
   int32_t nt_least;           /* of panels for few tokens, which are no wider than they must be */
+  bool arrivals;              /* the last work-group to come may go on with what needs all (koi_target) */
   int32_t vec_tokens;         /* dense products of up to so many tokens take matvec */
   int32_t vec_strips;         /* and so do those of up to so many strips of 16 rows, whatever the tokens: few rows make few panels, and a card would idle */
   int32_t group_tokens;       /* from so many tokens on experts run as grouped panels; below, an entry at a time */

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CLANG_CL "$C -O3 -w -x cl -cl-std=CL1.2 "
+#define CLANG_CL "$C -O3 -w -x cl -cl-std=$V "
 #define LINK " -Xclang -mlink-builtin-bitcode -Xclang $L"
 #define HIP "-O3 -w -x hip --offload-arch=$A --cuda-device-only -nogpuinc -nogpulib -DKOI_HIP=1 $D -S -o out.s $S"
 
@@ -14,7 +14,7 @@ static const toolchain
   clang_hip = {"clang, HIP", "$C", "clang-19", "$C --version | head -1", NULL, "$C " HIP, compile_read_amd},
   hipcc = {"hipcc, HIP", "hipcc", "hipcc", "hipcc --version 2>/dev/null | grep -m1 'HIP version'", NULL, "hipcc " HIP, compile_read_amd},
   ocloc = {"ocloc, OpenCL", "ocloc", "intel-opencl-icd", "dpkg-query -W -f '${Package} ${Version}' intel-opencl-icd 2>/dev/null || echo ocloc", NULL,
-           "ocloc compile -file $S -device $A -options '-cl-std=CL1.2 $D' -output out -out_dir . && ocloc disasm -file out_*.bin -device $A -dump . >/dev/null 2>&1",
+           "ocloc compile -file $S -device $A -options '-cl-std=$V $D' -output out -out_dir . && ocloc disasm -file out_*.bin -device $A -dump . >/dev/null 2>&1",
            compile_read_intel},
   ptxas = {"clang and ptxas, OpenCL", "ptxas", "nvidia-cuda-toolkit", "$C --version | head -1; ptxas --version | tail -1", "nvptx64--nvidiacl.bc",
            CLANG_CL "-target nvptx64--nvidiacl -march=$A -DKOI_SM=$N $D -S -o out.s $S" LINK " && ptxas -arch=$A -v out.s -o out.bin", compile_read_nvidia};
@@ -73,10 +73,10 @@ static bool find_library(const char *name, char *path, size_t size)
 }
 
 /* The command with what its letters stand for. */
-static void expand(const target *on, const char *command, const char *defs, const char *library, char *out, size_t room)
+static void expand(const target *on, const char *command, const char *defs, bool counts, const char *library, char *out, size_t room)
 {
   const struct { char letter; const char *text; } all[] = {
-    {'C', clang()}, {'A', on->chip}, {'N', on->chip + strcspn(on->chip, "0123456789")}, {'D', defs}, {'S', "kernel.cl"}, {'L', library}};
+    {'C', clang()}, {'A', on->chip}, {'N', on->chip + strcspn(on->chip, "0123456789")}, {'D', defs}, {'V', counts ? "CL2.0" : "CL1.2"}, {'S', "kernel.cl"}, {'L', library}};
   size_t n = 0;
   for (out[0] = 0; *command && n + 1 < room; command++) {
     size_t i = 0;
@@ -147,7 +147,7 @@ static void first_line(const char *name, char *out, size_t room)
 void compile_version(const target *on, char *out, size_t room)
 {
   char line[COMPILE_TEXT], all[COMPILE_TEXT + 100];
-  expand(on, on->by->version, "", "", line, sizeof line);
+  expand(on, on->by->version, "", false, "", line, sizeof line);
   snprintf(all, sizeof all, "{ %s; } | tr '\\n\\t' '  ' | sed 's/ *$//' >version", line);
   out[0] = 0;
   if (!compile_shell(all)) first_line("version", out, room);
@@ -176,7 +176,7 @@ bool compile_run(const target *on, const compile_case *c, const char *text, usag
   }
   if (on->by->library) find_library(on->by->library, library, sizeof library);
   make_defs(on, c, defs, sizeof defs);
-  expand(on, on->by->command, defs, library, command, sizeof command);
+  expand(on, on->by->command, defs, koi_op_counts(c->op, c->c), library, command, sizeof command);
   snprintf(line, sizeof line, "rm -f out* *.asm PTM.txt; { %s; } >log 2>&1", command);
   *u = (usage){-1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1};
   if (compile_shell(line)) return first_line("log", why, COMPILE_TEXT), false;

@@ -40,6 +40,8 @@ EMU_SHOWN char *emu_shared(unsigned long *bytes) { *bytes = (unsigned long)(__st
 #define __builtin_amdgcn_workitem_id_y() (emu->local[1])
 #define __builtin_amdgcn_workitem_id_z() (emu->local[2])
 #define __builtin_amdgcn_fence(order, scope) __atomic_signal_fence(order)
+#define __HIP_MEMORY_SCOPE_AGENT 0
+#define __hip_atomic_fetch_add(at, more, order, scope) __atomic_fetch_add(at, more, order)
 #define __builtin_amdgcn_s_barrier() emu->barrier()
 #define __builtin_amdgcn_wavefrontsize() EMU_LANES
 #define __builtin_amdgcn_ds_bpermute(at, v) emu_from(emu->exchange((unsigned)(v), __COUNTER__), (unsigned)(at) / 4)

@@ -132,4 +132,4 @@ const koi_backend null_backend = {
 const koi_endpoint null_endpoint = {
   .id = "null", .backend = &null_backend, .name = "nothing", .platform = "null", .driver = "built in", .type = KOINE_DEVICE_GPU,
   .memory_bytes = UINT64_C(1) << 41, .local_bytes = 65536, .n_units = 64, .max_group = 1024, .base_align_bytes = 256, .vector_width = 1, .lanes = 32,
-  .denormals = true, .usable = true};
+  .denormals = true, .arrivals = true, .usable = true};

@@ -1,6 +1,7 @@
 /* attn: partial attention of a token over a split of its visible rows, keys and values being the same rows. The contract is in kernels/ops.h.
  * A work-group is a token, HB heads and a split. RB rows at a time are decoded once to floats, multiplied with all queries, weighed by a
  * softmax that rescales as larger scores appear, and added up with their weights.
+ * With MERGE the split of a token and its HB heads that comes last makes of all of them what attn_merge does.
  * VW divides DH - RD and RD. Two forms of the two products:
  *   L 1    queries lie transposed, lanes are heads in the scores (HV vectors x RT rows in registers) and columns in the sums (HT heads x DT
  *          vectors in registers, the sums themselves in PO); HT divides NH, DT a row's vectors
@@ -9,6 +10,13 @@
 #include "cache.clh"
 #include "pages.clh"
 #define PLAIN (DH - RD)
+#if MERGE
+#define GROUP L
+#include "merge.clh"
+#include "arrive.clh"
+#else
+#define E float
+#endif
 #define GROUPS CEIL_DIV(PLAIN, FP8_GROUP)
 #define VECS (DH / VW)
 #define PLAIN_VECS (PLAIN / VW)
@@ -311,7 +319,8 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
 #endif
 
 KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL const int *idx, GLOBAL float *PO, GLOBAL float *ML,
-                 SLABS(GLOBAL const uchar *, W, COMMA), SLABS(GLOBAL const uchar *, C, COMMA), int T, int window, int w_table, int w_pages,
+                 SLABS(GLOBAL const uchar *, W, COMMA), SLABS(GLOBAL const uchar *, C, COMMA), GLOBAL const E *sink,
+                 GLOBAL const float *rope, GLOBAL float *O, GLOBAL int *arrivals, int T, int window, int w_table, int w_pages,
                  int w_page_bytes, int w_at, int ratio, int c_table, int c_page_bytes, int c_at, int K, int n_splits, int rows_per_split, float scale)
 {
   int h0 = (int)GROUP_ID(0) * HB, split = GROUP_ID(1), n_heads = NH - h0 < HB ? NH - h0 : HB;
@@ -346,5 +355,16 @@ KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int
 #if SEL == 2 /* a choice among scores that are no numbers is none */
   if (n > (seen < window ? seen : window) && a.idx[0] < 0)
     for (int h = LOCAL_ID(0); h < n_heads; h += L) ML[(out + h) * 2 + 1] = INFINITY - INFINITY;
+#endif
+#if MERGE
+#if L > 1
+  LOCAL int last;
+  LOCAL float w[SB];
+#else
+  int last;
+  float w[SB];
+#endif
+  if (arrived_last(arrivals + t * CEIL_DIV(NH, HB) + GROUP_ID(0), n_splits, &last, LOCAL_ID(0)))
+    for (int h = 0; h < n_heads; h++) merge_head(PO, ML, sink, rope, O, t, h0 + h, n_splits, w, LOCAL_ID(0));
 #endif
 }

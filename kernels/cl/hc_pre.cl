@@ -41,43 +41,7 @@ FN void add_parts(GLOBAL const float *parts, int n, MIXES float *m, int lane)
 }
 
 #if !HEAD
-/* Row softmax, then columns; then ITERS - 1 times rows and columns. c: logits in, comb out, [source][destination]. */
-FN void sinkhorn(float *c, float hc_eps)
-{
-  UNROLL for (int i = 0; i < HC; i++) {
-    float top = c[i * HC], sum = 0.0f;
-    UNROLL for (int j = 1; j < HC; j++) top = FMAX(top, c[i * HC + j]);
-    UNROLL for (int j = 0; j < HC; j++) sum += c[i * HC + j] = EXP(c[i * HC + j] - top);
-    sum = 1.0f / sum;
-    UNROLL for (int j = 0; j < HC; j++) c[i * HC + j] = c[i * HC + j] * sum + hc_eps;
-  }
-  for (int it = 0;; it++) {
-    UNROLL for (int j = 0; j < HC; j++) {
-      float sum = 0.0f;
-      UNROLL for (int i = 0; i < HC; i++) sum += c[i * HC + j];
-      sum = 1.0f / (sum + hc_eps);
-      UNROLL for (int i = 0; i < HC; i++) c[i * HC + j] *= sum;
-    }
-    if (it >= ITERS - 1) break;
-    UNROLL for (int i = 0; i < HC; i++) {
-      float sum = 0.0f;
-      UNROLL for (int j = 0; j < HC; j++) sum += c[i * HC + j];
-      sum = 1.0f / (sum + hc_eps);
-      UNROLL for (int j = 0; j < HC; j++) c[i * HC + j] *= sum;
-    }
-  }
-}
-
-FN void mixes(MIXES const float *m, float r, GLOBAL const float *scale, GLOBAL const float *base, GLOBAL float *post, GLOBAL float *comb,
-              float hc_eps, int lane)
-{
-  float c[HC * HC];
-  UNROLL for (int i = 0; i < HC * HC; i++) c[i] = m[2 * HC + i] * r * scale[2] + base[2 * HC + i];
-  sinkhorn(c, hc_eps);
-  if (lane) return;
-  UNROLL for (int i = 0; i < HC; i++) post[i] = 2.0f * sigmoid(m[HC + i] * r * scale[1] + base[HC + i]);
-  UNROLL for (int i = 0; i < HC * HC; i++) comb[i] = c[i];
-}
+#include "comb.clh"
 #endif
 
 KERNEL void hc_pre(GLOBAL const float *M, GLOBAL const float *X, GLOBAL const float *scale, GLOBAL const float *base, GLOBAL const E *norm,

@@ -1,7 +1,12 @@
-/* matvec_post: matvec, the streams of its rows as hc_post has them, and what those add to the next mixes. The contract is in kernels/joined.h; how work is
- * cut: matvec.cl. The work-items of a tile share the mixes of its columns. */
+/* matvec_post: matvec, the streams of its rows as hc_post has them, and what those add to the next mixes; with PRE also what hc_pre makes of these. The contract
+ * is in kernels/joined.h; how work is cut: matvec.cl. The work-items of a tile share the mixes of its columns. */
 #define TILE_PRODUCT_ALONE
 #include "matvec.cl"
+#if PRE
+#include "next_input.clh"
+#else
+#define NORM_E float
+#endif
 
 #define ITEMS (LANES * KS) /* of a tile */
 #define MIX_VECS ((MIX + ROWS - 1) / ROWS * LANES)
@@ -28,8 +33,9 @@ FN F mix_of(GLOBAL const float *fn, COLUMN_PTR const float *x, int d, int D, int
 #endif
 
 KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL const int *ids, GLOBAL float *streams,
-                   GLOBAL const float *O, GLOBAL const float *post, GLOBAL const float *comb, GLOBAL const float *fn, GLOBAL float *M, int E, int K,
-                   int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_ids, int x_div, int ldx, int has_o)
+                   GLOBAL const float *O, GLOBAL float *post, GLOBAL float *comb, GLOBAL const float *fn, GLOBAL float *M, GLOBAL const float *scale,
+                   GLOBAL const float *base, GLOBAL const NORM_E *norm, GLOBAL float *Y, GLOBAL int *arrivals, int E, int K, int n_sub, int sub_rows, int unit0,
+                   int unit1, int tile0, int tile1, int has_ids, int x_div, int ldx, int has_o, float rms_eps, float hc_eps)
 {
   ROOM;
 #if ITEMS > 1
@@ -83,5 +89,19 @@ KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
     int v = u % MIX_VECS, first = v / LANES * ROWS + v % LANES * VW;
     if (first < MIX) put_rows(M + (size_t)(tile * MIX_STRIPS + u / MIX_VECS) * MIX + first, sum, MIX - first);
   }
+#endif
+#if PRE
+#if GROUP > 1
+  LOCAL int last;
+#else
+  int last;
+#endif
+#if PRE_ITEMS > 1
+  LOCAL float mixed[PRE_SHARES * MIX], sums[PRE_SUMS];
+#else
+  float mixed[PRE_SHARES * MIX], sums[PRE_SUMS];
+#endif
+  if (arrived_last(arrivals, (tile1 - tile0 + TG - 1) / TG, &last, item) && item < PRE_ITEMS)
+    next_input(M, streams, scale, base, norm, Y, post, comb, D, rms_eps, hc_eps, mixed, sums, item);
 #endif
 }

@@ -171,23 +171,6 @@ static void attend(const view *v, size_t i0, size_t i1, const float *q, size_t n
   }
 }
 
-void koi_ref_attn(const koi_ref_args *a)
-{
-  size_t n_splits = (size_t)a->i[ATTN_N_SPLITS], per = (size_t)a->i[ATTN_ROWS_PER_SPLIT], dh = (size_t)a->c[ATTN_DH], n_heads = (size_t)a->c[ATTN_NH];
-  const float *q = a->buf[ATTN_Q];
-  float *po = a->buf[ATTN_PO], *ml = a->buf[ATTN_ML];
-  for (size_t t = 0; t < (size_t)a->i[ATTN_T]; t++) {
-    view v = view_of(a, t);
-    for (size_t s = 0; s < n_splits; s++)
-      for (size_t h = 0; h < n_heads; h += HEADS) {
-        size_t at = (t * n_splits + s) * n_heads + h;
-        size_t some = min_size(HEADS, n_heads - h);
-        attend(&v, min_size(s * per, v.n), min_size((s + 1) * per, v.n), q + (t * n_heads + h) * dh, some, a->f[ATTN_SCALE], po + at * dh, ml + at * 2);
-        for (size_t i = 0; i < some && v.idx && v.n > v.n_window && v.idx[0] < 0; i++) ml[(at + i) * 2 + 1] = NAN;
-      }
-  }
-}
-
 void koi_ref_attn_merge(const koi_ref_args *a)
 {
   size_t n_tokens = (size_t)a->i[ATTN_MERGE_T], n_splits = (size_t)a->i[ATTN_MERGE_N_SPLITS], dh = (size_t)a->c[ATTN_MERGE_DH], rd = (size_t)a->c[ATTN_MERGE_RD], n_heads = (size_t)a->c[ATTN_MERGE_NH];
@@ -215,4 +198,26 @@ void koi_ref_attn_merge(const koi_ref_args *a)
       o[dh - rd + d + 1] = (float)(im * c - re * sn);
     }
   }
+}
+
+void koi_ref_attn(const koi_ref_args *a)
+{
+  size_t n_splits = (size_t)a->i[ATTN_N_SPLITS], per = (size_t)a->i[ATTN_ROWS_PER_SPLIT], dh = (size_t)a->c[ATTN_DH], n_heads = (size_t)a->c[ATTN_NH];
+  const float *q = a->buf[ATTN_Q];
+  float *po = a->buf[ATTN_PO], *ml = a->buf[ATTN_ML];
+  for (size_t t = 0; t < (size_t)a->i[ATTN_T]; t++) {
+    view v = view_of(a, t);
+    for (size_t s = 0; s < n_splits; s++)
+      for (size_t h = 0; h < n_heads; h += HEADS) {
+        size_t at = (t * n_splits + s) * n_heads + h;
+        size_t some = min_size(HEADS, n_heads - h);
+        attend(&v, min_size(s * per, v.n), min_size((s + 1) * per, v.n), q + (t * n_heads + h) * dh, some, a->f[ATTN_SCALE], po + at * dh, ml + at * 2);
+        for (size_t i = 0; i < some && v.idx && v.n > v.n_window && v.idx[0] < 0; i++) ml[(at + i) * 2 + 1] = NAN;
+      }
+  }
+  if (!a->c[ATTN_MERGED]) return;
+  const int32_t ints[] = {[ATTN_MERGE_T] = a->i[ATTN_T], [ATTN_MERGE_N_SPLITS] = a->i[ATTN_N_SPLITS]};
+  const int32_t c[] = {[ATTN_MERGE_DH] = a->c[ATTN_DH], [ATTN_MERGE_RD] = a->c[ATTN_RD], [ATTN_MERGE_NH] = a->c[ATTN_NH], [ATTN_MERGE_ST] = a->c[ATTN_ST]};
+  koi_ref_attn_merge(&(koi_ref_args){.buf = {[ATTN_MERGE_PO] = po, [ATTN_MERGE_ML] = ml, [ATTN_MERGE_SINK] = a->buf[ATTN_SINK], [ATTN_MERGE_ROPE] = a->buf[ATTN_ROPE],
+                                             [ATTN_MERGE_O] = a->buf[ATTN_O]}, .i = ints, .c = c});
 }

@@ -1,4 +1,4 @@
-/* The references of embed, pack, matvec, matvec_glu, matvec_post, matvecs, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
+/* The references of embed, pack, matvec, matvec_glu, matvec_post, matvec_route, matvecs, matmul, widen and gemm. Owns nothing: pure functions of their arguments.
  * Invariant: tiles are read exactly as kernels/layout.h lays them out, and padding is never read. */
 #include "ref.h"
 
@@ -148,6 +148,26 @@ void koi_ref_matvec_post(const koi_ref_args *a)
   }
   for (size_t at = (size_t)a->i[MATVEC_TILE0] * tile / KOI_STRIP; at < (size_t)a->i[MATVEC_TILE1] * tile / KOI_STRIP; at++)
     for (size_t m = 0; m < n_mix; m++) ((float *)a->buf[MATVEC_POST_M])[at * n_mix + m] = (float)mix_part(a, at, m);
+  if (!a->c[MATVEC_POST_PRE]) return;
+  const int32_t pre[] = {[HC_PRE_T] = 1, [HC_PRE_D] = (int32_t)dim, [HC_PRE_N_PARTS] = (int32_t)(dim / KOI_STRIP)};
+  const int32_t c[] = {[HC_PRE_HC] = a->c[MATVEC_POST_HC], [HC_PRE_ITERS] = a->c[MATVEC_POST_ITERS], [HC_PRE_HEAD] = 0, [HC_PRE_NORM_WT] = a->c[MATVEC_POST_NORM_WT]};
+  koi_ref_hc_pre(&(koi_ref_args){.buf = {[HC_PRE_M] = a->buf[MATVEC_POST_M], [HC_PRE_X] = a->buf[MATVEC_POST_STREAMS], [HC_PRE_SCALE] = a->buf[MATVEC_POST_SCALE],
+                                         [HC_PRE_BASE] = a->buf[MATVEC_POST_BASE], [HC_PRE_NORM] = a->buf[MATVEC_POST_NORM], [HC_PRE_Y] = a->buf[MATVEC_POST_Y],
+                                         [HC_PRE_POST] = a->buf[MATVEC_POST_POST], [HC_PRE_COMB] = a->buf[MATVEC_POST_COMB]},
+                                 .i = pre, .f = a->f, .c = c}); /* hc_pre's floats */
+}
+
+void koi_ref_matvec_route(const koi_ref_args *a)
+{
+  int32_t n_experts = a->i[MATVEC_ROUTE_N_EXPERTS], k = a->i[MATVEC_ROUTE_K], tiles = (int32_t)koi_tiles((uint64_t)n_experts, (uint32_t)a->c[MATVEC_TILE]);
+  const int32_t product[] = {[MATVEC_E] = 1, [MATVEC_K] = k, [MATVEC_N_SUB] = 1, [MATVEC_SUB_ROWS] = n_experts, [MATVEC_UNIT1] = 1, [MATVEC_TILE1] = tiles,
+                             [MATVEC_X_DIV] = 1, [MATVEC_LDX] = k, [MATVEC_LDY] = n_experts, [MATVEC_Y0] = 0};
+  koi_ref_matvec(&(koi_ref_args){.buf = {[MATVEC_W] = a->buf[MATVEC_W], [MATVEC_S] = a->buf[MATVEC_S], [MATVEC_X] = a->buf[MATVEC_X], [MATVEC_Y] = a->buf[MATVEC_ROUTE_LOGITS]},
+                                 .i = product, .c = a->c});
+  const int32_t route[] = {[ROUTE_T] = 1, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = a->i[MATVEC_ROUTE_N_USED], [ROUTE_LD] = n_experts};
+  koi_ref_route(&(koi_ref_args){.buf = {[ROUTE_LOGITS] = a->buf[MATVEC_ROUTE_LOGITS], [ROUTE_BIAS] = a->buf[MATVEC_ROUTE_BIAS], [ROUTE_TOKENS] = a->buf[MATVEC_ROUTE_TOKEN],
+                                        [ROUTE_TID2EID] = a->buf[MATVEC_ROUTE_TID2EID], [ROUTE_IDS] = a->buf[MATVEC_ROUTE_IDS], [ROUTE_W] = a->buf[MATVEC_ROUTE_W_OF]},
+                                .i = route, .f = a->f, .c = a->c + MATVEC_ROUTE_SCORE}); /* route's floats, and constants */
 }
 
 void koi_ref_matvecs(const koi_ref_args *a)

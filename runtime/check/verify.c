@@ -316,6 +316,7 @@ static koine_status take_cases(run *r)
     koi_verify_case *v = &r->cases[r->n_cases];
     *v = r->v->cases[i];
     if (tile_at >= 0) koi_verify_lay(r->v->op, v, r->o.c ? r->o.c[tile_at] : r->tunables.tile);
+    if (koi_op_counts(r->v->op, v->c) && !r->target.arrivals) continue; /* no step asks for it there */
     if ((r->o.small && (v->how & KOI_VERIFY_BIG)) || (!r->o.c && !r->o.all && (v->how & KOI_VERIFY_ASKED))) continue;
     if (r->o.c && r->v->free_from && !memcmp(v->c, r->o.c, r->v->free_from * sizeof *v->c)) memcpy(v->c, r->o.c, koi_op_n_consts(r->v->op) * sizeof *v->c);
     if (r->o.c && likeness(r, v) > most) most = likeness(r, v), r->cases[0] = *v, v = &r->cases[r->n_cases = 0];

@@ -1,5 +1,6 @@
 /* Cases of attn and attn_merge for the verifier. Tables of calls, and how their inputs are made. */
 #include <stdbool.h>
+#include <string.h>
 #include "verify_pages.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -10,7 +11,7 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 /* ---- attn ---- */
 #define KV(exact, dh, rd, page) KOI_VERIFY_LAYERS(KOI_VERIFY_KV_PART(exact, dh, rd, page))
 static const koi_verify_case attn_cases[] = {
-  /* EXACT, DH, RD, NH, SEL, PAGE | T, window, w_table, w_pages, w_page_bytes, w_at, ratio, c_table, c_page_bytes, c_at, K, n_splits, rows_per_split,
+  /* EXACT, DH, RD, NH, SEL, PAGE, MERGE, ST | T, window, w_table, w_pages, w_page_bytes, w_at, ratio, c_table, c_page_bytes, c_at, K, n_splits, rows_per_split,
    * then the positions of the sequences | scale */
   {"first tokens", {0, 96, 32, 4, 0, 16}, {5, 16, 0, 2, KV(0, 96, 32, 16), 1, 2, KV(0, 96, 32, 16), 0, 1, 16, SEQS 0, 5}, {0.1f}, 0},
   {"window past its end", {0, 96, 32, 4, 0, 16}, {7, 16, 0, 2, KV(0, 96, 32, 16), 1, 2, KV(0, 96, 32, 16), 0, 2, 8, SEQS 45, 7}, {0.1f}, 0},
@@ -36,8 +37,24 @@ static const koi_verify_case attn_cases[] = {
   {"window, heads as published", {0, 512, 64, 64, 0, 64}, {2, 128, 0, 3, KV(0, 512, 64, 64), 1, 3, KV(0, 512, 64, 64), 0, 2, 70, SEQS 700, 2}, {0.044f}, KOI_VERIFY_ASKED},
   {"all rows, heads as published", {0, 512, 64, 64, 1, 64}, {2, 128, 0, 3, KV(0, 512, 64, 64), 16, 3, KV(0, 512, 64, 64), 0, 3, 61, SEQS 750, 2}, {0.044f}, KOI_VERIFY_ASKED},
   {"chosen rows, heads as published", {0, 512, 64, 64, 2, 64}, {2, 128, 0, 3, KV(0, 512, 64, 64), 4, 3, KV(0, 512, 64, 64), 64, 2, 100, SEQS 1030, 2}, {0.044f}, KOI_VERIFY_ASKED},
+  {"merged, window past its end", {0, 96, 32, 4, 0, 16, 1, F32}, {7, 16, 0, 2, KV(0, 96, 32, 16), 1, 2, KV(0, 96, 32, 16), 0, 2, 8, SEQS 45, 7}, {0.1f}, 0},
+  {"merged, one token, empty splits", {0, 96, 32, 4, 0, 16, 1, BF16}, {1, 128, 0, 10, KV(0, 96, 32, 16), 1, 10, KV(0, 96, 32, 16), 0, 4, 16, SEQS 9, 1}, {0.1f}, 0},
+  {"merged, all rows, many splits", {0, 96, 32, 4, 1, 16, 1, F16}, {3, 16, 2, 2, KV(0, 96, 32, 16), 8, 5, KV(0, 96, 32, 16), 0, 21, 3, SEQS 300, 3}, {0.1f}, 0},
+  {"merged, odd splits of chosen rows", {0, 96, 32, 4, 2, 16, 1, F32}, {3, 13, 0, 1, KV(0, 96, 32, 16), 4, 1, KV(0, 96, 32, 16), 50, 9, 7, SEQS 777, 3}, {0.1f}, 0},
+  {"merged, full width", {0, 512, 64, 8, 2, 64, 1, F32}, {2, 128, 0, 3, KV(0, 512, 64, 64), 4, 3, KV(0, 512, 64, 64), 64, 2, 100, SEQS 1030, 2}, {0.044f}, 0},
+  {"merged, exact, odd width", {1, 77, 6, 5, 1, 16, 1, F32}, {3, 7, 0, 1, KV(1, 77, 6, 16), 5, 1, KV(1, 77, 6, 16), 0, 2, 20, SEQS 120, 3}, {0.1f}, 0},
+  {"merged, heads as published", {0, 512, 64, 64, 2, 64, 1, F32}, {1, 128, 0, 3, KV(0, 512, 64, 64), 4, 3, KV(0, 512, 64, 64), 64, 2, 100, SEQS 1030, 1}, {0.044f}, KOI_VERIFY_ASKED},
   {"exact, odd width", {1, 77, 6, 5, 1, 16}, {3, 7, 0, 1, KV(1, 77, 6, 16), 5, 1, KV(1, 77, 6, 16), 0, 2, 20, SEQS 120, 3}, {0.1f}, 0},
 };
+
+static void make_angles(koi_verify_job *j, int slot, size_t n)
+{
+  float *cs = koi_verify_floats(j, slot, n, 1);
+  for (size_t k = 0; cs && k < n; k += 2) {
+    float angle = koi_verify_real(j, -3, 3);
+    cs[k] = cosf(angle), cs[k + 1] = sinf(angle);
+  }
+}
 
 /* Cache row `row` of a page's part. */
 static void make_row(koi_verify_job *j, void *part, size_t row)
@@ -103,6 +120,12 @@ static void make_attn(koi_verify_job *j)
     for (size_t s = 0; s < koi_verify_n_seqs(j->v); s++)
       for (size_t row = pools[k].first[s]; row < pools[k].end[s] && !j->failed; row++) make_row(j, koi_verify_row_part(j, ATTN_TABLES, &pools[k], s, row), row);
   if (c[ATTN_SEL] == 2) make_chosen(j);
+  if (!c[ATTN_MERGED]) return;
+  koi_verify_typed(j, ATTN_SINK, c[ATTN_ST], n_heads, 0, 4);
+  make_angles(j, ATTN_ROPE, n_tokens * (size_t)c[ATTN_RD]);
+  koi_verify_out(j, ATTN_O, n_tokens * n_heads * dh * 4, KOI_VERIFY_F32);
+  int32_t *arrivals = koi_verify_bytes(j, ATTN_ARRIVALS, n_tokens * n_heads * sizeof *arrivals, KOI_VERIFY_I32);
+  if (arrivals) memset(arrivals, 0, n_tokens * n_heads * sizeof *arrivals);
 }
 
 /* Largest magnitude of any cache row's value, from the way make_row draws them: 448 * 2^(119-127), and 1.5. */
@@ -114,11 +137,21 @@ static double score_error(const koi_verify_job *j, const float *q)
   return KOI_VERIFY_TOLERANCE * sqrt(koi_ref_dot(q, q, dh) * (double)dh) * row_most * j->v->f[ATTN_SCALE] / 2 + 1e-6;
 }
 
+/* Weights of a mean are twice as wrong as scores, and so is their sum; two columns are rotated into one. */
+static void merged_bound(koi_verify_job *j)
+{
+  size_t dh = (size_t)j->v->c[ATTN_DH], n = (size_t)j->v->i[ATTN_T] * (size_t)j->v->c[ATTN_NH];
+  koi_verify_bound_each(j, ATTN_O, 0, 0);
+  for (size_t at = 0; at < n && !j->failed; at++)
+    for (size_t d = 0; d < dh; d++) j->slot[ATTN_O].bound[at * dh + d] = (float)(row_most * 1.5 * (4 * score_error(j, (const float *)j->slot[ATTN_Q].in + at * dh) + 2e-5));
+}
+
 static void attn_bound(koi_verify_job *j)
 {
   size_t dh = (size_t)j->v->c[ATTN_DH], n_heads = (size_t)j->v->c[ATTN_NH], n_splits = (size_t)j->v->i[ATTN_N_SPLITS], n = (size_t)j->v->i[ATTN_T] * n_splits * n_heads;
   koi_verify_bound_each(j, ATTN_PO, 0, 0);
   koi_verify_bound_each(j, ATTN_ML, 0, 0);
+  if (j->v->c[ATTN_MERGED]) merged_bound(j);
   if (j->failed) return;
   for (size_t at = 0; at < n; at++) {
     size_t t = at / n_heads / n_splits, h = at % n_heads;
@@ -165,13 +198,9 @@ static void make_attn_merge(koi_verify_job *j)
   size_t dh = (size_t)c[ATTN_MERGE_DH], rd = (size_t)c[ATTN_MERGE_RD], n_heads = (size_t)c[ATTN_MERGE_NH];
   float *po = koi_verify_floats(j, ATTN_MERGE_PO, n_tokens * n_splits * n_heads * dh, 1), *ml = koi_verify_floats(j, ATTN_MERGE_ML, n_tokens * n_splits * n_heads * 2, 6);
   koi_verify_typed(j, ATTN_MERGE_SINK, c[ATTN_MERGE_ST], n_heads, 0, 4);
-  float *cs = koi_verify_floats(j, ATTN_MERGE_ROPE, n_tokens * rd, 1);
+  make_angles(j, ATTN_MERGE_ROPE, n_tokens * rd);
   koi_verify_out(j, ATTN_MERGE_O, n_tokens * n_heads * dh * 4, KOI_VERIFY_F32);
   if (j->failed) return;
-  for (size_t k = 0; k < n_tokens * rd; k += 2) {
-    float angle = koi_verify_real(j, -3, 3);
-    cs[k] = cosf(angle), cs[k + 1] = sinf(angle);
-  }
   for (size_t at = 0; at < n_tokens * n_splits * n_heads; at++) {
     bool empty = at / n_heads % n_splits > 0 && koi_verify_below(j, 3) == 0;
     float sum = empty ? 0 : koi_verify_real(j, 1, 40);

@@ -71,6 +71,10 @@ void koi_verify_typed(koi_verify_job *j, int slot, int type, size_t n, float mid
 /* An output, poisoned. */
 void *koi_verify_out(koi_verify_job *j, int slot, size_t bytes, koi_verify_kind kind);
 
+/* ---- verify_rows.c ---- */
+/* Tokens, and a table of the experts of each, as route has them. */
+void koi_verify_route_tables(koi_verify_job *j, int tokens_at, int table_at, size_t n_tokens, size_t n_experts, size_t n_used);
+
 /* ---- verify_compare.c ---- */
 enum { KOI_VERIFY_TEXT = 400 };
 /* False, and what is wrong in out [KOI_VERIFY_TEXT]. bare: the device's outputs held nothing, so what the reference left alone is not looked at. */

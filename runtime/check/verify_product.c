@@ -85,7 +85,7 @@ static void glu_bound(koi_verify_job *j) { koi_verify_bound_rows(j, MATVEC_Y, (s
 
 /* ---- matvec_post ---- */
 #define MATVEC_POST_CASES(wt, care)                                                                                                     \
-  /* WT, CARE, TILE, HC, MIX | E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, has_o */                         \
+  /* WT, CARE, TILE, HC, MIX, PRE, ITERS, NORM_WT | E, K, n_sub, sub_rows, unit0, unit1, tile0, tile1, has_ids, x_div, ldx, has_o | rms_eps, hc_eps */ \
   {"one product", {wt, care, 16, 4, 24}, {1, 256, 1, 128, 0, 1, 0, 8, 0, 1, 256, 0}, {0}, 0},                                           \
   {"experts", {wt, care, 16, 4, 24}, {3, 512, 1, 64, 0, 5, 0, 4, 1, 1, 520, 1}, {0}, 0},                                                \
   {"a range of tiles, no mixes", {wt, care, 16, 4, 0}, {1, 256, 1, 192, 0, 1, 4, 8, 0, 1, 256, 1}, {0}, 0}
@@ -93,6 +93,10 @@ static const koi_verify_case matvec_post_cases[] = {
   MATVEC_POST_CASES(FP4, 0), MATVEC_POST_CASES(FP4, 1), MATVEC_POST_CASES(FP8, 0), MATVEC_POST_CASES(FP8, 1), MATVEC_POST_CASES(BF16, 0),
   MATVEC_POST_CASES(Q4_K, 0), MATVEC_POST_CASES(F32, 0),
   {"mixes of the streams as they are", {FP8, 0, 16, 4, 24}, {0, 256, 1, 128, 0, 1, 0, 8, 0, 1, 256, 0}, {0}, 0},
+  {"the next input", {FP8, 0, 16, 4, 24, 1, 20, BF16}, {1, 256, 1, 192, 0, 1, 0, 12, 0, 1, 256, 0}, {1e-6f, 1e-6f}, 0},
+  {"the next input, large eps, f16 norm", {BF16, 0, 16, 4, 24, 1, 3, F16}, {2, 128, 1, 320, 0, 4, 0, 20, 1, 1, 128, 1}, {0.3f, 0.01f}, 0},
+  {"the next input of the streams as they are", {FP4, 0, 16, 2, 8, 1, 20, F32}, {0, 64, 1, 64, 0, 1, 0, 4, 0, 1, 64, 0}, {1e-6f, 1e-6f}, 0},
+  {"the next input, wide", {FP4, 0, 16, 4, 24, 1, 20, BF16}, {2, 256, 1, 4096, 0, 4, 0, 256, 1, 1, 256, 1}, {1e-6f, 1e-6f}, KOI_VERIFY_BIG},
   {"two streams, odd columns", {F32, 0, 16, 2, 8}, {2, 133, 1, 64, 0, 2, 0, 4, 1, 1, 140, 0}, {0}, 0},
   {"wide", {FP4, 0, 16, 4, 24}, {6, 2048, 1, 512, 0, 6, 0, 32, 1, 1, 2048, 1}, {0}, KOI_VERIFY_BIG},
 };
@@ -113,9 +117,72 @@ static void make_matvec_post(koi_verify_job *j)
   koi_verify_floats(j, MATVEC_POST_COMB, hc * hc, 1);
   koi_verify_floats(j, MATVEC_POST_FN, koi_tiles(n_mix, (uint32_t)tile) * tile * hc * dim, 1);
   koi_verify_out(j, MATVEC_POST_M, dim / KOI_STRIP * n_mix * 4, KOI_VERIFY_F32);
+  if (!c[MATVEC_POST_PRE]) return;
+  int32_t *arrivals = koi_verify_bytes(j, MATVEC_POST_ARRIVALS, sizeof *arrivals, KOI_VERIFY_I32);
+  if (arrivals) *arrivals = 0;
+  koi_verify_floats(j, MATVEC_POST_SCALE, 3, 1.5f / sqrtf((float)(hc * dim))); /* mixes scaled by 1 / rms are sums of so many */
+  koi_verify_floats(j, MATVEC_POST_BASE, n_mix, 1);
+  koi_verify_typed(j, MATVEC_POST_NORM, c[MATVEC_POST_NORM_WT], dim, 1, 0.5f);
+  koi_verify_out(j, MATVEC_POST_Y, dim * 4, KOI_VERIFY_F32);
 }
 
-static void post_bound(koi_verify_job *j) { koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_K], j->v->c[MATVEC_TILE]); }
+static void post_bound(koi_verify_job *j)
+{
+  const koi_verify_case *v = j->v;
+  koi_verify_case linear = *v;
+  linear.c[MATVEC_POST_PRE] = 0;
+  j->v = &linear;
+  koi_verify_bound_linear(j, v->c[MATVEC_WT], (size_t)v->i[MATVEC_K], v->c[MATVEC_TILE]);
+  j->v = v;
+  if (!v->c[MATVEC_POST_PRE]) return;
+  koi_verify_bound_rows(j, MATVEC_POST_Y, (size_t)j->v->i[MATVEC_SUB_ROWS], 4e-5f);
+  koi_verify_bound_each(j, MATVEC_POST_POST, 0, 4e-5f);
+  koi_verify_bound_each(j, MATVEC_POST_COMB, 0, 4e-5f);
+}
+
+/* ---- matvec_route ---- */
+static const koi_verify_case matvec_route_cases[] = {
+  /* WT, CARE, TILE, SCORE, HASH, BT | n_experts, K, n_used | route_scale */
+  {"four experts", {F32, 0, 16, 0, 0, F32}, {4, 64, 2}, {1.5f}, 0},
+  {"256 experts", {BF16, 0, 16, 0, 0, F32}, {256, 512, 6}, {1.5f}, 0},
+  {"odd count and columns", {F32, 0, 16, 0, 0, BF16}, {37, 133, 5}, {2.5f}, 0},
+  {"softmax", {F16, 0, 16, 1, 0, F32}, {48, 256, 4}, {1.5f}, 0},
+  {"sigmoid", {FP8, 0, 16, 2, 0, F16}, {100, 256, 3}, {1.5f}, 0},
+  {"by token", {BF16, 0, 16, 0, 1, F32}, {60, 256, 6}, {2.5f}, 0},
+  {"more than have keys", {BF16, 0, 16, 0, 0, F32}, {1100, 64, 8}, {1.5f}, 0},
+  {"as published", {BF16, 0, 16, 0, 0, F32}, {256, 4096, 6}, {1.5f}, KOI_VERIFY_BIG},
+};
+
+static void make_matvec_route(koi_verify_job *j)
+{
+  const int32_t *i = j->v->i, *c = j->v->c;
+  size_t n_experts = (size_t)i[MATVEC_ROUTE_N_EXPERTS], k = (size_t)i[MATVEC_ROUTE_K], n_used = (size_t)i[MATVEC_ROUTE_N_USED];
+  koi_verify_weights(j, &(koi_verify_weight){c[MATVEC_WT], c[MATVEC_CARE], false, k, n_experts, 1, 0, koi_tiles(n_experts, (uint32_t)c[MATVEC_TILE]), (size_t)c[MATVEC_TILE]});
+  koi_verify_floats(j, MATVEC_X, k, 2 / sqrtf((float)k));
+  koi_verify_out(j, MATVEC_ROUTE_LOGITS, n_experts * 4, KOI_VERIFY_F32);
+  koi_verify_out(j, MATVEC_ROUTE_IDS, n_used * 4, KOI_VERIFY_I32);
+  koi_verify_out(j, MATVEC_ROUTE_W_OF, n_used * 4, KOI_VERIFY_F32);
+  int32_t *arrivals = koi_verify_bytes(j, MATVEC_ROUTE_ARRIVALS, sizeof *arrivals, KOI_VERIFY_I32);
+  if (arrivals) *arrivals = 0;
+  if (!c[MATVEC_ROUTE_HASH]) koi_verify_typed(j, MATVEC_ROUTE_BIAS, c[MATVEC_ROUTE_BT], n_experts, 0, 0.5f);
+  else koi_verify_route_tables(j, MATVEC_ROUTE_TOKEN, MATVEC_ROUTE_TID2EID, 1, n_experts, n_used);
+}
+
+static void mv_route_bound(koi_verify_job *j)
+{
+  koi_verify_bound_linear(j, j->v->c[MATVEC_WT], (size_t)j->v->i[MATVEC_ROUTE_K], j->v->c[MATVEC_TILE]);
+  koi_verify_bound_rows(j, MATVEC_ROUTE_W_OF, (size_t)j->v->i[MATVEC_ROUTE_N_USED], 1e-5f);
+}
+
+/* The choice is one among the device's logits, where a last bit may decide. */
+static void mv_route_settle(koi_verify_job *j)
+{
+  const koi_verify_slot *s = j->slot;
+  const int32_t *i = j->v->i, ints[] = {[ROUTE_T] = 1, [ROUTE_N_EXPERTS] = i[MATVEC_ROUTE_N_EXPERTS], [ROUTE_N_USED] = i[MATVEC_ROUTE_N_USED], [ROUTE_LD] = i[MATVEC_ROUTE_N_EXPERTS]};
+  koi_ref_route(&(koi_ref_args){.buf = {[ROUTE_LOGITS] = s[MATVEC_ROUTE_LOGITS].got, [ROUTE_BIAS] = s[MATVEC_ROUTE_BIAS].in, [ROUTE_TOKENS] = s[MATVEC_ROUTE_TOKEN].in,
+                                        [ROUTE_TID2EID] = s[MATVEC_ROUTE_TID2EID].in, [ROUTE_IDS] = s[MATVEC_ROUTE_IDS].want, [ROUTE_W] = s[MATVEC_ROUTE_W_OF].want},
+                                .i = ints, .f = j->v->f, .c = j->v->c + MATVEC_ROUTE_SCORE});
+}
 
 /* ---- matvecs ---- */
 #define MATVECS_CASES(wt, care)                                                                                                         \
@@ -156,5 +223,6 @@ const koi_verify_op koi_verify_products[] = {
   {&koi_op_matvec, matvec_cases, COUNT(matvec_cases), make_matvec, product_bound, NULL, 0},
   {&koi_op_matvec_glu, matvec_glu_cases, COUNT(matvec_glu_cases), make_matvec_glu, glu_bound, NULL, 0},
   {&koi_op_matvec_post, matvec_post_cases, COUNT(matvec_post_cases), make_matvec_post, post_bound, NULL, 0},
+  {&koi_op_matvec_route, matvec_route_cases, COUNT(matvec_route_cases), make_matvec_route, mv_route_bound, mv_route_settle, 0},
   {&koi_op_matvecs, matvecs_cases, COUNT(matvecs_cases), make_matvecs, matvecs_bound, NULL, 0},
   {NULL, NULL, 0, NULL, NULL, NULL, 0}};

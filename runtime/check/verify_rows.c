@@ -162,11 +162,11 @@ static void part(koi_verify_job *j, float *z, size_t n)
     }
 }
 
-static void make_tables(koi_verify_job *j, size_t n_tokens, size_t n_experts, size_t n_used)
+void koi_verify_route_tables(koi_verify_job *j, int tokens_at, int table_at, size_t n_tokens, size_t n_experts, size_t n_used)
 {
   enum { VOCAB = 29 };
-  int32_t *tokens = koi_verify_bytes(j, ROUTE_TOKENS, n_tokens * 4, KOI_VERIFY_I32),
-          *table = koi_verify_bytes(j, ROUTE_TID2EID, VOCAB * n_used * 4, KOI_VERIFY_I32);
+  int32_t *tokens = koi_verify_bytes(j, tokens_at, n_tokens * 4, KOI_VERIFY_I32),
+          *table = koi_verify_bytes(j, table_at, VOCAB * n_used * 4, KOI_VERIFY_I32);
   if (j->failed) return;
   for (size_t t = 0; t < n_tokens; t++) tokens[t] = koi_verify_below(j, VOCAB);
   for (int32_t v = 0; v < VOCAB; v++) /* neighbours from a random one on, so that they differ */
@@ -179,7 +179,7 @@ static void make_route(koi_verify_job *j)
   size_t n_tokens = (size_t)i[ROUTE_T], n_experts = (size_t)i[ROUTE_N_EXPERTS], n_used = (size_t)i[ROUTE_N_USED], ld = (size_t)i[ROUTE_LD];
   float *z = koi_verify_floats(j, ROUTE_LOGITS, n_tokens * ld, j->v->how & WILD ? 200 : 4);
   if (!c[ROUTE_HASH]) koi_verify_typed(j, ROUTE_BIAS, c[ROUTE_BT], n_experts, 0, 0.5f);
-  else make_tables(j, n_tokens, n_experts, n_used);
+  else koi_verify_route_tables(j, ROUTE_TOKENS, ROUTE_TID2EID, n_tokens, n_experts, n_used);
   koi_verify_out(j, ROUTE_IDS, n_tokens * n_used * 4, KOI_VERIFY_I32);
   koi_verify_out(j, ROUTE_W, n_tokens * n_used * 4, KOI_VERIFY_F32);
   if (j->failed) return;

@@ -50,6 +50,7 @@ typedef struct koi_build {
   const char *text;          /* the whole source */
   const char *defs;          /* "-D NAME=value -D ..." */
   size_t group_items;        /* work-items a group that it will be launched with; 0 unknown */
+  bool counts;               /* the text uses ARRIVE */
   const void *binary;        /* NULL: from the text; else what an earlier build gave */
   size_t binary_bytes;
   bool want_binary;

@@ -71,6 +71,7 @@ void koi_dev_target(const koi_endpoint *e, koi_target *t)
                     .n_units = e->n_units ? e->n_units : 1,
                     .local_is_global = e->local_is_global,
                     .denormals = e->denormals,
+                    .arrivals = e->arrivals,
                     .tile = insisted(),
                     .tuned = e->known};
 }

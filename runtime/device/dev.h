@@ -26,6 +26,7 @@ typedef struct koi_endpoint {
   uint32_t subgroup_sizes[KOI_MAX_WIDTHS]; /* zero-terminated unless full; known even where kernels cannot use them */
   bool subgroups;            /* kernels can use them */
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
+  bool arrivals;             /* kernels' atomics reach the whole device, and order what its work-groups write */
   bool keeps_programs;       /* the driver keeps compiled programs on disk itself */
   bool keeps_parts;          /* its driver cannot give back a part of an allocation */
   bool part;                 /* of the compute units of the endpoint whose id its own begins with */

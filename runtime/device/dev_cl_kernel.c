@@ -21,13 +21,16 @@ typedef struct bound {
 } bound;
 
 /* ---- building ---------------------------------------------------------------------------------------------------------- */
-/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh); no question of OpenCL's own tells. */
-static void base_options(const koi_endpoint *e, char *out /* [KOI_NAME] */)
+/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh, dialect.clh); no question of OpenCL's own tells. */
+static void base_options(const koi_endpoint *e, bool counts, char *out /* [KOI_NAME] */)
 {
-  int major = 1, minor = 0, sm;
+  int major = 1, minor = 0, device = 1, sm = 0;
   sscanf(e->c_version, "OpenCL C %d.%d", &major, &minor);
-  koi_print(out, KOI_NAME, "%s-cl-mad-enable", major > 1 || minor >= 2 ? "-cl-std=CL1.2 " : "");
-  if (sscanf(e->arch, "sm_%d", &sm) == 1) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_SM=%d", sm);
+  sscanf(e->version, "OpenCL %d", &device);
+  bool written_out = sscanf(e->arch, "sm_%d", &sm) == 1;
+  const char *arrivals = device > 2 ? "-cl-std=CL3.0 " : "-cl-std=CL2.0 ", *usual = major > 1 || minor >= 2 ? "-cl-std=CL1.2 " : "";
+  koi_print(out, KOI_NAME, "%s-cl-mad-enable", counts && !written_out ? arrivals : usual);
+  if (written_out) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_SM=%d", sm);
 }
 
 koine_status koi_dev_cl_identity(koi_device *device, char **out)
@@ -36,7 +39,7 @@ koine_status koi_dev_cl_identity(koi_device *device, char **out)
   const koi_endpoint *e = device->endpoint;
   char version[KOI_NAME] = "", options[KOI_NAME];
   cl_platform_id platform;
-  base_options(e, options);
+  base_options(e, false, options);
   if (!clGetDeviceInfo(d->id, CL_DEVICE_PLATFORM, sizeof platform, &platform, NULL) &&
       clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof version - 1, version, NULL))
     version[0] = 0;
@@ -107,7 +110,7 @@ static koine_status compile(const cl_dev *d, const koi_build *b, built *k)
   koine_status s = make_program(d, b, &k->program);
   if (s) return s;
   char base[KOI_NAME];
-  base_options(d->base.endpoint, base);
+  base_options(d->base.endpoint, b->counts, base);
   char *options = koi_format("%s %s", base, b->defs);
   if (!options) return KOINE_ERR_MEMORY;
   cl_int code = clBuildProgram(k->program, 1, &d->id, options, NULL, NULL);

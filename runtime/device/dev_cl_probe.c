@@ -7,6 +7,9 @@
 #include "dev_cl.h"
 
 enum {
+  ASK_ATOMICS = 0x1063,      /* cl_ulong of what atomics can: */
+  ATOMICS_ORDER = 1 << 1, ATOMICS_DEVICE = 1 << 5,
+  ASK_FENCES = 0x1064,       /* the same of fences */
   ASK_MAX_NUM_SUB_GROUPS = 0x105C,
   ASK_DOT_8BIT = 0x1074,     /* six cl_bool: signed, unsigned, mixed, and these saturating */
   ASK_DOT_4X8_PACKED = 0x1075,
@@ -123,6 +126,16 @@ static void find_dot(cl_device_id id, const char *list, koi_endpoint *e)
   if (ask(id, ASK_DOT_4X8_PACKED, fast, sizeof fast) && fast[0]) e->integer_dot_fast = true;
 }
 
+/* OpenCL 2 has them, OpenCL 3 where it says so; and the chips for which kernels write the instructions out (kernels/cl/dialect.clh). */
+static bool find_arrivals(cl_device_id id, const koi_endpoint *e)
+{
+  const uint64_t need = ATOMICS_ORDER | ATOMICS_DEVICE;
+  int major = 0, sm;
+  if (sscanf(e->arch, "sm_%d", &sm) == 1) return sm >= 70;
+  sscanf(e->version, "OpenCL %d", &major);
+  return major == 2 || (major > 2 && (number(id, ASK_ATOMICS) & need) == need && (number(id, ASK_FENCES) & need) == need);
+}
+
 static koine_device_type device_type(cl_device_id id)
 {
   cl_device_type type = number(id, CL_DEVICE_TYPE);
@@ -186,6 +199,7 @@ static koine_status describe(cl_device_id id, const char *platform, koi_endpoint
   e->fp16 = extension(list, "cl_khr_fp16");
   e->fp64 = extension(list, "cl_khr_fp64");
   find_habits(id, e);
+  e->arrivals = find_arrivals(id, e);
   e->denormals = (number(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
   koi_free(list);
   return KOINE_OK;

@@ -45,7 +45,7 @@ static void describe(const koi_hip *hip, int ordinal, koi_endpoint *e)
 {
   size_t bytes = 0;
   *e = (koi_endpoint){.backend = &koi_backend_hip, .handle = (void *)(uintptr_t)(ordinal + 1), .type = KOINE_DEVICE_GPU, .vector_width = 1, .subgroups = true,
-                      .fp16 = true, .fp64 = true, .denormals = true, .usable = true};
+                      .fp16 = true, .fp64 = true, .denormals = true, .arrivals = true, .usable = true};
   snprintf(e->id, sizeof e->id, "hip%d", ordinal);
   find_names(hip, ordinal, e);
   find_pci(hip, ordinal, e);

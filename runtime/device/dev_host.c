@@ -17,7 +17,7 @@ typedef struct memory { /* a buffer, or a view into one */
 static koine_status probe(koi_probe *out)
 {
   koi_endpoint e = {.id = "host", .backend = &koi_backend_host, .type = KOINE_DEVICE_HOST, .local_is_global = true, .host_unified = true,
-                    .n_units = 1, .base_align_bytes = ALIGN_BYTES, .vector_width = 16, .fp64 = true, .denormals = true,
+                    .n_units = 1, .base_align_bytes = ALIGN_BYTES, .vector_width = 16, .fp64 = true, .denormals = true, .arrivals = true,
                     .usable = true};
   snprintf(e.name, sizeof e.name, "C reference");
   snprintf(e.platform, sizeof e.platform, "host");

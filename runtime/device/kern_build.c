@@ -62,7 +62,8 @@ static koine_status with_text(koi_device *d, const koi_op *op, const int32_t *c,
 
 koine_status koi_kern_build(koi_device *d, const koi_op *op, const int32_t *c, const int32_t *p, koi_kernel **out)
 {
-  koi_build b = {.name = op->name, .text = koi_source_text(op->source), .group_items = op->group_items ? (size_t)op->group_items(c, p) : 0};
+  koi_build b = {.name = op->name, .text = koi_source_text(op->source), .group_items = op->group_items ? (size_t)op->group_items(c, p) : 0,
+                 .counts = koi_op_counts(op, c)};
   koi_kernel *k = NULL;
   koine_status s = b.text ? with_text(d, op, c, p, &b, &k) : without_text(d, op, &b, &k);
   if (s) return s;

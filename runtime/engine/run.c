@@ -13,7 +13,7 @@ static koi_buf *buffer_of(const koi_stage *st, bool exact, const koi_ref *r)
   case KOI_AT_POOL: return st->pools[exact][r->id / KOI_SLABS].slab[r->id % KOI_SLABS];
   case KOI_AT_TABLES: return st->tables;
   case KOI_AT_FEED: return st->feed;
-  case KOI_AT_FIXED: return st->group_ids;
+  case KOI_AT_FIXED: return r->id ? st->arrivals : st->group_ids;
   case KOI_AT_HOST:
   case KOI_AT_NONE: break;
   }

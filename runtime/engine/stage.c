@@ -29,6 +29,13 @@ static koine_status make_group_ids(koi_stage *st)
   return s;
 }
 
+/* Who has come last of a call's work-groups leaves it as it was. */
+static koine_status make_arrivals(koi_stage *st)
+{
+  koine_status s = koi_device_alloc(st->dev, KOI_ARRIVALS * sizeof(int32_t), &st->arrivals);
+  return s ? s : st->dev->backend->fill(st->dev, st->arrivals, 0);
+}
+
 static koine_status make_tables(koi_stage *st)
 {
   const koi_config *c = &st->model->config;
@@ -40,6 +47,7 @@ static koine_status make_tables(koi_stage *st)
   koi_rope_freqs(c, true, st->freq_comp);
   koine_status s = koi_device_alloc(st->dev, st->caches[1]->n_table_ints * sizeof(int32_t), &st->tables);
   if (!s) s = st->dev->backend->fill(st->dev, st->tables, 0);
+  if (!s) s = make_arrivals(st);
   return s ? s : make_group_ids(st);
 }
 
@@ -63,7 +71,7 @@ static koine_status make_scratch(koi_stage *st)
     if (i != KOI_S_wide && st->scratch.at[i] + st->scratch.bytes[i] <= st->scratch.arena_bytes)
       s = st->dev->backend->view(st->dev, st->arena, (size_t)st->scratch.at[i], (size_t)st->scratch.bytes[i], &st->s[i]);
   if (!s) s = koi_device_alloc(st->dev, (size_t)feed, &st->feed);
-  st->scratch_bytes = st->scratch.arena_bytes + feed + st->caches[1]->n_table_ints * sizeof(int32_t) + (uint64_t)st->plan->chunk * st->model->config.o_groups * sizeof(int32_t);
+  st->scratch_bytes = st->scratch.arena_bytes + feed + st->caches[1]->n_table_ints * sizeof(int32_t) + ((uint64_t)st->plan->chunk * st->model->config.o_groups + KOI_ARRIVALS) * sizeof(int32_t);
   return s;
 }
 
@@ -160,7 +168,7 @@ void koi_stage_free(koi_stage *st)
     koi_caches_free(st->caches[exact]);
   }
   free_scratch(st);
-  koi_buf *const all[] = {st->s[KOI_S_wide], st->tables, st->group_ids};
+  koi_buf *const all[] = {st->s[KOI_S_wide], st->tables, st->group_ids, st->arrivals};
   for (size_t i = 0; i < KOI_COUNT(all); i++) koi_device_free(st->dev, all[i]);
   koi_free(st->freq_main);
   koi_free(st->freq_comp);

@@ -27,7 +27,7 @@ typedef struct koi_stage {
   koi_kept *kept;              /* their files as laid out; NULL: none are kept */
   koi_scratch scratch;
   koi_buf *arena, *s[KOI_N_SCRATCH]; /* views of the arena; wide: of its own, NULL until a library's product is wanted */
-  koi_buf *feed, *tables, *group_ids;
+  koi_buf *feed, *tables, *group_ids, *arrivals;
   float *freq_main, *freq_comp;
   uint8_t *tables_used;        /* by stretches of entries, alike for every kind */
   koi_caches *caches[2];       /* packed, exact */

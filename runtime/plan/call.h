@@ -16,9 +16,10 @@ typedef enum koi_space {
   KOI_AT_POOL,    /* id: kind * KOI_SLABS + slab */
   KOI_AT_TABLES,  /* the page tables */
   KOI_AT_FEED,    /* `at` bytes into what the step feeds */
-  KOI_AT_FIXED,   /* group ids, which never change */
+  KOI_AT_FIXED,   /* 0: group ids, which never change; 1: KOI_ARRIVALS ints, which are 0 between calls */
   KOI_AT_HOST,    /* host memory that a step is given; `at`, and id: KOI_HOST_* */
 } koi_space;
+enum { KOI_ARRIVALS = 1024 };
 
 /* Host memory between devices: streams that come from the stage before, that go to the next, and what routed experts elsewhere take and give. */
 enum { KOI_HOST_IN, KOI_HOST_OUT, KOI_HOST_EXPERTS, KOI_N_HOST };

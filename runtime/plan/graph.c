@@ -34,9 +34,9 @@ void koi_graph_pool(koi_call *c, size_t first, int32_t kind)
 }
 
 /* ---- products ---- */
-static koi_ref codes_of(const koi_laid *w, uint32_t part) { return (koi_ref){KOI_AT_CODES, w->first + part, 0}; }
+koi_ref koi_graph_codes(const koi_laid *w, uint32_t part) { return (koi_ref){KOI_AT_CODES, w->first + part, 0}; }
 
-static koi_ref scales_of(const koi_laid *w, uint32_t part, int32_t wt)
+koi_ref koi_graph_scales(const koi_laid *w, uint32_t part, int32_t wt)
 {
   return koi_formats[wt].streams[1].name ? (koi_ref){KOI_AT_SCALES, w->first + part, 0} : NOTHING;
 }
@@ -44,11 +44,11 @@ static koi_ref scales_of(const koi_laid *w, uint32_t part, int32_t wt)
 koi_ref koi_graph_vector(const koi_laid *w) { return w->n_parts ? (koi_ref){KOI_AT_CODES, w->first, 0} : NOTHING; }
 
 /* With part i of a weight, for matvec and the ops that take what it takes. */
-static koi_call product_call(const emit *e, const koi_op *op, const koi_laid *w, uint32_t i, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
+koi_call koi_graph_product_call(const emit *e, const koi_op *op, const koi_laid *w, uint32_t i, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
 {
   const koi_part *p = &e->g->laid->parts[w->first + i];
   return (koi_call){.op = op, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile},
-                    .buf = {[MATVEC_W] = codes_of(w, i), [MATVEC_S] = scales_of(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
+                    .buf = {[MATVEC_W] = koi_graph_codes(w, i), [MATVEC_S] = koi_graph_scales(w, i, p->wt), [MATVEC_X] = x, [MATVEC_IDS] = n.ids, [MATVEC_Y] = y},
                     .i = {[MATVEC_E] = n.n, [MATVEC_K] = w->k, [MATVEC_N_SUB] = w->n_sub, [MATVEC_SUB_ROWS] = w->sub_rows, [MATVEC_UNIT0] = p->unit0,
                           [MATVEC_UNIT1] = p->unit1, [MATVEC_TILE0] = p->tile0, [MATVEC_TILE1] = p->tile1, [MATVEC_HAS_IDS] = n.ids.space != KOI_AT_NONE,
                           [MATVEC_X_DIV] = n.x_div, [MATVEC_LDX] = ldx, [MATVEC_LDY] = ldy}};
@@ -57,7 +57,7 @@ static koi_call product_call(const emit *e, const koi_op *op, const koi_laid *w,
 void koi_graph_matvec(emit *e, const koi_laid *w, koi_ref x, int32_t ldx, entries n, koi_ref y, int32_t ldy)
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
-    koi_call c = product_call(e, &koi_op_matvec, w, i, x, ldx, n, y, ldy);
+    koi_call c = koi_graph_product_call(e, &koi_op_matvec, w, i, x, ldx, n, y, ldy);
     koi_graph_put(e, &c);
   }
 }
@@ -75,7 +75,7 @@ bool koi_graph_glu_fits(const emit *e, const koi_laid *w)
 void koi_graph_glu(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref weights, float limit, koi_ref act)
 {
   for (uint32_t i = 0; i < w->n_parts; i++) {
-    koi_call c = product_call(e, &koi_op_matvec_glu, w, i, x, w->k, n, act, w->sub_rows);
+    koi_call c = koi_graph_product_call(e, &koi_op_matvec_glu, w, i, x, w->k, n, act, w->sub_rows);
     c.buf[MATVEC_GLU_W_OF] = weights, c.i[MATVEC_GLU_HAS_W] = weights.space != KOI_AT_NONE, c.f[MATVEC_GLU_LIMIT] = limit;
     koi_graph_put(e, &c);
   }
@@ -86,7 +86,7 @@ void koi_graph_matmul(emit *e, const koi_laid *w, const panels *g, koi_ref y, in
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
     CALL(matmul, .c = {[MATMUL_WT] = p->wt, [MATMUL_CARE] = p->care, [MATMUL_NT] = g->nt, [MATMUL_TILE] = (int32_t)e->g->laid->tile},
-         .buf = {[MATMUL_W] = codes_of(w, i), [MATMUL_S] = scales_of(w, i, p->wt), [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y},
+         .buf = {[MATMUL_W] = koi_graph_codes(w, i), [MATMUL_S] = koi_graph_scales(w, i, p->wt), [MATMUL_XP] = g->x, [MATMUL_UNIT] = g->units, [MATMUL_ROWS] = g->rows, [MATMUL_Y] = y},
          .i = {[MATMUL_N_PANELS] = g->n, [MATMUL_K] = w->k, [MATMUL_N_SUB] = w->n_sub, [MATMUL_SUB_ROWS] = w->sub_rows, [MATMUL_UNIT0] = p->unit0,
                [MATMUL_UNIT1] = p->unit1, [MATMUL_TILE0] = p->tile0, [MATMUL_TILE1] = p->tile1, [MATMUL_HAS_ROWS] = g->rows.space != KOI_AT_NONE,
                [MATMUL_N_ROWS] = g->n_rows, [MATMUL_LDY] = ldy});
@@ -111,7 +111,7 @@ static void library_part(emit *e, const koi_laid *w, uint32_t part, const input 
     int32_t in_sub = tile % sub_tiles, row = in_sub * rows_each;
     tiles = smaller(smaller(sub_tiles - in_sub, p->tile1 - tile), most);
     int32_t rows = smaller(tiles * rows_each, w->sub_rows - row);
-    CALL(widen, .c = {[WIDEN_WT] = p->wt, [WIDEN_CARE] = p->care, [WIDEN_TILE] = rows_each}, .buf = {[WIDEN_W] = codes_of(w, part), [WIDEN_S] = scales_of(w, part, p->wt), [WIDEN_Y] = S(wide)},
+    CALL(widen, .c = {[WIDEN_WT] = p->wt, [WIDEN_CARE] = p->care, [WIDEN_TILE] = rows_each}, .buf = {[WIDEN_W] = koi_graph_codes(w, part), [WIDEN_S] = koi_graph_scales(w, part, p->wt), [WIDEN_Y] = S(wide)},
          .i = {[WIDEN_K] = w->k, [WIDEN_ROWS] = w->n_sub * sub_tiles * rows_each, [WIDEN_TILE0] = p->tile0, [WIDEN_ROW0] = tile * rows_each,
                [WIDEN_ROW1] = tile * rows_each + rows});
     CALL(gemm, .buf = {[GEMM_X] = in->x, [GEMM_W] = S(wide), [GEMM_Y] = y},
@@ -152,71 +152,7 @@ koine_status koi_graph_product(const koi_graph *g, const koi_laid *w, uint32_t n
   return e.failed ? KOINE_ERR_MEMORY : KOINE_OK;
 }
 
-/* ---- hyper-connections (2.1) ---- */
-/* Whether the mixes of one token are summed by strips: always or never, so that a stage that begins with the layer has the same bits. */
-static bool mixes_fit(const emit *e, const koi_laid *fn) { return e->t == 1 && fn->n_parts == 1 && fn->wt == KOI_WT_F32 && !(e->c->hidden % KOI_MOST_TILE); }
-
-bool koi_graph_post_fits(const emit *e, const koi_laid *w)
-{
-  bool whole = !(e->c->hidden % KOI_MOST_TILE); /* in any layout */
-  for (uint32_t i = 0; i < w->n_parts; i++) whole &= e->g->laid->parts[w->first + i].unit1 - e->g->laid->parts[w->first + i].unit0 == w->n_units;
-  return e->t == 1 && whole;
-}
-
-static void with_mixes(emit *e, koi_call *c, const koi_laid *fn)
-{
-  int32_t hc = (int32_t)e->c->n_streams;
-  e->mixed = fn && mixes_fit(e, fn) ? (int32_t)(e->c->hidden / KOI_STRIP) : 0;
-  c->c[MATVEC_POST_HC] = hc;
-  if (!e->mixed) return;
-  c->c[MATVEC_POST_MIX] = (2 + hc) * hc;
-  c->buf[MATVEC_POST_FN] = codes_of(fn, 0), c->buf[MATVEC_POST_M] = S(mix);
-}
-
-/* The mixes of streams that no product of this stage has left. Without entries, by the kernel that there is for wo_b. */
-static void put_mixes(emit *e, const koi_laid *fn)
-{
-  koi_call c = product_call(e, &koi_op_matvec_post, W(wo_b), 0, NOTHING, 0, (entries){0, 1, NOTHING}, S(streams), 0);
-  c.i[MATVEC_TILE0] = 0, c.i[MATVEC_TILE1] = (int32_t)(e->c->hidden / e->g->laid->tile);
-  with_mixes(e, &c, fn);
-  koi_graph_put(e, &c);
-}
-
-void koi_graph_post(emit *e, const koi_laid *w, koi_ref x, entries n, koi_ref o, const koi_laid *next)
-{
-  for (uint32_t i = 0; i < w->n_parts; i++) {
-    koi_call c = product_call(e, &koi_op_matvec_post, w, i, x, w->k, n, S(streams), 0);
-    c.buf[MATVEC_POST_O] = o, c.i[MATVEC_POST_HAS_O] = o.space != KOI_AT_NONE;
-    c.buf[MATVEC_POST_POST] = S(post), c.buf[MATVEC_POST_COMB] = S(comb);
-    with_mixes(e, &c, next);
-    koi_graph_put(e, &c);
-  }
-}
-
-typedef struct mixing { const koi_laid *fn, *base, *scale, *norm; } mixing;
-
-static void hc_pre(emit *e, const mixing *m, koi_ref streams, koi_ref stream_panels, int32_t n, bool head, koi_ref mix, koi_ref y)
-{
-  const koi_config *c = e->c;
-  int32_t hc = (int32_t)c->n_streams, d = (int32_t)c->hidden;
-  input in = {streams, stream_panels, hc * d, false};
-  if (!head && !e->mixed && mixes_fit(e, m->fn)) put_mixes(e, m->fn);
-  int32_t n_parts = head || !e->mixed ? 1 : e->mixed;
-  if (head || !e->mixed) koi_graph_dense(e, m->fn, &in, n, mix, head ? hc : (2 + hc) * hc);
-  e->mixed = 0;
-  CALL(hc_pre, .c = {[HC_PRE_HC] = hc, [HC_PRE_ITERS] = (int32_t)c->sinkhorn_iters, [HC_PRE_HEAD] = head, [HC_PRE_NORM_WT] = m->norm->wt},
-       .buf = {[HC_PRE_M] = mix, [HC_PRE_X] = streams, [HC_PRE_SCALE] = koi_graph_vector(m->scale), [HC_PRE_BASE] = koi_graph_vector(m->base),
-               [HC_PRE_NORM] = koi_graph_vector(m->norm), [HC_PRE_Y] = y, [HC_PRE_POST] = S(post), [HC_PRE_COMB] = S(comb)},
-       .i = {[HC_PRE_T] = n, [HC_PRE_D] = d, [HC_PRE_N_PARTS] = n_parts}, .f = {[HC_PRE_RMS_EPS] = c->rms_eps, [HC_PRE_HC_EPS] = c->hc_eps});
-}
-
-void koi_graph_hc_post(emit *e, koi_ref parts, int32_t n_parts)
-{
-  CALL(hc_post, .c = {[HC_POST_HC] = (int32_t)e->c->n_streams},
-       .buf = {[HC_POST_X] = S(streams), [HC_POST_O] = S(sub_out), [HC_POST_POST] = S(post), [HC_POST_COMB] = S(comb), [HC_POST_PARTS] = parts},
-       .i = {[HC_POST_T] = e->t, [HC_POST_D] = (int32_t)e->c->hidden, [HC_POST_N_PARTS] = n_parts});
-}
-
+/* ---- several beside each other ---- */
 /* The part of each, in one format. */
 bool koi_graph_beside_fits(const emit *e, const beside *v, int32_t n)
 {
@@ -240,7 +176,7 @@ void koi_graph_beside(emit *e, const beside *v, int32_t n, input *in)
     }
     const koi_part *p = &e->g->laid->parts[w->first];
     c.c[MATVEC_WT] = p->wt, c.c[MATVEC_CARE] |= p->care;
-    c.buf[at[i].w] = codes_of(w, 0), c.buf[at[i].w + 1] = scales_of(w, 0, p->wt), c.buf[at[i].y] = v[i].y;
+    c.buf[at[i].w] = koi_graph_codes(w, 0), c.buf[at[i].w + 1] = koi_graph_scales(w, 0, p->wt), c.buf[at[i].y] = v[i].y;
     c.i[at[i].rows] = w->sub_rows, c.i[at[i].subs] = w->n_sub;
   }
   if (joined) koi_graph_put(e, &c);
@@ -255,13 +191,14 @@ static void layer(emit *e, uint32_t n)
     return;
   }
   e->at = &e->caches->layers[n - e->caches->layer0];
-  const mixing attn = {W(hc_attn_fn), W(hc_attn_base), W(hc_attn_scale), W(attn_norm)}, ffn = {W(hc_ffn_fn), W(hc_ffn_base), W(hc_ffn_scale), W(ffn_norm)};
+  bool last = n + 1 == e->g->layer1;
+  const mixing attn = koi_graph_attn_mixing(e->w), ffn = koi_graph_ffn_mixing(e->w), next = koi_graph_attn_mixing(e->g->laid->layers[last ? n : n + 1]);
   input xn = {S(xn), S(xn_panels), (int32_t)e->c->hidden, false};
-  hc_pre(e, &attn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
+  koi_graph_hc_pre(e, &attn);
   koi_graph_attention(e, &xn);
   xn.packed = false;
-  hc_pre(e, &ffn, S(streams), S(stream_panels), e->t, false, S(mix), S(xn));
-  koi_graph_moe(e, &xn, n + 1 < e->g->layer1 ? &e->g->laid->layers[n + 1][KOI_W_hc_attn_fn] : NULL);
+  koi_graph_hc_pre(e, &ffn);
+  koi_graph_moe(e, &xn, last ? NULL : &next);
 }
 
 static void embed(emit *e)
@@ -271,7 +208,7 @@ static void embed(emit *e)
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const koi_part *p = &e->g->laid->parts[w->first + i];
     CALL(embed, .c = {[EMBED_WT] = p->wt, [EMBED_CARE] = p->care, [EMBED_HC] = (int32_t)e->c->n_streams, [EMBED_TILE] = tile},
-         .buf = {[EMBED_W] = codes_of(w, i), [EMBED_S] = scales_of(w, i, p->wt), [EMBED_TOKEN] = FEED(tokens), [EMBED_X] = S(streams)},
+         .buf = {[EMBED_W] = koi_graph_codes(w, i), [EMBED_S] = koi_graph_scales(w, i, p->wt), [EMBED_TOKEN] = FEED(tokens), [EMBED_X] = S(streams)},
          .i = {[EMBED_T] = e->t, [EMBED_D] = (int32_t)e->c->hidden, [EMBED_ROW0] = p->tile0 * tile, [EMBED_ROW1] = smaller(p->tile1 * tile, w->sub_rows)});
   }
 }
@@ -288,7 +225,7 @@ static void head(emit *e)
     n = n_logits - done < KOI_HEAD_ROWS ? n_logits - done : KOI_HEAD_ROWS;
     CALL(gather, .buf = {[GATHER_X] = S(streams), [GATHER_ROWS] = FEED(logit_rows[done / KOI_HEAD_ROWS]), [GATHER_Y] = S(head_streams)},
          .i = {[GATHER_N] = (int32_t)n, [GATHER_D] = (int32_t)(c->n_streams * c->hidden)});
-    hc_pre(e, &m, S(head_streams), S(head_panels), (int32_t)n, true, S(head_mix), S(head_x));
+    koi_graph_hc_head(e, &m, (int32_t)n);
     input in = {S(head_x), S(head_panels), (int32_t)c->hidden, false};
     koi_graph_dense(e, &top[KOI_TOP_head], &in, (int32_t)n, S(logits), (int32_t)c->n_vocab);
     koi_graph_put(e, &(koi_call){.kind = KOI_CALL_READ, .buf = {[KOI_FROM] = S(logits)}, .bytes = n * out, .row = done});

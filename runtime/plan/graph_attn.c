@@ -141,7 +141,10 @@ static void choose(emit *e, input *xn, input *qr)
 }
 
 /* ---- attention (2.2) ---- */
-static void attend(emit *e, int32_t sel, uint16_t when, uint16_t splits, uint16_t split_rows)
+/* Whether one token's splits are merged by the one that comes last. */
+static bool merged(const emit *e) { return e->t == 1 && e->g->tunables->arrivals && e->c->n_heads <= KOI_ARRIVALS; }
+
+static void attend(emit *e, koi_ref rope, int32_t sel, uint16_t when, uint16_t splits, uint16_t split_rows)
 {
   const koi_config *c = e->c;
   int32_t dh = (int32_t)c->head_dim;
@@ -159,6 +162,10 @@ static void attend(emit *e, int32_t sel, uint16_t when, uint16_t splits, uint16_
                 .f = {[ATTN_SCALE] = 1.0f / sqrtf((float)dh)}};
   koi_graph_pool(&a, ATTN_W0, 0);
   koi_graph_pool(&a, ATTN_C0, e->at->comp);
+  if (merged(e)) {
+    a.c[ATTN_MERGED] = 1, a.c[ATTN_ST] = W(sink)->wt;
+    a.buf[ATTN_SINK] = koi_graph_vector(W(sink)), a.buf[ATTN_ROPE] = rope, a.buf[ATTN_O] = S(o), a.buf[ATTN_ARRIVALS] = ARRIVALS;
+  }
   koi_graph_put(e, &a);
 }
 
@@ -184,7 +191,8 @@ static void output(emit *e)
   }
   input o = {S(og), S(og_panels), og * ol, false};
   if (koi_graph_post_fits(e, W(wo_b))) {
-    koi_graph_post(e, W(wo_b), S(og), (entries){1, 1, NOTHING}, NOTHING, W(hc_ffn_fn));
+    const mixing ffn = koi_graph_ffn_mixing(e->w);
+    koi_graph_post(e, W(wo_b), S(og), (entries){1, 1, NOTHING}, NOTHING, &ffn);
     return;
   }
   koi_graph_dense(e, W(wo_b), &o, e->t, S(sub_out), (int32_t)c->hidden);
@@ -224,10 +232,10 @@ void koi_graph_attention(emit *e, input *xn)
   if (compressed) koi_graph_compress(e, p, compressed + indexed, xn);
   if (indexed) {
     choose(e, xn, &qr);
-    attend(e, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));
+    attend(e, rope, CHOSEN_ROWS, RATIO(CHOSEN), RATIO(C_SPLITS), RATIO(C_SPLIT_ROWS));
   }
   uint16_t splits = compressed ? RATIO(C_SPLITS) : KOI_SYM_SPLITS;
-  attend(e, ALL_ROWS, indexed ? RATIO(ALL) : KOI_SYM_NONE, splits, compressed ? RATIO(C_SPLIT_ROWS) : KOI_SYM_SPLIT_ROWS);
-  merge(e, rope, splits);
+  attend(e, rope, ALL_ROWS, indexed ? RATIO(ALL) : KOI_SYM_NONE, splits, compressed ? RATIO(C_SPLIT_ROWS) : KOI_SYM_SPLIT_ROWS);
+  if (!merged(e)) merge(e, rope, splits);
   output(e);
 }

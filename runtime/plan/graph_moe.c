@@ -109,9 +109,23 @@ void koi_graph_experts(emit *e)
 }
 
 /* ---- all of it ---- */
-void koi_graph_moe(emit *e, input *xn, const koi_laid *next)
+/* Whether one token's experts are chosen by the gate's work-group that comes last. */
+static bool chosen_at_once(const emit *e) { return e->t == 1 && e->g->tunables->arrivals && W(gate)->n_parts == 1; }
+
+static void choose_at_once(emit *e, input *xn)
 {
-  bool apart = e->g->of == KOI_OF_TRUNK;
+  const koi_part *p = &e->g->laid->parts[W(gate)->first];
+  CALL(matvec_route, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile, [MATVEC_ROUTE_SCORE] = (int32_t)e->c->score,
+                           [MATVEC_ROUTE_HASH] = e->m->hash, [MATVEC_ROUTE_BT] = W(gate_bias)->wt},
+       .buf = {[MATVEC_W] = koi_graph_codes(W(gate), 0), [MATVEC_S] = koi_graph_scales(W(gate), 0, p->wt), [MATVEC_X] = xn->x, [MATVEC_ROUTE_LOGITS] = S(gate),
+               [MATVEC_ROUTE_BIAS] = koi_graph_vector(W(gate_bias)), [MATVEC_ROUTE_TOKEN] = FEED(tokens), [MATVEC_ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)),
+               [MATVEC_ROUTE_IDS] = S(ids), [MATVEC_ROUTE_W_OF] = S(weights), [MATVEC_ROUTE_ARRIVALS] = ARRIVALS},
+       .i = {[MATVEC_ROUTE_N_EXPERTS] = (int32_t)e->c->n_experts, [MATVEC_ROUTE_K] = W(gate)->k, [MATVEC_ROUTE_N_USED] = (int32_t)e->c->n_used},
+       .f = {[MATVEC_ROUTE_SCALE] = e->c->route_scale});
+}
+
+static void choose(emit *e, input *xn)
+{
   const koi_config *c = e->c;
   int32_t n_experts = (int32_t)c->n_experts;
   koi_graph_dense(e, W(gate), xn, e->t, S(gate), n_experts);
@@ -120,6 +134,13 @@ void koi_graph_moe(emit *e, input *xn, const koi_laid *next)
                [ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)), [ROUTE_IDS] = S(ids), [ROUTE_W] = S(weights)},
        .i = {[ROUTE_T] = e->t, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = (int32_t)c->n_used, [ROUTE_LD] = n_experts},
        .f = {[ROUTE_ROUTE_SCALE] = c->route_scale});
+}
+
+void koi_graph_moe(emit *e, input *xn, const mixing *next)
+{
+  bool apart = e->g->of == KOI_OF_TRUNK;
+  const koi_config *c = e->c;
+  (chosen_at_once(e) ? choose_at_once : choose)(e, xn);
   if (!apart && one_by_one(e) && koi_graph_post_fits(e, W(expert_down))) {
     up_one_by_one(e);
     shared(e, xn);

@@ -70,7 +70,7 @@ static koine_status scratch_bytes(const koi_graph *g, uint64_t align, uint64_t *
   koine_status s = koi_graph_caches(g, true, &caches);
   if (!s) s = koi_plan_scratch(g, align, &scratch);
   if (!s) s = koi_feed_bytes(caches, g->chunk, align, &feed);
-  if (!s) *out = scratch.arena_bytes + feed + caches->n_table_ints * sizeof(int32_t) + (uint64_t)g->chunk * g->model->config.o_groups * sizeof(int32_t);
+  if (!s) *out = scratch.arena_bytes + feed + caches->n_table_ints * sizeof(int32_t) + ((uint64_t)g->chunk * g->model->config.o_groups + KOI_ARRIVALS) * sizeof(int32_t);
   koi_caches_free(caches);
   return s;
 }

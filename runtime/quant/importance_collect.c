@@ -115,6 +115,15 @@ static koine_status meet_matvecs(met *t, koi_stage *st, const koi_call *c, const
   return s;
 }
 
+/* One row for the gate, which chooses as well. */
+static koine_status meet_gate(met *t, koi_stage *st, const koi_call *c, const koi_args *a)
+{
+  t->role = role_of(st, c, c->buf[MATVEC_W].id), t->k = (uint64_t)a->i[MATVEC_ROUTE_K];
+  koine_status s = t->role == NONE ? KOINE_OK : fetch(t->w, st, a, MATVEC_X, 0, t->k * sizeof(float));
+  if (!s && t->role != NONE) add_square(t, 0, (const float *)(const void *)t->w->room, 1);
+  return s;
+}
+
 static koine_status meet_matmul(met *t, koi_stage *st, const koi_args *a, size_t nt)
 {
   size_t n = (size_t)a->i[MATMUL_N_PANELS], panel = t->k * nt, x_bytes = n * panel * sizeof(float);
@@ -148,6 +157,7 @@ static koine_status before(void *user, koi_stage *st, const koi_bound_call *b)
   met t = {w, c->layer, NONE, 0};
   if (c->op == &koi_op_widen) w->wide = c->buf[WIDEN_W].id;
   bool vectors = c->op == &koi_op_matvec || c->op == &koi_op_matvec_glu || c->op == &koi_op_matvec_post; /* which have matvec's arguments */
+  if (c->op == &koi_op_matvec_route) return meet_gate(&t, st, c, a);
   if (c->op == &koi_op_matvecs) return meet_matvecs(&t, st, c, a);
   if (vectors && !a->i[MATVEC_TILE0] && a->i[MATVEC_E]) t.role = role_of(st, c, c->buf[MATVEC_W].id), t.k = (uint64_t)a->i[MATVEC_K];
   else if (c->op == &koi_op_matmul && !a->i[MATMUL_TILE0]) t.role = role_of(st, c, c->buf[MATMUL_W].id), t.k = (uint64_t)a->i[MATMUL_K];
