@@ -4,19 +4,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CLANG_CL "$C -O3 -w -x cl -cl-std=$V "
+#define CLANG_CL "$C -O3 -w -x cl -cl-std=$V $G "
+/* libclc has no function for generic pointers. */
+#define NO_GENERIC "-Xclang -cl-ext=-__opencl_c_generic_address_space,-__opencl_c_pipes,-__opencl_c_device_enqueue,-__opencl_c_read_write_images"
 #define LINK " -Xclang -mlink-builtin-bitcode -Xclang $L"
 #define HIP "-O3 -w -x hip --offload-arch=$A --cuda-device-only -nogpuinc -nogpulib -DKOI_HIP=1 $D -S -o out.s $S"
 
 static const toolchain
-  clang_cl = {"clang, OpenCL", "$C", "clang-19", "$C --version | head -1", "amdgcn--amdhsa.bc",
+  clang_cl = {"clang, OpenCL", "$C", "clang-19", "$C --version | head -1", NULL, "amdgcn--amdhsa.bc",
               CLANG_CL "-target amdgcn-amd-amdhsa -mcpu=$A -nogpulib $D -S -o out.s $S" LINK, compile_read_amd},
-  clang_hip = {"clang, HIP", "$C", "clang-19", "$C --version | head -1", NULL, "$C " HIP, compile_read_amd},
-  hipcc = {"hipcc, HIP", "hipcc", "hipcc", "hipcc --version 2>/dev/null | grep -m1 'HIP version'", NULL, "hipcc " HIP, compile_read_amd},
-  ocloc = {"ocloc, OpenCL", "ocloc", "intel-opencl-icd", "dpkg-query -W -f '${Package} ${Version}' intel-opencl-icd 2>/dev/null || echo ocloc", NULL,
+  clang_hip = {"clang, HIP", "$C", "clang-19", "$C --version | head -1", NULL, NULL, "$C " HIP, compile_read_amd},
+  hipcc = {"hipcc, HIP", "hipcc", "hipcc", "hipcc --version 2>/dev/null | grep -m1 'HIP version'", NULL, NULL, "hipcc " HIP, compile_read_amd},
+  ocloc = {"ocloc, OpenCL", "ocloc", "intel-opencl-icd", "dpkg-query -W -f '${Package} ${Version}' intel-opencl-icd 2>/dev/null || echo ocloc", NULL, NULL,
            "ocloc compile -file $S -device $A -options '-cl-std=$V $D' -output out -out_dir . && ocloc disasm -file out_*.bin -device $A -dump . >/dev/null 2>&1",
            compile_read_intel},
-  ptxas = {"clang and ptxas, OpenCL", "ptxas", "nvidia-cuda-toolkit", "$C --version | head -1; ptxas --version | tail -1", "nvptx64--nvidiacl.bc",
+  ptxas = {"clang and ptxas, OpenCL", "ptxas", "nvidia-cuda-toolkit", "$C --version | head -1; ptxas --version | tail -1", "ptxas --help | grep -q \"'$A'\"", "nvptx64--nvidiacl.bc",
            CLANG_CL "-target nvptx64--nvidiacl -march=$A -DKOI_SM=$N $D -S -o out.s $S" LINK " && ptxas -arch=$A -v out.s -o out.bin", compile_read_nvidia};
 
 /* What a driver says of such a card. AMD's OpenCL allows groups of 256. */
@@ -76,7 +78,7 @@ static bool find_library(const char *name, char *path, size_t size)
 static void expand(const target *on, const char *command, const char *defs, bool counts, const char *library, char *out, size_t room)
 {
   const struct { char letter; const char *text; } all[] = {
-    {'C', clang()}, {'A', on->chip}, {'N', on->chip + strcspn(on->chip, "0123456789")}, {'D', defs}, {'V', counts ? "CL2.0" : "CL1.2"}, {'S', "kernel.cl"}, {'L', library}};
+    {'C', clang()}, {'A', on->chip}, {'N', on->chip + strcspn(on->chip, "0123456789")}, {'D', defs}, {'V', counts ? "CL3.0" : "CL1.2"}, {'G', counts ? NO_GENERIC : ""}, {'S', "kernel.cl"}, {'L', library}};
   size_t n = 0;
   for (out[0] = 0; *command && n + 1 < room; command++) {
     size_t i = 0;
@@ -91,16 +93,6 @@ static bool have(const char *program)
   char line[COMPILE_TEXT];
   snprintf(line, sizeof line, "command -v '%s' >/dev/null 2>&1", program);
   return system(line) == 0;
-}
-
-const char *compile_missing(const target *on)
-{
-  static char why[COMPILE_TEXT];
-  char path[COMPILE_TEXT];
-  const char *program = strcmp(on->by->program, "$C") ? on->by->program : clang();
-  if (!have(program)) return snprintf(why, sizeof why, "%s is not on PATH (Debian: %s)", program, on->by->package), why;
-  if (strstr(on->by->command, "$C") && !have(clang())) return snprintf(why, sizeof why, "%s is not on PATH (Debian: clang-19)", clang()), why;
-  return on->by->library && !find_library(on->by->library, path, sizeof path) ? "no libclc (Debian: libclc-19 or libclc-15)" : NULL;
 }
 
 static void make_folder(void)
@@ -119,6 +111,20 @@ int compile_shell(const char *line)
   make_folder();
   snprintf(all, sizeof all, "cd %s && { %s; }", folder, line);
   return system(all);
+}
+
+const char *compile_missing(const target *on)
+{
+  static char why[COMPILE_TEXT];
+  char path[COMPILE_TEXT];
+  const char *program = strcmp(on->by->program, "$C") ? on->by->program : clang();
+  if (!have(program)) return snprintf(why, sizeof why, "%s is not on PATH (Debian: %s)", program, on->by->package), why;
+  if (strstr(on->by->command, "$C") && !have(clang())) return snprintf(why, sizeof why, "%s is not on PATH (Debian: clang-19)", clang()), why;
+  if (on->by->knows) {
+    expand(on, on->by->knows, "", false, "", path, sizeof path);
+    if (compile_shell(path)) return snprintf(why, sizeof why, "this release of %s does not know %s", program, on->chip), why;
+  }
+  return on->by->library && !find_library(on->by->library, path, sizeof path) ? "no libclc (Debian: libclc-19 or libclc-15)" : NULL;
 }
 
 char *compile_file(const char *name)
