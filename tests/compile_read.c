@@ -169,6 +169,8 @@ void compile_read_intel(const target *on, const compile_case *c, usage *u)
 {
   (void)on;
   char *log = compile_file("log"), *parts = compile_file("PTM.txt");
+  char *name = strstr(parts, "KernelName ");
+  if (name) *name = 0; /* what follows is a table of symbols, which has code as well */
   long spilled = number_after(log, "spilled around ");
   u->registers = 128; /* each thread has as many, however few it uses */
   u->spilled = spilled > 0 ? spilled : 0, u->stack = 0;
