@@ -4,22 +4,22 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CLANG_CL "$C -O3 -w -x cl -cl-std=$V $G "
-/* libclc has no function for generic pointers. */
-#define NO_GENERIC "-Xclang -cl-ext=-__opencl_c_generic_address_space,-__opencl_c_pipes,-__opencl_c_device_enqueue,-__opencl_c_read_write_images"
+#define CLANG_CL "$C -O3 -w -x cl -cl-std=$V "
+/* libclc has no function for generic pointers; the header of ocloc wants images of OpenCL C 3, which pvc has not. */
+#define CL3_CLANG "CL3.0 -Xclang -cl-ext=-__opencl_c_generic_address_space,-__opencl_c_pipes,-__opencl_c_device_enqueue,-__opencl_c_read_write_images"
 #define LINK " -Xclang -mlink-builtin-bitcode -Xclang $L"
 #define HIP "-O3 -w -x hip --offload-arch=$A --cuda-device-only -nogpuinc -nogpulib -DKOI_HIP=1 $D -S -o out.s $S"
 
 static const toolchain
   clang_cl = {"clang, OpenCL", "$C", "clang-19", "$C --version | head -1", NULL, "amdgcn--amdhsa.bc",
-              CLANG_CL "-target amdgcn-amd-amdhsa -mcpu=$A -nogpulib $D -S -o out.s $S" LINK, compile_read_amd},
-  clang_hip = {"clang, HIP", "$C", "clang-19", "$C --version | head -1", NULL, NULL, "$C " HIP, compile_read_amd},
-  hipcc = {"hipcc, HIP", "hipcc", "hipcc", "hipcc --version 2>/dev/null | grep -m1 'HIP version'", NULL, NULL, "hipcc " HIP, compile_read_amd},
+              CLANG_CL "-target amdgcn-amd-amdhsa -mcpu=$A -nogpulib $D -S -o out.s $S" LINK, CL3_CLANG, compile_read_amd},
+  clang_hip = {"clang, HIP", "$C", "clang-19", "$C --version | head -1", NULL, NULL, "$C " HIP, NULL, compile_read_amd},
+  hipcc = {"hipcc, HIP", "hipcc", "hipcc", "hipcc --version 2>/dev/null | grep -m1 'HIP version'", NULL, NULL, "hipcc " HIP, NULL, compile_read_amd},
   ocloc = {"ocloc, OpenCL", "ocloc", "intel-opencl-icd", "dpkg-query -W -f '${Package} ${Version}' intel-opencl-icd 2>/dev/null || echo ocloc", NULL, NULL,
            "ocloc compile -file $S -device $A -options '-cl-std=$V $D' -output out -out_dir . && ocloc disasm -file out_*.bin -device $A -dump . >/dev/null 2>&1",
-           compile_read_intel},
+           "CL2.0", compile_read_intel},
   ptxas = {"clang and ptxas, OpenCL", "ptxas", "nvidia-cuda-toolkit", "$C --version | head -1; ptxas --version | tail -1", "ptxas --help | grep -q \"'$A'\"", "nvptx64--nvidiacl.bc",
-           CLANG_CL "-target nvptx64--nvidiacl -march=$A -DKOI_SM=$N $D -S -o out.s $S" LINK " && ptxas -arch=$A -v out.s -o out.bin", compile_read_nvidia};
+           CLANG_CL "-target nvptx64--nvidiacl -march=$A -DKOI_SM=$N $D -S -o out.s $S" LINK " && ptxas -arch=$A -v out.s -o out.bin", CL3_CLANG, compile_read_nvidia};
 
 /* What a driver says of such a card. AMD's OpenCL allows groups of 256. */
 #define AMD(lanes_, units) {.vector_width = 1, .lanes = lanes_, .max_group = 256, .local_bytes = 65536, .n_units = units, .denormals = 1, .tile = 16}
@@ -78,7 +78,7 @@ static bool find_library(const char *name, char *path, size_t size)
 static void expand(const target *on, const char *command, const char *defs, bool counts, const char *library, char *out, size_t room)
 {
   const struct { char letter; const char *text; } all[] = {
-    {'C', clang()}, {'A', on->chip}, {'N', on->chip + strcspn(on->chip, "0123456789")}, {'D', defs}, {'V', counts ? "CL3.0" : "CL1.2"}, {'G', counts ? NO_GENERIC : ""}, {'S', "kernel.cl"}, {'L', library}};
+    {'C', clang()}, {'A', on->chip}, {'N', on->chip + strcspn(on->chip, "0123456789")}, {'D', defs}, {'V', counts ? on->by->counting : "CL1.2"}, {'S', "kernel.cl"}, {'L', library}};
   size_t n = 0;
   for (out[0] = 0; *command && n + 1 < room; command++) {
     size_t i = 0;

@@ -26,14 +26,15 @@ typedef struct compile_case {
 
 typedef struct target target;
 
-/* A compiler. In `command` $C stands for clang, $A for the chip, $N for its number, $V for the version of OpenCL C, $G for what of it is left out, $D for
- * definitions, $S for the source, $L for OpenCL's functions as bitcode. */
+/* A compiler. In `command` $C stands for clang, $A for the chip, $N for its number, $V for the version of OpenCL C, $D for definitions, $S for the source,
+ * $L for OpenCL's functions as bitcode. */
 typedef struct toolchain {
   const char *name, *program, *package; /* program: what must be on PATH, "$C" for clang; package: which Debian package has it */
   const char *version;                  /* prints a line that names the release */
   const char *knows;                    /* succeeds where this release knows the chip; NULL: any does */
   const char *library;                  /* bitcode; NULL: none needed */
   const char *command;                  /* in a folder of its own; what `read` wants lies there afterwards */
+  const char *counting;                 /* $V for ops that count arrivals, else it is CL1.2; NULL: not OpenCL */
   void (*read)(const target *on, const compile_case *c, usage *u);
 } toolchain;
 
