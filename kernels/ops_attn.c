@@ -104,13 +104,14 @@ const koi_op koi_op_topk = {
 enum { A_VW, A_L, A_HB, A_RB, A_RT, A_HT, A_HV, A_DT };
 
 static uint64_t items_attn(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[A_L]; }
-enum { MERGE_SPLITS = 16 /* SB of the kernels that merge */ };
+/* What the kernels that merge share for each head: SB is 16. */
+static uint64_t merged_floats(uint64_t heads) { return heads * (2 + 16); }
 static uint64_t local_attn(const int32_t *c, const int32_t *p)
 {
   if (p[A_L] == 1) return 0;
   int32_t tiles = p[A_HB] / p[A_HT] * (p[A_RB] / p[A_RT]), parts = tiles && p[A_L] / tiles > 0 ? p[A_L] / tiles : 1;
   return 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[ATTN_DH] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
-              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1 + (c[ATTN_MERGED] ? MERGE_SPLITS + 1 : 0));
+              3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1 + (c[ATTN_MERGED] ? merged_floats((uint64_t)p[A_HB]) + 1 : 0));
 }
 /* Beside what must divide: what is held in registers and unrolled stays within what compilers bear. */
 static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)
@@ -196,7 +197,7 @@ const koi_op koi_op_attn = {
 /* ---- attn_merge ---- */
 enum { MERGE_VW, MERGE_L };
 GROUP_OF(attn_merge, MERGE_L)
-static uint64_t local_merge(const int32_t *c, const int32_t *p) { return (void)c, p[MERGE_L] > 1 ? MERGE_SPLITS * sizeof(float) : 0; }
+static uint64_t local_merge(const int32_t *c, const int32_t *p) { return (void)c, p[MERGE_L] > 1 ? merged_floats(1) * sizeof(float) : 0; }
 static int32_t bucket_merge(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[ATTN_MERGE_T]); }
 static void defaults_merge(const koi_target *t, const int32_t *c, int32_t *p)
 {

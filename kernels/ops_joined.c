@@ -2,11 +2,17 @@
  * parameters that are legal, repair finds some. */
 #include "ops_cut.h"
 
+/* Room that work-items share to store a row of keys and values: 16 shares of each group of 64 columns. */
+static uint64_t kv_row_floats(int32_t exact, int32_t dh, int32_t rd) { return exact ? 1 : ((uint64_t)(dh - rd) + 63) / 64 * 16; }
+
 /* ---- latents ---- */
 enum { LATENTS_VW, LATENTS_L };
 GROUP_OF(latents, LATENTS_L)
 static int32_t latents_bucket(const int32_t *i, const int32_t *c) { return (void)c, koi_bucket_rows(i[LATENTS_N]); }
-static uint64_t local_latents(const int32_t *c, const int32_t *p) { return (void)c, p[LATENTS_L] > 1 ? sizeof(float) * (uint64_t)p[LATENTS_L] : 0; }
+static uint64_t local_latents(const int32_t *c, const int32_t *p)
+{
+  return p[LATENTS_L] > 1 ? sizeof(float) * ((uint64_t)p[LATENTS_L] + kv_row_floats(c[LATENTS_EXACT], c[LATENTS_DH], c[LATENTS_RD])) : 0;
+}
 static void defaults_latents(const koi_target *t, const int32_t *c, int32_t *p)
 {
   (void)c;
@@ -48,7 +54,7 @@ static int32_t closing_bucket(const int32_t *i, const int32_t *c) { return (void
 /* A sum over the group, where the slabs and others lie, and a key of the indexer's with its codes. */
 static uint64_t local_closing(const int32_t *c, const int32_t *p)
 {
-  uint64_t floats = (uint64_t)p[CLOSING_L] + (c[CLOSING_EXACT] ? 0 : 2 * (uint64_t)c[CLOSING_IH]);
+  uint64_t floats = (uint64_t)p[CLOSING_L] + kv_row_floats(c[CLOSING_EXACT], c[CLOSING_DH], c[CLOSING_RD]) + (c[CLOSING_EXACT] ? 0 : 2 * (uint64_t)c[CLOSING_IH]);
   return p[CLOSING_L] > 1 ? sizeof(float) * floats + (3 * KOI_SLABS + 4) * sizeof(uint64_t) : 0;
 }
 static int legal_closing(const koi_target *t, const int32_t *c, const int32_t *p) { return (void)t, !c[CLOSING_IH] || p[CLOSING_VW] <= c[CLOSING_IH]; }

@@ -12,6 +12,7 @@
 #define PLAIN (DH - RD)
 #if MERGE
 #define GROUP L
+#define MERGE_HEADS HB
 #include "merge.clh"
 #include "arrive.clh"
 #else
@@ -359,12 +360,12 @@ KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int
 #if MERGE
 #if L > 1
   LOCAL int last;
-  LOCAL float w[SB];
+  LOCAL merging m;
 #else
   int last;
-  float w[SB];
+  merging m;
 #endif
   if (arrived_last(arrivals + t * CEIL_DIV(NH, HB) + GROUP_ID(0), n_splits, &last, LOCAL_ID(0)))
-    for (int h = 0; h < n_heads; h++) merge_head(PO, ML, sink, rope, O, t, h0 + h, n_splits, w, LOCAL_ID(0));
+    merge_heads(PO, ML, sink, rope, O, t, h0, n_heads, n_splits, &m, LOCAL_ID(0));
 #endif
 }

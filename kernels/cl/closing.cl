@@ -32,7 +32,7 @@ KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL con
                     int slot_bytes, int a_at, int b_at, int c_table, int c_page_bytes, int c_at, int i_table, int i_page_bytes, int i_at, float eps)
 {
 #if L > 1
-  LOCAL float tmp[L];
+  LOCAL float tmp[L], most[KV_ROOM];
   LOCAL places p;
 #else
   LOCAL_PTR float *tmp = 0;
@@ -84,5 +84,9 @@ KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL con
   }
 #endif
   GLOBAL uchar *part = PART_IN(C, 8, entry, c_page_bytes, c_at);
-  for (int group = lane; group <= GROUPS; group += L) store_row(y, part, IN_PAGE(number), group);
+#if L > 1
+  store_row_together(y, part, IN_PAGE(number), most, lane);
+#else
+  for (int group = 0; group <= GROUPS; group++) store_row(y, part, IN_PAGE(number), group);
+#endif
 }

@@ -20,7 +20,7 @@ KERNEL void latents(GLOBAL float *Q, GLOBAL const E *q_norm, GLOBAL float *KV, G
                     int slot_bytes, int a_dim, int a_at, int b_dim, int b_at, float eps)
 {
 #if L > 1
-  LOCAL float tmp[L];
+  LOCAL float tmp[L], most[KV_ROOM];
 #else
   LOCAL_PTR float *tmp = 0;
 #endif
@@ -35,7 +35,11 @@ KERNEL void latents(GLOBAL float *Q, GLOBAL const E *q_norm, GLOBAL float *KV, G
 #endif
     if (!job) return;
     GLOBAL uchar *part = KV_PART(W, tables, number, start, ring, page_bytes, at);
-    for (int group = lane; group <= GROUPS; group += L) store_row(x, part, IN_PAGE(number), group);
+#if L > 1
+    store_row_together(x, part, IN_PAGE(number), most, lane);
+#else
+    for (int group = 0; group <= GROUPS; group++) store_row(x, part, IN_PAGE(number), group);
+#endif
   } else {
     int wide = coff * (job == 2 ? a_dim : b_dim), slot = keeps[i * 5 + 4];
     keep((job == 2 ? A : B) + i * 2 * wide, PART(S, slot, slot_bytes, job == 2 ? a_at : b_at), number, coff * R, wide, lane);
