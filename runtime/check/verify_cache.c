@@ -180,25 +180,10 @@ static void make_index_store(koi_verify_job *j)
   koi_verify_tables(j, INDEX_STORE_ROWS, INDEX_STORE_TABLES, &p, 1);
 }
 
-/* FP4 codes with -0 as 0: which of the two a sum that cancels gives is nobody's business. */
-static void without_minus_zero(koi_verify_slot *slot, const koi_verify_job *j)
-{
-  const int32_t *c = j->v->c, *i = j->v->i;
-  size_t n_words = (size_t)c[INDEX_STORE_PAGE] * koi_ceil_div((uint64_t)c[INDEX_STORE_IH], 8);
-  for (size_t page = 0; page < slot->bytes / (size_t)i[INDEX_STORE_PAGE_BYTES]; page++)
-    for (size_t side = 0; side < 2; side++) {
-      uint8_t *part = (side ? slot->want : slot->got) + page * (size_t)i[INDEX_STORE_PAGE_BYTES] + i[INDEX_STORE_AT];
-      for (size_t k = 0; k < 4 * n_words; k++) {
-        if ((part[k] & 15) == 8) part[k] &= 0xf0;
-        if ((part[k] >> 4) == 8) part[k] &= 0x0f;
-      }
-    }
-}
-
 static void index_store_settle(koi_verify_job *j)
 {
-  for (int s = INDEX_STORE_S0; s < INDEX_STORE_S0 + KOI_SLABS && !j->v->c[INDEX_STORE_EXACT]; s++)
-    if (j->slot[s].in) without_minus_zero(&j->slot[s], j);
+  const int32_t *c = j->v->c, *i = j->v->i;
+  if (!c[INDEX_STORE_EXACT]) koi_verify_without_minus_zero(j, INDEX_STORE_S0, i[INDEX_STORE_PAGE_BYTES], i[INDEX_STORE_AT], c[INDEX_STORE_PAGE], c[INDEX_STORE_IH]);
 }
 
 const koi_verify_op koi_verify_cache[] = {

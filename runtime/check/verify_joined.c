@@ -151,6 +151,12 @@ static void closing_bound(koi_verify_job *j)
     if (j->slot[s].in) koi_verify_bound_each(j, s, 0, 8e-5f);
 }
 
+static void closing_settle(koi_verify_job *j)
+{
+  const int32_t *c = j->v->c, *i = j->v->i;
+  if (c[CLOSING_IH] && !c[CLOSING_EXACT]) koi_verify_without_minus_zero(j, CLOSING_I0, i[CLOSING_I_PAGE_BYTES], i[CLOSING_I_AT], c[CLOSING_PAGE], c[CLOSING_IH]);
+}
+
 /* ---- heads ---- */
 static const koi_verify_case heads_cases[] = {
   /* EXACT, IH | n, q_heads, dim, rd, i_heads | eps */
@@ -180,6 +186,6 @@ static void heads_bound(koi_verify_job *j)
 
 const koi_verify_op koi_verify_joined[] = {
   {&koi_op_latents, latents_cases, COUNT(latents_cases), make_latents, latents_bound, NULL, 0},
-  {&koi_op_closing, closing_cases, COUNT(closing_cases), make_closing, closing_bound, NULL, 0},
+  {&koi_op_closing, closing_cases, COUNT(closing_cases), make_closing, closing_bound, closing_settle, 0},
   {&koi_op_heads, heads_cases, COUNT(heads_cases), make_heads, heads_bound, NULL, 0},
   {NULL, NULL, 0, NULL, NULL, NULL, 0}};

@@ -41,6 +41,8 @@ void *koi_verify_part(const koi_verify_job *j, const koi_verify_pool *p, int32_t
 void koi_verify_chunk(koi_verify_job *j, int kv, size_t n_rows, size_t ld, size_t wide);
 /* Small whole numbers times a power of two: the transform's sums are exact in any order, and no sum is near a tie of the rounding. */
 void koi_verify_whole(koi_verify_job *j, float *x, size_t n, size_t ih);
+/* Keys of the indexer in the slabs with their codes of -0 as 0: which of the two a sum that cancels gives is nobody's business. */
+void koi_verify_without_minus_zero(koi_verify_job *j, int slab0, int32_t page_bytes, int32_t at, int32_t page, int32_t ih);
 /* The part that row `row` of sequence number s lies in. */
 void *koi_verify_row_part(const koi_verify_job *j, int tables, const koi_verify_pool *p, size_t s, size_t row);
 #endif
