@@ -28,13 +28,13 @@ enum { MATVEC_POST_HC = MATVEC_TILE + 1, MATVEC_POST_MIX, MATVEC_POST_PRE, MATVE
 
 /* matvec_route: for one token, the gate's product, a matrix of n_experts rows whose tiles lie in this buffer altogether, and route of it by the work-group that
  * arrives last; arrivals are 0, as afterwards.
- * consts matvec's, then route's
+ * consts matvec's, then route's but BT: the bias is float
  * bufs W, S tiles, X [K], logits out [n_experts], bias [n_experts] (HASH 0), token i32[1] and tid2eid (HASH 1), ids out i32[n_used], w out [n_used], arrivals inout i32[1]
  * ints n_experts, K, n_used.  floats route_scale */
 enum { MATVEC_ROUTE_LOGITS = MATVEC_X + 1, MATVEC_ROUTE_BIAS, MATVEC_ROUTE_TOKEN, MATVEC_ROUTE_TID2EID, MATVEC_ROUTE_IDS, MATVEC_ROUTE_W_OF, MATVEC_ROUTE_ARRIVALS }; /* bufs */
 enum { MATVEC_ROUTE_N_EXPERTS, MATVEC_ROUTE_K, MATVEC_ROUTE_N_USED }; /* ints */
 enum { MATVEC_ROUTE_SCALE }; /* floats */
-enum { MATVEC_ROUTE_SCORE = MATVEC_TILE + 1, MATVEC_ROUTE_HASH, MATVEC_ROUTE_BT }; /* consts */
+enum { MATVEC_ROUTE_SCORE = MATVEC_TILE + 1, MATVEC_ROUTE_HASH }; /* consts */
 
 /* matvecs: matvec for one vector and three matrices, or stacks of them, whose tiles lie in one buffer each: Yi[s*rowsi + r], i < 3, s < subsi. One of no
  * subs is not there.

@@ -187,7 +187,7 @@ const koi_op koi_op_attn = {
   .floats = {[ATTN_SCALE] = "scale"},
   .consts = {[ATTN_EXACT] = "EXACT", [ATTN_DH] = "DH", [ATTN_RD] = "RD", [ATTN_NH] = "NH", [ATTN_SEL] = "SEL", [ATTN_PAGE] = "PAGE",
              [ATTN_MERGED] = "MERGE", [ATTN_ST] = "ST"},
-  .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 8, head_blocks),
+  .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 4, head_blocks),
              [A_RB] = PARAM("RB", 32, 4, row_blocks), [A_RT] = PARAM("RT", 4, 2, row_cuts), [A_HT] = PARAM("HT", 8, 2, head_tiles),
              [A_HV] = PARAM("HV", 4, 1, head_vectors), [A_DT] = PARAM("DT", 2, 1, row_cuts)},
   .usual = {[ATTN_DH] = 512, [ATTN_RD] = 64, [ATTN_NH] = 64, [ATTN_SEL] = 2, [ATTN_PAGE] = 64}, .counts = ATTN_MERGED,

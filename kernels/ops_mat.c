@@ -216,8 +216,8 @@ const koi_op koi_op_matvec_route = {
            [MATVEC_ROUTE_BIAS] = {"bias", "[n_experts]", KOI_IN}, [MATVEC_ROUTE_TOKEN] = {"token", "i32[1]", KOI_IN}, [MATVEC_ROUTE_TID2EID] = {"tid2eid", "i32[n_vocab][n_used]", KOI_IN},
            [MATVEC_ROUTE_IDS] = {"ids", "i32[n_used]", KOI_OUT}, [MATVEC_ROUTE_W_OF] = {"w", "[n_used]", KOI_OUT}, [MATVEC_ROUTE_ARRIVALS] = {"arrivals", "i32[1]", KOI_INOUT}},
   .ints = {[MATVEC_ROUTE_N_EXPERTS] = "n_experts", [MATVEC_ROUTE_K] = "K", [MATVEC_ROUTE_N_USED] = "n_used"}, .floats = {[MATVEC_ROUTE_SCALE] = "route_scale"},
-  .consts = {MV_CONSTS, [MATVEC_ROUTE_SCORE] = "SCORE", [MATVEC_ROUTE_HASH] = "HASH", [MATVEC_ROUTE_BT] = "BT"},
-  .usual = {[MATVEC_WT] = KOI_WT_BF16, [MATVEC_TILE] = 16, [MATVEC_ROUTE_BT] = KOI_WT_F32}, .params = MV_PARAMS, .counts = KOI_ALWAYS_COUNTS,
+  .consts = {MV_CONSTS, [MATVEC_ROUTE_SCORE] = "SCORE", [MATVEC_ROUTE_HASH] = "HASH"},
+  .usual = {[MATVEC_WT] = KOI_WT_BF16, [MATVEC_TILE] = 16}, .params = MV_PARAMS, .counts = KOI_ALWAYS_COUNTS,
   .defaults = mv_defaults, .repair = mv_route_repair, .legal = mv_legal, .group_items = mv_items, .local_bytes = mv_route_local, .bucket = mv_route_bucket,
   .launch = mv_route_launch, .flops = mv_route_flops, .bytes = mv_route_bytes, .ref = koi_ref_matvec_route};
 

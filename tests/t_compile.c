@@ -45,7 +45,7 @@ static const test_case cases[] = {
   {&koi_op_index_score, {1, 128, 64, 64}}, {&koi_op_index_score, {0, 16, 3, 16}},
   {&koi_op_attn, {0, 512, 64, 64, 1, 64}}, {&koi_op_attn, {1, 512, 64, 64, 0, 64}}, {&koi_op_attn, {0, 96, 32, 4, 2, 16}},
   {&koi_op_attn, {0, 512, 64, 64, 2, 64, 1, F32}}, {&koi_op_attn, {0, 512, 64, 64, 0, 64, 1, F32}},
-  {&koi_op_attn_merge, {96, 32, 3, F32}}, {&koi_op_matvec_route, {BF16, 0, 16, 0, 1, F32}}, {&koi_op_matvec_route, {F32, 0, 16, 0, 0, F32}},
+  {&koi_op_attn_merge, {96, 32, 3, F32}}, {&koi_op_matvec_route, {BF16, 0, 16, 0, 1}}, {&koi_op_matvec_route, {F32, 0, 16, 0, 0}},
   {&koi_op_route, {0, 1, F32}}, {&koi_op_route, {1, 0, BF16}}, {&koi_op_route, {2, 0, F16}},
   {&koi_op_group, {5}},
 };

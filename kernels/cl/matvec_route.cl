@@ -8,9 +8,10 @@
 #else
 #define L GROUP
 #endif
+#define BT 0
 #include "route.clh"
 
-KERNEL_OF(GROUP) void matvec_route(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL float *Y, GLOBAL const E *bias,
+KERNEL_OF(GROUP) void matvec_route(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *X, GLOBAL float *Y, GLOBAL const float *bias,
                    GLOBAL const int *token, GLOBAL const int *tid2eid, GLOBAL int *ids, GLOBAL float *weights, GLOBAL int *arrivals, int n_experts, int K, int n_used,
                    float route_scale)
 {
@@ -26,6 +27,6 @@ KERNEL_OF(GROUP) void matvec_route(GLOBAL const WORD *W, GLOBAL const BLOCK *S, 
   ulong at = mine ? (ulong)tile : 0;
   F sum = tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, X, K, mine, item ROOM_GIVEN);
   if (mine && part == 0) put_rows(Y + row, sum, n_experts - row);
-  if (arrived_last(arrivals, (tiles + TG - 1) / TG, &last, item) && item < L)
-    route_token(Y, bias, token, tid2eid, ids, weights, n_experts, n_used, route_scale, &room, item);
+  if (!arrived_last(arrivals, (tiles + TG - 1) / TG, &last, item) || item >= L) return;
+  route_token(Y, bias, token, tid2eid, ids, weights, n_experts, n_used, route_scale, &room, item);
 }

@@ -165,9 +165,10 @@ void koi_ref_matvec_route(const koi_ref_args *a)
   koi_ref_matvec(&(koi_ref_args){.buf = {[MATVEC_W] = a->buf[MATVEC_W], [MATVEC_S] = a->buf[MATVEC_S], [MATVEC_X] = a->buf[MATVEC_X], [MATVEC_Y] = a->buf[MATVEC_ROUTE_LOGITS]},
                                  .i = product, .c = a->c});
   const int32_t route[] = {[ROUTE_T] = 1, [ROUTE_N_EXPERTS] = n_experts, [ROUTE_N_USED] = a->i[MATVEC_ROUTE_N_USED], [ROUTE_LD] = n_experts};
+  const int32_t c[] = {[ROUTE_SCORE] = a->c[MATVEC_ROUTE_SCORE], [ROUTE_HASH] = a->c[MATVEC_ROUTE_HASH], [ROUTE_BT] = KOI_WT_F32};
   koi_ref_route(&(koi_ref_args){.buf = {[ROUTE_LOGITS] = a->buf[MATVEC_ROUTE_LOGITS], [ROUTE_BIAS] = a->buf[MATVEC_ROUTE_BIAS], [ROUTE_TOKENS] = a->buf[MATVEC_ROUTE_TOKEN],
                                         [ROUTE_TID2EID] = a->buf[MATVEC_ROUTE_TID2EID], [ROUTE_IDS] = a->buf[MATVEC_ROUTE_IDS], [ROUTE_W] = a->buf[MATVEC_ROUTE_W_OF]},
-                                .i = route, .f = a->f, .c = a->c + MATVEC_ROUTE_SCORE}); /* route's floats, and constants */
+                                .i = route, .f = a->f, .c = c}); /* route's floats */
 }
 
 void koi_ref_matvecs(const koi_ref_args *a)

@@ -142,15 +142,15 @@ static void post_bound(koi_verify_job *j)
 
 /* ---- matvec_route ---- */
 static const koi_verify_case matvec_route_cases[] = {
-  /* WT, CARE, TILE, SCORE, HASH, BT | n_experts, K, n_used | route_scale */
-  {"four experts", {F32, 0, 16, 0, 0, F32}, {4, 64, 2}, {1.5f}, 0},
-  {"256 experts", {BF16, 0, 16, 0, 0, F32}, {256, 512, 6}, {1.5f}, 0},
-  {"odd count and columns", {F32, 0, 16, 0, 0, BF16}, {37, 133, 5}, {2.5f}, 0},
-  {"softmax", {F16, 0, 16, 1, 0, F32}, {48, 256, 4}, {1.5f}, 0},
-  {"sigmoid", {FP8, 0, 16, 2, 0, F16}, {100, 256, 3}, {1.5f}, 0},
-  {"by token", {BF16, 0, 16, 0, 1, F32}, {60, 256, 6}, {2.5f}, 0},
-  {"more than have keys", {BF16, 0, 16, 0, 0, F32}, {1100, 64, 8}, {1.5f}, 0},
-  {"as published", {BF16, 0, 16, 0, 0, F32}, {256, 4096, 6}, {1.5f}, KOI_VERIFY_BIG},
+  /* WT, CARE, TILE, SCORE, HASH | n_experts, K, n_used | route_scale */
+  {"four experts", {F32, 0, 16, 0, 0}, {4, 64, 2}, {1.5f}, 0},
+  {"256 experts", {BF16, 0, 16, 0, 0}, {256, 512, 6}, {1.5f}, 0},
+  {"odd count and columns", {F32, 0, 16, 0, 0}, {37, 133, 5}, {2.5f}, 0},
+  {"softmax", {F16, 0, 16, 1, 0}, {48, 256, 4}, {1.5f}, 0},
+  {"sigmoid", {FP8, 0, 16, 2, 0}, {100, 256, 3}, {1.5f}, 0},
+  {"by token", {BF16, 0, 16, 0, 1}, {60, 256, 6}, {2.5f}, 0},
+  {"more than have keys", {BF16, 0, 16, 0, 0}, {1100, 64, 8}, {1.5f}, 0},
+  {"as published", {BF16, 0, 16, 0, 0}, {256, 4096, 6}, {1.5f}, KOI_VERIFY_BIG},
 };
 
 static void make_matvec_route(koi_verify_job *j)
@@ -164,7 +164,7 @@ static void make_matvec_route(koi_verify_job *j)
   koi_verify_out(j, MATVEC_ROUTE_W_OF, n_used * 4, KOI_VERIFY_F32);
   int32_t *arrivals = koi_verify_bytes(j, MATVEC_ROUTE_ARRIVALS, sizeof *arrivals, KOI_VERIFY_I32);
   if (arrivals) *arrivals = 0;
-  if (!c[MATVEC_ROUTE_HASH]) koi_verify_typed(j, MATVEC_ROUTE_BIAS, c[MATVEC_ROUTE_BT], n_experts, 0, 0.5f);
+  if (!c[MATVEC_ROUTE_HASH]) koi_verify_floats(j, MATVEC_ROUTE_BIAS, n_experts, 0.5f);
   else koi_verify_route_tables(j, MATVEC_ROUTE_TOKEN, MATVEC_ROUTE_TID2EID, 1, n_experts, n_used);
 }
 
@@ -179,9 +179,10 @@ static void mv_route_settle(koi_verify_job *j)
 {
   const koi_verify_slot *s = j->slot;
   const int32_t *i = j->v->i, ints[] = {[ROUTE_T] = 1, [ROUTE_N_EXPERTS] = i[MATVEC_ROUTE_N_EXPERTS], [ROUTE_N_USED] = i[MATVEC_ROUTE_N_USED], [ROUTE_LD] = i[MATVEC_ROUTE_N_EXPERTS]};
+  const int32_t c[] = {[ROUTE_SCORE] = j->v->c[MATVEC_ROUTE_SCORE], [ROUTE_HASH] = j->v->c[MATVEC_ROUTE_HASH], [ROUTE_BT] = F32};
   koi_ref_route(&(koi_ref_args){.buf = {[ROUTE_LOGITS] = s[MATVEC_ROUTE_LOGITS].got, [ROUTE_BIAS] = s[MATVEC_ROUTE_BIAS].in, [ROUTE_TOKENS] = s[MATVEC_ROUTE_TOKEN].in,
                                         [ROUTE_TID2EID] = s[MATVEC_ROUTE_TID2EID].in, [ROUTE_IDS] = s[MATVEC_ROUTE_IDS].want, [ROUTE_W] = s[MATVEC_ROUTE_W_OF].want},
-                                .i = ints, .f = j->v->f, .c = j->v->c + MATVEC_ROUTE_SCORE});
+                                .i = ints, .f = j->v->f, .c = c});
 }
 
 /* ---- matvecs ---- */

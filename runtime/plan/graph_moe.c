@@ -110,13 +110,16 @@ void koi_graph_experts(emit *e)
 
 /* ---- all of it ---- */
 /* Whether one token's experts are chosen by the gate's work-group that comes last. */
-static bool chosen_at_once(const emit *e) { return e->t == 1 && e->g->tunables->arrivals && W(gate)->n_parts == 1; }
+static bool chosen_at_once(const emit *e)
+{
+  return e->t == 1 && e->g->tunables->arrivals && W(gate)->n_parts == 1 && (e->m->hash || W(gate_bias)->wt == KOI_WT_F32);
+}
 
 static void choose_at_once(emit *e, input *xn)
 {
   const koi_part *p = &e->g->laid->parts[W(gate)->first];
   CALL(matvec_route, .c = {[MATVEC_WT] = p->wt, [MATVEC_CARE] = p->care, [MATVEC_TILE] = (int32_t)e->g->laid->tile, [MATVEC_ROUTE_SCORE] = (int32_t)e->c->score,
-                           [MATVEC_ROUTE_HASH] = e->m->hash, [MATVEC_ROUTE_BT] = W(gate_bias)->wt},
+                           [MATVEC_ROUTE_HASH] = e->m->hash},
        .buf = {[MATVEC_W] = koi_graph_codes(W(gate), 0), [MATVEC_S] = koi_graph_scales(W(gate), 0, p->wt), [MATVEC_X] = xn->x, [MATVEC_ROUTE_LOGITS] = S(gate),
                [MATVEC_ROUTE_BIAS] = koi_graph_vector(W(gate_bias)), [MATVEC_ROUTE_TOKEN] = FEED(tokens), [MATVEC_ROUTE_TID2EID] = koi_graph_vector(W(tid2eid)),
                [MATVEC_ROUTE_IDS] = S(ids), [MATVEC_ROUTE_W_OF] = S(weights), [MATVEC_ROUTE_ARRIVALS] = ARRIVALS},
