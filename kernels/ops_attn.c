@@ -132,6 +132,7 @@ static void defaults_attn(const koi_target *t, const int32_t *c, int32_t *p)
     static const int32_t scalar[] = {[A_VW] = 1, [A_L] = 16, [A_HB] = 4, [A_RB] = 4, [A_RT] = 2, [A_HT] = 2, [A_HV] = 1, [A_DT] = 1};
     for (int i = 0; i <= A_DT; i++) p[i] = scalar[i];
   }
+  if (c[ATTN_MERGED] && p[A_L] > 1) p[A_HB] = 4; /* one token: more work-groups, and each merges fewer */
   while (p[A_L] == 1 && p[A_VW] / 2 >= c[ATTN_NH]) p[A_VW] /= 2; /* all heads share a decoded row */
   while (p[A_HB] / 2 >= c[ATTN_NH] && p[A_HB] > (p[A_L] == 1 ? p[A_VW] : p[A_HT])) p[A_HB] /= 2;
 }
@@ -187,7 +188,7 @@ const koi_op koi_op_attn = {
   .floats = {[ATTN_SCALE] = "scale"},
   .consts = {[ATTN_EXACT] = "EXACT", [ATTN_DH] = "DH", [ATTN_RD] = "RD", [ATTN_NH] = "NH", [ATTN_SEL] = "SEL", [ATTN_PAGE] = "PAGE",
              [ATTN_MERGED] = "MERGE", [ATTN_ST] = "ST"},
-  .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 4, head_blocks),
+  .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 8, head_blocks),
              [A_RB] = PARAM("RB", 32, 4, row_blocks), [A_RT] = PARAM("RT", 4, 2, row_cuts), [A_HT] = PARAM("HT", 8, 2, head_tiles),
              [A_HV] = PARAM("HV", 4, 1, head_vectors), [A_DT] = PARAM("DT", 2, 1, row_cuts)},
   .usual = {[ATTN_DH] = 512, [ATTN_RD] = 64, [ATTN_NH] = 64, [ATTN_SEL] = 2, [ATTN_PAGE] = 64}, .counts = ATTN_MERGED,
