@@ -104,7 +104,7 @@ static koine_status make(koi_slots *s)
 {
   const koi_plan_stage *at = &s->st->at;
   uint32_t n_layers = at->layer1 - at->layer0;
-  koine_status st = koi_fetch_open(at->laid, NULL, false, &s->fetch);
+  koine_status st = koi_fetch_open(at->laid, s->st->kept, false, &s->fetch);
   s->layers = koi_alloc(n_layers, sizeof *s->layers), s->arrivals = koi_alloc(at->n_slots, sizeof *s->arrivals);
   s->ids = koi_alloc((size_t)s->st->plan->chunk * s->st->model->config.n_used, sizeof *s->ids);
   if (!st && (!s->layers || !s->arrivals || !s->ids)) st = KOINE_ERR_MEMORY;
