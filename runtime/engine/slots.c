@@ -30,18 +30,23 @@ static koine_status put(koi_slots *s, const koi_arrival *a, const uint8_t *from)
   return st;
 }
 
+/* What is waited for while this turn is computed is not counted as the loading's. */
 koine_status koi_slots_load(koi_slots *s, koine_status before)
 {
   koi_turns *t = &s->layers[s->layer - s->st->at.layer0];
   koine_status st = before;
-  uint64_t start = koi_now_ns();
   for (size_t i = 0; i < s->n_arrivals; i++) {
     const koi_arrival *a = &s->arrivals[i];
+    uint64_t start = koi_now_ns();
     const uint8_t *from = st || s->st->plan->bare ? NULL : koi_loads_next(s->loads, &st);
-    if (from) st = put(s, a, from);
+    s->ns += koi_now_ns() - start;
+    if (!i && from) st = s->st->dev->backend->finish(s->st->dev);
+    start = koi_now_ns();
+    if (from && !st) st = put(s, a, from);
     if (st) koi_turns_miss(t, a->slot);
+    s->ns += koi_now_ns() - start;
   }
-  if (s->n_arrivals) koi_loads_drop(s->loads), s->ns += koi_now_ns() - start;
+  if (s->n_arrivals) koi_loads_drop(s->loads);
   s->n_arrivals = 0;
   return st;
 }

@@ -209,7 +209,7 @@ typedef struct koine_place_options {
 /* Which device has which layers, and what that will take. */
 typedef struct koine_placement koine_placement;
 /* The best placement of the model's layers, of its embedding, head and routed experts on the machine's devices, under their memory. options may be
- * NULL. The model needs no weights. KOINE_ERR_MEMORY when it does not fit: the message has the numbers, and what would fit; KOINE_ERR_NO_DEVICE
+ * NULL. The model needs no weights. What does not fit has its routed experts by turns on one device; KOINE_ERR_MEMORY when that does not fit either; KOINE_ERR_NO_DEVICE
  * when nothing is known of any device; KOINE_ERR_ARG. */
 KOINE_API koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out);
 KOINE_API void koine_placement_free(koine_placement *placement);
