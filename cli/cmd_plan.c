@@ -1,6 +1,7 @@
 /* koine plan and koine estimate: where layers should lie, and how fast that will be. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "cli.h"
 
 typedef struct scene { koine_runtime *runtime; koine_machine *machine; koine_model *model; koine_placement *placement; } scene;
@@ -72,6 +73,17 @@ int cmd_plan(const cli_args *a)
   return status;
 }
 
+/* What a plan says of experts that take turns. */
+static koine_status print_experts(const koine_placement *p)
+{
+  char *text = NULL;
+  koine_status s = koine_placement_text(p, &text);
+  for (char *line = text, *end; !s && line && (end = strchr(line, '\n')); line = end + 1)
+    if (!strncmp(line, "experts", 7)) printf("%.*s\n", (int)(end - line), line);
+  koine_text_free(text);
+  return s;
+}
+
 int cmd_estimate(const cli_args *a)
 {
   scene c = {0};
@@ -83,6 +95,7 @@ int cmd_estimate(const cli_args *a)
     printf("decode: %.3g tokens/s, likely %.3g to %.3g\nprefill: %.3g tokens/s, likely %.3g to %.3g\n%s, on %llu stage%s; koine plan shows them\n", 1 / e.token_s,
            1 / e.token_s_high, 1 / e.token_s_low, e.prompt_per_s, e.prompt_per_s_low, e.prompt_per_s_high, e.measured ? "measured layers" : "not measured: by the rates of the devices",
            (unsigned long long)e.n_stages, e.n_stages == 1 ? "" : "s");
+  if (!status && print_experts(c.placement)) status = cli_fail(KOINE_ERR_MEMORY);
   close_scene(&c);
   return status;
 }

@@ -86,6 +86,31 @@ kept() {
   rm -rf "$dir/cache/koine/layout"
 }
 
+# Experts by turns, read while tokens are evaluated: from the checkpoint, and as laid out.
+turns() {
+  local id=host from f n
+  [ "$device" = host ] || id=$("$koine" devices | sed -n 's/^ *\(cl[0-9]*\): .*Portable Computing.*/\1/p' | head -1)
+  local some=--expert-cache=$id=600K
+  fresh
+  start none 0 nothing "$some"; cp "$dir/got" "$dir/right" || fail "$device: no logits by turns"
+  from=$(($(stat -c %s "$model/model.safetensors") / 2))
+  start eio $from model.safetensors "$some"; wrong "an expert that cannot be read" 'cannot read .*: Input/output error'
+  start end $from model.safetensors "$some"; wrong "an expert where the file ends" 'it became shorter'
+  start slow 0 model.safetensors "$some"; right "slow reads of experts"
+  start log 0 model.safetensors "$some" --keep-layout; right "experts laid out once"; silent "experts laid out once"
+  n=$(bytes_read)
+  start log 0 model.safetensors "$some" --keep-layout; right "experts as laid out"; silent "experts as laid out"
+  [ "$(bytes_read)" -lt $((n / 2)) ] || fail "$device: experts came from the checkpoint, $(bytes_read) bytes after $n"
+  start slow 0 .laid "$some" --keep-layout; right "slow reads of laid-out experts"; silent "slow reads of laid-out experts"
+  start log 0 .laid --keep-layout; silent "all experts there, from the same files"
+  for f in "$model"/layout/*.laid; do
+    n=$(stat -c %s "$f")
+    printf 'damage' | dd of="$f" bs=1 seek=$((n / 2)) conv=notrunc status=none
+  done
+  start log 0 .laid "$some" --keep-layout; right "damaged experts"; says "damaged experts" 'warning: .*laid: it has other bytes than were written'
+  start log 0 .laid "$some" --keep-layout; right "after damaged experts"; silent "after damaged experts"
+}
+
 devices=host
 "$koine" devices | grep -qi 'portable computing' && devices="host portable"
 for device in $devices; do
@@ -94,5 +119,6 @@ for device in $devices; do
   start none 0 nothing; cp "$dir/got" "$dir/right" || fail "$device: no logits"
   bad_reads
   kept
+  turns
 done
 exit $bad

@@ -42,7 +42,23 @@ refuses 2 'gpu9' --exclude gpu9
 refuses 2 'layers 0 to 42' --layers gpu0=0-99
 refuses 2 'DEVICE=BYTES' --memory gpu0=many
 refuses 2 'without --machine' --measure
-refuses 4 'bits a value' --exclude cpu
+refuses 4 'bits a value' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4294967296
+prints 'expert_cache=[0-9]* embed head' --exclude cpu
+grep -q 'experts take turns' "$tmp/err" || fail "experts that take turns are not told of: $(cat "$tmp/err")"
+cp "$tmp/out" "$tmp/plan"
+prints '^experts of layers 0-42 by turns: .* a token come at' --exclude cpu --placement "$tmp/plan"
+prints '^experts: a GiB more buys most on' --exclude cpu
+last=0
+for g in 12 14 16 20; do # more memory, more tokens
+  prints '^experts of layers' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=$((g << 30))
+  rate=$(sed -n 's/^decode: \([0-9.e+-]*\) .*/\1/p' "$tmp/out")
+  awk -v a="$rate" -v b="$last" 'BEGIN { exit !(a > b) }' || fail "$g GiB: $rate tokens/s, but $last with less: $(cat "$tmp/out")"
+  last=$rate
+done
+"$koine" estimate --machine "$data/laptop.machine" --shape v4-flash >"$tmp/out" 2>/dev/null || fail "estimate by turns: $(cat "$tmp/out")"
+grep -q '^experts of layers .* by turns' "$tmp/out" || fail "estimate by turns: $(cat "$tmp/out")"
+sed 's/^machine .*/& disk_bytes_per_s=4e9 cached_bytes_per_s=8e9/' "$data/laptop.machine" >"$tmp/quick.machine"
+"$koine" plan --machine "$tmp/quick.machine" --shape v4-flash 2>/dev/null | grep -q '^experts: 4.00 GB/s from the disk, 8.00 from the page cache, measured' || fail "a machine with a measured disk"
 refuses 2 'line such as' --placement "$data/README"
 "$koine" estimate --machine "$data/mi300x.machine" --shape v4-flash >"$tmp/out" 2>&1 || fail "estimate: $(cat "$tmp/out")"
 grep -q '^decode: .* tokens/s, likely' "$tmp/out" || fail "estimate: $(cat "$tmp/out")"

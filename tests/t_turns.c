@@ -1,5 +1,5 @@
 /* Who has a place when not all experts can: everybody who is wanted gets a turn, nobody twice in a step, and the hit rate on skewed and drifting
- * routes is no worse than that of dropping whoever was wanted least recently. */
+ * routes, and on recorded ones, is no worse than that of dropping whoever was wanted least recently. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +28,7 @@ static void check_step(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_to
   size_t n_arrivals, n_had = 0;
   koi_turns_begin(t, ids, n, n_tokens);
   while (koi_turns_next(t, arrivals, &n_arrivals)) {
-    assert_true(n_arrivals <= t->n_slots);
+    assert_true(n_arrivals + t->n_now <= t->n_slots);
     for (size_t i = 0; i < n_arrivals; i++) {
       assert_int_equal(t->expert[arrivals[i].slot], arrivals[i].expert);
       assert_int_equal(came[arrivals[i].expert]++, 0);
@@ -41,7 +41,8 @@ static void check_step(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_to
       assert_int_equal(had[i]++, 0);
       n_had++;
     }
-    assert_true(n_had > before);
+    assert_true(n_had > before || n_arrivals); /* somebody has the turn, or comes for the next */
+    assert_int_equal(n_had > before, t->n_now > 0);
   }
   assert_int_equal(n_had, n);
   for (uint32_t s = 0; s < t->n_slots; s++)
@@ -79,8 +80,12 @@ static void test_miss(void **unused)
   koi_turns_begin(&t, ids, 2, 1);
   assert_true(koi_turns_next(&t, arrivals, &n));
   assert_int_equal(n, 2);
+  assert_int_equal(koi_turns_place(&t, 3), KOI_NOBODY);
   koi_turns_miss(&t, arrivals[1].slot);
-  assert_int_equal(koi_turns_place(&t, arrivals[1].expert), KOI_NOBODY);
+  assert_true(koi_turns_next(&t, arrivals + 1, &n));
+  assert_int_equal(n, 0);
+  assert_int_equal(t.n_now, 1);
+  assert_int_equal(koi_turns_place(&t, 5), KOI_NOBODY);
   assert_int_not_equal(koi_turns_place(&t, arrivals[0].expert), KOI_NOBODY);
   koi_turns_begin(&t, ids, 2, 1);
   assert_true(koi_turns_next(&t, arrivals, &n));
@@ -111,60 +116,95 @@ static void make_route(const route *r, int32_t (*ids)[N_USED])
     }
 }
 
-static double our_rate(const int32_t (*ids)[N_USED], uint32_t n_slots)
+typedef struct trace { const int32_t *ids; /* [n_tokens][n_used] */ int n_tokens, n_used, n_experts; } trace;
+
+static double our_rate(const trace *r, uint32_t n_slots)
 {
   koi_turns t;
   koi_arrival *arrivals = calloc(n_slots, sizeof *arrivals);
   size_t n, loaded = 0;
-  assert_int_equal(koi_turns_make(n_slots, N_EXPERTS, &t), KOINE_OK);
-  for (int k = 0; k < N_TOKENS; k++) {
-    koi_turns_begin(&t, ids[k], N_USED, 1);
+  assert_int_equal(koi_turns_make(n_slots, (uint32_t)r->n_experts, &t), KOINE_OK);
+  for (int k = 0; k < r->n_tokens; k++) {
+    koi_turns_begin(&t, r->ids + k * r->n_used, (size_t)r->n_used, 1);
     while (koi_turns_next(&t, arrivals, &n)) loaded += n;
   }
   koi_turns_free(&t);
   free(arrivals);
-  return 1 - (double)loaded / (N_TOKENS * N_USED);
+  return 1 - (double)loaded / (r->n_tokens * r->n_used);
 }
 
-static double least_recent_rate(const int32_t (*ids)[N_USED], int n_slots)
+static double least_recent_rate(const trace *r, int n_slots)
 {
   int when[N_EXPERTS], n_there = 0, loaded = 0;
-  for (int e = 0; e < N_EXPERTS; e++) when[e] = -1;
-  for (int k = 0; k < N_TOKENS; k++)
-    for (int i = 0; i < N_USED; i++) {
-      int e = ids[k][i], oldest = -1;
-      if (when[e] < 0) {
-        loaded++;
-        for (int o = 0; o < N_EXPERTS && n_there == n_slots; o++)
-          if (when[o] >= 0 && (oldest < 0 || when[o] < when[oldest])) oldest = o;
-        if (oldest >= 0) when[oldest] = -1;
-        else n_there++;
-      }
-      when[e] = k * N_USED + i;
+  for (int e = 0; e < r->n_experts; e++) when[e] = -1;
+  for (int k = 0; k < r->n_tokens * r->n_used; k++) {
+    int e = r->ids[k], oldest = -1;
+    if (when[e] < 0) {
+      loaded++;
+      for (int o = 0; o < r->n_experts && n_there == n_slots; o++)
+        if (when[o] >= 0 && (oldest < 0 || when[o] < when[oldest])) oldest = o;
+      if (oldest >= 0) when[oldest] = -1;
+      else n_there++;
     }
-  return 1 - (double)loaded / (N_TOKENS * N_USED);
+    when[e] = k;
+  }
+  return 1 - (double)loaded / (r->n_tokens * r->n_used);
 }
+
+static const int percent[] = {10, 25, 50};
 
 static void test_rates(void **unused)
 {
   (void)unused;
   static const route routes[] = {{"even", 0, 0, 0}, {"skewed", 0.7, 0, 0}, {"skewed more", 1.1, 0, 0}, {"skewed, near the last token's", 0.7, 0.4, 0}, {"skewed, drifting", 0.9, 0.2, 600}};
-  static const int percent[] = {10, 25, 50};
   static int32_t ids[N_TOKENS][N_USED];
   for (size_t r = 0; r < KOI_COUNT(routes); r++) {
     state = 11 + r;
     make_route(&routes[r], ids);
     for (size_t p = 0; p < KOI_COUNT(percent); p++) {
       int n_slots = N_EXPERTS * percent[p] / 100;
-      double ours = our_rate(ids, (uint32_t)n_slots), other = least_recent_rate(ids, n_slots);
+      const trace all = {ids[0], N_TOKENS, N_USED, N_EXPERTS};
+      double ours = our_rate(&all, (uint32_t)n_slots), other = least_recent_rate(&all, n_slots);
       printf("%-30s %2d %% there: %.3f found, %.3f by least recently wanted\n", routes[r].name, percent[p], ours, other);
       if (ours < other - 0.005) fail_msg("%s, %d %%: %.3f of the experts were there, but %.3f if the least recently wanted goes", routes[r].name, percent[p], ours, other);
     }
   }
 }
 
+/* A text as a model routed it (tests/bench/record_routes): the mean over the layers. */
+static void test_recorded(void **unused)
+{
+  (void)unused;
+  char path[4096];
+  unsigned n_layers, n_experts, n_used, n_tokens, id;
+  snprintf(path, sizeof path, "%s/tests/data/routes/austen.txt", getenv("srcdir") ? getenv("srcdir") : ".");
+  FILE *f = fopen(path, "r");
+  if (!f) fail_msg("%s: cannot be read", path);
+  assert_int_equal(fscanf(f, "%u %u %u %u", &n_layers, &n_experts, &n_used, &n_tokens), 4);
+  assert_true(n_experts && n_experts <= N_EXPERTS && n_layers && n_used && n_tokens > 1000);
+  size_t each = (size_t)n_tokens * n_used;
+  int32_t *ids = calloc(n_layers * each, sizeof *ids);
+  for (size_t t = 0; t < n_tokens; t++)
+    for (size_t i = 0; i < (size_t)n_layers * n_used; i++) {
+      assert_true(fscanf(f, "%2x", &id) == 1 && id < n_experts);
+      ids[i / n_used * each + t * n_used + i % n_used] = (int32_t)id;
+    }
+  fclose(f);
+  for (size_t p = 0; p < KOI_COUNT(percent); p++) {
+    double ours = 0, other = 0;
+    int n_slots = (int)n_experts * percent[p] / 100;
+    for (unsigned l = 0; l < n_layers; l++) {
+      const trace one = {ids + l * each, (int)n_tokens, (int)n_used, (int)n_experts};
+      ours += our_rate(&one, (uint32_t)n_slots) / n_layers, other += least_recent_rate(&one, n_slots) / n_layers;
+    }
+    printf("%-30s %2d %% there: %.3f found, %.3f by least recently wanted\n", "recorded from models/austen", percent[p], ours, other);
+    if (ours < other) fail_msg("recorded, %d %%: %.3f of the experts were there, but %.3f if the least recently wanted goes", percent[p], ours, other);
+  }
+  free(ids);
+}
+
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_turns), cmocka_unit_test(test_miss), cmocka_unit_test(test_rates)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_turns), cmocka_unit_test(test_miss), cmocka_unit_test(test_rates), cmocka_unit_test(test_recorded)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

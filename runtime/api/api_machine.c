@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/record.h"
 #include "placing.h"
 #include "plan/assign.h"
@@ -168,6 +169,24 @@ static koine_status copy_site(const koi_site *from, koi_site *to)
   return KOINE_OK;
 }
 
+/* What does not fit whole may fit with routed experts that take turns; if not, the reason why it does not fit whole is the one to tell. */
+static koine_status by_turns(const koine_machine *machine, const koine_model *m, const koi_assign_wish *w, koine_placement *p)
+{
+  enum { LONG = 1024 };
+  char why[LONG];
+  koi_print(why, sizeof why, "%s", koi_error_text());
+  koi_site with = machine->site;
+  if (machine->runtime) koi_measure_disk(m, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), &with);
+  p->site.disk_per_s = with.disk_per_s, p->site.cached_per_s = with.cached_per_s;
+  koine_status s = koi_assign_turns(&with, m, w, &p->assigned);
+  if (s) return koi_error(KOINE_ERR_MEMORY, "%s", why);
+  koi_log(KOINE_LOG_WARNING, "%s; so routed experts take turns in the memory that is left, which is slower", why);
+  return s;
+}
+
+/* Where the user left it to us. */
+static bool free_choice(const koi_assign_wish *w) { return !w->n_pins && !w->n_shares && w->on_cards < 0 && w->experts_on_cpu < 0; }
+
 koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out)
 {
   if (!machine || !model || !out) return missing("koine_place");
@@ -178,6 +197,7 @@ koine_status koine_place(const koine_machine *machine, const koine_model *model,
   if (!s) s = p ? take(machine, &own, model->config.n_layers, &w) : KOINE_ERR_MEMORY;
   if (!s) s = copy_site(&machine->site, &p->site);
   if (!s) s = own.given ? koi_assign_given(&machine->site, model, &w.w, &w.given, &p->assigned) : koi_assign(&machine->site, model, &w.w, &p->assigned);
+  if (s == KOINE_ERR_MEMORY && p && !own.given && free_choice(&w.w)) s = by_turns(machine, model, &w.w, p);
   koi_free(w.pins);
   koi_free(w.memory);
   koi_free(w.names);

@@ -11,13 +11,14 @@ static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *use
 {
   st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
   if (!st->put) return KOINE_ERR_MEMORY;
-  if (st->plan->keep_layout && st->at.n_slots)
-    koi_log(KOINE_LOG_WARNING, "experts by turns on %s come from the checkpoint: they are not kept as laid out", st->at.endpoint->id);
-  if (st->plan->bare || st->at.n_slots) return koi_upload_room(st->dev, st->at.laid, st->put);
+  if (st->plan->bare) return koi_upload_room(st->dev, st->at.laid, st->put);
   koine_status s = KOINE_OK;
   bool pass = koi_limits_crowded(koi_model_weight_bytes(st->model));
   if (st->plan->keep_layout) s = koi_kept_open(st->at.laid, st->at.endpoint->name, st->dev->cache_dir, pass, &st->kept);
-  if (!s) s = koi_upload(st->dev, st->at.laid, st->put, st->kept, pass, progress, user);
+  if (!s && st->at.n_slots) {
+    s = koi_upload_room(st->dev, st->at.laid, st->put);
+    if (!s && st->kept) s = koi_upload_keep(st->dev, st->at.laid, st->kept, pass, progress, user);
+  } else if (!s) s = koi_upload(st->dev, st->at.laid, st->put, st->kept, pass, progress, user);
   if (st->kept) koi_kept_end(st->kept);
   return s;
 }

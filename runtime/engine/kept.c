@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "kept_impl.h"
 #include "model/fingerprint.h"
@@ -67,8 +68,8 @@ static koine_status put_weight(koi_kept *k, int layer, const koi_role *role, uin
 {
   kept_file *f = file_of(k, layer, role, r);
   koi_spanned one = {role, from, w, NULL};
-  uint64_t sub = w->n_parts ? koi_span_of_sub(k->l, &one) : 0, n = (uint64_t)w->n_units * (uint64_t)w->n_sub;
-  const uint64_t what[] = {r, (uint64_t)w->k, sub, (uint64_t)w->n_units, (uint64_t)w->n_sub};
+  uint64_t sub = w->n_parts ? koi_span_of_sub(k->l, &one) : 0, n = (uint64_t)from->n_units * (uint64_t)w->n_sub; /* every expert, whatever places there are */
+  const uint64_t what[] = {r, (uint64_t)w->k, sub, (uint64_t)from->n_units, (uint64_t)w->n_sub};
   if (!w->n_parts) return KOINE_OK;
   if (!(p->at = koi_alloc(n, sizeof *p->at))) return KOINE_ERR_MEMORY;
   p->tile = f->head.n_tiles;
@@ -152,16 +153,22 @@ typedef struct stretch { /* a piece in its file */
   uint64_t *sums, at[KOI_MAX_STREAMS], tile[KOI_MAX_STREAMS], n; /* place and bytes of a tile of each stream; tiles */
 } stretch;
 
+/* Whichever laid model of the same weights the piece's part is of. */
 static stretch find(const koi_kept *k, const koi_span *s)
 {
-  koi_spanned w = koi_span_weight(k->l, s);
+  const koine_model *m = k->l->model;
+  const bool top = s->layer < 0;
+  const koi_role *role = top ? &koi_top_roles[s->role] : &koi_layer_roles[s->role];
+  const koi_laid *to = top ? &k->l->top[s->role] : &k->l->layers[s->layer][s->role];
+  koi_spanned w = {role, top ? &m->top[s->role] : &m->layers[s->layer].w[s->role], to, NULL};
   const kept_place *p = place_of(k, s);
   stretch out = {.f = file_of(k, s->layer, w.role, s->role), .n = s->tile1 - s->tile0};
   uint64_t sub = koi_span_of_sub(k->l, &w), matrix = (uint64_t)s->unit * (uint64_t)w.to->n_sub + s->tile0 / sub, in = s->tile0 % sub;
   uint64_t at = sizeof out.f->head + out.f->head.n_tiles * sizeof *out.f->sums + p->at[matrix];
   out.sums = out.f->sums + p->tile + matrix * sub + in;
+  int32_t wt = koi_role_is_matrix(role) ? koi_weight_piece(w.from, s->unit, (uint32_t)(s->tile0 / sub))->format : to->wt;
   for (int i = 0; i < KOI_MAX_STREAMS; i++) {
-    out.tile[i] = tile_bytes(k, w.role, w.to, w.part->wt, i);
+    out.tile[i] = tile_bytes(k, role, to, wt, i);
     out.at[i] = at + in * out.tile[i], at += sub * out.tile[i];
   }
   return out;
@@ -257,15 +264,25 @@ void koi_kept_write(koi_kept *k, const koi_span *s, uint8_t *const out[KOI_MAX_S
 }
 
 /* ---- the end ---- */
+bool koi_kept_wants(const koi_kept *k, uint32_t layer) { return k->files[2 + 2 * layer + 1].state == KEPT_NEW; }
+
+/* Unless another has taken its place. */
+static void throw_damaged(const kept_file *f)
+{
+  struct stat ours, there;
+  if (f->damaged && !fstat(f->opened - 1, &ours) && !stat(f->path, &there) && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) unlink(f->path);
+}
+
 void koi_kept_end(koi_kept *k)
 {
   for (size_t i = 0; i < k->n_files; i++) {
     kept_file *f = &k->files[i];
     koi_newfile_drop(f->f);
-    if (f->damaged) unlink(f->path);
+    throw_damaged(f);
     if (f->state == KEPT_NEW) f->state = KEPT_OFF;
     f->f = NULL;
   }
+  k->pass = false;
   if (k->n_kept) koi_log(KOINE_LOG_NOTE, "laid-out weights are kept for the next start: %.1f MB in %zu files of %s", (double)k->kept_bytes / 1e6, (size_t)k->n_kept, k->used);
 }
 
@@ -275,6 +292,7 @@ void koi_kept_close(koi_kept *k)
   for (size_t i = 0; k->files && i < k->n_files; i++) {
     kept_file *f = &k->files[i];
     koi_newfile_drop(f->f);
+    throw_damaged(f);
     if (f->opened) close(f->opened - 1);
     koi_free(f->sums);
     koi_free(f->path);

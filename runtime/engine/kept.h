@@ -18,7 +18,10 @@ koine_status koi_kept_open(const koi_laid_model *l, const char *device, const ch
 bool koi_kept_read(koi_kept *k, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care);
 /* Keeps a piece of a file that was not there, each once; the file appears when all of it was given. Any thread. */
 void koi_kept_write(koi_kept *k, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool care);
-/* All was given: drops what is not whole, or was found damaged, and says what is kept from now on. */
+/* Whether all of a layer's routed experts are to be given (koi_kept_write), since there is no file of them yet. */
+bool koi_kept_wants(const koi_kept *k, uint32_t layer);
+/* All was given: drops what is not whole, or was found damaged, and says what is kept from now on. What is read later, experts that come by turns,
+ * may be wanted again and stays in the page cache; a file that is found damaged then goes when it is closed. */
 void koi_kept_end(koi_kept *k);
 void koi_kept_close(koi_kept *k); /* NULL is allowed */
 #endif

@@ -243,20 +243,21 @@ static koine_status until(koi_stage *other, const koi_step *x, bool giving, size
   return s;
 }
 
-/* A layer's experts as many at a time as have a place: the same calls for every turn, in which only entries of those who are there are computed. */
+/* A layer's experts as many at a time as have a place: the same calls for every turn, in which only entries of those who have it are computed, while
+ * those of the next are read. */
 static koine_status in_turns(koi_stage *other, const koi_step *x, size_t *at)
 {
   const koi_list *l = x->experts;
   uint32_t n = l->shape.n_tokens;
   int32_t *ids = (int32_t *)(void *)(x->host[KOI_HOST_EXPERTS] + koi_graph_desk_ids(&other->model->config, n));
   size_t begin = *at;
-  bool any = true;
+  bool now = false;
+  koine_status s = KOINE_OK;
   koi_slots_begin(other->slots, (uint32_t)l->calls.v[begin].layer, ids, n);
-  koine_status s = koi_slots_turn(other->slots, ids, &any);
-  while (!s && any) {
-    *at = begin;
-    s = until(other, x, false, at);
-    if (!s) s = koi_slots_turn(other->slots, ids, &any);
+  while (!s && koi_slots_turn(other->slots, ids, &now)) {
+    if (now) *at = begin, s = until(other, x, false, at);
+    if (now && !s) s = koi_device_flush(other->dev);
+    s = koi_slots_load(other->slots, s);
   }
   return s;
 }

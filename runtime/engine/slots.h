@@ -11,8 +11,11 @@ koine_status koi_slots_open(koi_stage *st, koi_slots **out);
 void koi_slots_close(koi_slots *s); /* NULL is allowed */
 /* A layer's part of a step: the experts of n_tokens, ids [n_tokens][n_used], which are copied. */
 void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t n_tokens);
-/* The next turn: who is not there is loaded, and places [n_tokens][n_used] says where each is, -1: not in this turn. *any false: all had theirs.
- * KOINE_ERR_FILE for a checkpoint that cannot be read: who could not come is not there, and the next step tries again. */
-koine_status koi_slots_turn(koi_slots *s, int32_t *places, bool *any);
+/* The next turn: places [n_tokens][n_used] says where each expert is that has it, -1: it is not its turn; *now: somebody has it. Who has the one after it
+ * is read from here on, by threads. false: all had theirs. */
+bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now);
+/* Those to the device, once it was told to compute this turn. KOINE_ERR_FILE for a checkpoint that cannot be read: who could not come is not there, and
+ * the next step tries again. before: a failure of this turn, after which nobody comes. */
+koine_status koi_slots_load(koi_slots *s, koine_status before);
 koi_expert_figures koi_slots_figures(const koi_slots *s);
 #endif

@@ -34,7 +34,7 @@ static float heat_now(const koi_turns *t, int32_t e) { return t->heat[e] * powf(
 
 void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_tokens)
 {
-  t->n_tokens += n_tokens;
+  t->n_tokens += n_tokens, t->n_turns += 2; /* nobody has part of a step that ended early */
   for (uint32_t e = 0; e < t->n_experts; e++) t->waits[e] = 0;
   for (size_t i = 0; i < n; i++)
     if (ids[i] >= 0 && (uint32_t)ids[i] < t->n_experts) t->waits[ids[i]]++;
@@ -46,42 +46,45 @@ void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_toke
   }
 }
 
-static void take_turn(koi_turns *t, uint32_t slot)
+static void take_turn(koi_turns *t, uint32_t slot, uint64_t turn)
 {
-  t->turn[slot] = t->n_turns;
+  t->turn[slot] = turn;
   t->waits[t->expert[slot]] = 0, t->n_wait--;
 }
 
-/* Of the slots that have no part in this turn the one whose expert has the least heat; n_slots: all have. */
+/* Of the slots that have no part in this turn or the next, and whose expert waits for none, the one whose expert has the least heat; n_slots: there is
+ * none. */
 static uint32_t coldest(const koi_turns *t)
 {
   uint32_t best = t->n_slots;
   float least = INFINITY;
   for (uint32_t s = 0; s < t->n_slots; s++) {
-    if (t->turn[s] == t->n_turns) continue;
-    float heat = t->expert[s] == KOI_NOBODY ? -1.0f : heat_now(t, t->expert[s]);
+    int32_t e = t->expert[s];
+    if (t->turn[s] >= t->n_turns || (e != KOI_NOBODY && t->waits[e])) continue;
+    float heat = e == KOI_NOBODY ? -1.0f : heat_now(t, e);
     if (heat < least) least = heat, best = s;
   }
   return best;
 }
 
+/* When more wait than have room, half of the slots compute while the other half is loaded. */
 bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n)
 {
-  *n = 0;
-  if (!t->n_wait) return false;
-  t->n_turns++;
-  for (uint32_t s = 0; s < t->n_slots; s++)
-    if (t->expert[s] != KOI_NOBODY && t->waits[t->expert[s]]) take_turn(t, s);
-  for (uint32_t e = 0; e < t->n_experts && t->n_wait; e++) {
-    if (!t->waits[e]) continue;
+  uint32_t most = t->n_wait > t->n_slots ? (t->n_slots + 1) / 2 : t->n_slots;
+  *n = 0, t->n_now = 0, t->n_turns++;
+  for (uint32_t s = 0; s < t->n_slots; s++) t->n_now += t->turn[s] == t->n_turns;
+  for (uint32_t s = 0; s < t->n_slots && t->n_now < most; s++)
+    if (t->expert[s] != KOI_NOBODY && t->waits[t->expert[s]]) take_turn(t, s, t->n_turns), t->n_now++;
+  for (uint32_t e = 0; e < t->n_experts && t->n_wait && *n < most; e++) {
+    if (!t->waits[e] || t->slot[e] != KOI_NOBODY) continue;
     uint32_t s = coldest(t);
     if (s == t->n_slots) break;
     if (t->expert[s] != KOI_NOBODY) t->slot[t->expert[s]] = KOI_NOBODY;
     t->expert[s] = (int32_t)e, t->slot[e] = (int32_t)s;
-    take_turn(t, s);
+    take_turn(t, s, t->n_turns + 1);
     arrivals[(*n)++] = (koi_arrival){(int32_t)e, s};
   }
-  return true;
+  return t->n_now || *n;
 }
 
 int32_t koi_turns_place(const koi_turns *t, int32_t expert)
@@ -94,5 +97,5 @@ int32_t koi_turns_place(const koi_turns *t, int32_t expert)
 void koi_turns_miss(koi_turns *t, uint32_t slot)
 {
   if (t->expert[slot] == KOI_NOBODY) return;
-  t->slot[t->expert[slot]] = KOI_NOBODY, t->expert[slot] = KOI_NOBODY;
+  t->slot[t->expert[slot]] = KOI_NOBODY, t->expert[slot] = KOI_NOBODY, t->turn[slot] = 0;
 }

@@ -12,7 +12,8 @@ typedef struct koi_turns {
   int32_t *slot;    /* [n_experts] where it is, or KOI_NOBODY */
   uint32_t *waits;  /* [n_experts] entries of the step that wait for it */
   uint32_t n_wait;  /* experts that are waited for */
-  uint64_t *turn;   /* [n_slots] the last turn that the slot was part of */
+  uint64_t *turn;   /* [n_slots] the last turn that the slot was part of, or the next one, for which it is loaded */
+  uint32_t n_now;   /* slots that are part of this turn */
   uint64_t n_turns, n_tokens; /* until now */
   float *heat;      /* [n_experts] entries of late: each token makes all of them a little less */
   uint64_t *heated; /* [n_experts] n_tokens then */
@@ -25,10 +26,11 @@ koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, koi_turns *out
 void koi_turns_free(koi_turns *t);
 /* A step of n_tokens, whose n entries want these experts. */
 void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_tokens);
-/* The next turn: arrivals [n_slots] are those who come, *n of them; false: nobody waits any more. */
+/* The next turn: t->n_now experts have it, who are there; arrivals [n_slots] are those who have the one after it and are to be loaded meanwhile, *n of
+ * them. false: all had theirs. */
 bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n);
 /* The slot of an expert that has its turn now; KOI_NOBODY: it is not its turn. */
 int32_t koi_turns_place(const koi_turns *t, int32_t expert);
-/* Somebody could not come after all. */
+/* Somebody who was to come could not after all. */
 void koi_turns_miss(koi_turns *t, uint32_t slot);
 #endif

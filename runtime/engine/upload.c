@@ -2,6 +2,7 @@
  * Invariant: the bytes allocated are those that were laid. */
 #include "upload.h"
 #include "ahead.h"
+#include "kept.h"
 
 typedef struct upload {
   koi_device *dev;
@@ -108,4 +109,29 @@ void koi_upload_free(koi_device *dev, koi_put *put, uint32_t n_parts)
   for (uint32_t i = 0; put && i < n_parts; i++)
     for (int s = 0; s < KOI_MAX_STREAMS; s++)
       if (put[i].stream[s]) koi_device_free(dev, put[i].stream[s]);
+}
+
+/* ---- experts that come by turns ---- */
+/* Reads all experts of a layer, for the file that keeps them. */
+static koine_status keep_layer(const koi_laid_model *like, struct koi_kept *kept, uint32_t layer, uint32_t n_threads, bool pass)
+{
+  koi_laid_model *all = NULL;
+  koi_ahead *a = NULL;
+  koine_status s = koi_lay_share(like->model, 0, like->tile, &(koi_share){.layer0 = layer, .layer1 = layer + 1, .of = KOI_OF_EXPERTS}, &all), read = KOINE_OK;
+  if (!s) s = koi_ahead_open(all, kept, n_threads, pass, &a);
+  while (!s && koi_ahead_next(a, &read)) {}
+  koi_ahead_close(a);
+  koi_lay_free(all);
+  return s ? s : read;
+}
+
+koine_status koi_upload_keep(const koi_device *dev, const koi_laid_model *l, struct koi_kept *kept, bool pass, koine_progress_fn *progress, void *user)
+{
+  koine_status s = KOINE_OK;
+  for (uint32_t n = 0; n < l->model->config.n_layers && !s; n++) {
+    if (!koi_kept_wants(kept, n)) continue;
+    s = keep_layer(l, kept, n, dev->n_threads, pass);
+    if (!s && progress && !progress(user, "laying out experts", n + 1, l->model->config.n_layers)) s = koi_error(KOINE_ERR_CANCELLED, "cancelled while laying out experts");
+  }
+  return s;
 }

@@ -23,11 +23,21 @@ typedef struct koi_assign_wish {
 enum { KOI_ASSIGN_CHUNK = 16384 };
 #define KOI_ASSIGN_WISH {.on_cards = -1, .experts_on_cpu = -1}
 
+typedef struct koi_by_turns { /* routed experts that do not all have room */
+  uint64_t all, room;          /* bytes of all of them; that are there at once, 0: all are */
+  uint32_t n_slots;            /* of each layer's */
+  double compute_s;            /* of a token's, when they are there */
+  double there, least, most;   /* share of those wanted that are there: likely, if routes are even, if they are very skewed */
+  double bytes, per_s;         /* that a token loads, and how fast they come */
+  double more_device_s, more_host_s; /* that a token takes less with a GiB more on their device, of the host's memory */
+} koi_by_turns;
+
 typedef struct koi_assigned_stage { /* beside the placement's stage of the same number */
   uint32_t device, experts;    /* into the site's; experts: KOI_SOLVE_NOWHERE when they are on the same */
   uint64_t weights, caches, own, expert_weights /* on the experts' device */;
   double seconds, low, high;   /* of a token, with what its experts take elsewhere; */
   double hop;                  /* to get what the stage before made */
+  koi_by_turns turns;
 } koi_assigned_stage;
 
 typedef struct koi_assigned {
@@ -41,6 +51,7 @@ typedef struct koi_assigned {
   bool measured;               /* every device used has measured costs */
   bool estimated;              /* some device used has not even rates of its own */
   bool old;                    /* some device used was measured with other kernels or parameters */
+  bool by_turns;               /* some stage's experts do not all have room */
 } koi_assigned;
 
 /* The best placement. KOINE_ERR_MEMORY with the numbers, and what would fit; KOINE_ERR_NO_DEVICE when nothing is known of any device;
@@ -48,6 +59,9 @@ typedef struct koi_assigned {
 koine_status koi_assign(const koi_site *site, const koine_model *m, const koi_assign_wish *w, koi_assigned *out);
 /* What a given placement takes. KOINE_ERR_MEMORY when it does not fit. */
 koine_status koi_assign_given(const koi_site *site, const koine_model *m, const koi_assign_wish *w, const koi_placement *p, koi_assigned *out);
+/* For a model that does not fit: all on the device that is quickest then, with its routed experts by turns in the memory that is left.
+ * KOINE_ERR_MEMORY: not even that has room. */
+koine_status koi_assign_turns(const koi_site *site, const koine_model *m, const koi_assign_wish *w, koi_assigned *out);
 void koi_assigned_free(koi_assigned *a);
 /* ---- assign_text.c ---- */
 /* For people; what begins with "layers" is read back by koi_placement_parse. */

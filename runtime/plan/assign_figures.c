@@ -55,6 +55,20 @@ static void count_bytes(const koi_question *q, const koi_placed *p, koi_assigned
   x->own = q->hold.own_bytes;
 }
 
+/* With p->expert_bytes of the stage's routed experts there at once. */
+static void count_turns(const koi_question *q, const koi_placed *p, koi_assigned_stage *x)
+{
+  koi_by_turns *t = &x->turns;
+  uint32_t d = x->experts == KOI_SOLVE_NOWHERE ? x->device : x->experts, n = q->model->config.n_experts;
+  uint64_t *held = x->experts == KOI_SOLVE_NOWHERE ? &x->weights : &x->expert_weights;
+  if (!p->expert_bytes || p->layer0 == p->layer1 || !n) return;
+  for (uint32_t l = p->layer0; l < p->layer1; l++)
+    t->all += q->hold.items[l + 1].experts, t->compute_s += q->token.expert_seconds[(size_t)d * q->token.n_items + l + 1];
+  uint64_t slots = p->expert_bytes / (t->all / n + !t->all);
+  t->n_slots = (uint32_t)(slots < n ? slots : n), t->room = t->all / n * t->n_slots;
+  *held -= t->all - t->room;
+}
+
 static koine_status check_known(const koi_question *q, const koi_assigned_stage *x)
 {
   uint32_t d = x->experts != KOI_SOLVE_NOWHERE && isfinite(q->token.seconds[x->device * q->n_items]) ? x->experts : x->device;
@@ -62,7 +76,7 @@ static koine_status check_known(const koi_question *q, const koi_assigned_stage 
   return koi_error(KOINE_ERR_NO_DEVICE, "how fast device %s is is not known; koine plan --measure finds out", q->site->devices[d].id);
 }
 
-static koine_status stage_figures(const koi_question *q, koi_assigned *a, size_t i, double *chunk_s, double *chunk_low, double *chunk_high)
+static koine_status stage_figures(const koi_question *q, koi_assigned *a, size_t i, double chunk_s[3])
 {
   const koi_placed *p = &a->placement.stages[i];
   koi_assigned_stage *x = &a->stages[i];
@@ -72,11 +86,12 @@ static koine_status stage_figures(const koi_question *q, koi_assigned *a, size_t
   if (!s) s = check_known(q, x);
   if (s) return s;
   count_bytes(q, p, x);
+  count_turns(q, p, x);
   seconds token = stage_seconds(q, &q->token, p, x, 1), chunk = stage_seconds(q, &q->prompt, p, x, q->w.chunk);
   double hop = i ? koi_question_hop(q, a->stages[i - 1].device, x->device, koi_question_stream(q, q->w.chunk)) : 0;
   x->seconds = token.middle, x->low = token.low, x->high = token.high;
   x->hop = i ? koi_question_hop(q, a->stages[i - 1].device, x->device, koi_question_stream(q, 1)) : 0;
-  *chunk_s += chunk.middle + hop, *chunk_low += chunk.low + hop, *chunk_high += chunk.high + hop;
+  chunk_s[0] += chunk.middle + hop, chunk_s[1] += chunk.low + hop, chunk_s[2] += chunk.high + hop;
   return KOINE_OK;
 }
 
@@ -123,17 +138,12 @@ static bool has_costs(const koi_question *q, uint32_t d)
   return false;
 }
 
-koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
+/* Sums over the stages. */
+static void add_up(const koi_question *q, koi_assigned *a)
 {
-  size_t n = a->placement.n_stages;
-  double chunk_s = 0, chunk_low = 0, chunk_high = 0, busy = 0;
-  koine_status s = KOINE_OK;
-  a->context = q->w.context, a->chunk = q->w.chunk, a->n_unknown = q->n_unknown, a->measured = true;
-  if (!(a->stages = koi_alloc(n, sizeof *a->stages))) return KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < n && !s; i++) {
+  double busy = 0;
+  for (size_t i = 0; i < a->placement.n_stages; i++) {
     const koi_assigned_stage *x = &a->stages[i];
-    s = stage_figures(q, a, i, &chunk_s, &chunk_low, &chunk_high);
-    if (s) break;
     a->token_s += x->seconds + x->hop, a->low_s += x->low + x->hop, a->high_s += x->high + x->hop;
     busy = i && a->stages[i - 1].device == x->device ? busy + x->seconds : x->seconds; /* two stages side by side keep their device busy together */
     if (busy > a->longest_s) a->longest_s = busy;
@@ -142,9 +152,21 @@ koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
     for (uint32_t d = 0; d < q->site->n_devices; d++)
       if (d == x->device || d == x->experts) a->estimated |= q->site->devices[d].estimated, a->old |= q->site->devices[d].old;
   }
+}
+
+koine_status koi_question_figures(const koi_question *q, koi_assigned *a)
+{
+  size_t n = a->placement.n_stages;
+  double chunk_s[3] = {0, 0, 0};
+  koine_status s = KOINE_OK;
+  a->context = q->w.context, a->chunk = q->w.chunk, a->n_unknown = q->n_unknown, a->measured = true;
+  if (!(a->stages = koi_alloc(n, sizeof *a->stages))) return KOINE_ERR_MEMORY;
+  for (size_t i = 0; i < n && !s; i++) s = stage_figures(q, a, i, chunk_s);
   if (s) return s;
+  koi_question_turns(q, a, chunk_s);
+  add_up(q, a);
   double out = koi_costs_link(&q->site->devices[a->stages[n - 1].device].to_host, 4.0 * q->model->config.n_vocab);
   a->token_s += out, a->low_s += out, a->high_s += out;
-  a->prompt_per_s = q->w.chunk / chunk_s, a->prompt_low = q->w.chunk / chunk_high, a->prompt_high = q->w.chunk / chunk_low;
+  a->prompt_per_s = q->w.chunk / chunk_s[0], a->prompt_low = q->w.chunk / chunk_s[2], a->prompt_high = q->w.chunk / chunk_s[1];
   return check_memory(q, a);
 }

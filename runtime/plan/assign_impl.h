@@ -33,6 +33,8 @@ typedef struct koi_change { uint64_t context /* 0: as wished */; double weights 
 koine_status koi_question_solve(const koi_question *q, const koi_change *c, koi_solved *out);
 /* Never KOINE_OK: says what is needed, what is there, and what would fit. */
 koine_status koi_question_refuse(const koi_question *q);
+/* Adds what stages wait for experts that are not there; chunk_s: to the likely seconds of a chunk, the least and the most. */
+void koi_question_turns(const koi_question *q, koi_assigned *a, double chunk_s[3]);
 /* Figures of a placement that covers the model. */
 koine_status koi_question_figures(const koi_question *q, koi_assigned *a);
 #endif

@@ -100,7 +100,7 @@ uint64_t koi_graph_desk_ids(const koi_config *c, uint32_t n_tokens) { return des
 void koi_graph_experts(emit *e)
 {
   desk d = desk_of(e->c, (uint64_t)e->t);
-  if ((uint32_t)W(expert_up)->n_units < e->c->n_experts) koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), 0); /* from here on: turns before this one left theirs */
+  koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), 0); /* from here on: turns before this one left theirs */
   koi_graph_take(e, HOST(EXPERTS, d.xn), S(xn), d.rows);
   koi_graph_take(e, HOST(EXPERTS, d.ids), S(ids), d.entries);
   koi_graph_take(e, HOST(EXPERTS, d.weights), S(weights), d.entries);

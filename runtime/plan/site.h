@@ -51,6 +51,7 @@ typedef struct koi_site {
   koi_site_card *cards; size_t n_cards;
   koi_site_device *devices; size_t n_devices;
   koi_site_cost *costs; size_t n_costs;
+  double disk_per_s, cached_per_s; /* bytes of a checkpoint's experts laid out a second, from the disk, from the page cache; 0: not measured */
   char *topology;                /* hwloc's XML; NULL: none */
 } koi_site;
 

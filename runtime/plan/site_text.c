@@ -59,6 +59,8 @@ koine_status koi_site_text(const koi_site *s, char **out)
   koi_text t = {0};
   koi_text_add(&t, "machine");
   koi_word_put(&t, "name", s->name);
+  if (s->disk_per_s > 0) number(&t, "disk_bytes_per_s", s->disk_per_s);
+  if (s->cached_per_s > 0) number(&t, "cached_bytes_per_s", s->cached_per_s);
   koi_text_add(&t, "\n");
   for (size_t i = 0; i < s->n_cards; i++) {
     const koi_site_card *c = &s->cards[i];
@@ -179,7 +181,9 @@ static bool read_name(const char *at, koi_site *s)
 {
   koi_word w;
   while (koi_word_next(&at, &w))
-    if (!koi_word_text(&w, "name=", s->name, sizeof s->name)) return false;
+    if (!koi_word_text(&w, "name=", s->name, sizeof s->name) || !koi_word_number(&w, "disk_bytes_per_s=", &s->disk_per_s) ||
+        !koi_word_number(&w, "cached_bytes_per_s=", &s->cached_per_s))
+      return false;
   return true;
 }
 

@@ -12,6 +12,8 @@ koine_status koi_measure_links(koine_runtime *rt, koi_site *s, koine_progress_fn
 /* Costs of the model's kinds of layers on devices that have none yet (all: on every one), in about `seconds`, 0: 60; kept. Links first, where
  * they are not known. */
 koine_status koi_measure_layers(koine_runtime *rt, koi_site *s, const koine_model *m, bool all, uint32_t seconds, koine_progress_fn *progress, void *user);
+/* How fast a checkpoint's experts come from where they lie, into the site; not if it has no files, or they cannot be read. */
+void koi_measure_disk(const koine_model *m, uint32_t n_threads, koi_site *site);
 /* Whether a device is worth measuring: usable, and no plain C beside others. */
 bool koi_measure_wanted(const koi_site *s, size_t device);
 #endif

@@ -113,7 +113,8 @@ typedef struct koine_plan_options {
                             of several the largest. With equal kernels and parameters results do not depend on which device has which layer */
   uint32_t keep_layout; /* 1: weights as laid out for a device are kept in a folder "layout" beside the checkpoint, or in the cache folder where that
                            cannot be written, as many bytes again, and the next start reads them instead of laying them out. Nothing that
-                           is wrong with these files is an error: the log says so, and weights are laid out anew. Experts by turns (expert_caches) are not kept. 0: no */
+                           is wrong with these files is an error: the log says so, and weights are laid out anew. Experts that come by turns
+                           (expert_caches) are all laid out by the first wake, and read from there whenever they come. 0: no */
   const char *const *expert_caches; /* [n_expert_caches] "DEVICE=BYTES": of the routed experts that this device computes so many bytes are there at
                          once; a step that wants others reads them from the checkpoint, in place of those that were wanted least of late. Results are the
                          same for any number of bytes that holds one expert of each of its layers */
@@ -208,7 +209,7 @@ typedef struct koine_place_options {
 /* Which device has which layers, and what that will take. */
 typedef struct koine_placement koine_placement;
 /* The best placement of the model's layers, of its embedding, head and routed experts on the machine's devices, under their memory. options may be
- * NULL. The model needs no weights. KOINE_ERR_MEMORY when it does not fit: the message has the numbers, and what would fit; KOINE_ERR_NO_DEVICE
+ * NULL. The model needs no weights. What does not fit has its routed experts by turns on one device; KOINE_ERR_MEMORY when that does not fit either; KOINE_ERR_NO_DEVICE
  * when nothing is known of any device; KOINE_ERR_ARG. */
 KOINE_API koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out);
 KOINE_API void koine_placement_free(koine_placement *placement);

@@ -1,0 +1,245 @@
+/* See loads.h. Owns threads, and the memory that experts pass through. Invariant: a box is written by one thread from when it is taken for an expert
+ * until it is ready; those asked for are begun in their order, so that the one taken next is never without a box.
+ * Locking: `lock` guards all but the boxes' bytes. Threads allocate nothing but the text of an error. */
+#include "loads.h"
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+enum { MAX_LOADERS = 6, MAX_BOXES = 12, BOXES_BYTES = 192 << 20 };
+
+typedef enum box_state { FREE, READING, READY } box_state;
+typedef struct box { /* one expert on its way */
+  box_state state;
+  uint32_t layer;
+  int32_t expert;
+  koine_status status;
+  char *why;
+  uint8_t *bytes;
+} box;
+
+typedef struct loader { struct koi_loads *l; pthread_t thread; koi_fetch *f; } loader;
+
+struct koi_loads {
+  const koi_laid_model *l;
+  box boxes[MAX_BOXES];
+  size_t n_boxes;
+  koi_arrival *asked;        /* [n_slots] */
+  uint32_t layer;            /* theirs */
+  size_t n_asked, begun, taken;
+  box *held;                 /* the one that was taken last */
+  bool stop;
+  pthread_mutex_t lock;
+  pthread_cond_t work, ready;
+  loader loaders[MAX_LOADERS];
+  size_t n_fetches, n_threads;
+};
+
+/* ---- what an expert is ---- */
+static koi_pass pass_of(const koi_laid_model *l, uint32_t layer, uint32_t role, uint32_t part, uint64_t at)
+{
+  koi_pass p = {.role = role, .part = part};
+  const koi_span all = {(int)layer, role, part, 0, (uint64_t)l->parts[part].tile0, (uint64_t)l->parts[part].tile1};
+  for (int i = 0; i < KOI_MAX_STREAMS; i++) {
+    p.at[i] = at, p.bytes[i] = koi_span_bytes(l, &all, i);
+    at += (p.bytes[i] + 63) / 64 * 64;
+  }
+  p.end = at;
+  return p;
+}
+
+bool koi_loads_pass(const koi_laid_model *l, uint32_t layer, uint32_t slot, koi_pass *p)
+{
+  for (uint32_t r = p->role; r < KOI_N_LAYER_ROLES; r++) {
+    const koi_laid *w = &l->layers[layer][r];
+    if (koi_layer_roles[r].units != KOI_EXPERTS) continue;
+    for (uint32_t n = p->end && r == p->role ? p->part + 1 : w->first; n < w->first + w->n_parts; n++) {
+      if (slot < (uint32_t)l->parts[n].unit0 || slot >= (uint32_t)l->parts[n].unit1) continue;
+      *p = pass_of(l, layer, r, n, p->end);
+      return true;
+    }
+  }
+  return false;
+}
+
+static uint64_t bytes_of(const koi_loads *l, uint32_t layer)
+{
+  koi_pass p = {0};
+  while (koi_loads_pass(l->l, layer, 0, &p)) {}
+  return p.end;
+}
+
+/* ---- reading ---- */
+static koine_status fill(koi_fetch *f, const box *b)
+{
+  koine_status s = KOINE_OK;
+  char name[KOI_ROLE_NAME];
+  for (koi_pass p = {0}; !s && koi_loads_pass(f->l, b->layer, 0, &p);) { /* cut like every slot's */
+    uint8_t *out[KOI_MAX_STREAMS] = {NULL};
+    bool care = false;
+    for (int i = 0; i < KOI_MAX_STREAMS; i++)
+      if (p.bytes[i]) out[i] = b->bytes + p.at[i];
+    koi_span one = koi_fetch_unit(f, (int)b->layer, p.role, p.part, (uint32_t)b->expert);
+    s = koi_fetch_tiles(f, &one, out, &care);
+    if (s) return koi_error_prefix(s, "loading expert %d of %s", b->expert, koi_role_name(&koi_layer_roles[p.role], (int)b->layer, name));
+  }
+  return s;
+}
+
+static void fill_box(koi_fetch *f, box *b)
+{
+  b->status = fill(f, b);
+  b->why = b->status ? koi_strdup(koi_error_text()) : NULL;
+}
+
+/* Under the lock. The box of the expert that is to be read next; NULL: there is none, or no room. */
+static box *begin(koi_loads *l)
+{
+  size_t i = 0;
+  while (i < l->n_boxes && l->boxes[i].state != FREE) i++;
+  if (l->begun == l->n_asked || i == l->n_boxes) return NULL;
+  box *b = &l->boxes[i];
+  b->state = READING, b->layer = l->layer, b->expert = l->asked[l->begun++].expert;
+  return b;
+}
+
+/* Under the lock, which others have meanwhile. */
+static void read_box(koi_loads *l, koi_fetch *f, box *b)
+{
+  pthread_mutex_unlock(&l->lock);
+  fill_box(f, b);
+  pthread_mutex_lock(&l->lock);
+  b->state = READY;
+  pthread_cond_broadcast(&l->ready);
+}
+
+static void *work(void *user)
+{
+  loader *r = user;
+  koi_loads *l = r->l;
+  pthread_mutex_lock(&l->lock);
+  while (!l->stop) {
+    box *b = begin(l);
+    if (b) read_box(l, r->f, b);
+    else pthread_cond_wait(&l->work, &l->lock);
+  }
+  pthread_mutex_unlock(&l->lock);
+  return NULL;
+}
+
+/* ---- asking and taking ---- */
+static void free_box(box *b)
+{
+  koi_free(b->why);
+  b->why = NULL, b->state = FREE;
+}
+
+void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n)
+{
+  pthread_mutex_lock(&l->lock);
+  l->layer = layer, l->n_asked = n, l->begun = l->taken = 0;
+  if (n) memcpy(l->asked, a, n * sizeof *a);
+  pthread_cond_broadcast(&l->work);
+  pthread_mutex_unlock(&l->lock);
+}
+
+static box *box_of(koi_loads *l, int32_t expert)
+{
+  for (size_t i = 0; i < l->n_boxes; i++)
+    if (l->boxes[i].state != FREE && l->boxes[i].layer == l->layer && l->boxes[i].expert == expert) return &l->boxes[i];
+  return NULL;
+}
+
+/* Under the lock. Reads it, where no thread has begun to. */
+static box *wait_for(koi_loads *l, int32_t expert)
+{
+  box *b = box_of(l, expert);
+  if (!b && (b = begin(l))) read_box(l, l->loaders[l->n_fetches - 1].f, b);
+  while (b->state != READY) pthread_cond_wait(&l->ready, &l->lock);
+  return b;
+}
+
+const uint8_t *koi_loads_next(koi_loads *l, koine_status *s)
+{
+  *s = KOINE_OK;
+  pthread_mutex_lock(&l->lock);
+  if (l->held) free_box(l->held), pthread_cond_signal(&l->work);
+  l->held = NULL;
+  if (l->taken < l->n_asked) {
+    l->held = wait_for(l, l->asked[l->taken++].expert);
+    if (l->held->status) *s = koi_error(l->held->status, "%s", l->held->why ? l->held->why : "an expert cannot be read");
+  }
+  const uint8_t *bytes = l->held && !*s ? l->held->bytes : NULL;
+  pthread_mutex_unlock(&l->lock);
+  return bytes;
+}
+
+void koi_loads_drop(koi_loads *l)
+{
+  pthread_mutex_lock(&l->lock);
+  l->begun = l->taken = l->n_asked, l->held = NULL;
+  for (size_t i = 0; i < l->n_boxes; i++) {
+    while (l->boxes[i].state == READING) pthread_cond_wait(&l->ready, &l->lock);
+    free_box(&l->boxes[i]);
+  }
+  pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- making it ---- */
+static koine_status make_boxes(koi_loads *l, uint32_t layer0, uint32_t layer1)
+{
+  uint64_t most = 0;
+  for (uint32_t n = layer0; n < layer1; n++)
+    if (bytes_of(l, n) > most) most = bytes_of(l, n);
+  size_t n = most ? BOXES_BYTES / most : 1, least = l->n_fetches > 1 ? 2 : 1;
+  for (n = n < least ? least : n < MAX_BOXES ? n : MAX_BOXES; l->n_boxes < n && most; l->n_boxes++)
+    if (!(l->boxes[l->n_boxes].bytes = koi_alloc(most, 1))) return KOINE_ERR_MEMORY;
+  return KOINE_OK;
+}
+
+/* Signals stay the program's own. The last of the fetches is the caller's. */
+static void start(koi_loads *l)
+{
+  sigset_t every, before;
+  sigfillset(&every);
+  pthread_sigmask(SIG_SETMASK, &every, &before);
+  while (l->n_threads + 1 < l->n_fetches && !pthread_create(&l->loaders[l->n_threads].thread, NULL, work, &l->loaders[l->n_threads])) l->n_threads++;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+koine_status koi_loads_open(const koi_laid_model *laid, uint32_t layer0, uint32_t layer1, uint32_t n_slots, struct koi_kept *kept, uint32_t n_threads, koi_loads **out)
+{
+  koi_loads *l = koi_alloc(1, sizeof *l);
+  size_t n = 1 + (n_threads < MAX_LOADERS - 1 ? n_threads : MAX_LOADERS - 1);
+  if (!l) return KOINE_ERR_MEMORY;
+  pthread_mutex_init(&l->lock, NULL);
+  pthread_cond_init(&l->work, NULL);
+  pthread_cond_init(&l->ready, NULL);
+  l->l = laid;
+  koine_status s = (l->asked = koi_alloc(n_slots, sizeof *l->asked)) ? KOINE_OK : KOINE_ERR_MEMORY;
+  for (; l->n_fetches < n && !s; l->n_fetches += !s) {
+    l->loaders[l->n_fetches].l = l;
+    s = koi_fetch_open(laid, kept, false, &l->loaders[l->n_fetches].f);
+  }
+  if (!s) s = make_boxes(l, layer0, layer1);
+  if (s) koi_loads_close(l);
+  else start(l), *out = l;
+  return s;
+}
+
+void koi_loads_close(koi_loads *l)
+{
+  if (!l) return;
+  pthread_mutex_lock(&l->lock);
+  l->stop = true;
+  pthread_cond_broadcast(&l->work);
+  pthread_mutex_unlock(&l->lock);
+  for (size_t i = 0; i < l->n_threads; i++) pthread_join(l->loaders[i].thread, NULL);
+  for (size_t i = 0; i < l->n_fetches; i++) koi_fetch_close(l->loaders[i].f);
+  for (size_t i = 0; i < l->n_boxes; i++) koi_free(l->boxes[i].why), koi_free(l->boxes[i].bytes);
+  koi_free(l->asked);
+  pthread_cond_destroy(&l->ready);
+  pthread_cond_destroy(&l->work);
+  pthread_mutex_destroy(&l->lock);
+  koi_free(l);
+}
