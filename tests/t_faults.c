@@ -75,21 +75,25 @@ static long step(long n)
 }
 
 /* ---- a device that refuses ------------------------------------------------------------------------------------------------ */
+/* Of caches that have no room for what is usual less is asked for: a single refusal is then none. */
+static bool had_less(fake_kind kind, koine_status s) { return kind == FAKE_ALLOC && !s && strstr(koine_last_error(), "cache of") && is_right(); }
+
 static void test_life(fake_kind kind, koine_status status)
 {
+  enum { ONCE = 1, FOR_GOOD = 1000 };
   const char *name = fake_kind_name(kind);
   reported_kind = kind;
   fake_refuse(kind, 0, 0, KOINE_OK);
   check(!whole_life() && is_right(), "a whole life", name, 0);
   long n = fake_calls(kind), reportable = n_reportable;
-  for (long at = 1; at <= n; at += step(n)) {
-    fake_refuse(kind, at, 1, status);
-    koine_status s = whole_life();
-    bool gone_past = kind == FAKE_ALLOC && s == KOINE_OK; /* what only saves work later may be refused: marks are done without */
-    check(s == (at <= reportable ? status : KOINE_OK) || gone_past, "the refusal is reported", name, at);
-    check(strstr(koine_last_error(), "refused for a test") != NULL, "the message says why", name, at);
-    check(!fake_n_live(), "nothing is left on the device", name, at);
-  }
+  for (long times = ONCE; times <= (kind == FAKE_ALLOC ? FOR_GOOD : ONCE); times += FOR_GOOD - ONCE)
+    for (long at = 1; at <= n; at += step(n)) {
+      fake_refuse(kind, at, times, status);
+      koine_status s = whole_life();
+      check(s == (at <= reportable ? status : KOINE_OK) || (times == ONCE && had_less(kind, s)), "the refusal is reported", name, at);
+      check(strstr(koine_last_error(), "refused for a test") != NULL, "the message says why", name, at);
+      check(!fake_n_live(), "nothing is left on the device", name, at);
+    }
   fake_refuse(kind, 0, 0, KOINE_OK);
   check(!whole_life() && is_right(), "the life after", name, 0);
 }
