@@ -12,7 +12,7 @@ enum { MATVEC_GLU_LIMIT }; /* floats */
 
 /* matvec_post: for one token, the product of a block's last matrix and hc_post of it: with o = (has_o ? O : 0) + sum over e < E of matvec's Y[e], in this order,
  * streams'[j] = post[j]*o + sum_i comb[i][j] streams[i] in place, for the rows of this part, which are whole tiles. Then, MIX rows of the next mixes: what
- * each strip of 16 columns of streams' adds to fn streams', M[strip][m]. All units of ids lie in this buffer. E 0: the streams stay as they are, and of them are the
+ * each strip of 16 columns of streams' adds to fn streams', M[strip][m]. An entry whose unit is not in this buffer adds nothing. E 0: the streams stay as they are, and of them are the
  * mixes.
  * With PRE this part is the last one, those before it have had their calls: then, as hc_pre says, Y of the mixes and streams, and post and comb anew, by the
  * work-group that arrives last; D is a multiple of 64, and arrivals 0, as afterwards.

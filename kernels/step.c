@@ -74,7 +74,7 @@ void koi_step_tunables_for(const koi_target *t, int32_t tile, koi_tunables *out)
   choose(t, &koi_step_crossovers, (const int32_t[KOI_MAX_CONSTS]){[CROSSOVERS_TILE] = tile}, crossovers);
   *out = (koi_tunables){.tile = tile, .nt = panels[PANELS_NT], .nt_group = panels[PANELS_NT_GROUP], .nt_least = panels[PANELS_NT_LEAST], .vec_tokens = crossovers[CROSSOVERS_VEC_TOKENS],
                         .vec_strips = crossovers[CROSSOVERS_VEC_STRIPS], .group_tokens = crossovers[CROSSOVERS_GROUP_TOKENS], .min_split_rows = splits[SPLITS_MIN_ROWS], .max_splits = splits[SPLITS_MAX],
-                        .split_groups = splits[SPLITS_GROUPS], .arrivals = t->arrivals && !t->local_is_global, .score_floats = (uint64_t)4 << 20};
+                        .split_groups = splits[SPLITS_GROUPS], .arrivals = t->arrivals != 0, .score_floats = (uint64_t)4 << 20};
   for (int32_t wt = 0; wt < KOI_N_FORMATS; wt++) {
     choose(t, &koi_step_library, (const int32_t[KOI_MAX_CONSTS]){[LIBRARY_WT] = wt, [LIBRARY_TILE] = tile}, library);
     out->gemm_from[wt] = (uint32_t)library[LIBRARY_FROM];

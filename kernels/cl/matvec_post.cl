@@ -52,12 +52,13 @@ KERNEL_OF(GROUP) void matvec_post(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
   F o = SPLAT(0.0f);
   if (mine && has_o) o = VLOAD(O + row);
   for (int e = 0; e < E; e++) {
-    int unit = has_ids ? ids[e] : 0;
-    ulong at = mine ? (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0) : 0;
+    int unit = has_ids ? ids[e] : 0, here = mine && unit >= unit0 && unit < unit1;
+    ulong at = here ? (ulong)(unit - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0) : 0;
 #if GROUP > 1 /* also so that a CPU reads the group's tiles of one unit as one stretch */
     BARRIER();
 #endif
-    o += tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, X + (ulong)(e / x_div) * (ulong)ldx, K, mine, item ROOM_GIVEN);
+    F p = tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, X + (ulong)(e / x_div) * (ulong)ldx, K, here, item ROOM_GIVEN);
+    if (here) o += p;
   }
   if (mine && part == 0) {
     F in[HC];

@@ -133,6 +133,7 @@ void koi_ref_matvec_post(const koi_ref_args *a)
 {
   size_t dim = (size_t)a->i[MATVEC_SUB_ROWS], tile = (size_t)a->c[MATVEC_TILE], n = (size_t)a->i[MATVEC_E], n_mix = (size_t)a->c[MATVEC_POST_MIX];
   float y[(n + 1) * dim];
+  memset(y, 0, sizeof y);
   int32_t i[KOI_MAX_INTS] = {0};
   memcpy(i, a->i, (MATVEC_LDX + 1) * sizeof *i);
   i[MATVEC_LDY] = (int32_t)dim;

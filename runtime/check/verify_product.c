@@ -97,6 +97,7 @@ static const koi_verify_case matvec_post_cases[] = {
   {"the next input, large eps, f16 norm", {BF16, 0, 16, 4, 24, 1, 3, F16}, {2, 128, 1, 320, 0, 4, 0, 20, 1, 1, 128, 1}, {0.3f, 0.01f}, 0},
   {"the next input of the streams as they are", {FP4, 0, 16, 2, 8, 1, 20, F32}, {0, 64, 1, 64, 0, 1, 0, 4, 0, 1, 64, 0}, {1e-6f, 1e-6f}, 0},
   {"the next input, wide", {FP4, 0, 16, 4, 24, 1, 20, BF16}, {2, 256, 1, 4096, 0, 4, 0, 256, 1, 1, 256, 1}, {1e-6f, 1e-6f}, KOI_VERIFY_BIG},
+  {"experts, some elsewhere", {FP4, 1, 16, 4, 24}, {7, 256, 1, 64, 2, 5, 0, 4, 1, 1, 256, 0}, {0}, 0},
   {"two streams, odd columns", {F32, 0, 16, 2, 8}, {2, 133, 1, 64, 0, 2, 0, 4, 1, 1, 140, 0}, {0}, 0},
   {"wide", {FP4, 0, 16, 4, 24}, {6, 2048, 1, 512, 0, 6, 0, 32, 1, 1, 2048, 1}, {0}, KOI_VERIFY_BIG},
 };
@@ -110,7 +111,7 @@ static void make_matvec_post(koi_verify_job *j)
   koi_verify_weights(j, &w);
   koi_verify_floats(j, MATVEC_X, (n + !n) * (size_t)i[MATVEC_LDX], 1);
   int32_t *ids = i[MATVEC_HAS_IDS] ? koi_verify_bytes(j, MATVEC_IDS, n * 4, KOI_VERIFY_I32) : NULL;
-  for (size_t e = 0; ids && e < n; e++) ids[e] = koi_verify_below(j, i[MATVEC_UNIT1]);
+  for (size_t e = 0; ids && e < n; e++) ids[e] = koi_verify_below(j, i[MATVEC_UNIT1] + (i[MATVEC_UNIT0] ? 2 : 0));
   koi_verify_floats(j, MATVEC_POST_STREAMS, hc * dim, 3);
   koi_verify_floats(j, MATVEC_POST_O, dim, 1);
   koi_verify_floats(j, MATVEC_POST_POST, hc, 2);

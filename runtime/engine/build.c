@@ -127,8 +127,19 @@ static koine_status most_of(const koi_stage *st, const koi_feed *f, int32_t **ou
   return KOINE_OK;
 }
 
+/* Zeros, but for windows, for which a short chunk has too few rows. */
+static koine_status write_feed(koi_stage *st, const koi_feed *f)
+{
+  uint8_t *image = koi_alloc(f->bytes, 1);
+  if (!image) return KOINE_ERR_MEMORY;
+  koi_feed_of_states(f, image);
+  koine_status s = st->dev->backend->write(st->dev, st->feed, 0, (size_t)f->bytes, image);
+  koi_free(image);
+  return s;
+}
+
 /* The first token of a conversation whose pages and slots are the first of every kind, as tables of zeros say: all that the calls read is
- * zero, or what an earlier call made of that. */
+ * zero, or what an earlier call left there. */
 static koine_status launch_list(koi_stage *st, launched *l, uint32_t n, bool exact)
 {
   koi_feed feed = {0};
@@ -136,6 +147,7 @@ static koine_status launch_list(koi_stage *st, launched *l, uint32_t n, bool exa
   int32_t *most = NULL;
   koine_status s = list_of(st, n, exact, &feed, &calls);
   if (!s) s = most_of(st, &feed, &most);
+  if (!s) s = write_feed(st, &feed);
   for (size_t i = 0; i < calls.n && !s; i++)
     if (calls.v[i].kind == KOI_CALL_OP) s = launch_call(st, l, &calls.v[i], exact, most);
   koi_free(most);

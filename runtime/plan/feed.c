@@ -70,6 +70,12 @@ static int32_t smaller(int64_t a, int64_t b) { return (int32_t)(a < b ? a : b); 
 static int32_t *ints(uint8_t *image, uint64_t at) { return (int32_t *)(void *)(image + at); }
 static float *floats(uint8_t *image, uint64_t at) { return (float *)(void *)(image + at); }
 
+void koi_feed_of_states(const koi_feed *f, uint8_t *image)
+{
+  for (size_t i = 0; i < f->caches->n_ratios; i++)
+    for (uint64_t w = 0; w < max_windows(f, i); w++) ints(image, f->ratios[i].wins)[w * KOI_WIN_INTS + KOI_WIN_P0] = INT32_MAX;
+}
+
 /* Of the place whose first token is row `row` of the step. */
 static void fill_tokens(const koi_feed *f, const koi_place *p, const koi_freqs *freqs, uint32_t row, uint8_t *image)
 {

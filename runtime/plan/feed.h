@@ -6,7 +6,7 @@
 #include "caches.h"
 #include "scratch.h"
 
-enum { KOI_WIN_INTS = 5, KOI_KEEP_INTS = 5, KOI_ROW_INTS = 2 };
+enum { KOI_WIN_P0 = 2 /* of a window: the first position that is in the step */, KOI_WIN_INTS = 5, KOI_KEEP_INTS = 5, KOI_ROW_INTS = 2 };
 
 /* Steps of one shape have one list. */
 typedef struct koi_shape {
@@ -55,6 +55,8 @@ typedef struct koi_splits { int32_t max_splits, min_rows; } koi_splits; /* of at
 void koi_feed_syms(const koi_feed *f, const koi_place *p, size_t n, const koi_splits *s, int32_t lds, int32_t *syms);
 /* All of them, and the image [bytes]: the shape's tokens and logits are those of the places together, in their order. */
 void koi_feed_fill(const koi_feed *f, const koi_place *p, size_t n, const koi_freqs *freqs, const koi_splits *s, int32_t lds, uint8_t *image, int32_t *syms);
+/* As if the windows that close had all of their positions in the sequences' states: what launches that are not steps may read. image: [bytes] of zeros. */
+void koi_feed_of_states(const koi_feed *f, uint8_t *image);
 /* The greatest number that each symbol can have, for what must be known beforehand. context: of conversations. */
 void koi_feed_most(const koi_feed *f, const koi_splits *s, int32_t lds, uint64_t context, int32_t *syms);
 #endif
