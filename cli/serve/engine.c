@@ -146,7 +146,6 @@ static void step(serve_engine *e)
 
 static void report(serve_engine *e)
 {
-  serve_gauge_set(e->o.metrics, SERVE_G_RUNNING, e->n_active);
   serve_gauge_set(e->o.metrics, SERVE_G_HELD, e->bench.store.n_held);
   serve_gauge_set(e->o.metrics, SERVE_G_HELD_BYTES, serve_store_bytes(&e->bench.store));
   atomic_store(&e->o.metrics->counter[SERVE_M_EVICTED], e->bench.store.n_evicted);

@@ -113,6 +113,7 @@ bool serve_job_begin(serve_bench *b, serve_job *j)
 {
   j->bench = b, j->reasons = j->work->think_end >= 0, j->begun_ns = serve_now_ns();
   serve_observe(b->metrics, SERVE_H_QUEUE, j->begun_ns - j->queued_ns);
+  serve_gauge_add(b->metrics, SERVE_G_RUNNING, 1);
   koine_status s = begin(b, j);
   if (s) serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : s == KOINE_ERR_ARG || s == KOINE_ERR_UNSUPPORTED ? 400 : 500, koine_last_error());
   return !s;
@@ -146,6 +147,7 @@ static void let_go(serve_bench *b, serve_job *j)
   koine_chat_stream_close(j->stream);
   free(j->logits);
   j->held = NULL, j->answer = NULL, j->stream = NULL, j->logits = NULL;
+  serve_gauge_add(b->metrics, SERVE_G_RUNNING, -1); /* before its end is told: who has read an answer does not find it among those that are made */
 }
 
 static void finish(serve_bench *b, serve_job *j)

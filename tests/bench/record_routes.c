@@ -27,9 +27,10 @@ static koine_status look(void *user, koi_stage *st, const koi_bound_call *c)
 {
   record *r = user;
   static int32_t ids[CHUNK * 64];
-  if (c->call->kind != KOI_CALL_OP || c->call->op != &koi_op_route) return KOINE_OK;
-  size_t n = (size_t)c->bound->a.i[ROUTE_T];
-  check(st->dev->backend->read(st->dev, c->bound->a.buf[ROUTE_IDS], c->bound->a.at[ROUTE_IDS], n * r->n_used * sizeof *ids, ids));
+  bool one = c->call->op == &koi_op_matvec_route; /* of one token, where the gate's product chooses */
+  if (c->call->kind != KOI_CALL_OP || (c->call->op != &koi_op_route && !one)) return KOINE_OK;
+  size_t n = one ? 1 : (size_t)c->bound->a.i[ROUTE_T], at = one ? MATVEC_ROUTE_IDS : ROUTE_IDS;
+  check(st->dev->backend->read(st->dev, c->bound->a.buf[at], c->bound->a.at[at], n * r->n_used * sizeof *ids, ids));
   for (size_t t = 0; t < n; t++)
     for (uint32_t i = 0; i < r->n_used; i++) r->ids[((r->first + t) * r->n_layers + (uint32_t)c->call->layer) * r->n_used + i] = (uint8_t)ids[t * r->n_used + i];
   return KOINE_OK;
