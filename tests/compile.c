@@ -47,8 +47,8 @@ const target targets[] = {
   {"hipcc:gfx90a", "gfx90a", &hipcc, AMD_HIP(64, 104), false, NULL, 0, 0},
   {"hipcc:gfx1030", "gfx1030", &hipcc, AMD_HIP(32, 60), false, NULL, 0, 0},
   {"hipcc:gfx1100", "gfx1100", &hipcc, AMD_HIP(32, 96), false, NULL, 0, 0},
-  {"dg2", "dg2", &ocloc, INTEL(512), false, NULL, 0, 0},
-  {"pvc", "pvc", &ocloc, INTEL(1024), false, NULL, 0, 0},
+  {"dg2", "dg2", &ocloc, INTEL(512), false, NULL, 0, 0, 8},
+  {"pvc", "pvc", &ocloc, INTEL(1024), false, NULL, 0, 0, 16},
   {"sm_70", "sm_70", &ptxas, NVIDIA(80), false, NULL, 0, 0},
   {"sm_80", "sm_80", &ptxas, NVIDIA(108), true, NULL, 0, 0},
   {"sm_90", "sm_90", &ptxas, NVIDIA(132), false, NULL, 0, 0},
@@ -166,6 +166,7 @@ static void make_defs(const target *on, const compile_case *c, char *out, size_t
   for (size_t i = 0; i < koi_op_n_consts(c->op); i++) koi_text_add(&t, " -D%s=%d", c->op->consts[i], (int)c->c[i]);
   for (size_t i = 0; i < koi_op_n_params(c->op); i++) koi_text_add(&t, " -D%s=%d", c->op->params[i].name, (int)c->p[i]);
   if (strstr(on->by->command, "KOI_HIP")) koi_text_add(&t, " -DKOI_GROUP=%d", (int)c->op->group_items(c->c, c->p));
+  if (on->least_lanes) koi_text_add(&t, " -DKOI_LEAST_LANES=%d", on->least_lanes);
   snprintf(out, room, "%s", t.len ? t.s : "");
   koi_free(t.s);
 }
