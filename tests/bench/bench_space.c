@@ -1,5 +1,5 @@
 /* Every legal set of parameters of an op on a device, timed: recorded for t_space, or 30 of them again.
- *   bench_space OP PLATFORM FILE          records: a minute for ops of 200 sets, half an hour and some GB for matvec's 2,500, most of it to build them
+ *   bench_space OP PLATFORM FILE          records: a minute for ops of 200 sets, half an hour and up to 10 GB for matvec's 2,500, most of it to build them
  *   bench_space OP PLATFORM FILE check    measures 30 seeded points anew: the correlation of ranks, and status 1 below 0.8
  * OP: matvec, hc_post, swiglu. PLATFORM: a part of its name. */
 #include <math.h>
