@@ -83,6 +83,7 @@ static void count_right(koi_slots *s)
         break;
       }
   if (s->guess_layer != s->layer) s->known = true; /* of an earlier step: what was read of it does no harm, and does not count */
+  if (s->guess) koi_loads_guess(s->loads, s->layer, NULL, 0); /* it is known by now who is wanted */
   s->guess_layer = 0;
 }
 
