@@ -174,6 +174,7 @@ static void put_experts(const cli_text *t)
   if (koine_plan_get_usage(t->engine.plan, &u) || !(u.experts_there + u.experts_loaded)) return;
   fprintf(stderr, "; experts: %.1f %% were there, %.1f MB read in %.2f s", 100.0 * (double)u.experts_there / (double)(u.experts_there + u.experts_loaded),
           1e-6 * (double)u.expert_bytes, 1e-9 * (double)u.expert_ns);
+  if (u.experts_guessed) fprintf(stderr, ", %.1f %% of %llu guesses right", 100.0 * (double)u.guesses_right / (double)u.experts_guessed, (unsigned long long)u.experts_guessed);
 }
 
 static void put_rate(uint64_t n, uint64_t ns)

@@ -93,6 +93,37 @@ static void check_figures(koine_plan *plan, unsigned n_slots)
   if (n_slots == info.n_experts) check(u.experts_loaded <= (uint64_t)info.n_experts * info.n_layers, "with room for all each is read once", (long)u.experts_loaded);
 }
 
+/* Guesses change no bit and no choice of who stays; their figures add up. tiny-quant has more layers that can be guessed than one. */
+static void test_guesses(koine_cache mode)
+{
+  size_t bytes = (size_t)N_TOKENS * info.n_vocab * sizeof(float);
+  float *with = malloc(bytes), *without = malloc(bytes);
+  for (unsigned n = 1; n < info.n_experts; n++) {
+    koine_plan_usage u = KOINE_PLAN_USAGE_INIT, off = KOINE_PLAN_USAGE_INIT;
+    char cache[96];
+    snprintf(cache, sizeof cache, "%s=%llu", id, n * each + each / 2);
+    koine_plan *plan = awake(cache, mode, 7);
+    setenv("KOINE_GUESS", "off", 1);
+    koine_plan *plain = awake(cache, mode, 7);
+    unsetenv("KOINE_GUESS");
+    if (plan && plain) {
+      check(!evaluate(plan, mode, with) && !evaluate(plain, mode, without), "logits", n);
+      check(!memcmp(with, without, bytes), "the same bits with guesses and without", n);
+      check(!koine_plan_get_usage(plan, &u) && !koine_plan_get_usage(plain, &off), "usage", n);
+      check(u.experts_there == off.experts_there && u.experts_loaded == off.experts_loaded && u.expert_bytes == off.expert_bytes, "the same experts stay", n);
+      check(!off.experts_guessed && !off.guess_ns && !off.guess_bytes, "none when they are off", n);
+      check(u.guess_bytes > 0, "gates are counted", n);
+      check(u.guesses_right <= u.experts_guessed && u.guesses_used <= u.guesses_right, "of guesses some are right, and of these some used", (long)u.experts_guessed);
+      printf("%u of %u there: %llu guessed, %llu right, %llu used\n", n, info.n_experts, (unsigned long long)u.experts_guessed, (unsigned long long)u.guesses_right,
+             (unsigned long long)u.guesses_used);
+    }
+    koine_plan_free(plan);
+    koine_plan_free(plain);
+  }
+  free(with);
+  free(without);
+}
+
 static void test_budget(unsigned n_slots, koine_cache mode, uint32_t chunk, const float *want, float *got)
 {
   char cache[96];
@@ -183,6 +214,8 @@ int main(int argc, char **argv)
   if (each) {
     test_mode(KOINE_CACHE_PACKED);
     test_mode(KOINE_CACHE_EXACT);
+    test_guesses(KOINE_CACHE_PACKED);
+    test_guesses(KOINE_CACHE_EXACT);
     test_refused();
     test_shorter(argv[1]);
   }

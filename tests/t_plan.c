@@ -36,7 +36,7 @@ static void test_counted(koine_runtime *rt, koine_model *m, koine_cache cache)
   OK(koi_session_fill(s, CONTEXT));
   uint64_t held = st->dev->bytes - u.weight_bytes - u.scratch_bytes;
   CHECK(held <= b->caches + b->marks && held >= b->caches - b->caches / 8);
-  CHECK(b->total == b->weights + b->scratch + b->caches + b->marks + b->programs);
+  CHECK(b->total == b->weights + b->scratch + b->caches + b->marks + b->programs + b->gates && !b->gates);
   koine_session_close(s);
   koine_plan_free(p);
   CHECK(!fake_n_live());

@@ -150,11 +150,13 @@ typedef struct koine_plan_usage {
   uint64_t mark_bytes;             /* of one session, to rewind */
   uint64_t program_bytes;          /* compiled kernels */
   uint64_t limit_bytes;            /* that the plan may use; 0: unknown */
-  uint64_t experts_there, experts_loaded; /* with expert caches, since the plan woke: experts that a layer of a step wanted and that were there, or were
-                                      read; and of the latter: */
-  uint64_t expert_bytes, expert_ns; /* bytes and time */
+  /* With expert caches, since the plan woke: of experts wanted those that were
+   * there, or read (bytes, time); guesses a layer ahead, right ones, those read
+   * ahead and used, time, host memory. */
+  uint64_t experts_there, experts_loaded, expert_bytes, expert_ns;
+  uint64_t experts_guessed, guesses_right, guesses_used, guess_ns, guess_bytes;
 } koine_plan_usage;
-#define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 KOINE_API koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out);
 
 /* ---- machines and placements ------------------------------------------------------------------------------------------ */

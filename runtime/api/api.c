@@ -130,10 +130,12 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
   koi_stage_bytes b = koi_plan_bytes(plan);
   koine_plan_usage own = {.weight_bytes = b.weights, .scratch_bytes = b.scratch, .cache_bytes = b.caches, .mark_bytes = b.marks, .program_bytes = b.programs,
                           .limit_bytes = koi_plan_limit(plan), .weight_bytes_per_token = koi_plan_bytes_per_token(plan), .wake_ns = plan->wake_ns};
+  for (size_t i = 0; i < plan->n_all; i++) own.guess_bytes += koi_plan_gate_bytes(plan, &plan->stages[i]);
   if (plan->awake) {
     koi_expert_figures x = koi_engine_experts(plan);
     koi_engine_bytes(plan, &own.weight_bytes, &own.scratch_bytes);
     own.experts_there = x.n_there, own.experts_loaded = x.n_loaded, own.expert_bytes = x.bytes, own.expert_ns = x.ns;
+    own.experts_guessed = x.guesses, own.guesses_right = x.right, own.guesses_used = x.used, own.guess_ns = x.guess_ns;
   }
   KOI_GIVE(koine_plan_usage, &own, out);
   return KOINE_OK;

@@ -121,7 +121,8 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
     if (!st) st = step_done(b, r->test);
   }
   after = koi_engine_experts(b->plan);
-  r->experts = (koi_expert_figures){after.n_there - before.n_there, after.n_loaded - before.n_loaded, after.bytes - before.bytes, after.ns - before.ns};
+  r->experts = (koi_expert_figures){after.n_there - before.n_there, after.n_loaded - before.n_loaded, after.bytes - before.bytes, after.ns - before.ns,
+                                    after.guesses - before.guesses, after.right - before.right, after.used - before.used, after.guess_ns - before.guess_ns};
   if (!st && !times) st = probe_all(b->plan, &r->probe);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);
@@ -166,8 +167,9 @@ static bool by_turns(const koi_expert_figures *x) { return x->n_there + x->n_loa
 static void json_experts(koi_text *t, const koi_expert_figures *x)
 {
   if (by_turns(x))
-    koi_text_add(t, ", \"experts\": {\"there\": %llu, \"loaded\": %llu, \"bytes\": %llu, \"ns\": %llu}", (unsigned long long)x->n_there,
-                 (unsigned long long)x->n_loaded, (unsigned long long)x->bytes, (unsigned long long)x->ns);
+    koi_text_add(t, ", \"experts\": {\"there\": %llu, \"loaded\": %llu, \"bytes\": %llu, \"ns\": %llu, \"guessed\": %llu, \"guesses_right\": %llu, \"guesses_used\": %llu, \"guess_ns\": %llu}",
+                 (unsigned long long)x->n_there, (unsigned long long)x->n_loaded, (unsigned long long)x->bytes, (unsigned long long)x->ns,
+                 (unsigned long long)x->guesses, (unsigned long long)x->right, (unsigned long long)x->used, (unsigned long long)x->guess_ns);
 }
 
 /* The devices' names. */
@@ -244,16 +246,18 @@ static void put_rows(koi_text *t, const bench *b, bool csv)
 /* Where routed experts have their places by turns: of those that were wanted how many were there. */
 static void put_experts(koi_text *t, const bench *b, bool csv)
 {
-  const char *line = csv ? "%s,%llu,%llu,%.1f,%.2f,%.1f\n" : "| %s | %llu | %llu | %.1f | %.2f | %.1f |\n";
+  const char *line = csv ? "%s,%llu,%llu,%.1f,%.2f,%.1f,%llu,%llu,%llu,%.1f\n" : "| %s | %llu | %llu | %.1f | %.2f | %.1f | %llu | %llu | %llu | %.1f |\n";
   bool any = false;
   for (size_t i = 0; i < b->n; i++) any |= by_turns(&b->r[i].experts);
   if (!any) return;
-  koi_text_add(t, csv ? "\ntest,experts_there,experts_read,percent_there,mb_read,ms_reading\n" : "\n| test | experts there | read | %% there | MB read | ms reading |\n|---|---:|---:|---:|---:|---:|\n");
+  koi_text_add(t, csv ? "\ntest,experts_there,experts_read,percent_there,mb_read,ms_reading,guessed,guesses_right,guesses_used,ms_guessing\n"
+                      : "\n| test | experts there | read | %% there | MB read | ms reading | guessed | right | used | ms guessing |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
   for (size_t i = 0; i < b->n; i++) {
     const koi_expert_figures *x = &b->r[i].experts;
     double wanted = (double)(x->n_there + x->n_loaded);
     koi_text_add(t, line, b->r[i].test, (unsigned long long)x->n_there, (unsigned long long)x->n_loaded, wanted > 0 ? 100 * (double)x->n_there / wanted : 0,
-                 (double)x->bytes * 1e-6, (double)x->ns * 1e-6);
+                 (double)x->bytes * 1e-6, (double)x->ns * 1e-6, (unsigned long long)x->guesses, (unsigned long long)x->right, (unsigned long long)x->used,
+                 (double)x->guess_ns * 1e-6);
   }
 }
 

@@ -1,5 +1,6 @@
 /* See loads.h. Owns threads, and the memory that experts pass through. Invariant: a box is written by one thread from when it is taken for an expert
- * until it is ready; those asked for are begun in their order, so that the one taken next is never without a box.
+ * until it is ready; those asked for are begun in their order, before any that is guessed, and one box never has a guess, so that the one taken next is
+ * never without a box.
  * Locking: `lock` guards all but the boxes' bytes. Threads allocate nothing but the text of an error. */
 #include "loads.h"
 #include <pthread.h>
@@ -11,6 +12,7 @@ enum { MAX_LOADERS = 6, MAX_BOXES = 12, BOXES_BYTES = 192 << 20 };
 typedef enum box_state { FREE, READING, READY } box_state;
 typedef struct box { /* one expert on its way */
   box_state state;
+  bool guess; /* nobody has asked for it yet */
   uint32_t layer;
   int32_t expert;
   koine_status status;
@@ -27,6 +29,10 @@ struct koi_loads {
   koi_arrival *asked;        /* [n_slots] */
   uint32_t layer;            /* theirs */
   size_t n_asked, begun, taken;
+  int32_t guesses[MAX_BOXES];
+  uint32_t guess_layer;      /* theirs */
+  size_t n_guesses, guesses_begun;
+  uint64_t guessed;          /* of those asked for */
   box *held;                 /* the one that was taken last */
   bool stop;
   pthread_mutex_t lock;
@@ -92,15 +98,53 @@ static void fill_box(koi_fetch *f, box *b)
   b->why = b->status ? koi_strdup(koi_error_text()) : NULL;
 }
 
+static void free_box(box *b)
+{
+  koi_free(b->why);
+  b->why = NULL, b->state = FREE, b->guess = false;
+}
+
+static box *box_of(koi_loads *l, uint32_t layer, int32_t expert)
+{
+  for (size_t i = 0; i < l->n_boxes; i++)
+    if (l->boxes[i].state != FREE && l->boxes[i].layer == layer && l->boxes[i].expert == expert) return &l->boxes[i];
+  return NULL;
+}
+
+static box *free_one(koi_loads *l)
+{
+  for (size_t i = 0; i < l->n_boxes; i++)
+    if (l->boxes[i].state == FREE) return &l->boxes[i];
+  return NULL;
+}
+
+/* A guess gives way to what is asked for. */
+static box *begin_asked(koi_loads *l)
+{
+  box *b = free_one(l);
+  for (size_t i = 0; i < l->n_boxes && !b; i++)
+    if (l->boxes[i].guess && l->boxes[i].state == READY) free_box(b = &l->boxes[i]);
+  if (b) b->state = READING, b->layer = l->layer, b->expert = l->asked[l->begun++].expert;
+  return b;
+}
+
+static box *begin_guess(koi_loads *l)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < l->n_boxes; i++) n += l->boxes[i].guess;
+  while (l->guesses_begun < l->n_guesses && box_of(l, l->guess_layer, l->guesses[l->guesses_begun])) l->guesses_begun++;
+  box *b = free_one(l);
+  if (!b || n + 1 >= l->n_boxes || l->guesses_begun == l->n_guesses) return NULL;
+  b->state = READING, b->guess = true, b->layer = l->guess_layer, b->expert = l->guesses[l->guesses_begun++];
+  return b;
+}
+
 /* Under the lock. The box of the expert that is to be read next; NULL: there is none, or no room. */
 static box *begin(koi_loads *l)
 {
-  size_t i = 0;
-  while (i < l->n_boxes && l->boxes[i].state != FREE) i++;
-  if (l->begun == l->n_asked || i == l->n_boxes) return NULL;
-  box *b = &l->boxes[i];
-  b->state = READING, b->layer = l->layer, b->expert = l->asked[l->begun++].expert;
-  return b;
+  if (l->begun < l->taken) l->begun = l->taken; /* those taken were guessed */
+  while (l->begun < l->n_asked && box_of(l, l->layer, l->asked[l->begun].expert)) l->begun++;
+  return l->begun < l->n_asked ? begin_asked(l) : begin_guess(l);
 }
 
 /* Under the lock, which others have meanwhile. */
@@ -110,6 +154,7 @@ static void read_box(koi_loads *l, koi_fetch *f, box *b)
   fill_box(f, b);
   pthread_mutex_lock(&l->lock);
   b->state = READY;
+  if (b->guess && (b->status || b->layer != l->guess_layer)) free_box(b); /* who asks for it tries again; too late */
   pthread_cond_broadcast(&l->ready);
 }
 
@@ -128,32 +173,37 @@ static void *work(void *user)
 }
 
 /* ---- asking and taking ---- */
-static void free_box(box *b)
-{
-  koi_free(b->why);
-  b->why = NULL, b->state = FREE;
-}
-
 void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n)
 {
   pthread_mutex_lock(&l->lock);
   l->layer = layer, l->n_asked = n, l->begun = l->taken = 0;
   if (n) memcpy(l->asked, a, n * sizeof *a);
+  for (size_t i = 0; i < n; i++) {
+    box *b = box_of(l, layer, a[i].expert);
+    if (b) b->guess = false, l->guessed++;
+  }
   pthread_cond_broadcast(&l->work);
   pthread_mutex_unlock(&l->lock);
 }
 
-static box *box_of(koi_loads *l, int32_t expert)
+uint64_t koi_loads_guessed(const koi_loads *l) { return l->guessed; }
+bool koi_loads_ahead(const koi_loads *l) { return l->n_threads > 0; }
+
+void koi_loads_guess(koi_loads *l, uint32_t layer, const int32_t *experts, size_t n)
 {
+  pthread_mutex_lock(&l->lock);
+  l->guess_layer = layer, l->n_guesses = n < MAX_BOXES ? n : MAX_BOXES, l->guesses_begun = 0;
+  if (n) memcpy(l->guesses, experts, l->n_guesses * sizeof *experts);
   for (size_t i = 0; i < l->n_boxes; i++)
-    if (l->boxes[i].state != FREE && l->boxes[i].layer == l->layer && l->boxes[i].expert == expert) return &l->boxes[i];
-  return NULL;
+    if (l->boxes[i].guess && l->boxes[i].state == READY && l->boxes[i].layer != layer) free_box(&l->boxes[i]);
+  pthread_cond_broadcast(&l->work);
+  pthread_mutex_unlock(&l->lock);
 }
 
 /* Under the lock. Reads it, where no thread has begun to. */
 static box *wait_for(koi_loads *l, int32_t expert)
 {
-  box *b = box_of(l, expert);
+  box *b = box_of(l, l->layer, expert);
   if (!b && (b = begin(l))) read_box(l, l->loaders[l->n_fetches - 1].f, b);
   while (b->state != READY) pthread_cond_wait(&l->ready, &l->lock);
   return b;
@@ -166,7 +216,8 @@ const uint8_t *koi_loads_next(koi_loads *l, koine_status *s)
   if (l->held) free_box(l->held), pthread_cond_signal(&l->work);
   l->held = NULL;
   if (l->taken < l->n_asked) {
-    l->held = wait_for(l, l->asked[l->taken++].expert);
+    l->held = wait_for(l, l->asked[l->taken].expert);
+    l->taken++;
     if (l->held->status) *s = koi_error(l->held->status, "%s", l->held->why ? l->held->why : "an expert cannot be read");
   }
   const uint8_t *bytes = l->held && !*s ? l->held->bytes : NULL;
@@ -179,9 +230,11 @@ void koi_loads_drop(koi_loads *l)
   pthread_mutex_lock(&l->lock);
   l->begun = l->taken = l->n_asked, l->held = NULL;
   for (size_t i = 0; i < l->n_boxes; i++) {
+    if (l->boxes[i].guess) continue;
     while (l->boxes[i].state == READING) pthread_cond_wait(&l->ready, &l->lock);
     free_box(&l->boxes[i]);
   }
+  pthread_cond_broadcast(&l->work); /* there is room for guesses */
   pthread_mutex_unlock(&l->lock);
 }
 

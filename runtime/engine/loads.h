@@ -1,5 +1,5 @@
 /* Routed experts out of the checkpoint, or out of what was kept of it, into host memory, read and laid out by several threads ahead of who takes them to
- * a device. Knows no device. */
+ * a device; threads that have nothing to do read those that are guessed to be wanted next. Knows no device. */
 #ifndef KOI_LOADS_H
 #define KOI_LOADS_H
 #include "fetch.h"
@@ -16,8 +16,15 @@ void koi_loads_close(koi_loads *l); /* NULL is allowed */
 bool koi_loads_pass(const koi_laid_model *l, uint32_t layer, uint32_t slot, koi_pass *p);
 /* These experts of a layer are wanted, in this order. All that was asked for before was taken, or dropped. */
 void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n);
+/* How many of them were guessed, and read or being read when they were asked for, until now. */
+uint64_t koi_loads_guessed(const koi_loads *l);
+/* Whether threads read ahead at all. */
+bool koi_loads_ahead(const koi_loads *l);
+/* These experts of a layer may be wanted when it is asked for next, likeliest first; any number, of which as many are read as have room beside what is
+ * asked for. Those guessed before are forgotten, unless they are the same. What cannot be read is no error here. */
+void koi_loads_guess(koi_loads *l, uint32_t layer, const int32_t *experts, size_t n);
 /* The next of them, in memory until the next call; NULL: *s is why it could not be read, or all were taken. */
 const uint8_t *koi_loads_next(koi_loads *l, koine_status *s);
-/* The rest of them is not wanted any more. */
+/* The rest of what was asked for is not wanted any more. */
 void koi_loads_drop(koi_loads *l);
 #endif

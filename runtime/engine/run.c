@@ -257,6 +257,7 @@ static koine_status in_turns(koi_stage *other, const koi_step *x, size_t *at)
   while (!s && koi_slots_turn(other->slots, ids, &now)) {
     if (now) *at = begin, s = until(other, x, false, at);
     if (now && !s) s = koi_device_flush(other->dev);
+    if (!s) koi_slots_guess(other->slots, (const float *)(const void *)x->host[KOI_HOST_EXPERTS], x->places->tokens[0]);
     s = koi_slots_load(other->slots, s);
   }
   return s;

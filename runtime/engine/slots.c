@@ -2,6 +2,7 @@
 #include "slots.h"
 #include <stdatomic.h>
 #include <string.h>
+#include "guess.h"
 #include "loads.h"
 
 struct koi_slots {
@@ -13,7 +14,12 @@ struct koi_slots {
   int32_t *ids;            /* of the layer at hand */
   uint32_t layer;
   size_t n_ids;
-  _Atomic uint64_t n_there, n_loaded, bytes, ns;
+  uint32_t n_tokens;
+  koi_guess *guess;        /* NULL: nothing is guessed */
+  int32_t *guessed, *absent; /* [n_used] of layer guess_layer; those that have no place */
+  uint32_t guess_layer, n_guessed;
+  bool known;              /* they are no guess */
+  _Atomic uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns;
 };
 
 /* ---- loading ---- */
@@ -51,21 +57,59 @@ koine_status koi_slots_load(koi_slots *s, koine_status before)
   return st;
 }
 
+/* ---- guessing ---- */
+void koi_slots_guess(koi_slots *s, const float *x, int32_t token)
+{
+  const koi_plan_stage *at = &s->st->at;
+  uint32_t next = s->layer + 1, n = 0;
+  if (!s->guess || s->n_tokens != 1 || next >= at->layer1 || s->guess_layer == next || s->layers[s->layer - at->layer0].n_wait) return;
+  uint64_t start = koi_now_ns();
+  const koi_turns *t = &s->layers[next - at->layer0];
+  s->n_guessed = koi_guess_experts(s->guess, next, x, token, s->guessed, &s->known), s->guess_layer = next;
+  for (uint32_t i = 0; i < s->n_guessed; i++)
+    if (t->slot[s->guessed[i]] == KOI_NOBODY) s->absent[n++] = s->guessed[i];
+  koi_loads_guess(s->loads, next, s->absent, n);
+  if (!s->known) s->guesses += s->n_guessed;
+  s->guess_ns += koi_now_ns() - start;
+}
+
+/* The layer that was guessed has come. */
+static void count_right(koi_slots *s)
+{
+  for (uint32_t i = 0; i < s->n_guessed && s->guess_layer == s->layer && !s->known; i++)
+    for (size_t j = 0; j < s->n_ids; j++)
+      if (s->ids[j] == s->guessed[i]) {
+        s->right++;
+        break;
+      }
+  if (s->guess_layer != s->layer) s->known = true; /* of an earlier step: what was read of it does no harm, and does not count */
+  if (s->guess) koi_loads_guess(s->loads, s->layer, NULL, 0); /* it is known by now who is wanted */
+  s->guess_layer = 0;
+}
+
 /* ---- turns ---- */
 void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t n_tokens)
 {
-  s->layer = layer, s->n_ids = (size_t)n_tokens * s->st->model->config.n_used;
+  s->layer = layer, s->n_tokens = n_tokens, s->n_ids = (size_t)n_tokens * s->st->model->config.n_used;
   memcpy(s->ids, ids, s->n_ids * sizeof *ids);
   koi_turns *t = &s->layers[layer - s->st->at.layer0];
   koi_turns_begin(t, s->ids, s->n_ids, n_tokens);
   s->n_there += t->n_wait;
+  count_right(s);
+}
+
+static void ask(koi_slots *s)
+{
+  uint64_t before = koi_loads_guessed(s->loads);
+  koi_loads_ask(s->loads, s->layer, s->arrivals, s->n_arrivals);
+  if (!s->known) s->used += koi_loads_guessed(s->loads) - before;
 }
 
 bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now)
 {
   koi_turns *t = &s->layers[s->layer - s->st->at.layer0];
   bool any = koi_turns_next(t, s->arrivals, &s->n_arrivals);
-  if (s->n_arrivals && !s->st->plan->bare) koi_loads_ask(s->loads, s->layer, s->arrivals, s->n_arrivals);
+  if (s->n_arrivals && !s->st->plan->bare) ask(s);
   s->n_there -= s->n_arrivals;
   s->n_loaded += s->n_arrivals;
   for (size_t i = 0; i < s->n_ids; i++) places[i] = koi_turns_place(t, s->ids[i]);
@@ -74,6 +118,13 @@ bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now)
 }
 
 /* ---- opening ---- */
+static koine_status make_guess(koi_slots *s)
+{
+  uint32_t n = s->st->model->config.n_used;
+  s->guessed = koi_alloc(n, sizeof *s->guessed), s->absent = koi_alloc(n, sizeof *s->absent);
+  return s->guessed && s->absent ? koi_guess_open(s->st->model, s->st->at.layer0, s->st->at.layer1, &s->guess) : KOINE_ERR_MEMORY;
+}
+
 static koine_status make(koi_slots *s)
 {
   const koi_plan_stage *at = &s->st->at;
@@ -82,6 +133,7 @@ static koine_status make(koi_slots *s)
   s->layers = koi_alloc(n_layers, sizeof *s->layers), s->arrivals = koi_alloc(at->n_slots, sizeof *s->arrivals);
   s->ids = koi_alloc((size_t)s->st->plan->chunk * s->st->model->config.n_used, sizeof *s->ids);
   if (!st && (!s->layers || !s->arrivals || !s->ids)) st = KOINE_ERR_MEMORY;
+  if (!st && s->st->plan->guess && !s->st->plan->bare && koi_plan_guesses(at, s->st->model) && koi_loads_ahead(s->loads)) st = make_guess(s);
   for (uint32_t n = 0; n < n_layers && !st; n++) st = koi_turns_make(at->n_slots, s->st->model->config.n_experts, &s->layers[n]);
   return st;
 }
@@ -104,8 +156,14 @@ void koi_slots_close(koi_slots *s)
   for (uint32_t n = 0; s->layers && n < s->st->at.layer1 - s->st->at.layer0; n++) koi_turns_free(&s->layers[n]);
   koi_free(s->layers);
   koi_free(s->arrivals);
+  koi_guess_close(s->guess);
+  koi_free(s->guessed);
+  koi_free(s->absent);
   koi_free(s->ids);
   koi_free(s);
 }
 
-koi_expert_figures koi_slots_figures(const koi_slots *s) { return (koi_expert_figures){s->n_there, s->n_loaded, s->bytes, s->ns}; }
+koi_expert_figures koi_slots_figures(const koi_slots *s)
+{
+  return (koi_expert_figures){s->n_there, s->n_loaded, s->bytes, s->ns, s->guesses, s->right, s->used, s->guess_ns};
+}

@@ -14,6 +14,9 @@ void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t 
 /* The next turn: places [n_tokens][n_used] says where each expert is that has it, -1: it is not its turn; *now: somebody has it. Who has the one after it
  * is read from here on, by threads. false: all had theirs. */
 bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now);
+/* While that is computed: of a step of one token, what its router saw and the token say who will likely be wanted in the next layer; threads that have
+ * nothing else to do read them. Nothing for all but a layer's last turn. */
+void koi_slots_guess(koi_slots *s, const float *x /* [hidden] */, int32_t token);
 /* Those to the device, once it was told to compute this turn. KOINE_ERR_FILE for a checkpoint that cannot be read: who could not come is not there, and
  * the next step tries again. before: a failure of this turn, after which nobody comes. */
 koine_status koi_slots_load(koi_slots *s, koine_status before);

@@ -1,4 +1,5 @@
 /* See plan.h. Owns the stages' records. */
+#include <stdlib.h>
 #include <string.h>
 #include "device/machine.h"
 #include "plan_impl.h"
@@ -89,6 +90,12 @@ static koine_status share_rest(koine_plan *p)
 }
 
 /* ---- all of them ---- */
+static bool wants_guesses(void)
+{
+  const char *wanted = getenv("KOINE_GUESS");
+  return !wanted || strcmp(wanted, "off");
+}
+
 static koine_status check(const koine_model *m, const koi_plan_wish *w)
 {
   if (m->cannot) return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %s", m->path, m->cannot);
@@ -177,7 +184,8 @@ koine_status koi_plan_make(struct koine_runtime *machine, const koine_model *m, 
   if (!p) return s ? s : KOINE_ERR_MEMORY;
   uint64_t usual = m->config.max_context < KOI_DEFAULT_CONTEXT ? m->config.max_context : KOI_DEFAULT_CONTEXT;
   *p = (koine_plan){.machine = machine, .model = m, .chunk = wish->chunk ? wish->chunk : KOI_DEFAULT_CHUNK, .cache = wish->cache,
-                    .context = wish->context ? wish->context : usual, .mark_bytes = wish->mark_bytes ? wish->mark_bytes : KOI_DEFAULT_MARK_BYTES, .keep_layout = wish->keep_layout};
+                    .context = wish->context ? wish->context : usual, .mark_bytes = wish->mark_bytes ? wish->mark_bytes : KOI_DEFAULT_MARK_BYTES, .keep_layout = wish->keep_layout,
+                    .guess = wants_guesses()};
   s = wish->place ? place_stages(p, wish->place) : place_one(p, e, endpoint_at);
   if (!s) s = fill(p, wish);
   if (s) koi_plan_free(p);

@@ -13,6 +13,7 @@ typedef struct koi_stage_bytes { /* what a stage's device will hold */
   uint64_t caches;   /* of one conversation of the plan's context */
   uint64_t marks;    /* of its places to rewind to */
   uint64_t programs; /* compiled kernels: an allowance, since drivers do not say */
+  uint64_t gates;    /* host memory, counted where it is the device's: copies of gates that guess experts */
   uint64_t total;
 } koi_stage_bytes;
 
@@ -38,6 +39,7 @@ struct koine_plan {
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
+  bool guess;                     /* experts by turns: who is wanted next is guessed, and read ahead */
   bool keep_layout;               /* weights as laid out are kept in files for the next start */
   int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
   koi_plan_stage *stages; size_t n_stages; /* in the order of the layers */
@@ -69,6 +71,9 @@ void koi_plan_free(koine_plan *p);
 koine_status koi_plan_text(const koine_plan *p, char **out);
 /* Where everything lies, in one line without an end. */
 koine_status koi_plan_line(const koine_plan *p, char **out);
+/* Whether guessing can pay for a stage: its experts have their places by turns, in more layers than one. Bytes of its copies of gates then. */
+bool koi_plan_guesses(const koi_plan_stage *s, const koine_model *m);
+uint64_t koi_plan_gate_bytes(const koine_plan *p, const koi_plan_stage *s);
 koi_share koi_plan_share(const koi_plan_stage *s);
 /* A stage's, on the device of target t; tile: rows of the tiles that its weights lie in, 0: they will lie as the target says. */
 void koi_plan_tunables(const koine_plan *p, const koi_target *t, uint32_t tile, koi_tunables *out);

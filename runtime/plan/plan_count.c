@@ -143,9 +143,20 @@ static koine_status refuse(const koine_plan *p, const koi_plan_stage *st, const 
 {
   return koi_error(KOINE_ERR_MEMORY,
                    "device %s (%s) has %.2f GiB of memory, but %.2f GiB are needed: weights %.2f, scratch for chunks of %u tokens %.2f, caches for %llu tokens %.2f, "
-                   "marks to rewind to %.2f, programs %.2f; take a device with more memory, a smaller context or chunk, or a smaller model",
+                   "marks to rewind to %.2f, programs %.2f, gates to guess experts by %.2f; take a device with more memory, a smaller context or chunk, or a smaller model",
                    st->endpoint->id, st->endpoint->name, gib(memory), gib(b->total), gib(b->weights), p->chunk, gib(b->scratch), (unsigned long long)p->context,
-                   gib(b->caches), gib(b->marks), gib(b->programs));
+                   gib(b->caches), gib(b->marks), gib(b->programs), gib(b->gates));
+}
+
+bool koi_plan_guesses(const koi_plan_stage *s, const koine_model *m) { return s->n_slots && s->n_slots < m->config.n_experts && s->layer1 - s->layer0 > 1; }
+
+uint64_t koi_plan_gate_bytes(const koine_plan *p, const koi_plan_stage *s)
+{
+  const koi_config *c = &p->model->config;
+  uint64_t n = 0;
+  if (!p->guess || p->bare || !koi_plan_guesses(s, p->model)) return 0;
+  for (uint32_t l = s->layer0 + 1; l < s->layer1; l++) n += !p->model->layers[l].hash;
+  return n * c->n_experts * ((uint64_t)c->hidden * sizeof(uint16_t) + sizeof(float));
 }
 
 koine_status koi_plan_count_stage(koine_plan *p, koi_plan_stage *st)
@@ -153,7 +164,8 @@ koine_status koi_plan_count_stage(koine_plan *p, koi_plan_stage *st)
   koi_stage_bytes *b = &st->bytes;
   koine_status s = count_caches(p, st);
   b->weights = st->laid->bytes, b->programs = PROGRAM_BYTES;
-  b->total = add(add(add(b->weights, b->scratch), add(b->caches, b->marks)), b->programs);
+  b->gates = st->endpoint->host_unified ? koi_plan_gate_bytes(p, st) : 0;
+  b->total = add(add(add(b->weights, b->scratch), add(b->caches, b->marks)), add(b->programs, b->gates));
   return s;
 }
 
@@ -171,7 +183,7 @@ koine_status koi_plan_fit_chunks(koine_plan *p)
 static void add_bytes(koi_stage_bytes *sum, const koi_stage_bytes *b)
 {
   sum->weights = add(sum->weights, b->weights), sum->scratch = add(sum->scratch, b->scratch), sum->caches = add(sum->caches, b->caches);
-  sum->marks = add(sum->marks, b->marks), sum->programs = add(sum->programs, b->programs), sum->total = add(sum->total, b->total);
+  sum->marks = add(sum->marks, b->marks), sum->programs = add(sum->programs, b->programs), sum->gates = add(sum->gates, b->gates), sum->total = add(sum->total, b->total);
 }
 
 /* Endpoints of one card share its memory. */

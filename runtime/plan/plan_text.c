@@ -18,9 +18,11 @@ static void place_of(const koi_plan_stage *s, koi_placed *out)
 static void bytes_words(koi_text *t, const koi_plan_stage *s)
 {
   const koi_stage_bytes *b = &s->bytes;
-  koi_text_add(t, " name=\"%s\" weight_bytes=%llu scratch_bytes=%llu cache_bytes=%llu mark_bytes=%llu program_bytes=%llu\n", s->endpoint->name,
+  koi_text_add(t, " name=\"%s\" weight_bytes=%llu scratch_bytes=%llu cache_bytes=%llu mark_bytes=%llu program_bytes=%llu", s->endpoint->name,
                (unsigned long long)b->weights, (unsigned long long)b->scratch, (unsigned long long)b->caches, (unsigned long long)b->marks,
                (unsigned long long)b->programs);
+  if (b->gates) koi_text_add(t, " gate_bytes=%llu", (unsigned long long)b->gates);
+  koi_text_add(t, "\n");
 }
 
 koine_status koi_plan_text(const koine_plan *p, char **out)
