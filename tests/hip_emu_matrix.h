@@ -52,7 +52,7 @@ template <typename map, bool bf16, typename M, typename S> static inline S emu_p
 
 /* In a map: registers of A or B, and of D; how many copies there are of each element of A or B, 16 lanes apart; the lane of A[i][k] and of B[k][i], and which half
  * of its registers, from the lowest on; lane and register of D[i][j]. */
-#if EMU_LANES == 64
+#ifdef EMU_MFMA
 #define EMU_HAS_mfma_f32_16x16x16f16 1
 #define EMU_HAS_mfma_f32_16x16x32_fp8_fp8 1
 struct emu_mfma {
@@ -64,5 +64,30 @@ struct emu_mfma {
 };
 #define __builtin_amdgcn_mfma_f32_16x16x16f16(a, b, sums, cbsz, abid, blgp) emu_product<emu_mfma, false>(a, b, sums, __COUNTER__)
 #define __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(a, b, sums, cbsz, abid, blgp) emu_product<emu_mfma, true>(a, b, sums, __COUNTER__)
+#endif
+
+#ifdef EMU_WMMA_GFX11
+#define EMU_HAS_wmma_f32_16x16x16_f16_w32 1
+struct emu_wmma {
+  enum { words = 8, sums = 8, copies = 2 };
+  static constexpr int lane(int i, int) { return i; }
+  static constexpr int half(int k) { return k; }
+  static constexpr int sum_lane(int i, int j) { return 16 * i % 32 + j; }
+  static constexpr int sum(int i) { return i / 2; }
+};
+#define __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, sums) emu_product<emu_wmma, false>(a, b, sums, __COUNTER__)
+#endif
+
+#ifdef EMU_WMMA_GFX12
+#define EMU_HAS_wmma_f32_16x16x16_f16_w32 1 /* compilers have both, and the other's is refused */
+#define EMU_HAS_wmma_f32_16x16x16_f16_w32_gfx12 1
+struct emu_wmma {
+  enum { words = 4, sums = 8, copies = 1 };
+  static constexpr int lane(int i, int k) { return 16 * (k / 4 % 2) + i; }
+  static constexpr int half(int k) { return 2 * (2 * (k / 8) + k / 2 % 2) + k % 2; }
+  static constexpr int sum_lane(int i, int j) { return 16 * (i / 8) + j; }
+  static constexpr int sum(int i) { return i % 8; }
+};
+#define __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a, b, sums) emu_product<emu_wmma, false>(a, b, sums, __COUNTER__)
 #endif
 #endif

@@ -112,10 +112,10 @@ static void take_code(hiprtcProgram p, const char *path, int device, uint32_t gr
 
 static bool compile(hiprtcProgram p, const char *folder, int device, int n, const char **options)
 {
-  char in[64], out[64], log[64], lanes[32];
+  char in[64], out[64], log[64], lanes[32], unit[32];
   const char *clang = getenv("KOINE_CLANG"), *words[MAX_WORDS];
   const char *own[MAX_OWN] = {clang && *clang ? clang : "clang-19", "-x", "c++", "-std=gnu++17", "-O1", "-w", "-fPIC", "-shared", "-fvisibility=hidden",
-    "-ffp-contract=off", "-include", HIP_EMU_KERNEL, lanes, in, "-o", out, "-lm",
+    "-ffp-contract=off", "-include", HIP_EMU_KERNEL, lanes, unit, in, "-o", out, "-lm",
 #ifdef __x86_64__
     "-mavx2", "-mfma", "-mf16c",
 #endif
@@ -128,6 +128,7 @@ static bool compile(hiprtcProgram p, const char *folder, int device, int n, cons
   snprintf(out, sizeof out, "%s/out.so", folder);
   snprintf(log, sizeof log, "%s/log", folder);
   snprintf(lanes, sizeof lanes, "-DEMU_LANES=%d", emu_lanes[device]);
+  snprintf(unit, sizeof unit, "-D%s", emu_unit[device]);
   for (; own[at]; at++) words[at] = own[at];
   add_options(words, at, n, options);
   bool good = write_text(p, in) && !run((char *const *)words, log);

@@ -11,6 +11,9 @@ failed=0
 KOINE_TEST_DEVICE=hip1 KOINE_TEST_CHUNKS=7 run ./tests/t_golden "$here/data/tiny-quant"
 KOINE_TEST_DEVICE=hip0 run ./tests/t_ops
 KOINE_TEST_DEVICE=hip1 KOINE_TEST_OP=matmul run ./tests/t_ops
+KOINE_TEST_DEVICE=hip2 KOINE_TEST_OP=matmul run ./tests/t_ops
 KOINE_TEST_DEVICE=hip1 run ./tests/t_mutants
+KOINE_TEST_DEVICE=hip0 run ./tests/t_mutants unit-wmma
+KOINE_TEST_DEVICE=hip2 run ./tests/t_mutants unit-wmma
 run ./tests/t_backend HIP
 exit $failed

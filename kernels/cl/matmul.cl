@@ -348,7 +348,7 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
     BARRIER();
     stage_panel(x, k, K, stage, back, item);
     BARRIER();
-    for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
+    UNIT_STEPS for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
       int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
       UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, unit_share(lane), WORDS_OF(K) - 1);
       UNIT_FENCE();
