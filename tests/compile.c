@@ -29,29 +29,29 @@ static const toolchain
 
 /* Cards and figures: AMD's and NVIDIA's data sheets. Instructions of a lane: units x lanes a cycle x clock at its highest; of fp32, one each. */
 const target targets[] = {
-  {"gfx906", "gfx906", &clang_cl, AMD(64, 60), false, "Radeon Instinct MI50", 1024, 60 * 64 * 1.725},
-  {"gfx90a", "gfx90a", &clang_cl, AMD(64, 104), false, "Instinct MI210", 1638, 104 * 64 * 1.7},
-  {"gfx942", "gfx942", &clang_cl, AMD(64, 304), false, "Instinct MI300X", 5300, 304 * 64 * 2.1},
-  {"gfx1030", "gfx1030", &clang_cl, AMD(32, 60), false, "Radeon Pro W6800", 512, 60 * 64 * 2.32},
-  {"gfx1100", "gfx1100", &clang_cl, AMD(32, 96), true, "Radeon Pro W7900", 864, 96 * 64 * 2.495},
-  {"gfx1151", "gfx1151", &clang_cl, AMD(32, 40), false, "Ryzen AI Max+ 395", 256, 40 * 64 * 2.9},
-  {"gfx1201", "gfx1201", &clang_cl, AMD(32, 64), false, "Radeon AI PRO R9700", 640, 64 * 64 * 2.92},
-  {"hip:gfx906", "gfx906", &clang_hip, AMD_HIP(64, 60), false, "Radeon Instinct MI50", 1024, 60 * 64 * 1.725},
-  {"hip:gfx90a", "gfx90a", &clang_hip, AMD_HIP(64, 104), false, "Instinct MI210", 1638, 104 * 64 * 1.7},
-  {"hip:gfx942", "gfx942", &clang_hip, AMD_HIP(64, 304), true, "Instinct MI300X", 5300, 304 * 64 * 2.1},
-  {"hip:gfx1030", "gfx1030", &clang_hip, AMD_HIP(32, 60), false, "Radeon Pro W6800", 512, 60 * 64 * 2.32},
-  {"hip:gfx1100", "gfx1100", &clang_hip, AMD_HIP(32, 96), false, "Radeon Pro W7900", 864, 96 * 64 * 2.495},
-  {"hip:gfx1151", "gfx1151", &clang_hip, AMD_HIP(32, 40), false, "Ryzen AI Max+ 395", 256, 40 * 64 * 2.9},
-  {"hip:gfx1201", "gfx1201", &clang_hip, AMD_HIP(32, 64), false, "Radeon AI PRO R9700", 640, 64 * 64 * 2.92},
-  {"hipcc:gfx906", "gfx906", &hipcc, AMD_HIP(64, 60), false, NULL, 0, 0},
-  {"hipcc:gfx90a", "gfx90a", &hipcc, AMD_HIP(64, 104), false, NULL, 0, 0},
-  {"hipcc:gfx1030", "gfx1030", &hipcc, AMD_HIP(32, 60), false, NULL, 0, 0},
-  {"hipcc:gfx1100", "gfx1100", &hipcc, AMD_HIP(32, 96), false, NULL, 0, 0},
-  {"dg2", "dg2", &ocloc, INTEL(512), false, NULL, 0, 0},
-  {"pvc", "pvc", &ocloc, INTEL(1024), false, NULL, 0, 0},
-  {"sm_70", "sm_70", &ptxas, NVIDIA(80), false, NULL, 0, 0},
-  {"sm_80", "sm_80", &ptxas, NVIDIA(108), true, NULL, 0, 0},
-  {"sm_90", "sm_90", &ptxas, NVIDIA(132), false, NULL, 0, 0},
+  {"gfx906", "gfx906", &clang_cl, AMD(64, 60), false, "Radeon Instinct MI50", 1024, 60 * 64 * 1.725, 0},
+  {"gfx90a", "gfx90a", &clang_cl, AMD(64, 104), false, "Instinct MI210", 1638, 104 * 64 * 1.7, 0},
+  {"gfx942", "gfx942", &clang_cl, AMD(64, 304), false, "Instinct MI300X", 5300, 304 * 64 * 2.1, 0},
+  {"gfx1030", "gfx1030", &clang_cl, AMD(32, 60), false, "Radeon Pro W6800", 512, 60 * 64 * 2.32, 0},
+  {"gfx1100", "gfx1100", &clang_cl, AMD(32, 96), true, "Radeon Pro W7900", 864, 96 * 64 * 2.495, 0},
+  {"gfx1151", "gfx1151", &clang_cl, AMD(32, 40), false, "Ryzen AI Max+ 395", 256, 40 * 64 * 2.9, 0},
+  {"gfx1201", "gfx1201", &clang_cl, AMD(32, 64), false, "Radeon AI PRO R9700", 640, 64 * 64 * 2.92, 0},
+  {"hip:gfx906", "gfx906", &clang_hip, AMD_HIP(64, 60), false, "Radeon Instinct MI50", 1024, 60 * 64 * 1.725, 0},
+  {"hip:gfx90a", "gfx90a", &clang_hip, AMD_HIP(64, 104), false, "Instinct MI210", 1638, 104 * 64 * 1.7, 0},
+  {"hip:gfx942", "gfx942", &clang_hip, AMD_HIP(64, 304), true, "Instinct MI300X", 5300, 304 * 64 * 2.1, 0},
+  {"hip:gfx1030", "gfx1030", &clang_hip, AMD_HIP(32, 60), false, "Radeon Pro W6800", 512, 60 * 64 * 2.32, 0},
+  {"hip:gfx1100", "gfx1100", &clang_hip, AMD_HIP(32, 96), false, "Radeon Pro W7900", 864, 96 * 64 * 2.495, 0},
+  {"hip:gfx1151", "gfx1151", &clang_hip, AMD_HIP(32, 40), false, "Ryzen AI Max+ 395", 256, 40 * 64 * 2.9, 0},
+  {"hip:gfx1201", "gfx1201", &clang_hip, AMD_HIP(32, 64), false, "Radeon AI PRO R9700", 640, 64 * 64 * 2.92, 0},
+  {"hipcc:gfx906", "gfx906", &hipcc, AMD_HIP(64, 60), false, NULL, 0, 0, 0},
+  {"hipcc:gfx90a", "gfx90a", &hipcc, AMD_HIP(64, 104), false, NULL, 0, 0, 0},
+  {"hipcc:gfx1030", "gfx1030", &hipcc, AMD_HIP(32, 60), false, NULL, 0, 0, 0},
+  {"hipcc:gfx1100", "gfx1100", &hipcc, AMD_HIP(32, 96), false, NULL, 0, 0, 0},
+  {"dg2", "dg2", &ocloc, INTEL(512), false, NULL, 0, 0, 8},
+  {"pvc", "pvc", &ocloc, INTEL(1024), false, NULL, 0, 0, 16},
+  {"sm_70", "sm_70", &ptxas, NVIDIA(80), false, NULL, 0, 0, 0},
+  {"sm_80", "sm_80", &ptxas, NVIDIA(108), true, NULL, 0, 0, 0},
+  {"sm_90", "sm_90", &ptxas, NVIDIA(132), false, NULL, 0, 0, 0},
 };
 const size_t n_targets = sizeof targets / sizeof *targets;
 
@@ -166,6 +166,7 @@ static void make_defs(const target *on, const compile_case *c, char *out, size_t
   for (size_t i = 0; i < koi_op_n_consts(c->op); i++) koi_text_add(&t, " -D%s=%d", c->op->consts[i], (int)c->c[i]);
   for (size_t i = 0; i < koi_op_n_params(c->op); i++) koi_text_add(&t, " -D%s=%d", c->op->params[i].name, (int)c->p[i]);
   if (strstr(on->by->command, "KOI_HIP")) koi_text_add(&t, " -DKOI_GROUP=%d", (int)c->op->group_items(c->c, c->p));
+  if (on->least_lanes) koi_text_add(&t, " -DKOI_LEAST_LANES=%d", on->least_lanes);
   snprintf(out, room, "%s", t.len ? t.s : "");
   koi_free(t.s);
 }

@@ -45,6 +45,7 @@ struct target {
   bool quick;               /* in `make check` */
   const char *card;         /* one with this chip, by its maker's data sheet: */
   double gb_s, lanes_ghz;   /* bytes, and instructions of one lane, in 10^9 a second; 0: no roofline from this compiler's code */
+  int least_lanes;          /* a kernel may ask for (KOI_LEAST_LANES); 0: none */
 };
 
 extern const target targets[];

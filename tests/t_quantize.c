@@ -294,6 +294,39 @@ static void test_failures(void **state)
   remake_rmdir(own), remake_rmdir(folder);
 }
 
+typedef struct change { const char *file; off_t to; bool done; } change;
+
+static bool change_once(void *user, const char *what, uint64_t done, uint64_t total)
+{
+  change *c = user;
+  (void)what, (void)done, (void)total;
+  if (!c->done) assert_int_equal(truncate(c->file, c->to), 0);
+  return c->done = true;
+}
+
+/* A file that becomes shorter while it is quantized, or is written to, is an error that names it; nothing comes of it. */
+static void test_source_changes(void **state)
+{
+  (void)state;
+  for (int grows = 0; grows < 2; grows++) {
+    char *own = remake_mkdir(), *from = koi_format("%s/from.gguf", own), *to = koi_format("%s/to.gguf", own);
+    koine_quantize_options o = {.size = sizeof o, .type = "Q8_0"};
+    koine_model *m;
+    struct stat st;
+    assert_int_equal(quantize(austen(), from, &o), KOINE_OK);
+    assert_int_equal(koine_model_open(from, &m), KOINE_OK);
+    assert_int_equal(stat(from, &st), 0);
+    change c = {from, grows ? st.st_size + 64 : st.st_size / 2, false};
+    o.type = grows ? "Q8_0" : "Q4_0", o.progress = change_once, o.user = &c; /* copied, and made anew */
+    assert_int_equal(koine_quantize(m, to, &o), KOINE_ERR_FILE);
+    if (!strstr(koine_last_error(), grows ? "from.gguf" : "it became shorter")) fail_msg("%s", koine_last_error());
+    assert_int_equal(n_files(own), 1);
+    koine_model_close(m);
+    koi_free(from), koi_free(to);
+    remake_rmdir(own);
+  }
+}
+
 /* ---- importance ---- */
 static koine_importance *measure(uint32_t chunk)
 {
@@ -363,7 +396,7 @@ static void test_importance(void **state)
 int main(int argc, char **argv)
 {
   const struct CMUnitTest all[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_widths), cmocka_unit_test(test_same_model), cmocka_unit_test(test_meta),
-                                   cmocka_unit_test(test_threads), cmocka_unit_test(test_failures), cmocka_unit_test(test_importance)};
+                                   cmocka_unit_test(test_threads), cmocka_unit_test(test_failures), cmocka_unit_test(test_source_changes), cmocka_unit_test(test_importance)};
   if (argc == 3) return widen(argv[1], argv[2], 0), 0;
   return cmocka_run_group_tests(all, setup, teardown);
 }

@@ -205,6 +205,9 @@ FN void multiply_all(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp,
 }
 #endif
 
+#if VW * RT * NT > 16
+FEW_LANES
+#endif
 KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)

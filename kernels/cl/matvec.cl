@@ -5,7 +5,7 @@
  * in flight than one.
  * PF: steps of 32 columns whose codes a CPU is asked to have ready when they are needed; its own guesses end with a page. 0: none.
  * DECODE 1 where there is a matrix unit (unit.clh) and KS is even: two parts of a strip of 16 rows are the lanes of one unit, and the vector, in
- * UNIT_PARTS parts of fp16 each, is the unit's second operand, so that a product keeps fp32's bits. */
+ * UNIT_PARTS parts of fp16 each, is the unit's second operand, so that a product keeps fp32's bits. DECODE 1 where multiply-adds take fp16: halves.clh. */
 #include "unit.clh"
 
 #define BY_UNIT (KOI_UNIT && KS % 2 == 0)
@@ -27,6 +27,7 @@ typedef LOCAL_PTR const float *X_PTR;
 #else
 typedef GLOBAL const float *X_PTR;
 #endif
+#include "halves.clh"
 
 #if !WHOLE
 /* The columns from k on that do not fill a step. */
@@ -127,7 +128,7 @@ FN void product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float 
   }
   UNROLL for (int i = 0; i < 2; i++) sum[i] += unit_across(sum[i], 1);
 }
-#else
+#elif !BY_HALVES
 #if MINS
 /* The sum of RUN inputs. */
 FN F sum_of(X_PTR x)
@@ -243,6 +244,10 @@ FN F product(GLOBAL const WORD *w, GLOBAL const BLOCK *s, GLOBAL const float *x,
 #define ROOM LOCAL float parts[TG * KS / 2 * ROWS]; LOCAL uint4 stage[CHUNK / STEP * UNIT_PARTS * 4]; LOCAL float top[WARPS]
 #define ROOM_ARGS , LOCAL_PTR float *parts, LOCAL_PTR uint4 *stage, LOCAL_PTR float *top
 #define ROOM_GIVEN , parts, stage, top
+#elif BY_HALVES
+#define ROOM LOCAL float stage[CHUNK] __attribute__((aligned(16))), parts[GROUP * HALF_ROWS]
+#define ROOM_ARGS , LOCAL_PTR float *parts, LOCAL_PTR float *stage
+#define ROOM_GIVEN , parts, stage
 #elif KS > 1
 #define ROOM LOCAL float stage[CHUNK] __attribute__((aligned(16))); LOCAL F parts[TG * KS * LANES]
 #define ROOM_ARGS , LOCAL_PTR F *parts, LOCAL_PTR float *stage
@@ -269,6 +274,19 @@ FN __attribute__((always_inline)) F tile_product(GLOBAL const WORD *w, GLOBAL co
 #if !WHOLE
   if (mine && K % STEP) sum = tail(w + lane, s + lane, x, K / STEP * STEP, K, sum);
 #endif
+#elif BY_HALVES
+  float acc[HALF_ROWS];
+  halves_product(w, s, x, K / STEP, part, lane, mine, item, stage, acc);
+  UNROLL for (int r = 0; r < HALF_ROWS; r++) parts[item * HALF_ROWS + r] = acc[r];
+  BARRIER();
+  mine = mine && part == 0;
+  for (int i = 0; i < KS * HALF_ROWS && mine; i++) /* of this row, by all work-items of its rows */
+    sum += parts[(item + i / HALF_ROWS * LANES - lane % HALF_ROWS + i % HALF_ROWS) * HALF_ROWS + lane % HALF_ROWS];
+  int k = K / STEP * STEP;
+#if CARE
+  if (sum != sum) k = 0, sum = 0.0f;
+#endif
+  for (; k < K && mine; k += STEP) sum = tail(w + lane, s + lane, x, k, k + STEP < K ? k + STEP : K, sum);
 #elif KS == 1
   if (mine) sum = product(w + lane * VW, s + lane * VW, x, K);
 #else

@@ -16,12 +16,21 @@ KERNEL_OF(GROUP) void matvec_glu(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GL
   int mine = unit >= unit0 && unit < unit1 && tile < per_sub;
   ulong at = mine ? (ulong)(unit - unit0) * (ulong)(2 * per_sub) + (ulong)tile : 0, second = mine ? (ulong)per_sub : 0;
   GLOBAL const float *x = X + (ulong)(e / x_div) * (ulong)ldx;
+#if BY_HALVES
+  F g = 0.0f, u = 0.0f;
+  ROLLED for (int i = 0; i < 2; i++) { /* one text: two want more registers and cache for code than there are */
+    BARRIER();
+    g = u, u = tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, x, K, mine, item ROOM_GIVEN);
+    at += second;
+  }
+#else
   F g = tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, x, K, mine, item ROOM_GIVEN);
 #if GROUP > 1 /* also so that a CPU reads the group's tiles of one matrix as one stretch */
   BARRIER();
 #endif
   at += second;
   F u = tile_product(W + at * (ulong)WORDS_OF(K) * ROWS, S + at * (ulong)BLOCKS_OF(K) * ROWS, x, K, mine, item ROOM_GIVEN);
+#endif
   if (mine && part == 0) {
     int row = tile * ROWS + lane * VW;
     put_rows(H + (ulong)e * (ulong)ldh + y0 + row, gated(g, u, limit > 0.0f ? limit : INFINITY, has_w ? weights[e] : 1.0f), sub_rows - row);

@@ -25,6 +25,7 @@ typedef struct koi_endpoint {
   uint32_t lanes;            /* preferred work-group multiple of a compiled kernel, 0 unknown */
   uint32_t subgroup_sizes[KOI_MAX_WIDTHS]; /* zero-terminated unless full; known even where kernels cannot use them */
   bool subgroups;            /* kernels can use them */
+  bool sized_subgroups;      /* a kernel can say how wide its own are */
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
   bool arrivals;             /* kernels' atomics reach the whole device, and order what its work-groups write */
   bool keeps_programs;       /* the driver keeps compiled programs on disk itself */

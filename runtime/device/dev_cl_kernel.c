@@ -21,7 +21,16 @@ typedef struct bound {
 } bound;
 
 /* ---- building ---------------------------------------------------------------------------------------------------------- */
-/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh, dialect.clh); no question of OpenCL's own tells. */
+/* The fewest lanes that a kernel may ask its compiler for; 0: there is no choice. */
+static uint32_t least_lanes(const koi_endpoint *e)
+{
+  uint32_t least = 0;
+  for (size_t i = 0; e->sized_subgroups && i < KOI_MAX_WIDTHS && e->subgroup_sizes[i]; i++)
+    if (!least || e->subgroup_sizes[i] < least) least = e->subgroup_sizes[i];
+  return least;
+}
+
+/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh, dialect.clh); no question of OpenCL's own tells. KOI_LEAST_LANES: dialect.clh. */
 static void base_options(const koi_endpoint *e, bool counts, char *out /* [KOI_NAME] */)
 {
   int major = 1, minor = 0, device = 1, sm = 0;
@@ -31,6 +40,7 @@ static void base_options(const koi_endpoint *e, bool counts, char *out /* [KOI_N
   const char *arrivals = device > 2 ? "-cl-std=CL3.0 " : "-cl-std=CL2.0 ", *usual = major > 1 || minor >= 2 ? "-cl-std=CL1.2 " : "";
   koi_print(out, KOI_NAME, "%s-cl-mad-enable", counts && !written_out ? arrivals : usual);
   if (written_out) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_SM=%d", sm);
+  if (least_lanes(e)) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_LEAST_LANES=%u", least_lanes(e));
 }
 
 koine_status koi_dev_cl_identity(koi_device *device, char **out)

@@ -115,6 +115,7 @@ static void find_subgroups(cl_device_id id, const char *list, koi_endpoint *e)
   if (width && !kept) e->subgroup_sizes[0] = width;
   e->lanes = width;
   e->subgroups = number(id, ASK_MAX_NUM_SUB_GROUPS) > 0 || extension(list, "cl_khr_subgroups") || extension(list, "cl_intel_subgroups");
+  e->sized_subgroups = extension(list, "cl_intel_required_subgroup_size");
 }
 
 /* The extension says that the functions are there, not that they are fast: that is another question. */

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include "kernels/encode.h"
 #include "meta.h"
 #include "mix.h"
 #include "model/names.h"
+#include "model/rows.h"
 
 enum { ROWS = KOI_STRIP, PIECE = 256 /* columns decoded at once */, MAX_THREADS = 1024, WT_IDS = -2 };
 
@@ -147,6 +147,7 @@ typedef struct worker {
   koi_values values;
   uint8_t *tile[KOI_MAX_STREAMS], *out;
   float *rows;          /* [ROWS][k] */
+  koi_rows in;          /* of the file */
   uint64_t k;           /* that there is room for */
   double piece[PIECE][KOI_STRIP];
 } worker;
@@ -156,6 +157,7 @@ static void free_rows(worker *w)
   for (int s = 0; s < KOI_MAX_STREAMS; s++) koi_free(w->tile[s]), w->tile[s] = NULL;
   koi_free(w->rows), w->rows = NULL;
   koi_free(w->out), w->out = NULL;
+  koi_rows_free(&w->in);
   w->k = 0;
 }
 
@@ -174,7 +176,7 @@ static koine_status make_room(worker *w, uint64_t k)
   return ok ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
-static void read_rows(worker *w, int format, const koi_stored *m, uint64_t row, uint64_t n)
+static void decode_rows(worker *w, int format, const koi_stored *m, uint64_t row, uint64_t n)
 {
   koi_format_tiles(format, ROWS, m, row, n, 0, 1, w->tile);
   koi_strip strip = koi_format_strip(format, m->k, ROWS, w->tile, 0);
@@ -208,15 +210,15 @@ static void encode_rows(const worker *w, const target *t, uint64_t unit, uint64_
 
 static koine_status write_ids(worker *w, const target *t)
 {
-  const koi_tensor *from = t->w->piece[0].weight;
-  bool narrow = t->w->dtype == KOI_I32;
-  for (uint64_t at = 0, n; at < t->k; at += n) {
+  uint64_t size = t->w->dtype == KOI_I32 ? 4 : 8;
+  koine_status s = KOINE_OK;
+  for (uint64_t at = 0, n; at < t->k && !s; at += n) {
     n = t->k - at < ROWS * w->k ? t->k - at : ROWS * w->k;
-    for (uint64_t i = 0; i < n; i++) memcpy(w->out + 4 * i, from->data + (at + i) * (narrow ? 4 : 8), 4); /* they are small and not negative */
-    koine_status s = koi_out_write(w->j->out, t->at + 4 * at, w->out, (size_t)(4 * n));
-    if (s) return s;
+    const uint8_t *ids = koi_rows_bytes(&w->in, t->w->piece[0].weight, at * size, (size_t)(n * size), &s);
+    for (uint64_t i = 0; i < n && !s; i++) memcpy(w->out + 4 * i, ids + i * size, 4); /* they are small and not negative */
+    if (!s) s = koi_out_write(w->j->out, t->at + 4 * at, w->out, (size_t)(4 * n));
   }
-  return KOINE_OK;
+  return s;
 }
 
 /* Rows [row, row + n) of a tensor's matrix. */
@@ -227,28 +229,17 @@ static koine_status convert(worker *w, const target *t, uint64_t unit, uint64_t 
   const koi_piece *p = koi_weight_piece(t->w, (uint32_t)unit, t->sub);
   int format = p->format;
   if (format == KOI_FORMAT_NONE) return koi_error(KOINE_ERR_UNSUPPORTED, "%s: %.200s: stored in a format that cannot be read", w->j->model->path, t->name);
-  koi_stored m = {p->weight->data, p->scale ? p->scale->data : NULL, t->rows, t->k};
+  if ((s = koi_rows_read(&w->in, t->w, p, row, t->vector ? t->w->rows : n))) return s;
+  koi_stored m = {w->in.m.weight, w->in.m.scale, t->vector ? 1 : w->in.m.rows, t->k};
   uint64_t row_bytes = koi_format_row_bytes(t->wt, t->k), at = t->at + (unit * t->rows + row) * row_bytes;
-  if (format == t->wt) return koi_out_write(w->j->out, at, m.weight + row * row_bytes, (size_t)(n * row_bytes));
-  read_rows(w, format, &m, row, n);
-  s = check_rows(w, t, unit, row, n);
-  if (s) return s;
+  if (format == t->wt) return koi_out_write(w->j->out, at, m.weight + w->in.first * row_bytes, (size_t)(n * row_bytes));
+  decode_rows(w, format, &m, w->in.first, n);
+  if ((s = check_rows(w, t, unit, row, n))) return s;
   encode_rows(w, t, unit, n);
   return koi_out_write(w->j->out, at, w->out, (size_t)(n * row_bytes));
 }
 
 /* ---- threads ---- */
-/* Lets go of a tensor's mapped pages, so that they do not count as ours. */
-static void let_go(const target *t)
-{
-  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-  for (uint64_t u = 0; u < t->n; u++) {
-    const koi_tensor *from = koi_weight_piece(t->w, (uint32_t)u, t->sub)->weight;
-    uintptr_t a = ((uintptr_t)from->data + page - 1) / page * page, b = ((uintptr_t)from->data + from->bytes) / page * page;
-    if (b > a) madvise((void *)a, b - a, MADV_DONTNEED);
-  }
-}
-
 /* The next rows that nobody has; false: there are none. */
 static bool take(job *j, const target **t, uint64_t *unit, uint64_t *row, uint64_t *n)
 {
@@ -266,17 +257,15 @@ static bool take(job *j, const target **t, uint64_t *unit, uint64_t *row, uint64
 }
 
 /* Counts what is done, or keeps the first failure and its message, which is the thread's own. Returns how much is done. */
-static uint64_t report(job *j, koine_status s, const target *t, uint64_t unit, uint64_t row, uint64_t n)
+static uint64_t report(job *j, koine_status s, uint64_t n_values)
 {
-  bool last = unit + 1 == t->n && row + n == t->rows;
   pthread_mutex_lock(&j->lock);
-  uint64_t done = j->done += n * t->k;
+  uint64_t done = j->done += n_values;
   if (s && !j->failed) {
     j->failed = s;
     snprintf(j->message, sizeof j->message, "%s", koi_error_text());
   }
   pthread_mutex_unlock(&j->lock);
-  if (!s && last) let_go(t);
   return done;
 }
 
@@ -287,12 +276,12 @@ static koine_status work(job *j, bool tells)
   const target *t;
   uint64_t unit, row, n;
   if (!w) return KOINE_ERR_MEMORY;
-  w->j = j;
+  w->j = j, w->in.pass = true;
   koi_values_fill(&w->values);
   while (take(j, &t, &unit, &row, &n)) {
-    uint64_t done = report(j, convert(w, t, unit, row, n), t, unit, row, n);
+    uint64_t done = report(j, convert(w, t, unit, row, n), n * t->k);
     if (!tells || !j->o->progress || j->o->progress(j->o->user, "quantizing", done, j->total)) continue;
-    report(j, koi_error(KOINE_ERR_CANCELLED, "cancelled while quantizing"), t, unit, row, 0);
+    report(j, koi_error(KOINE_ERR_CANCELLED, "cancelled while quantizing"), 0);
   }
   free_rows(w);
   koi_free(w);
@@ -303,7 +292,7 @@ static void *start(void *user)
 {
   job *j = user;
   koine_status s = work(j, false);
-  if (s) report(j, s, &(target){.n = 2, .rows = 1}, 0, 0, 0);
+  if (s) report(j, s, 0);
   return NULL;
 }
 
@@ -332,6 +321,7 @@ static koine_status write_all(job *j, const char *path)
   koi_out_header_free(&h);
   if (s) return s;
   s = work_all(j);
+  if (!s) s = koi_weights_check(j->model->weights);
   if (!s) return koi_out_finish(j->out);
   koi_out_drop(j->out);
   return s;

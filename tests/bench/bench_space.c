@@ -1,5 +1,5 @@
 /* Every legal set of parameters of an op on a device, timed: recorded for t_space, or 30 of them again.
- *   bench_space OP PLATFORM FILE          records (some minutes)
+ *   bench_space OP PLATFORM FILE          records: a minute for ops of 200 sets, half an hour and up to 10 GB for matvec's 2,500, most of it to build them
  *   bench_space OP PLATFORM FILE check    measures 30 seeded points anew: the correlation of ranks, and status 1 below 0.8
  * OP: matvec, hc_post, swiglu. PLATFORM: a part of its name. */
 #include <math.h>
@@ -10,7 +10,7 @@
 #include "device/kern.h"
 #include "tests/space.h"
 
-enum { SAMPLES = 5, SAMPLE_NS = 1000000, MAX_LAUNCHES = 32, POINTS = 30, RING = 8 };
+enum { ROUNDS = 9, SAMPLE_NS = 5000000, MAX_LAUNCHES = 64, FAR = 20, POINTS = 30, RING = 8 };
 
 static koi_device *dev;
 
@@ -93,22 +93,28 @@ static koine_status launches(koi_kernel *k, const koi_args *a, size_t n, double 
   return s;
 }
 
-/* best: microseconds of the fastest so far; what is 20 times slower has one sample. */
-static double time_set(const space *s, const koi_args *a, const int32_t *p, double best)
+/* One set of parameters while it is measured. */
+typedef struct runner { const int32_t *p; koi_kernel *kernel; double us[ROUNDS]; size_t n, n_launches; } runner;
+
+static void sample(runner *r, const koi_args *a)
 {
-  koi_kernel *k = NULL;
-  double us[SAMPLES], once;
-  size_t n = 0;
-  koine_status st = koi_kern_build(dev, s->op, s->c, p, &k);
-  if (!st && !koi_kern_fits(k)) st = KOINE_ERR_DEVICE;
-  if (!st) st = launches(k, a, 1, &once);
-  if (!st) st = launches(k, a, 1, &once);
-  size_t each = once < SAMPLE_NS * 1e-3 / MAX_LAUNCHES ? MAX_LAUNCHES : once > SAMPLE_NS * 1e-3 ? 1 : (size_t)(SAMPLE_NS * 1e-3 / once);
-  for (; n < SAMPLES && !st && (!n || us[0] < 20 * best); n++) st = launches(k, a, each, &us[n]);
-  koi_kern_drop(dev, k);
-  if (st) return INFINITY;
-  qsort(us, n, sizeof *us, ascending);
-  return us[n / 2];
+  if (launches(r->kernel, a, r->n_launches, &r->us[r->n])) r->n = 0, koi_kern_drop(dev, r->kernel), r->kernel = NULL;
+  else r->n++;
+}
+
+/* Builds it, launches it so often that its driver has compiled it, and takes a first sample. */
+static void begin(const space *s, const koi_args *a, runner *r)
+{
+  double once;
+  koine_status st = koi_kern_build(dev, s->op, s->c, r->p, &r->kernel);
+  if (!st && !koi_kern_fits(r->kernel)) st = KOINE_ERR_DEVICE;
+  for (int warm = 0; warm < 2 && !st; warm++) st = launches(r->kernel, a, 1, &once);
+  if (st) {
+    koi_kern_drop(dev, r->kernel), r->kernel = NULL;
+    return;
+  }
+  r->n_launches = once < SAMPLE_NS * 1e-3 / MAX_LAUNCHES ? MAX_LAUNCHES : once > SAMPLE_NS * 1e-3 ? 1 : (size_t)(SAMPLE_NS * 1e-3 / once);
+  sample(r, a);
 }
 
 /* ---- what is asked for ---- */
@@ -119,21 +125,48 @@ static size_t below(size_t n)
   return (size_t)((seed * 0x2545f4914f6cdd1du >> 33) % n);
 }
 
-static void record(space *s, const koi_args *a)
+static void shuffle(size_t *order, size_t n)
 {
-  double best = INFINITY;
-  size_t *order = calloc(s->n, sizeof *order);
-  for (size_t i = 0; i < s->n; i++) order[i] = i;
-  for (size_t i = s->n; i > 1; i--) { /* in random order: what disturbs one minute does not disturb one corner */
+  for (size_t i = n; i > 1; i--) {
     size_t j = below(i), t = order[j];
     order[j] = order[i - 1], order[i - 1] = t;
   }
-  for (size_t i = 0; i < s->n; i++) {
-    space_point *v = &s->v[order[i]];
-    v->us = time_set(s, a, v->p, best);
-    best = fmin(best, v->us);
+}
+
+/* Of n runners with their parameters: medians of rounds, each over all of them in an order of its own, so that what disturbs one minute does not
+ * disturb one set, or one corner. What is FAR times slower than the fastest keeps the one sample that it has. */
+static void measure(const space *s, const koi_args *a, runner *r, size_t n, double *us)
+{
+  double best = INFINITY;
+  size_t *order = calloc(n, sizeof *order);
+  for (size_t i = 0; i < n; i++) order[i] = i;
+  for (int round = 0; round < ROUNDS; round++) {
+    shuffle(order, n);
+    if (round == 1) fprintf(stderr, "bench_space: %zu sets are built, now they are timed in turns\n", n); /* a machine may be busy until here */
+    for (size_t i = 0; i < n; i++) {
+      runner *one = &r[order[i]];
+      if (!round) begin(s, a, one);
+      else if (one->kernel && one->us[0] < FAR * best) sample(one, a);
+      if (one->n == 1) best = fmin(best, one->us[0]);
+    }
+  }
+  for (size_t i = 0; i < n; i++) {
+    qsort(r[i].us, r[i].n, sizeof *r[i].us, ascending);
+    us[i] = r[i].n ? r[i].us[r[i].n / 2] : INFINITY;
+    koi_kern_drop(dev, r[i].kernel);
   }
   free(order);
+}
+
+static void record(space *s, const koi_args *a)
+{
+  runner *r = calloc(s->n, sizeof *r);
+  double *us = calloc(s->n, sizeof *us);
+  for (size_t i = 0; i < s->n; i++) r[i].p = s->v[i].p;
+  measure(s, a, r, s->n, us);
+  for (size_t i = 0; i < s->n; i++) s->v[i].us = us[i];
+  free(us);
+  free(r);
 }
 
 static double rank(const double *v, size_t n, size_t i)
@@ -156,15 +189,19 @@ static double correlation(const double *a, const double *b, size_t n)
 static int again(const space *s, const koi_args *a)
 {
   double was[POINTS], is[POINTS];
+  runner r[POINTS] = {0};
   for (size_t i = 0; i < POINTS; i++) {
     const space_point *v = &s->v[below(s->n)];
-    was[i] = v->us, is[i] = time_set(s, a, v->p, INFINITY);
-    for (size_t k = 0; k < koi_op_n_params(s->op); k++) printf("%s=%d ", s->op->params[k].name, (int)v->p[k]);
+    was[i] = v->us, r[i].p = v->p;
+  }
+  measure(s, a, r, POINTS, is);
+  for (size_t i = 0; i < POINTS; i++) {
+    for (size_t k = 0; k < koi_op_n_params(s->op); k++) printf("%s=%d ", s->op->params[k].name, (int)r[i].p[k]);
     printf(": %.1f us, now %.1f us\n", was[i], is[i]);
   }
-  double r = correlation(was, is, POINTS);
-  printf("%s on %s: rank correlation of %d points: %.3f\n", s->op->name, s->device, (int)POINTS, r);
-  return r < 0.8;
+  double c = correlation(was, is, POINTS);
+  printf("%s on %s: rank correlation of %d points: %.3f\n", s->op->name, s->device, (int)POINTS, c);
+  return c < 0.8;
 }
 
 int main(int argc, char **argv)
