@@ -1,5 +1,5 @@
 /* What the parts of the emulation of HIP share: ROCm's calls on the host's processor, for tests of the backend and of kernels as HIP.
- * Two devices: "emulated32" with 32 lanes, "emulated64" with 64.
+ * Three devices: "emulated32" with 32 lanes and WMMA as gfx11 has it, "emulated64" with 64 and MFMA, "emulated32_12" with 32 and WMMA as gfx12 has it.
  * Where ROCm's headers are installed they declare what is defined here, and the compiler holds both to each other. */
 #ifndef HIP_EMU_H
 #define HIP_EMU_H
@@ -21,9 +21,9 @@ enum {
 #include "hip_emu_kernel.h"
 #define EMU_API __attribute__((visibility("default")))
 
-enum { EMU_DEVICES = 2, EMU_MAX_GROUP = 1024, EMU_LOCAL_BYTES = 65536 };
+enum { EMU_DEVICES = 3, EMU_MAX_GROUP = 1024, EMU_LOCAL_BYTES = 65536 };
 extern const int emu_lanes[EMU_DEVICES];
-extern const char *const emu_arch[EMU_DEVICES];
+extern const char *const emu_arch[EMU_DEVICES], *const emu_unit[EMU_DEVICES];
 
 /* A code object: this, and behind it the library that a host's compiler made of a kernel's text. */
 typedef struct emu_code { char magic[16]; uint32_t device, group; uint64_t bytes; } emu_code; /* group: as compiled for; 0 any */

@@ -3,15 +3,16 @@
 #ifndef HIP_EMU_KERNEL_H
 #define HIP_EMU_KERNEL_H
 
-enum { EMU_MAX_LANES = 64, EMU_MAX_ARGS = 64 };
+enum { EMU_MAX_LANES = 64, EMU_MAX_ARGS = 64, EMU_MAX_WORDS = 16 };
 
 /* What the lanes of a wave gave at one place of the kernel; those that did not come there are not active, and gave 0. */
-typedef struct emu_wave { unsigned value[EMU_MAX_LANES]; unsigned long long active; } emu_wave;
+typedef struct emu_wave { unsigned value[EMU_MAX_LANES]; unsigned long long active; unsigned words[EMU_MAX_LANES][EMU_MAX_WORDS]; } emu_wave;
 
 typedef struct emu_link {
   unsigned group[3], local[3], lane; /* of the work-item that runs */
   void (*barrier)(void);
   const emu_wave *(*exchange)(unsigned value, int place);
+  const emu_wave *(*exchange_words)(const unsigned *words, int n, int place);
 } emu_link;
 
 #ifdef EMU_LANES /* inside a kernel's text, which is C++ */
@@ -61,6 +62,10 @@ static inline unsigned long long emu_ballot(const emu_wave *w)
   for (int i = 0; i < EMU_LANES; i++) all |= (unsigned long long)(w->value[i] & 1) << i;
   return all;
 }
+
+/* ---- what the compiler of a card has ---- */
+#define EMU_HAS(name) EMU_HAS_##name /* for __has_builtin(__builtin_amdgcn_name): 0 where nothing is said */
+#include "hip_emu_matrix.h"
 
 /* ---- arguments ---- */
 /* As a launch gives them, one word each, and as the kernel takes them. */

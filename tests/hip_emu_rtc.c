@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum { MAX_WORDS = 128, MAX_OWN = 32 };
-static const char shared_word[] = "__attribute__((shared))", shared_here[] = "EMU_SHARED";
+static const struct { const char *was, *is; } here[] = {{"__attribute__((shared))", "EMU_SHARED"}, {"__has_builtin(__builtin_amdgcn_", "EMU_HAS("}};
 extern char **environ;
 
 struct _hiprtcProgram {
@@ -33,13 +33,25 @@ static char *read_all(const char *path, size_t *bytes)
   return all;
 }
 
-/* The text with what no macro can stand for, and the two functions that call the kernel behind it. */
+/* The first of what no macro can stand for; NULL: there is none. */
+static const char *find_here(const char *text, size_t *which)
+{
+  const char *first = NULL;
+  for (size_t i = 0; i < sizeof here / sizeof *here; i++) {
+    const char *at = strstr(text, here[i].was);
+    if (at && (!first || at < first)) first = at, *which = i;
+  }
+  return first;
+}
+
+/* The text with what stands for that, and the two functions that call the kernel behind it. */
 static bool write_text(const hiprtcProgram p, const char *path)
 {
   FILE *f = fopen(path, "we");
   if (!f) return false;
   const char *at = p->text;
-  for (const char *next; (next = strstr(at, shared_word)); at = next + strlen(shared_word)) fprintf(f, "%.*s%s", (int)(next - at), at, shared_here);
+  size_t i = 0;
+  for (const char *next; (next = find_here(at, &i)); at = next + strlen(here[i].was)) fprintf(f, "%.*s%s", (int)(next - at), at, here[i].is);
   fprintf(f, "%s\nEMU_ENTRIES(%s)\n", at, p->name);
   return !fclose(f);
 }
@@ -100,10 +112,10 @@ static void take_code(hiprtcProgram p, const char *path, int device, uint32_t gr
 
 static bool compile(hiprtcProgram p, const char *folder, int device, int n, const char **options)
 {
-  char in[64], out[64], log[64], lanes[32];
+  char in[64], out[64], log[64], lanes[32], unit[32];
   const char *clang = getenv("KOINE_CLANG"), *words[MAX_WORDS];
   const char *own[MAX_OWN] = {clang && *clang ? clang : "clang-19", "-x", "c++", "-std=gnu++17", "-O1", "-w", "-fPIC", "-shared", "-fvisibility=hidden",
-    "-ffp-contract=off", "-include", HIP_EMU_KERNEL, lanes, in, "-o", out, "-lm",
+    "-ffp-contract=off", "-include", HIP_EMU_KERNEL, lanes, unit, in, "-o", out, "-lm",
 #ifdef __x86_64__
     "-mavx2", "-mfma", "-mf16c",
 #endif
@@ -116,6 +128,7 @@ static bool compile(hiprtcProgram p, const char *folder, int device, int n, cons
   snprintf(out, sizeof out, "%s/out.so", folder);
   snprintf(log, sizeof log, "%s/log", folder);
   snprintf(lanes, sizeof lanes, "-DEMU_LANES=%d", emu_lanes[device]);
+  snprintf(unit, sizeof unit, "-D%s", emu_unit[device]);
   for (; own[at]; at++) words[at] = own[at];
   add_options(words, at, n, options);
   bool good = write_text(p, in) && !run((char *const *)words, log);

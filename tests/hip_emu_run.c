@@ -27,6 +27,8 @@ typedef struct item {
   bool started;
   state state;
   unsigned local[3], value;
+  const unsigned *words;    /* n_words, or none */
+  int n_words;
   int place;                /* of the exchange */
 } item;
 
@@ -92,12 +94,15 @@ static void barrier(void)
 
 static unsigned n_lanes(void) { return (unsigned)emu_lanes[kernel->device]; }
 
-static const emu_wave *exchange(unsigned value, int place)
+static const emu_wave *exchange_all(unsigned value, const unsigned *words, int n, int place)
 {
-  running->value = value, running->place = place, running->state = AT_EXCHANGE;
+  running->value = value, running->words = words, running->n_words = n, running->place = place, running->state = AT_EXCHANGE;
   leave();
   return &waves[(unsigned)(running - items) / n_lanes()];
 }
+
+static const emu_wave *exchange(unsigned value, int place) { return exchange_all(value, NULL, 0, place); }
+static const emu_wave *exchange_words(const unsigned *words, int n, int place) { return exchange_all(0, words, n, place); }
 
 /* ---- a group ----------------------------------------------------------------------------------------------------------- */
 /* Who waits for an exchange at the place where the wave's first waits goes on. */
@@ -106,10 +111,11 @@ static bool resolve(emu_wave *w, item *of, size_t n)
   size_t i = 0;
   while (i < n && of[i].state != AT_EXCHANGE) i++;
   if (i == n) return false;
-  memset(w, 0, sizeof *w);
+  memset(w->value, 0, sizeof w->value), w->active = 0; /* words are looked at where all are active */
   for (int place = of[i].place; i < n; i++) {
     if (of[i].state != AT_EXCHANGE || of[i].place != place) continue;
     w->value[i] = of[i].value, w->active |= 1ull << i, of[i].state = READY;
+    if (of[i].n_words) memcpy(w->words[i], of[i].words, (size_t)of[i].n_words * sizeof *of[i].words);
   }
   return true;
 }
@@ -172,7 +178,7 @@ bool emu_run_kernel(const struct ihipModuleSymbol_t *f, const unsigned groups[3]
   size_t n = (size_t)local[0] * local[1] * local[2];
   bool whole = make_stacks(local);
   kernel = f, arguments = args;
-  shown.barrier = barrier, shown.exchange = exchange;
+  shown.barrier = barrier, shown.exchange = exchange, shown.exchange_words = exchange_words;
   *f->link = &shown;
   for (unsigned z = 0; z < groups[2] && whole; z++)
     for (unsigned y = 0; y < groups[1] && whole; y++)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# HIP on the CPU: one small model with 64 lanes, the small cases of every op at its defaults with 32, kernels with faults. More: scripts/bigcheck.
+# HIP on the CPU: one small model with 64 lanes, the small cases of every op at its defaults with 32, of matmul with each form of a matrix unit, kernels with faults. More: scripts/bigcheck.
 command -v "${KOINE_CLANG:-clang-19}" >/dev/null || { echo "no clang-19, which compiles kernels for HIP on the CPU"; exit 77; }
 KOINE_HIP_LIBRARY=$PWD/tests/.libs/libhipemu.so
 KOINE_BACKENDS=hip
@@ -10,6 +10,10 @@ export KOINE_HIP_LIBRARY KOINE_BACKENDS KOINE_TEST_SMALL KOINE_TEST_SETS
 failed=0
 KOINE_TEST_DEVICE=hip1 KOINE_TEST_CHUNKS=7 run ./tests/t_golden "$here/data/tiny-quant"
 KOINE_TEST_DEVICE=hip0 run ./tests/t_ops
+KOINE_TEST_DEVICE=hip1 KOINE_TEST_OP=matmul run ./tests/t_ops
+KOINE_TEST_DEVICE=hip2 KOINE_TEST_OP=matmul run ./tests/t_ops
 KOINE_TEST_DEVICE=hip1 run ./tests/t_mutants
+KOINE_TEST_DEVICE=hip0 run ./tests/t_mutants unit-wmma
+KOINE_TEST_DEVICE=hip2 run ./tests/t_mutants unit-wmma
 run ./tests/t_backend HIP
 exit $failed

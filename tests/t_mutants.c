@@ -1,6 +1,7 @@
 /* The verifier against kernels that are a little wrong: every patch in tests/data/mutants is applied to the text of a kernel. What comes of it
  * builds, starts, and is found wrong by the verifier's cases; the text without it is found right, with the same constants and parameters.
- * A patch begins with "Op:", "With:" (constants and parameters that differ from what is usual; gpu: parameters as for a GPU) and "Why:".
+ * A patch begins with "Op:", "With:" (constants and parameters that differ from what is usual; gpu: parameters as for a GPU) and "Why:"; with "On:" too where
+ * the text is one device's alone, by its architecture.
  * Usage: t_mutants [PART OF A NAME]   (the first processor with an OpenCL driver that is PoCL's; else it is skipped)
  * KOINE_TEST_DEVICE=ID: on this device instead. On a GPU only those patches are tried that say gpu; on a processor not those that say apart, whose
  * fault shows only where work-items do not run one after the other. */
@@ -15,7 +16,7 @@
 enum { MAX_MUTANTS = 200, SKIPPED = 77 };
 
 typedef struct mutant {
-  char name[260], with[256];
+  char name[260], with[256], on[64];
   const koi_op *op;
   char *patch;                      /* hunks */
   int32_t c[KOI_MAX_CONSTS], p[KOI_MAX_PARAMS];
@@ -117,7 +118,11 @@ static const koi_op *op_of(const char *name)
   return *op;
 }
 
-static bool suits(const mutant *m, const koi_target *t) { return t->local_is_global ? !strstr(m->with, "apart") : strstr(m->with, "gpu") != NULL; }
+static bool suits(const mutant *m, const koi_target *t, const char *arch)
+{
+  if (*m->on && strcmp(m->on, arch)) return false;
+  return t->local_is_global ? !strstr(m->with, "apart") : strstr(m->with, "gpu") != NULL;
+}
 
 static bool load(const char *folder, const char *file, const koi_target *t, mutant *m)
 {
@@ -125,7 +130,7 @@ static bool load(const char *folder, const char *file, const koi_target *t, muta
   size_t n;
   snprintf(m->name, sizeof m->name, "%s", file);
   bool ok = !koi_file_read(path, 1 << 20, &m->patch, &n) && header(m->patch, "Op: ", op, sizeof op) && (m->op = op_of(op)) &&
-            header(m->patch, "With: ", m->with, sizeof m->with) && strstr(m->patch, "Why: ") && take(m, t);
+            header(m->patch, "With: ", m->with, sizeof m->with) && strstr(m->patch, "Why: ") && (header(m->patch, "On: ", m->on, sizeof m->on), take(m, t));
   koi_free(path);
   return ok;
 }
@@ -188,7 +193,7 @@ static void test_all(koi_device *d, const char *only)
   for (struct dirent *e; dir && (e = readdir(dir)) && n < MAX_MUTANTS;) {
     if (!strstr(e->d_name, ".patch") || (only && !strstr(e->d_name, only))) continue;
     bool loaded = load(folder, e->d_name, &t, &all[n]);
-    if (!suits(&all[n], &t)) continue;
+    if (!suits(&all[n], &t, d->endpoint->arch)) continue;
     if (loaded) n++;
     else fail(e->d_name, "cannot be read, or has no header that holds here");
   }

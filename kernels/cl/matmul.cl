@@ -3,11 +3,12 @@
  * decoded once for PG * NT entries. SK 8 and PG 1: weights and sums stay in registers (GPUs). Else the weights decoded ahead lie in
  * private memory, which a CPU keeps in its nearest cache, and the sums are fetched for SK columns at a time.
  * XL: columns of the panel that the group (TG sets of tiles) holds in local memory; 0: none.
- * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps and the group whole units: a unit has 2 * RT strips of 16 rows, and panels are
- * staged in UNIT_FEW parts of fp16. */
+ * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps, NT whole products and the group whole units: a unit has STRIPS strips of 16 rows,
+ * and panels are staged in UNIT_FEW parts of fp16. */
+#define PANELS 1
 #include "unit.clh"
 
-#define BY_UNIT (KOI_UNIT && PG == 1 && XL > 0 && XL % 32 == 0 && NT % 8 == 0 && TG * ROWS % 32 == 0)
+#define BY_UNIT (KOI_UNIT && PG == 1 && XL > 0 && XL % 32 == 0 && NT % UNIT_VECTORS == 0 && TG * ROWS % UNIT_LANES == 0)
 #if !BY_UNIT
 
 #if XL
@@ -262,14 +263,15 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
 }
 #else
 #define STEP 32
-#define SETS (NT / 8)
-#define STRIPS (2 * RT) /* of a unit, 16 rows each */
+#define SETS (NT / UNIT_VECTORS)
+#define STRIPS (UNIT_LANES / 16 * RT) /* of a unit, 16 rows each */
 #define PER_TILE (ROWS / 16)
 #define GROUP (TG * LANES)
+#define PART (4 * UNIT_VECTORS) /* shares of a step's activations */
 
-/* Columns [k, k + XL) of a panel as the unit takes them: stage[step][8 entries][part][g][t], each entry's 32 columns times a power of two, which `back`
- * [step][NT] undoes together with the decoder's gain. Columns from K on are 0. */
-FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR uint4 *stage, LOCAL_PTR float *back, int item)
+/* Columns [k, k + XL) of a panel as the unit takes them: stage[step][UNIT_VECTORS entries][part][unit_place], each entry's 32 columns times a power of two, which
+ * `back` [step][NT] undoes together with the decoder's gain. Columns from K on are 0. */
+FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR unit_four *stage, LOCAL_PTR float *back, int item)
 {
   for (int at = item; at < XL / 8 * NT; at += GROUP) { /* t is at % 4: the four that share an entry's step are neighbours */
     int t = at % 4, entry = at / 4 % NT, step = at / (4 * NT), from = k + step * STEP;
@@ -285,37 +287,39 @@ FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR uint4 *stage,
     float undo, by = unit_scale(most, &undo);
     if (t == 0) back[step * NT + entry] = undo * UNIT_GAIN;
     UNROLL for (int i = 0; i < 8; i++) v[i] *= by;
-    UNROLL for (int p = 0; p < UNIT_FEW; p++) stage[((step * SETS + entry / 8) * UNIT_FEW + p) * UNIT_LANES + entry % 8 * 4 + t] = unit_part(v);
+    UNROLL for (int p = 0; p < UNIT_FEW; p++)
+      stage[((step * SETS + entry / UNIT_VECTORS) * UNIT_FEW + p) * PART + unit_place(entry % UNIT_VECTORS, t)] = unit_part(v);
   }
 }
 
 typedef struct strip_set {
-  GLOBAL const WORD *w[STRIPS]; /* at row 2g */
+  GLOBAL const WORD *w[STRIPS]; /* at the lane's first row */
   GLOBAL const BLOCK *s[STRIPS];
 } strip_set;
 
 /* One step of every strip of the unit; its activations are staged at x and back. */
-FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][4], LOCAL_PTR const uint4 *x, LOCAL_PTR const float *back, int lane)
+FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane)
 {
-  uint b[SETS][UNIT_FEW][4];
-  float by[SETS][2];
+  uint b[SETS][UNIT_FEW][4 * UNIT_SHARES];
+  float by[SETS][UNIT_EACH];
   UNROLL for (int n = 0; n < SETS; n++) {
-    UNROLL for (int p = 0; p < UNIT_FEW; p++) {
-      uint4 v = x[(n * UNIT_FEW + p) * UNIT_LANES + lane];
-      b[n][p][0] = v.x, b[n][p][1] = v.y, b[n][p][2] = v.z, b[n][p][3] = v.w;
+    UNROLL for (int p = 0; p < UNIT_FEW; p++) UNROLL for (int i = 0; i < UNIT_SHARES; i++) {
+      unit_four v = x[(n * UNIT_FEW + p) * PART + lane % UNIT_APART + i * UNIT_APART];
+      b[n][p][4 * i] = v.x, b[n][p][4 * i + 1] = v.y, b[n][p][4 * i + 2] = v.z, b[n][p][4 * i + 3] = v.w;
     }
-    UNROLL for (int i = 0; i < 2; i++) by[n][i] = back[n * 8 + lane % 4 * 2 + i];
+    UNROLL for (int i = 0; i < UNIT_EACH; i++) by[n][i] = back[n * UNIT_VECTORS + unit_vector(lane, i)];
   }
   UNROLL for (int i = 0; i < STRIPS; i++) {
-    uint a[2][4];
+    uint a[2][UNIT_A];
     unit_decode(&r[i], a);
     UNROLL for (int n = 0; n < SETS; n++) {
-      float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+      float c[UNIT_ROWS * UNIT_EACH];
+      UNROLL for (int j = 0; j < UNIT_ROWS * UNIT_EACH; j++) c[j] = 0.0f;
       UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
         unit_multiply(c, a[0], b[n][p]);
-        unit_multiply(c, a[1], b[n][p] + 2);
+        unit_multiply(c, a[1], b[n][p] + 2 * UNIT_SHARES);
       }
-      unit_scaled(&r[i], c, by[n][0], by[n][1], acc[i][n]);
+      unit_onto(&r[i], c, by[n], acc[i][n]);
     }
   }
 }
@@ -324,45 +328,46 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)
 {
-  LOCAL uint4 stage[XL / STEP * SETS * UNIT_FEW * UNIT_LANES];
+  LOCAL unit_four stage[XL / STEP * SETS * UNIT_FEW * PART];
   LOCAL float back[XL / STEP * NT];
-  int item = (int)LOCAL_ID(0), lane = item % UNIT_LANES, g = lane / 4, t = lane % 4, per_sub = (sub_rows + ROWS - 1) / ROWS;
+  int item = (int)LOCAL_ID(0), lane = item % UNIT_LANES, per_sub = (sub_rows + ROWS - 1) / ROWS;
   int first = (tile0 + (int)GROUP_ID(0) * TG * RT) * PER_TILE + item / UNIT_LANES * STRIPS, panel = (int)GROUP_ID(1);
   int u = has_rows ? unit[panel] : 0;
   if (u < unit0 || u >= unit1) return; /* the whole group alike */
   GLOBAL const float *x = XP + (ulong)panel * (ulong)K * NT;
   strip_set set;
-  float acc[STRIPS][SETS][4];
+  float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH];
   UNROLL for (int r = 0; r < STRIPS; r++) {
     int tile = (first + r) / PER_TILE < tile1 ? (first + r) / PER_TILE : tile1 - 1; /* beyond the last: computed again, not stored */
-    int in_tile = (first + r) % PER_TILE * 16 + 2 * g;
+    int in_tile = (first + r) % PER_TILE * 16 + unit_row(lane);
     ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
     set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + in_tile;
     set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + in_tile;
-    UNROLL for (int n = 0; n < SETS * 4; n++) acc[r][n / 4][n % 4] = 0.0f;
+    UNROLL for (int n = 0; n < SETS; n++) UNROLL for (int i = 0; i < UNIT_ROWS * UNIT_EACH; i++) acc[r][n][i] = 0.0f;
   }
   unit_raw now[STRIPS], next[STRIPS];
-  UNROLL for (int r = 0; r < STRIPS; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, t, WORDS_OF(K) - 1);
+  UNROLL for (int r = 0; r < STRIPS; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, unit_share(lane), WORDS_OF(K) - 1);
   for (int k = 0; k < K; k += XL) {
     BARRIER();
     stage_panel(x, k, K, stage, back, item);
     BARRIER();
-    for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
+    UNIT_STEPS for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
       int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
-      UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, t, WORDS_OF(K) - 1);
+      UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, unit_share(lane), WORDS_OF(K) - 1);
       UNIT_FENCE();
-      multiply(now, acc, stage + j * SETS * UNIT_FEW * UNIT_LANES, back + j * NT, lane);
+      multiply(now, acc, stage + j * SETS * UNIT_FEW * PART, back + j * NT, lane);
       UNROLL for (int r = 0; r < STRIPS; r++) now[r] = next[r];
     }
   }
-  UNROLL for (int i = 0; i < SETS * 2; i++) {
-    int at = panel * NT + i / 2 * 8 + 2 * t + i % 2, row = has_rows ? rows[at] : at;
+  UNROLL for (int i = 0; i < SETS * UNIT_EACH; i++) {
+    int at = panel * NT + i / UNIT_EACH * UNIT_VECTORS + unit_vector(lane, i % UNIT_EACH), row = has_rows ? rows[at] : at;
     if (row < 0 || row >= n_rows) continue;
     UNROLL for (int r = 0; r < STRIPS; r++) {
-      int tile = (first + r) / PER_TILE, in_sub = tile % per_sub * ROWS + (first + r) % PER_TILE * 16 + 2 * g;
+      int tile = (first + r) / PER_TILE, in_sub = tile % per_sub * ROWS + (first + r) % PER_TILE * 16 + unit_row(lane);
       GLOBAL float *y = Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub;
-      if (tile < tile1 && in_sub < sub_rows) y[0] = acc[r][i / 2][i % 2];
-      if (tile < tile1 && in_sub + 1 < sub_rows) y[1] = acc[r][i / 2][2 + i % 2];
+      UNROLL for (int h = 0; h < UNIT_ROWS; h++) {
+        if (tile < tile1 && in_sub + h < sub_rows) y[h] = acc[r][i / UNIT_EACH][h * UNIT_EACH + i % UNIT_EACH];
+      }
     }
   }
 }

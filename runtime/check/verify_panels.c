@@ -28,6 +28,11 @@ static void panels_bound(koi_verify_job *j)
   {"one column over a block", {wt, care, nt}, {1, 257, 1, 31, 0, 1, 0, 2, 0, nt - 1, 31, 0}, {0}, 0},                                   \
   {"few columns", {wt, care, nt}, {2, 7, 1, 16, 0, 1, 0, 1, 0, 2 * nt, 16, 0}, {0}, 0}
 
+/* Whole products of matrix units (kernels/cl/unit.clh). */
+#define MATMUL_UNIT_CASES(wt, care, nt)                                                                                                 \
+  {"experts, some elsewhere, ragged", {wt, care, nt}, {7, 160, 2, 45, 2, 5, 0, 6, 1, 5 * nt, 91, 1}, {0}, 0},                           \
+  {"unit vectors, many rows", {wt, care, nt}, {(96 + nt - 1) / nt, 96, 1, 270, 0, 1, 0, 17, 0, 96, 270, 0}, {0}, ONE_HOT}
+
 #define MATMUL_BLOCK_CASES(wt, nt, how)                                                                                                 \
   {"unit vectors", {wt, 0, nt}, {(96 + nt - 1) / nt, 256, 1, 40, 0, 1, 0, 3, 0, 96, 40, 0}, {0}, ONE_HOT | (how)},                      \
   {"experts, some elsewhere, empty panels", {wt, 0, nt}, {9, 512, 2, 19, 2, 5, 0, 4, 1, 6 * nt, 41, 1}, {0}, how}
@@ -38,6 +43,8 @@ static const koi_verify_case matmul_cases[] = {
   MATMUL_CASES(F32, 0, 12),  MATMUL_ODD_CASES(F32, 0, 12),  MATMUL_CASES(F16, 0, 8),  MATMUL_ODD_CASES(F16, 0, 8),  MATMUL_CASES(BF16, 0, 16),
   MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
   MATMUL_CASES(FP8, 0, 2), MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12), MATMUL_CASES(MXFP4, 1, 12), MATMUL_CASES(Q8_0, 0, 16),
+  MATMUL_UNIT_CASES(FP4, 1, 16), MATMUL_UNIT_CASES(MXFP4, 1, 16), MATMUL_UNIT_CASES(FP8, 1, 16), MATMUL_UNIT_CASES(F16, 0, 16),
+  {"odd columns, with care", {FP8, 1, 16}, {2, 133, 1, 20, 0, 1, 0, 2, 0, 21, 20, 0}, {0}, 0},
   MATMUL_BLOCK_CASES(Q4_K, 16, 0), MATMUL_BLOCK_CASES(Q6_K, 12, 0), MATMUL_BLOCK_CASES(IQ2_XXS, 16, 0), /* the others' decoders: widen */
   MATMUL_ASKED(Q4_0, 16), MATMUL_ASKED(Q4_1, 12), MATMUL_ASKED(Q5_0, 16), MATMUL_ASKED(Q5_1, 12), MATMUL_ASKED(Q2_K, 16), MATMUL_ASKED(Q3_K, 12),
   MATMUL_ASKED(Q5_K, 16), MATMUL_ASKED(IQ2_XS, 12), MATMUL_ASKED(IQ2_S, 16), MATMUL_ASKED(IQ3_XXS, 12), MATMUL_ASKED(IQ3_S, 16), MATMUL_ASKED(IQ4_NL, 12),

@@ -1,0 +1,93 @@
+/* Matrix instructions of AMD's units, for a kernel's text that the emulation compiles (hip_emu_kernel.h): where each element of the matrices lies, as AMD's
+ * matrix instruction calculator prints it (--get-register), and the product. Elements whose two copies differ, and lanes that are missing, make NaN.
+ * fp16's subnormals are 0, as on MI200, but for weights in F16: those may be subnormal, and want a unit on which they are not. */
+#ifndef HIP_EMU_MATRIX_H
+#define HIP_EMU_MATRIX_H
+
+/* Of a lane's sums, each D[i][j]: made of where the elements lie. */
+typedef struct emu_sums { unsigned char i[EMU_MAX_LANES][8], j[EMU_MAX_LANES][8]; } emu_sums;
+template <typename map> static constexpr emu_sums emu_sums_of()
+{
+  emu_sums s = {};
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 16; j++) s.i[map::sum_lane(i, j)][map::sum(i)] = (unsigned char)i, s.j[map::sum_lane(i, j)][map::sum(i)] = (unsigned char)j;
+  return s;
+}
+
+static inline float emu_value(unsigned half, bool bf16)
+{
+  if (bf16) return __builtin_bit_cast(float, half << 16);
+#if !defined(WT) || WT != 1
+  if (!(half & 0x7c00)) half = 0;
+#endif
+  return (float)__builtin_bit_cast(_Float16, (unsigned short)half);
+}
+
+/* A[i][k], or B[k][i]; at: the matrix's first word of a lane. */
+template <typename map, bool bf16> static inline float emu_element(const emu_wave *w, int at, int i, int k)
+{
+  int lane = map::lane(i, k), half = map::half(k);
+  unsigned word = w->words[lane][at + half / 2];
+  for (int c = 1; c < map::copies; c++)
+    if (w->words[lane + 16 * c][at + half / 2] != word) return __builtin_nanf("");
+  return emu_value(word >> half % 2 * 16 & 0xffff, bf16);
+}
+
+/* D = A B + C, of which each lane has what the map says. */
+template <typename map, bool bf16, typename M, typename S> static inline S emu_product(M a, M b, S sums, int place)
+{
+  static constexpr emu_sums of = emu_sums_of<map>();
+  unsigned both[2 * map::words];
+  static_assert(sizeof a == 4 * map::words && sizeof sums == 4 * map::sums, "other registers than the instruction has");
+  __builtin_memcpy(both, &a, sizeof a), __builtin_memcpy(both + map::words, &b, sizeof b);
+  const emu_wave *w = emu->exchange_words(both, 2 * map::words, place);
+  for (int n = 0; n < map::sums; n++) {
+    float sum = sums[n];
+    for (int k = 0; k < 16; k++)
+      sum = __builtin_fmaf(emu_element<map, bf16>(w, 0, of.i[emu->lane][n], k), emu_element<map, bf16>(w, map::words, of.j[emu->lane][n], k), sum);
+    sums[n] = w->active == ~0ull >> (64 - EMU_LANES) ? sum : __builtin_nanf("");
+  }
+  return sums;
+}
+
+/* In a map: registers of A or B, and of D; how many copies there are of each element of A or B, 16 lanes apart; the lane of A[i][k] and of B[k][i], and which half
+ * of its registers, from the lowest on; lane and register of D[i][j]. */
+#ifdef EMU_MFMA
+#define EMU_HAS_mfma_f32_16x16x16f16 1
+#define EMU_HAS_mfma_f32_16x16x32_fp8_fp8 1
+struct emu_mfma {
+  enum { words = 2, sums = 4, copies = 1 };
+  static constexpr int lane(int i, int k) { return 16 * (k / 4) + i; }
+  static constexpr int half(int k) { return k % 4; }
+  static constexpr int sum_lane(int i, int j) { return 16 * (i / 4) + j; }
+  static constexpr int sum(int i) { return i % 4; }
+};
+#define __builtin_amdgcn_mfma_f32_16x16x16f16(a, b, sums, cbsz, abid, blgp) emu_product<emu_mfma, false>(a, b, sums, __COUNTER__)
+#define __builtin_amdgcn_mfma_f32_16x16x16bf16_1k(a, b, sums, cbsz, abid, blgp) emu_product<emu_mfma, true>(a, b, sums, __COUNTER__)
+#endif
+
+#ifdef EMU_WMMA_GFX11
+#define EMU_HAS_wmma_f32_16x16x16_f16_w32 1
+struct emu_wmma {
+  enum { words = 8, sums = 8, copies = 2 };
+  static constexpr int lane(int i, int) { return i; }
+  static constexpr int half(int k) { return k; }
+  static constexpr int sum_lane(int i, int j) { return 16 * i % 32 + j; }
+  static constexpr int sum(int i) { return i / 2; }
+};
+#define __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, sums) emu_product<emu_wmma, false>(a, b, sums, __COUNTER__)
+#endif
+
+#ifdef EMU_WMMA_GFX12
+#define EMU_HAS_wmma_f32_16x16x16_f16_w32 1 /* compilers have both, and the other's is refused */
+#define EMU_HAS_wmma_f32_16x16x16_f16_w32_gfx12 1
+struct emu_wmma {
+  enum { words = 4, sums = 8, copies = 1 };
+  static constexpr int lane(int i, int k) { return 16 * (k / 4 % 2) + i; }
+  static constexpr int half(int k) { return 2 * (2 * (k / 8) + k / 2 % 2) + k % 2; }
+  static constexpr int sum_lane(int i, int j) { return 16 * (i / 8) + j; }
+  static constexpr int sum(int i) { return i % 8; }
+};
+#define __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a, b, sums) emu_product<emu_wmma, false>(a, b, sums, __COUNTER__)
+#endif
+#endif
