@@ -128,6 +128,7 @@ static bool load(const char *folder, const char *file, const koi_target *t, muta
 {
   char *path = koi_format("%s/%s", folder, file), op[64];
   size_t n;
+  *m = (mutant){0};
   snprintf(m->name, sizeof m->name, "%s", file);
   bool ok = !koi_file_read(path, 1 << 20, &m->patch, &n) && header(m->patch, "Op: ", op, sizeof op) && (m->op = op_of(op)) &&
             header(m->patch, "With: ", m->with, sizeof m->with) && strstr(m->patch, "Why: ") && (header(m->patch, "On: ", m->on, sizeof m->on), take(m, t));
