@@ -41,10 +41,11 @@ template <typename map, bool bf16, typename M, typename S> static inline S emu_p
   static_assert(sizeof a == 4 * map::words && sizeof sums == 4 * map::sums, "other registers than the instruction has");
   __builtin_memcpy(both, &a, sizeof a), __builtin_memcpy(both + map::words, &b, sizeof b);
   const emu_wave *w = emu->exchange_words(both, 2 * map::words, place);
+  float column[16];
   for (int n = 0; n < map::sums; n++) {
     float sum = sums[n];
-    for (int k = 0; k < 16; k++)
-      sum = __builtin_fmaf(emu_element<map, bf16>(w, 0, of.i[emu->lane][n], k), emu_element<map, bf16>(w, map::words, of.j[emu->lane][n], k), sum);
+    for (int k = 0; k < 16 && (!n || of.j[emu->lane][n] != of.j[emu->lane][n - 1]); k++) column[k] = emu_element<map, bf16>(w, map::words, of.j[emu->lane][n], k);
+    for (int k = 0; k < 16; k++) sum = __builtin_fmaf(emu_element<map, bf16>(w, 0, of.i[emu->lane][n], k), column[k], sum);
     sums[n] = w->active == ~0ull >> (64 - EMU_LANES) ? sum : __builtin_nanf("");
   }
   return sums;

@@ -8,7 +8,7 @@ KOINE_TEST_SETS=1
 export KOINE_HIP_LIBRARY KOINE_BACKENDS KOINE_TEST_SMALL KOINE_TEST_SETS
 . "${srcdir:-.}/tests/device.sh"
 failed=0
-KOINE_TEST_DEVICE=hip1 KOINE_TEST_CHUNKS=7 run ./tests/t_golden "$here/data/tiny-quant"
+KOINE_TEST_DEVICE=hip1 KOINE_TEST_CHUNKS=0,7 KOINE_TEST_ALONE=1 run ./tests/t_golden "$here/data/tiny-quant"
 KOINE_TEST_DEVICE=hip0 run ./tests/t_ops
 KOINE_TEST_DEVICE=hip1 KOINE_TEST_OP=matmul run ./tests/t_ops
 KOINE_TEST_DEVICE=hip2 KOINE_TEST_OP=matmul run ./tests/t_ops
