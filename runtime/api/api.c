@@ -89,7 +89,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   else if (!s && !own.device) s = koi_placing_best(runtime, model, &own, &place, &basis);
   if (!s && own.n_expert_caches) s = koi_placing_caches(runtime, &own, &place);
   if (!s && !place.n_stages && !named) s = koi_runtime_find(runtime, own.device, &i);
-  if (s && (s != KOINE_ERR_MEMORY || named)) return s;
+  if (s && (s != KOINE_ERR_MEMORY || named)) return koi_placement_free(&place), s;
   koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes,
                         .place = place.n_stages ? &place : NULL, .split_groups = own.split_groups, .keep_layout = own.keep_layout};
   if (!s) s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
