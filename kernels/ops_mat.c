@@ -54,7 +54,7 @@ enum { MV_VW, MV_DECODE, MV_TG, MV_KS, MV_KI, MV_PF };
 static uint64_t mv_items(const int32_t *c, const int32_t *p) { return (uint64_t)(c[MATVEC_TILE] / p[MV_VW]) * (uint64_t)p[MV_TG] * (uint64_t)p[MV_KS]; }
 
 /* At most what the kernel declares: the columns of the vector that are held at once, for a matrix unit in three parts of fp16, and a sum for each
- * part of a row; by halves it is two sums, and the columns as they are. */
+ * part of a row; by halves there are two sums, and the columns as they are. */
 static uint64_t mv_local(const int32_t *c, const int32_t *p)
 {
   uint64_t columns = p[MV_KS] > 16 ? 128 * (uint64_t)p[MV_KS] : 2048;
