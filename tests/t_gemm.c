@@ -11,8 +11,8 @@
 #include "plan/plan.h"
 #include "device/machine.h"
 #include "device/tuned.h"
+#include "tune/library.h"
 #include "checks.h"
-
 
 static void log_line(void *user, koine_log_level level, const char *text)
 {
@@ -125,6 +125,64 @@ static void test_choice(koine_runtime *rt, koine_model *m, const koi_endpoint *e
   koi_free(below);
 }
 
+typedef struct seen { size_t n[KOI_N_OUTCOMES]; } seen;
+
+static koine_status see(void *user, const koi_tuned_line *l, koi_rung rung)
+{
+  seen *s = user;
+  if (l->op == &koi_step_library && rung == KOI_RUNG_TUNED) s->n[l->outcome]++;
+  return KOINE_OK;
+}
+
+static seen log_of(const koi_stage *st)
+{
+  seen s = {{0}};
+  OK(koi_tuned_each(st->dev, see, &s));
+  return s;
+}
+
+static size_t n_told;
+static bool told(void *user, const char *what)
+{
+  n_told++;
+  CHECK(!strcmp(what, "library"));
+  return !user;
+}
+
+/* As koine tune has it: bounded in time, cancelled, and given up where it ended the process. Who is faster is the machine's business. */
+static void test_tune(koine_runtime *rt, koine_model *m, const char *device)
+{
+  koi_step_choice c[KOI_N_FORMATS] = {{0}};
+  koi_gemm_figure used[KOI_N_FORMATS] = {{0}};
+  koine_plan *plan = wake(rt, m, device);
+  koi_stage *st = koi_engine_stage(plan, 0);
+  seen a = log_of(st);
+  OK(koi_library_tune(st, 0, KOI_LOST_NOTHING, told, NULL, c)); /* no time */
+  seen b = log_of(st);
+  CHECK(!n_told && !memcmp(&a, &b, sizeof a));
+  CHECK(koi_library_tune(st, UINT64_MAX - 1, KOI_LOST_NOTHING, told, plan, c) == KOINE_ERR_CANCELLED && n_told == 1);
+  b = log_of(st); /* begun and ended, and nothing decided */
+  CHECK(b.n[KOI_OUTCOME_TRYING] == a.n[KOI_OUTCOME_TRYING] + 1 && b.n[KOI_OUTCOME_MEASURED] == a.n[KOI_OUTCOME_MEASURED] + 1);
+  CHECK(b.n[KOI_OUTCOME_WON] == a.n[KOI_OUTCOME_WON] && b.n[KOI_OUTCOME_KEPT] == a.n[KOI_OUTCOME_KEPT]);
+  OK(koi_library_tune(st, UINT64_MAX - 1, KOI_LOST_NOTHING, told, NULL, c));
+  koi_gemm_types(st, used);
+  for (int wt = 0; wt < KOI_N_FORMATS; wt++) {
+    CHECK((c[wt].n_tried > 0) == used[wt].used && c[wt].won == (c[wt].best_s < c[wt].default_s));
+    if (used[wt].used) CHECK(c[wt].won == (st->at.tunables.gemm_from[wt] > 0));
+  }
+  a = log_of(st);
+  CHECK(a.n[KOI_OUTCOME_WON] + a.n[KOI_OUTCOME_KEPT] > b.n[KOI_OUTCOME_WON] + b.n[KOI_OUTCOME_KEPT]);
+  koi_tuned_line l = {.op = &koi_step_library, .c = {[LIBRARY_TILE] = 16}, .p = {[LIBRARY_FROM] = KOI_GEMM_MIN_TOKENS}, .outcome = KOI_OUTCOME_TRYING};
+  while (!used[l.c[LIBRARY_WT]].used) l.c[LIBRARY_WT]++;
+  OK(koi_tuned_append(st->dev, &l));
+  for (int i = 0; i < 2; i++) { /* the process ended in it: not again, and said once */
+    n_told = 0;
+    OK(koi_library_tune(st, UINT64_MAX - 1, KOI_LOST_CRASHED, told, NULL, c));
+    CHECK(!n_told && log_of(st).n[KOI_OUTCOME_CRASHED] == 1);
+  }
+  koine_plan_free(plan);
+}
+
 int main(int argc, char **argv)
 {
   koine_runtime *rt;
@@ -146,6 +204,7 @@ int main(int argc, char **argv)
   test_products(&rt->endpoints[at]);
   OK(koine_model_open(argv[1], &m));
   if (m) test_choice(rt, m, &rt->endpoints[at], argv[2]);
+  if (m) test_tune(rt, m, rt->endpoints[at].id);
   koine_model_close(m);
   koine_runtime_close(rt);
   printf("t_gemm: %d checks, %d failed\n", n_checks, n_failed);

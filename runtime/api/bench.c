@@ -296,7 +296,7 @@ static koine_status measure_gemm(bench *b)
   for (size_t i = 0; i < b->plan->n_stages && !s; i++) {
     koi_stage *x = koi_engine_stage(b->plan, i);
     koi_stage_lock(x);
-    if (b->o->gemm) s = koi_gemm_measure(x, b->progress, b->user, b->gemm);
+    if (b->o->gemm) s = koi_gemm_measure(x, KOI_GEMM_NO_DEADLINE, b->progress, b->user, b->gemm);
     else koi_gemm_types(x, b->gemm);
     koi_stage_unlock(x);
   }

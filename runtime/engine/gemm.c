@@ -1,10 +1,12 @@
 /* See gemm.h. Owns nothing that outlives a call. */
 #include "gemm.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "device/tuned.h"
 #include "run.h"
 
+static const double far_slower = 1.5;
 enum { RUNS = 3, IN = KOI_S_xn, PANELS = KOI_S_xn_panels, OUT = KOI_S_sub_out }; /* stand for buffers of a product's own */
 
 /* ---- the choice ---- */
@@ -56,7 +58,13 @@ static const koi_laid *dense(const koi_stage *st, uint32_t layer, size_t role)
   return koi_role_is_dense(&koi_layer_roles[role]) && koi_graph_library_fits(w) ? w : NULL;
 }
 
-/* The distinct products of all layers; *out is [*n], the caller's. */
+static int smaller(const void *a, const void *b)
+{
+  const koi_laid *x = ((const product *)a)->w, *y = ((const product *)b)->w;
+  return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* The distinct products of all layers, the smallest first; *out is [*n], the caller's. */
 static koine_status products(const koi_stage *st, product **out, size_t *n)
 {
   *n = 0;
@@ -70,6 +78,7 @@ static koine_status products(const koi_stage *st, product **out, size_t *n)
       if (w && at == *n) (*out)[(*n)++].w = w;
       if (w) (*out)[at].count++;
     }
+  qsort(*out, *n, sizeof **out, smaller);
   return KOINE_OK;
 }
 
@@ -106,26 +115,29 @@ static int ascending(const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
-/* The median of RUNS after one that compiles and warms up. Packing the panels is not timed: several products share it. */
-static koine_status time_entry(koi_stage *st, const koi_laid *w, const buffers *b, bool library, double *ms)
+/* The median of RUNS after one that compiles and warms up, or the first where that is beyond most_ms. Packing the panels is not timed: several
+ * products share it. */
+static koine_status time_entry(koi_stage *st, const koi_laid *w, const buffers *b, bool library, double most_ms, double *ms)
 {
   double t[RUNS] = {0};
+  int n = RUNS;
   koi_calls calls = {0};
   koi_graph g = koi_plan_graph(st->plan, &st->at);
   st->at.tunables.gemm_from[w->wt] = library;
   koine_status s = koi_graph_product(&g, w, st->plan->chunk, IN, PANELS, OUT, &calls);
-  for (int i = -1; i < RUNS && !s; i++) {
+  for (int i = -1; i < n && !s; i++) {
     uint64_t start = koi_now_ns();
     s = run_product(st, &calls, b);
     if (i >= 0) t[i] = (double)(koi_now_ns() - start) * 1e-6;
+    if (!i && t[0] > most_ms) n = 1;
   }
   koi_calls_free(&calls);
-  qsort(t, RUNS, sizeof *t, ascending);
-  if (!s) *ms = t[RUNS / 2];
+  qsort(t, (size_t)n, sizeof *t, ascending);
+  if (!s) *ms = t[n / 2];
   return s;
 }
 
-static koine_status time_product(koi_stage *st, product *p)
+static koine_status time_product(koi_stage *st, bool bounded, product *p)
 {
   size_t n = st->plan->chunk, nt = (size_t)st->at.tunables.nt, k = (size_t)p->w->k * sizeof(float), columns = koi_ceil_div(n, nt) * nt;
   const size_t bytes[] = {n * k, columns * k, n * (size_t)p->w->n_sub * (size_t)p->w->sub_rows * sizeof(float)};
@@ -135,22 +147,30 @@ static koine_status time_product(koi_stage *st, product *p)
     s = koi_device_alloc(st->dev, bytes[i], &b[i]);
     if (!s) s = st->dev->backend->fill(st->dev, b[i], 0);
   }
-  for (int library = 0; library < 2 && !s; library++) s = time_entry(st, p->w, &(buffers){b[0], b[1], b[2]}, library, &p->ms[library]);
+  const buffers own = {b[0], b[1], b[2]};
+  if (!s) s = time_entry(st, p->w, &own, false, INFINITY, &p->ms[0]);
+  if (!s) s = time_entry(st, p->w, &own, true, bounded ? far_slower * p->ms[0] : INFINITY, &p->ms[1]);
   for (size_t i = 0; i < KOI_COUNT(bytes); i++) koi_device_free(st->dev, b[i]);
   return s;
 }
 
-static koine_status time_products(koi_stage *st, koine_progress_fn *progress, void *user, koi_gemm_figure *f)
+/* Bounded, a library that is far slower in one product of a format has lost that format, and one that time was too short for stays as it was. */
+static koine_status time_products(koi_stage *st, uint64_t deadline_ns, koine_progress_fn *progress, void *user, koi_gemm_figure *f)
 {
+  bool bounded = deadline_ns != KOI_GEMM_NO_DEADLINE, lost[KOI_N_FORMATS] = {false};
   product *p = NULL;
-  size_t n = 0;
+  size_t n = 0, i = 0;
   koine_status s = products(st, &p, &n);
-  for (size_t i = 0; i < n && !s; i++) {
+  for (; i < n && !s && koi_now_ns() < deadline_ns; i++) {
+    int32_t wt = p[i].w->wt;
+    if (lost[wt]) continue;
     if (progress && !progress(user, "dense products", i, n)) s = koi_error(KOINE_ERR_CANCELLED, "cancelled");
-    if (!s) s = time_product(st, &p[i]);
-    koi_gemm_figure *g = &f[p[i].w->wt];
-    g->own_ms += (double)p[i].count * p[i].ms[0], g->library_ms += (double)p[i].count * p[i].ms[1];
+    if (!s) s = time_product(st, bounded, &p[i]);
+    f[wt].own_ms += (double)p[i].count * p[i].ms[0], f[wt].library_ms += (double)p[i].count * p[i].ms[1];
+    lost[wt] = bounded && p[i].ms[1] > far_slower * p[i].ms[0];
   }
+  for (; i < n; i++)
+    if (!lost[p[i].w->wt]) f[p[i].w->wt].own_ms = 0;
   koi_free(p);
   return s;
 }
@@ -188,7 +208,7 @@ static koine_status decide(koi_stage *st, const koi_gemm_figure *f)
   return s ? s : koi_tuned_load(st->dev, st->dev->cache_dir);
 }
 
-koine_status koi_gemm_measure(koi_stage *st, koine_progress_fn *progress, void *user, koi_gemm_figure *f)
+koine_status koi_gemm_measure(koi_stage *st, uint64_t deadline_ns, koine_progress_fn *progress, void *user, koi_gemm_figure *f)
 {
   uint32_t before[KOI_N_FORMATS], *from = st->at.tunables.gemm_from;
   koi_gemm_types(st, f);
@@ -199,7 +219,7 @@ koine_status koi_gemm_measure(koi_stage *st, koine_progress_fn *progress, void *
   memcpy(before, from, sizeof before);
   for (int wt = 0; wt < KOI_N_FORMATS; wt++) from[wt] = 1;
   koine_status s = koi_stage_need_wide(st);
-  if (!s) s = time_products(st, progress, user, f);
+  if (!s) s = time_products(st, deadline_ns, progress, user, f);
   memcpy(from, before, sizeof before);
   koine_status forgot = koi_run_forget(st);
   if (!s) s = forgot;

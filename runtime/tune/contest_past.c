@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "contest_impl.h"
+#include "tried.h"
 
 typedef struct known { int32_t p[KOI_MAX_PARAMS]; double ratio; int open; } known; /* ratio: to the default; open: times that it was begun and not ended */
 
@@ -20,7 +21,7 @@ void koi_ring_note(const koi_ring *g, const koi_runner *r, koi_outcome outcome, 
   if (r->n && g->first.n) l.default_us = cost > 0 && cost < INFINITY ? l.median_us * g->search.tried[0].cost / cost : koi_runner_median(&g->first);
   if (l.default_us > 0) l.default_spread_us = koi_runner_spread(&g->first);
   koi_print(l.note, sizeof l.note, "%s", why ? why : "");
-  if (koi_tuned_append(k->d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
+  koi_tried_note(k->d, &l);
 }
 
 static known *find(past *a, const int32_t *p)

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include "device/machine.h"
+#include "tried.h"
 
 enum { ROUNDS = 3, MOST_VALUES = 8 };
 static const double worthwhile = 1.03; /* of decode's and prefill's speeds together */
@@ -30,17 +31,6 @@ double koi_layouts_s(const koi_drive *v, double token_s, double prefill_s)
 }
 
 /* ---- what the log says ------------------------------------------------------------------------------------------------- */
-typedef struct past { int32_t tile; int open; bool bad; } past; /* open: times that it was begun and not ended; bad: wrong, or ended the process */
-
-static koine_status look(void *user, const koi_tuned_line *l, koi_rung rung)
-{
-  past *a = user;
-  if (l->op != &koi_step_layout || rung != KOI_RUNG_TUNED || l->p[LAYOUT_TILE] != a->tile) return KOINE_OK;
-  a->open = l->outcome == KOI_OUTCOME_TRYING ? a->open + 1 : 0;
-  if (l->outcome == KOI_OUTCOME_WRONG || l->outcome == KOI_OUTCOME_LOST || l->outcome == KOI_OUTCOME_CRASHED || l->outcome == KOI_OUTCOME_HUNG) a->bad = true;
-  return KOINE_OK;
-}
-
 static void note(const koi_device *d, int32_t tile, koi_outcome outcome, const koi_speed *was, const koi_speed *is)
 {
   koi_tuned_line l = {.op = &koi_step_layout, .p = {[LAYOUT_TILE] = tile}, .outcome = outcome};
@@ -49,18 +39,12 @@ static void note(const koi_device *d, int32_t tile, koi_outcome outcome, const k
     l.n_samples = (uint32_t)is->n, l.default_us = 1e6 / was->per_s[0], l.median_us = l.default_us / sqrt(decode * prefill);
     koi_print(l.note, sizeof l.note, "decode %.3f and prefill %.3f times as fast", decode, prefill);
   }
-  if (koi_tuned_append(d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
+  koi_tried_note(d, &l);
 }
 
-/* What ended the process, perhaps twice, is not tried again. */
 static bool given_up(const koi_device *d, int32_t tile, koi_lost lost)
 {
-  static const koi_outcome outcomes[] = {[KOI_LOST_NOTHING] = KOI_OUTCOME_LOST, [KOI_LOST_CRASHED] = KOI_OUTCOME_CRASHED, [KOI_LOST_HUNG] = KOI_OUTCOME_HUNG};
-  past a = {.tile = tile};
-  if (koi_tuned_each(d, look, &a)) return true;
-  bool now = a.open > 1 || (a.open && lost != KOI_LOST_NOTHING);
-  if (now && !a.bad) note(d, tile, outcomes[lost], NULL, NULL);
-  return now || a.bad;
+  return koi_tried_given_up(d, &(koi_tuned_line){.op = &koi_step_layout, .p = {[LAYOUT_TILE] = tile}}, lost);
 }
 
 /* ---- one layout -------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "check/verify.h"
 #include "steps.h"
+#include "tried.h"
 
 enum { ROUNDS = 3, STEPS = 2 * ROUNDS + 3 /* for a value */, DECODE_TOKENS = 2 };
 static const double worthwhile = 0.97; /* of the time before, in the median, and faster in every round */
@@ -105,7 +106,7 @@ static void note(const koi_device *d, const koi_step_choice *c, koi_outcome outc
   memcpy(l.c, c->c, sizeof l.c);
   memcpy(l.p, c->p, sizeof l.p);
   l.median_us = 1e6 * median(own.s[1]), l.default_us = 1e6 * median(own.s[0]);
-  if (koi_tuned_append(d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
+  koi_tried_note(d, &l);
 }
 
 void koi_steps_note(const koi_device *d, const koi_op *op, const koi_tuned_table *was, const koi_tuned_table *is, const char *why)
@@ -116,7 +117,7 @@ void koi_steps_note(const koi_device *d, const koi_op *op, const koi_tuned_table
     memcpy(l.c, e->c, sizeof l.c);
     memcpy(l.p, e->p, sizeof l.p);
     koi_print(l.note, sizeof l.note, "%s", why);
-    if (e->op != op && koi_tuned_append(d, &l)) koi_log(KOINE_LOG_WARNING, "%s", koi_error_text());
+    if (e->op != op) koi_tried_note(d, &l);
   }
 }
 

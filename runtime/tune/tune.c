@@ -7,6 +7,7 @@
 #include "ends.h"
 #include "engine/probe.h"
 #include "layouts.h"
+#include "library.h"
 #include "shapes.h"
 #include "shares.h"
 #include "steps.h"
@@ -16,6 +17,7 @@ enum { FIRST_PREFILL = 80 };
 static const double least_share = 0.005;                 /* of a step */
 static const double for_steps = 0.15, for_layouts = 0.3; /* of the budget, for what a step decides, and at most for layouts */
 static const double for_shapes = 0.15, most_for_check = 0.05; /* of a mode's time, for its other shapes; of the budget, a step that is run for them */
+static const double for_library = 0.05, least_for_library = 2; /* of the budget; seconds, in which a library builds its kernels */
 static const double for_ends = 0.1, most_for_ends = 0.4; /* of the budget, to compare before and after; where steps take long */
 
 typedef struct tune {
@@ -32,7 +34,7 @@ typedef struct tune {
   int mode;
   koi_key *key;            /* in contest */
   koi_turn turn;           /* its calls */
-  koi_step_choice steps[KOI_STEP_CHOICES], layout;
+  koi_step_choice steps[KOI_STEP_CHOICES], layout, library[KOI_N_FORMATS];
   double layouts_s;        /* kept for layouts; 0: there is no time for them */
   koi_speed before, after;
 } tune;
@@ -201,6 +203,14 @@ static koine_status tune_steps(tune *t, double until)
   return s ? s : koi_steps_tune(&t->drive, t->start_ns + (uint64_t)(until * 1e9), told_step, t, t->steps);
 }
 
+/* Last of what a prefill is tuned for: it is our best kernels that the library has to beat. */
+static koine_status tune_library(tune *t, double until)
+{
+  if (for_library * t->seconds < least_for_library) return KOINE_OK;
+  koine_status s = reload(t);
+  return s ? s : koi_library_tune(t->st, t->start_ns + (uint64_t)(until * 1e9), t->lost, told_step, t, t->library);
+}
+
 /* Layouts cost a waking each: only where the budget has room for all of them, and no session of another's would lose its plan. */
 static void keep_for_layouts(tune *t)
 {
@@ -272,7 +282,9 @@ static void put_keys(koi_text *out, const tune *t, int mode)
 static void put_step(koi_text *out, const koi_step_choice *c)
 {
   if (!c->won) return;
-  koi_text_add(out, "| step | %s | | %.0f | %.0f | %zu | 0 | 0 | ", c->op->name, 1e6 * c->default_s, 1e6 * c->best_s, c->n_tried);
+  koi_text_add(out, "| step | %s ", c->op->name);
+  koi_tuned_put_consts(out, c->op, c->c);
+  koi_text_add(out, " | | %.0f | %.0f | %zu | 0 | 0 | ", 1e6 * c->default_s, 1e6 * c->best_s, c->n_tried);
   koi_tuned_put_params(out, c->op, c->p);
   koi_text_add(out, " |\n");
 }
@@ -301,6 +313,7 @@ static void put(koi_text *out, const tune *t)
   put_keys(out, t, 1);
   for (int i = 0; i < KOI_STEP_CHOICES; i++) put_step(out, &t->steps[i]);
   put_step(out, &t->layout);
+  for (int i = 0; i < KOI_N_FORMATS; i++) put_step(out, &t->library[i]);
   put_speeds(out, t);
 }
 
@@ -329,7 +342,8 @@ koine_status koi_tune(koine_plan *p, double seconds, koi_lost lost, koine_progre
   double spent = (double)(koi_now_ns() - t->start_ns) * 1e-9, left = seconds - t->layouts_s - ends(t) - spent, half = (left - for_steps * seconds) / 2;
   if (!s) s = tune_mode(t, 0, spent + half);
   if (!s) s = tune_mode(t, 1, spent + 2 * half);
-  if (!s) s = tune_steps(t, spent + left);
+  if (!s) s = tune_steps(t, spent + left - for_library * seconds);
+  if (!s) s = tune_library(t, spent + left);
   if (!s) s = compare(t);
   if (!s) s = tune_layouts(t);
   if (!s) probe(t);
