@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "check/verify.h"
+#include "kernels/step.h"
 #include "check/verify_case.h"
 
 static int n_failed;
@@ -146,6 +147,8 @@ static void test_device(const koi_endpoint *e)
 int main(void)
 {
   size_t n_tested = 0;
+  const char *op = getenv("KOINE_TEST_OP");
+  if (op && !koi_step_named(op)) return printf("KOINE_TEST_OP=%s: there is no such op\n", op), 2;
   for (size_t b = 0; koi_backends[b]; b++) {
     koi_probe p = {0};
     if (koi_backends[b]->probe(&p)) fail(koi_backends[b]->name, koi_error_text());
