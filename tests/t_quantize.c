@@ -285,6 +285,10 @@ static void test_failures(void **state)
   o.type = "Q8_0";
   assert_int_equal(quantize(folder, file, &o), KOINE_ERR_FILE);
   assert_non_null(strstr(koine_last_error(), "blk.1.attn_kv.weight: matrix 0, row 7, column 9: expected a number, found"));
+  static const char tokens[] = "{\"model\":{\"vocab\":{\"a\":0}},\"added_tokens\":{\"content\":\"b\",\"id\":1}}";
+  remake_put(folder, "tokenizer.json", tokens, sizeof tokens - 1);
+  assert_int_equal(quantize(folder, file, &o), KOINE_ERR_FILE);
+  assert_non_null(strstr(koine_last_error(), "tokenizer.json: added_tokens: expected an array"));
   assert_int_equal(n_files(own), 1);
   char *text;
   assert_int_equal(koi_file_read(file, 100, &text, &n), KOINE_OK);
