@@ -72,7 +72,7 @@ int cmd_tuned_report(const cli_args *a)
 {
   koine_runtime *rt;
   if (!a->v[OPT_REPORT].given) return EXIT_DONE;
-  koine_status s = koine_runtime_open(NULL, &rt);
+  koine_status s = cli_runtime_open(a, &rt);
   if (s) return cli_fail(s);
   int status = report(rt, a);
   koine_runtime_close(rt);
@@ -87,7 +87,7 @@ int cmd_tuned(const cli_args *a)
   if (n_quiet(a) + v[OPT_REPORT].given > 1) return cli_usage_error(CMD_TUNE, "expected one of --list, --why, --export, --import and --report, found several");
   if (v[OPT_MODEL].given || v[OPT_SHAPE].given) return cli_usage_error(CMD_TUNE, "--list, --why, --export and --import measure nothing: expected no model, found one");
   if (v[OPT_REPORT].given) return cmd_tuned_report(a);
-  koine_status s = koine_runtime_open(NULL, &rt);
+  koine_status s = cli_runtime_open(a, &rt);
   if (s) return cli_fail(s);
   int status;
   if (v[OPT_EXPORT].given) status = export(rt, a);

@@ -186,8 +186,9 @@ static int take(cli_args *a, int argc, char **argv, int at)
 static int complete(cli_args *a)
 {
   const cli_command *c = &cli_commands[a->command];
-  if (a->n_operands > c->max_operands)
-    return cli_usage_error(a->command, "expected %s, found '%s'", c->max_operands ? "one operand" : "options only", a->operands[c->max_operands]);
+  size_t most = c->max_operands;
+  if (!most && a->n_operands) return cli_usage_error(a->command, "expected options only, found '%s'", a->operands[0]);
+  if (a->n_operands > most) return cli_usage_error(a->command, "expected at most %zu operand%s, found '%s'", most, most == 1 ? "" : "s", a->operands[most]);
   for (int o = 0; o < N_OPTIONS; o++) {
     if (cli_options[o].required >> a->command & 1 && !a->v[o].given)
       return cli_usage_error(a->command, "%s %s is needed", cli_options[o].names[0], cli_options[o].value);

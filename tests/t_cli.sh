@@ -65,9 +65,11 @@ done
 expect 2 "koine tune: expected -m MODEL or --shape NAME, found neither" tune
 expect 2 "--budget: expected .*found '0'" tune --shape v4-flash --budget 0
 expect 2 "unknown option '--no-tune'" tune --shape v4-flash --no-tune
+for what in --list --report=- --export=- --why=x; do expect 2 "subdevices x: expected" tune $what --subdevices x; done
 expect 2 "expected md, csv or json, found 'xml'" bench --shape v4-flash -o xml
 expect 2 "expected options only, found 'x'" verify x
-expect 2 "expected one operand, found 'b'" info a b
+expect 2 "expected at most 1 operand, found 'b'" info a b
+expect 2 "expected at most 8 operands, found '9'" load-test 1 2 3 4 5 6 7 8 9
 expect 2 "expected one MODEL, as an operand or with -m, found both" info a -m b
 expect 2 "expected one MODEL, as an operand or with -m, found none" info
 

@@ -79,7 +79,8 @@ static void test_prompts(void **state)
   };
   load_prompts p = {0};
   char why[LOAD_TEXT];
-  assert_true(load_prompts_read("one \r\n\n{\"prompt\":\"two\",\"max_tokens\":7}\n{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"three\"}]}", &p, why, sizeof why));
+  assert_true(load_prompts_read("one \r\n\n{\"prompt\":\"two\",\"max_tokens\":7}\n{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":null},"
+                                "{\"role\":\"user\",\"content\":\"three\"}]}", &p, why, sizeof why));
   assert_int_equal(p.n, 3);
   assert_int_equal(p.v[1].max_tokens, 7);
   assert_string_equal(text_at(p.v[0].messages, "0/content"), "one");
@@ -90,8 +91,8 @@ static void test_prompts(void **state)
   assert_string_not_equal(first, second);
   json_object *b = parse(first);
   assert_string_equal(text_at(b, "messages/0/content"), "s");
-  assert_true(strlen(text_at(b, "messages/1/content")) > 200 && !strcmp(strrchr(text_at(b, "messages/1/content"), '\n'), "\nthree"));
-  assert_string_equal(text_at(p.v[2].messages, "1/content"), "three"); /* which was only copied */
+  assert_true(strlen(text_at(b, "messages/2/content")) > 200 && !strcmp(strrchr(text_at(b, "messages/2/content"), '\n'), "\nthree"));
+  assert_string_equal(text_at(p.v[2].messages, "2/content"), "three"); /* which was only copied */
   json_object_put(b);
   free(first), free(second), free(again);
   load_prompts_free(&p);

@@ -220,6 +220,28 @@ static void test_meta(void **state)
   koi_free(first), koi_free(second), koi_free(direct);
 }
 
+/* Experts routed to and the shared one have limits of their own. */
+static void test_limits(void **state)
+{
+  (void)state;
+  static const char *const same[] = {"model.safetensors", "tokenizer.json", "tokenizer_config.json"};
+  char *folder = remake_mkdir(), *whole = realpath(austen(), NULL), *from = koi_format("%s/config.json", austen()), *config;
+  size_t n;
+  assert_int_equal(koi_file_read(from, 1 << 20, &config, &n), KOINE_OK);
+  char *own = koi_format("{\"shared_swiglu_limit\": 7, %s", strchr(config, '{') + 1);
+  remake_put(folder, "config.json", own, strlen(own));
+  for (size_t i = 0; i < KOI_COUNT(same); i++) {
+    char *to = koi_format("%s/%s", whole, same[i]), *link = koi_format("%s/%s", folder, same[i]);
+    assert_int_equal(symlink(to, link), 0);
+    koi_free(to), koi_free(link);
+  }
+  char *file = make(folder, "limits", &(koine_quantize_options){.type = "Q8_0"});
+  expect_same_meta(folder, file);
+  koi_free(file), koi_free(own), koi_free(config), koi_free(from);
+  free(whole);
+  remake_rmdir(folder);
+}
+
 /* ---- threads ---- */
 /* Whether two files have the same bytes. */
 static bool same_files(const char *a, const char *b)
@@ -285,6 +307,10 @@ static void test_failures(void **state)
   o.type = "Q8_0";
   assert_int_equal(quantize(folder, file, &o), KOINE_ERR_FILE);
   assert_non_null(strstr(koine_last_error(), "blk.1.attn_kv.weight: matrix 0, row 7, column 9: expected a number, found"));
+  static const char tokens[] = "{\"model\":{\"vocab\":{\"a\":0}},\"added_tokens\":{\"content\":\"b\",\"id\":1}}";
+  remake_put(folder, "tokenizer.json", tokens, sizeof tokens - 1);
+  assert_int_equal(quantize(folder, file, &o), KOINE_ERR_FILE);
+  assert_non_null(strstr(koine_last_error(), "tokenizer.json: added_tokens: expected an array"));
   assert_int_equal(n_files(own), 1);
   char *text;
   assert_int_equal(koi_file_read(file, 100, &text, &n), KOINE_OK);
@@ -396,7 +422,7 @@ static void test_importance(void **state)
 int main(int argc, char **argv)
 {
   const struct CMUnitTest all[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_widths), cmocka_unit_test(test_same_model), cmocka_unit_test(test_meta),
-                                   cmocka_unit_test(test_threads), cmocka_unit_test(test_failures), cmocka_unit_test(test_source_changes), cmocka_unit_test(test_importance)};
+                                   cmocka_unit_test(test_limits), cmocka_unit_test(test_threads), cmocka_unit_test(test_failures), cmocka_unit_test(test_source_changes), cmocka_unit_test(test_importance)};
   if (argc == 3) return widen(argv[1], argv[2], 0), 0;
   return cmocka_run_group_tests(all, setup, teardown);
 }

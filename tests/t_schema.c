@@ -98,6 +98,7 @@ static const struct { const char *schema, *says; } bad[] = {
   {"{\"enum\":[]}", "no value is left"}, {"{\"enum\":[\"a\"],\"minLength\":1}", "beside enum"}, {"{\"type\":\"integer\",\"enum\":[\"a\"]}", "no value is left"},
   {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", "no number"}, {"{\"type\":\"number\",\"minimum\":0.5}", "whole numbers"}, {"{\"minimum\":\"a\"}", "expected a number"},
   {"{\"type\":\"string\",\"minLength\":3,\"maxLength\":2}", "at least 3"}, {"{\"minLength\":-1}", "minLength"}, {"{\"maxLength\":1.5e300}", "maxLength"},
+  {"{\"maxItems\":-1e300}", "maxItems"}, {"{\"maxItems\":1.5}", "whole number"},
   {"{\"minItems\":2,\"maxItems\":1}", "at least 2"}, {"{\"items\":[{}]}", "\"items\": expected"}, {"{\"required\":\"a\"}", "\"required\""},
   {"{\"required\":[\"b\"],\"properties\":{},\"additionalProperties\":false}", "\"b\" is required"}, {"{\"additionalProperties\":3}", "additionalProperties"},
   {"{\"pattern\":\"a(\"}", "expected )"}, {"{\"pattern\":\"(?=a)\"}", "groups"}, {"{\"pattern\":\"\\\\bx\"}", "escape"}, {"{\"pattern\":\"^a|b$\"}", "need a group"},

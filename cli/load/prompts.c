@@ -97,8 +97,8 @@ static json_object *filled(json_object *messages, const char *before)
   json_object *out = json_object_new_array(), *role, *content;
   for (size_t i = 0; i < json_object_array_length(messages); i++) {
     json_object *m = json_object_array_get_idx(messages, i), *copy = NULL;
-    bool here = before && json_object_object_get_ex(m, "role", &role) && !strcmp(json_object_get_string(role), "user") && json_object_object_get_ex(m, "content", &content) &&
-                json_object_is_type(content, json_type_string);
+    bool here = before && json_object_object_get_ex(m, "role", &role) && json_object_is_type(role, json_type_string) && !strcmp(json_object_get_string(role), "user") &&
+                json_object_object_get_ex(m, "content", &content) && json_object_is_type(content, json_type_string);
     size_t n = here ? strlen(before) + (size_t)json_object_get_string_len(content) : 0;
     char *both = here ? malloc(n + 1) : NULL;
     if (both) {

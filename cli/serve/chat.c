@@ -44,7 +44,7 @@ static const serve_field fields[] = {
 
 static bool text_alone(json_object *modalities)
 {
-  return !modalities || (json_object_array_length(modalities) == 1 && !strcmp(json_object_get_string(json_object_array_get_idx(modalities, 0)), "text"));
+  return !modalities || (json_object_array_length(modalities) == 1 && serve_json_is(json_object_array_get_idx(modalities, 0), "text"));
 }
 
 bool serve_chat_read(serve_ask *a, json_object *body, serve_error *e)

@@ -1,4 +1,5 @@
 /* Owns: the fields of bodies: their types and ranges, what is refused by name. Does not: know protocols, but for what several of them share. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ask.h"
@@ -16,7 +17,7 @@ static bool number(const serve_field *f, json_object *v, double *out, serve_erro
   bool whole = f->kind != SERVE_FLOAT, is_int = json_object_is_type(v, json_type_int);
   if (!is_int && !json_object_is_type(v, json_type_double)) return wrong(e, f->key, whole ? "a whole number" : "a number", v);
   *out = json_object_get_double(v);
-  if (whole && *out != (double)(int64_t)*out) return wrong(e, f->key, "a whole number", v);
+  if (whole && !is_int && *out != floor(*out)) return wrong(e, f->key, "a whole number", v);
   if (*out >= f->low && *out <= f->high) return true;
   return serve_error_set(e, 400, f->key, "%s: expected %g to %g, found %s", f->key, f->low, f->high, json_object_to_json_string(v));
 }

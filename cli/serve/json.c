@@ -72,6 +72,8 @@ const char *serve_json_string(json_object *o, const char *key)
   return v ? json_object_get_string(v) : NULL;
 }
 
+bool serve_json_is(json_object *o, const char *text) { return json_object_is_type(o, json_type_string) && !strcmp(json_object_get_string(o), text); }
+
 /* ---- making ---- */
 json_object *serve_json_text(const char *s, size_t n) { return json_object_new_string_len(s ? s : "", n > INT32_MAX ? INT32_MAX : (int)n); }
 

@@ -18,6 +18,7 @@ json_object *serve_json_text(const char *s, size_t n);
 /* As json_object_object_add, by the type of what is read. NULL or the fallback when the member is not there, null, or of another type. */
 json_object *serve_json_get(json_object *o, const char *key, json_type type);
 const char *serve_json_string(json_object *o, const char *key); /* NULL */
+bool serve_json_is(json_object *o, const char *text); /* false: o may be NULL, or no text */
 
 /* ---- texts that grow ---- */
 typedef struct serve_text {

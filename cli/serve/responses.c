@@ -16,8 +16,11 @@ static bool read_text(serve_ask *a, const char *key, json_object *v, serve_error
 static bool read_include(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
   if (!json_object_is_type(v, json_type_array)) return serve_error_expected(e, key, "an array");
-  for (size_t i = 0; i < json_object_array_length(v); i++)
-    a->encrypted_reasoning |= !strcmp(json_object_get_string(json_object_array_get_idx(v, i)), "reasoning.encrypted_content");
+  for (size_t i = 0; i < json_object_array_length(v); i++) {
+    json_object *part = json_object_array_get_idx(v, i);
+    if (!json_object_is_type(part, json_type_string)) return serve_error_expected(e, key, "texts");
+    a->encrypted_reasoning |= serve_json_is(part, "reasoning.encrypted_content");
+  }
   return true;
 }
 
@@ -35,7 +38,7 @@ static bool read_tool_choice(serve_ask *a, const char *key, json_object *v, serv
 static bool read_truncation(serve_ask *a, const char *key, json_object *v, serve_error *e)
 {
   (void)a;
-  return (json_object_is_type(v, json_type_string) && !strcmp(json_object_get_string(v), "disabled")) || serve_error_expected(e, key, "disabled: nothing is left out here");
+  return serve_json_is(v, "disabled") || serve_error_expected(e, key, "disabled: nothing is left out here");
 }
 
 static const serve_field fields[] = {

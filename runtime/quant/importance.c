@@ -43,8 +43,9 @@ static koine_status load_one(const koi_gguf *g, const koi_tensor *sums, size_t p
   if (!right) return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected F32 [matrices][columns] and a count for each matrix beside it", koi_gguf_path(g), sums->name);
   e->sum = koi_alloc(e->k * e->n, sizeof *e->sum), e->count = koi_alloc(e->n, sizeof *e->count);
   if (!e->name || !e->sum || !e->count) return KOINE_ERR_MEMORY;
-  memcpy(e->sum, sums->data, sums->bytes);
-  memcpy(e->count, t->data, t->bytes);
+  koine_status s = koi_tensor_read(sums, 0, sums->bytes, e->sum);
+  if (!s) s = koi_tensor_read(t, 0, t->bytes, e->count);
+  if (s) return s;
   if (all_fine(e->sum, e->k * e->n) && all_fine(e->count, e->n)) return KOINE_OK;
   return koi_error(KOINE_ERR_FILE, "%s: %.200s: expected finite sums of squares, found others", koi_gguf_path(g), sums->name);
 }

@@ -36,12 +36,12 @@ static void put_sizes(const koi_config *c, koi_out_header *h)
 static void put_lists(const koine_model *m, koi_out_header *h)
 {
   const koi_config *c = &m->config;
-  const char *const clamps[] = {PREFIX "swiglu_clamp_exp", PREFIX "swiglu_clamp_shexp"};
+  const struct { const char *name; const float *limit; } clamps[] = {{PREFIX "swiglu_clamp_exp", &c->swiglu_limit}, {PREFIX "swiglu_clamp_shexp", &c->shared_limit}};
   koi_out_array(h, PREFIX "attention.compress_ratios", KOI_GGUF_I32, c->n_layers);
   for (uint32_t i = 0; i < c->n_layers; i++) koi_out_word(&h->keys, m->layers[i].ratio, 4);
   for (size_t k = 0; k < KOI_COUNT(clamps); k++) {
-    koi_out_array(h, clamps[k], KOI_GGUF_F32, c->n_layers);
-    for (uint32_t i = 0; i < c->n_layers; i++) koi_out_bytes(&h->keys, &c->swiglu_limit, 4);
+    koi_out_array(h, clamps[k].name, KOI_GGUF_F32, c->n_layers);
+    for (uint32_t i = 0; i < c->n_layers; i++) koi_out_bytes(&h->keys, clamps[k].limit, 4);
   }
   if (!c->yarn.on) return;
   koi_out_text(h, PREFIX "rope.scaling.type", "yarn");
@@ -82,6 +82,7 @@ static koine_status list_tokens(const koine_model *m, json_object *j, vocab *v)
   koine_status s = KOINE_OK;
   if (json_object_object_get_ex(j, "model", &words)) words = json_object_object_get(words, "vocab");
   if (!json_object_is_type(words, json_type_object)) return koi_error(KOINE_ERR_FILE, "%s/tokenizer.json: model.vocab: expected an object", m->path);
+  if (added && !json_object_is_type(added, json_type_array)) return koi_error(KOINE_ERR_FILE, "%s/tokenizer.json: added_tokens: expected an array", m->path);
   for (struct json_object_iterator i = json_object_iter_begin(words), end = json_object_iter_end(words); !s && !json_object_iter_equal(&i, &end); json_object_iter_next(&i))
     s = add_token(m, v, json_object_iter_peek_name(&i), json_object_get_int64(json_object_iter_peek_value(&i)), NORMAL);
   for (size_t i = 0; !s && added && i < json_object_array_length(added); i++) {

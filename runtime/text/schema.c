@@ -78,9 +78,10 @@ uint32_t koi_schema_count(koi_schema *c, struct json_object *schema, const char 
 {
   struct json_object *v;
   if (!json_object_object_get_ex(schema, key, &v)) return otherwise;
-  int64_t n = json_object_is_type(v, json_type_int) ? json_object_get_int64(v) : json_object_is_type(v, json_type_double) && json_object_get_double(v) < 1e9 ? (int64_t)json_object_get_double(v) : -1;
-  if (n < 0 || n > 1000000000) koi_schema_fail(c, path, "\"%s\": expected a whole number from 0", key);
-  return n < 0 ? 0 : (uint32_t)n;
+  double n = json_object_is_type(v, json_type_int) || json_object_is_type(v, json_type_double) ? json_object_get_double(v) : -1;
+  bool fine = n >= 0 && n <= 1e9 && n == (double)(uint32_t)n;
+  if (!fine) koi_schema_fail(c, path, "\"%s\": expected a whole number from 0", key);
+  return fine ? (uint32_t)n : 0;
 }
 
 /* ---- keywords ---- */
