@@ -135,7 +135,7 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
     koi_expert_figures x = koi_engine_experts(plan);
     koi_engine_bytes(plan, &own.weight_bytes, &own.scratch_bytes);
     own.experts_there = x.n_there, own.experts_loaded = x.n_loaded, own.expert_bytes = x.bytes, own.expert_ns = x.ns;
-    own.experts_guessed = x.guesses, own.guesses_right = x.right, own.guesses_used = x.used, own.guess_ns = x.guess_ns;
+    own.experts_guessed = x.guesses, own.guesses_right = x.right, own.guesses_used = x.used, own.guess_ns = x.guess_ns, own.guess_bytes = x.guess_bytes;
   }
   KOI_GIVE(koine_plan_usage, &own, out);
   return KOINE_OK;

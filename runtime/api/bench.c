@@ -122,7 +122,7 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
   }
   after = koi_engine_experts(b->plan);
   r->experts = (koi_expert_figures){after.n_there - before.n_there, after.n_loaded - before.n_loaded, after.bytes - before.bytes, after.ns - before.ns,
-                                    after.guesses - before.guesses, after.right - before.right, after.used - before.used, after.guess_ns - before.guess_ns};
+                                    after.guesses - before.guesses, after.right - before.right, after.used - before.used, after.guess_ns - before.guess_ns, after.guess_bytes};
   if (!st && !times) st = probe_all(b->plan, &r->probe);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);

@@ -88,12 +88,15 @@ char *koi_format(const char *fmt, ...)
 void koi_free(void *p) { free(p); }
 
 /* ---- clock and hash ---- */
-uint64_t koi_now_ns(void)
+static uint64_t ns_of(clockid_t clock)
 {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+uint64_t koi_now_ns(void) { return ns_of(CLOCK_MONOTONIC); }
+uint64_t koi_busy_ns(void) { return ns_of(CLOCK_THREAD_CPUTIME_ID); }
 
 uint64_t koi_hash(const void *data, size_t bytes, uint64_t seed)
 {

@@ -34,6 +34,7 @@ void koi_free(void *p);
 void koi_alloc_fail_at(long n);
 
 uint64_t koi_now_ns(void); /* monotonic */
+uint64_t koi_busy_ns(void); /* that the calling thread has computed */
 uint64_t koi_hash(const void *data, size_t bytes, uint64_t seed); /* FNV-1a, 64 bits */
 
 void koi_log_set(koine_log_fn *fn, void *user);

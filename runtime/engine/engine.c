@@ -126,7 +126,7 @@ koi_expert_figures koi_engine_experts(const koine_plan *p)
     if (!x || !x->slots) continue;
     koi_expert_figures one = koi_slots_figures(x->slots);
     sum.n_there += one.n_there, sum.n_loaded += one.n_loaded, sum.bytes += one.bytes, sum.ns += one.ns;
-    sum.guesses += one.guesses, sum.right += one.right, sum.used += one.used, sum.guess_ns += one.guess_ns;
+    sum.guesses += one.guesses, sum.right += one.right, sum.used += one.used, sum.guess_ns += one.guess_ns, sum.guess_bytes += one.guess_bytes;
   }
   return sum;
 }

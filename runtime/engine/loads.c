@@ -173,6 +173,13 @@ static void *work(void *user)
 }
 
 /* ---- asking and taking ---- */
+/* Gives the lock back, and has threads do n reads more. Not all of them, and none that would wait for the lock: either takes longer than a small expert. */
+static void unlock_and_wake(koi_loads *l, size_t n)
+{
+  pthread_mutex_unlock(&l->lock);
+  for (size_t i = 0; i < n && i < l->n_threads; i++) pthread_cond_signal(&l->work);
+}
+
 void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n)
 {
   pthread_mutex_lock(&l->lock);
@@ -182,8 +189,7 @@ void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n)
     box *b = box_of(l, layer, a[i].expert);
     if (b) b->guess = false, l->guessed++;
   }
-  pthread_cond_broadcast(&l->work);
-  pthread_mutex_unlock(&l->lock);
+  unlock_and_wake(l, n);
 }
 
 uint64_t koi_loads_guessed(const koi_loads *l) { return l->guessed; }
@@ -196,8 +202,7 @@ void koi_loads_guess(koi_loads *l, uint32_t layer, const int32_t *experts, size_
   if (n) memcpy(l->guesses, experts, l->n_guesses * sizeof *experts);
   for (size_t i = 0; i < l->n_boxes; i++)
     if (l->boxes[i].guess && l->boxes[i].state == READY && l->boxes[i].layer != layer) free_box(&l->boxes[i]);
-  pthread_cond_broadcast(&l->work);
-  pthread_mutex_unlock(&l->lock);
+  unlock_and_wake(l, n);
 }
 
 /* Under the lock. Reads it, where no thread has begun to. */
@@ -234,8 +239,7 @@ void koi_loads_drop(koi_loads *l)
     while (l->boxes[i].state == READING) pthread_cond_wait(&l->ready, &l->lock);
     free_box(&l->boxes[i]);
   }
-  pthread_cond_broadcast(&l->work); /* there is room for guesses */
-  pthread_mutex_unlock(&l->lock);
+  unlock_and_wake(l, l->n_guesses - l->guesses_begun); /* there is room */
 }
 
 /* ---- making it ---- */

@@ -63,14 +63,14 @@ void koi_slots_guess(koi_slots *s, const float *x, int32_t token)
   const koi_plan_stage *at = &s->st->at;
   uint32_t next = s->layer + 1, n = 0;
   if (!s->guess || s->n_tokens != 1 || next >= at->layer1 || s->guess_layer == next || s->layers[s->layer - at->layer0].n_wait) return;
-  uint64_t start = koi_now_ns();
+  uint64_t start = koi_busy_ns();
   const koi_turns *t = &s->layers[next - at->layer0];
   s->n_guessed = koi_guess_experts(s->guess, next, x, token, s->guessed, &s->known), s->guess_layer = next;
   for (uint32_t i = 0; i < s->n_guessed; i++)
     if (t->slot[s->guessed[i]] == KOI_NOBODY) s->absent[n++] = s->guessed[i];
   koi_loads_guess(s->loads, next, s->absent, n);
   if (!s->known) s->guesses += s->n_guessed;
-  s->guess_ns += koi_now_ns() - start;
+  s->guess_ns += koi_busy_ns() - start;
 }
 
 /* The layer that was guessed has come. */
@@ -118,11 +118,14 @@ bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now)
 }
 
 /* ---- opening ---- */
-static koine_status make_guess(koi_slots *s)
+/* Not to guess costs time alone, and is no reason to stay asleep. */
+static void make_guess(koi_slots *s)
 {
+  const koi_plan_stage *at = &s->st->at;
   uint32_t n = s->st->model->config.n_used;
   s->guessed = koi_alloc(n, sizeof *s->guessed), s->absent = koi_alloc(n, sizeof *s->absent);
-  return s->guessed && s->absent ? koi_guess_open(s->st->model, s->st->at.layer0, s->st->at.layer1, &s->guess) : KOINE_ERR_MEMORY;
+  koine_status st = s->guessed && s->absent ? koi_guess_open(s->st->model, at->layer0, at->layer1, &s->guess) : KOINE_ERR_MEMORY;
+  if (st) koi_log(KOINE_LOG_WARNING, "experts by turns on %s: no guesses who is wanted next, so all are read when they are wanted: %s", at->endpoint->id, koi_error_text());
 }
 
 static koine_status make(koi_slots *s)
@@ -133,7 +136,7 @@ static koine_status make(koi_slots *s)
   s->layers = koi_alloc(n_layers, sizeof *s->layers), s->arrivals = koi_alloc(at->n_slots, sizeof *s->arrivals);
   s->ids = koi_alloc((size_t)s->st->plan->chunk * s->st->model->config.n_used, sizeof *s->ids);
   if (!st && (!s->layers || !s->arrivals || !s->ids)) st = KOINE_ERR_MEMORY;
-  if (!st && s->st->plan->guess && !s->st->plan->bare && koi_plan_guesses(at, s->st->model) && koi_loads_ahead(s->loads)) st = make_guess(s);
+  if (!st && s->st->plan->guess && !s->st->plan->bare && koi_plan_guesses(at, s->st->model) && koi_loads_ahead(s->loads)) make_guess(s);
   for (uint32_t n = 0; n < n_layers && !st; n++) st = koi_turns_make(at->n_slots, s->st->model->config.n_experts, &s->layers[n]);
   return st;
 }
@@ -165,5 +168,5 @@ void koi_slots_close(koi_slots *s)
 
 koi_expert_figures koi_slots_figures(const koi_slots *s)
 {
-  return (koi_expert_figures){s->n_there, s->n_loaded, s->bytes, s->ns, s->guesses, s->right, s->used, s->guess_ns};
+  return (koi_expert_figures){s->n_there, s->n_loaded, s->bytes, s->ns, s->guesses, s->right, s->used, s->guess_ns, s->guess ? koi_plan_gate_bytes(s->st->plan, &s->st->at) : 0};
 }

@@ -93,8 +93,8 @@ koine_status koi_engine_need(const koine_plan *p);
 void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch);
 /* Of experts that have their places by turns, since the plan woke: those that a layer of a step wanted and that were there, or were loaded; bytes
  * loaded, and the time that took; of those guessed how many there were, how many were wanted then, and how many of these were read ahead since they were
- * not there; the time that guessing took. */
-typedef struct koi_expert_figures { uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns; } koi_expert_figures;
+ * not there; processor time that guessing took; bytes of its copies of gates. */
+typedef struct koi_expert_figures { uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns, guess_bytes; } koi_expert_figures;
 koi_expert_figures koi_engine_experts(const koine_plan *p);
 static inline koi_stage *koi_engine_stage(const koine_plan *p, size_t i) { return &p->awake->stages[i]; }
 #endif

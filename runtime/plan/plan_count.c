@@ -156,7 +156,7 @@ uint64_t koi_plan_gate_bytes(const koine_plan *p, const koi_plan_stage *s)
   uint64_t n = 0;
   if (!p->guess || p->bare || !koi_plan_guesses(s, p->model)) return 0;
   for (uint32_t l = s->layer0 + 1; l < s->layer1; l++) n += !p->model->layers[l].hash;
-  return n * c->n_experts * ((uint64_t)c->hidden * sizeof(uint16_t) + sizeof(float));
+  return n * c->n_experts * ((uint64_t)c->hidden + 2 * sizeof(float));
 }
 
 koine_status koi_plan_count_stage(koine_plan *p, koi_plan_stage *st)

@@ -152,7 +152,7 @@ typedef struct koine_plan_usage {
   uint64_t limit_bytes;            /* that the plan may use; 0: unknown */
   /* With expert caches, since the plan woke: of experts wanted those that were
    * there, or read (bytes, time); guesses a layer ahead, right ones, those read
-   * ahead and used, time, host memory. */
+   * ahead and used, processor time, host memory. */
   uint64_t experts_there, experts_loaded, expert_bytes, expert_ns;
   uint64_t experts_guessed, guesses_right, guesses_used, guess_ns, guess_bytes;
 } koine_plan_usage;
