@@ -7,6 +7,8 @@
 #define CLANG_CL "$C -O3 -w -x cl -cl-std=$V "
 /* libclc has no function for generic pointers; the header of ocloc wants images of OpenCL C 3, which pvc has not. */
 #define CL3_CLANG "CL3.0 -Xclang -cl-ext=-__opencl_c_generic_address_space,-__opencl_c_pipes,-__opencl_c_device_enqueue,-__opencl_c_read_write_images"
+/* What a driver of these chips says; ocloc is not told, and declares the extension's functions where it is defined. */
+#define SUB_GROUP_MATRIX "-Dcl_intel_subgroup_matrix_multiply_accumulate -DKOI_HALF_SUBNORMALS=1 "
 #define LINK " -Xclang -mlink-builtin-bitcode -Xclang $L"
 #define HIP "-O3 -w -x hip --offload-arch=$A --cuda-device-only -nogpuinc -nogpulib -DKOI_HIP=1 $D -S -o out.s $S"
 
@@ -16,7 +18,7 @@ static const toolchain
   clang_hip = {"clang, HIP", "$C", "clang-19", "$C --version | head -1", NULL, NULL, "$C " HIP, NULL, compile_read_amd},
   hipcc = {"hipcc, HIP", "hipcc", "hipcc", "hipcc --version 2>/dev/null | grep -m1 'HIP version'", NULL, NULL, "hipcc " HIP, NULL, compile_read_amd},
   ocloc = {"ocloc, OpenCL", "ocloc", "intel-opencl-icd", "dpkg-query -W -f '${Package} ${Version}' intel-opencl-icd 2>/dev/null || echo ocloc", NULL, NULL,
-           "ocloc compile -file $S -device $A -options '-cl-std=$V $D' -output out -out_dir . && ocloc disasm -file out_*.bin -device $A -dump . >/dev/null 2>&1",
+           "ocloc compile -file $S -device $A -options '-cl-std=$V " SUB_GROUP_MATRIX "$D' -output out -out_dir . && ocloc disasm -file out_*.bin -device $A -dump . >/dev/null 2>&1",
            "CL2.0", compile_read_intel},
   ptxas = {"clang and ptxas, OpenCL", "ptxas", "nvidia-cuda-toolkit", "$C --version | head -1; ptxas --version | tail -1", "ptxas --help | grep -q \"'$A'\"", "nvptx64--nvidiacl.bc",
            CLANG_CL "-target nvptx64--nvidiacl -march=$A -DKOI_SM=$N $D -S -o out.s $S" LINK " && ptxas -arch=$A -v out.s -o out.bin", CL3_CLANG, compile_read_nvidia};

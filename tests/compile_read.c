@@ -164,6 +164,20 @@ void compile_read_amd(const target *on, const compile_case *c, usage *u)
   koi_free(s);
 }
 
+/* Matrix instructions in machine code of Intel's chips since Xe HPG, whose reference manuals have the encoding: eight bytes where bit 29 says so, else 16; the lowest
+ * seven bits are the operation. */
+static long count_dpas(const char *code, long bytes)
+{
+  enum { COMPACT = 1 << 29, OPERATION = 0x7f, DPAS = 0x59 };
+  long n = 0;
+  uint32_t word;
+  for (long at = 0; at + 8 <= bytes; at += word & COMPACT ? 8 : 16) {
+    memcpy(&word, code + at, sizeof word);
+    n += (word & OPERATION) == DPAS;
+  }
+  return n;
+}
+
 /* ocloc says how much it spilled in a warning, and nothing where it did not. */
 void compile_read_intel(const target *on, const compile_case *c, usage *u)
 {
@@ -175,8 +189,12 @@ void compile_read_intel(const target *on, const compile_case *c, usage *u)
   u->registers = 128; /* each thread has as many, however few it uses */
   u->spilled = spilled > 0 ? spilled : 0, u->stack = 0;
   u->local = c->op->local_bytes ? (long)c->op->local_bytes(c->c, c->p) : 0;
-  u->code = number_after(parts, "KernelUnpaddedSize "), u->matrix = 0;
+  u->code = number_after(parts, "KernelUnpaddedSize ");
+  u->matrix = compile_shell("mv *_KernelHeap.dat heap") ? -1 : 0;
+  char *heap = compile_file("heap");
+  if (!u->matrix) u->matrix = count_dpas(heap, u->code);
   koi_free(log);
+  koi_free(heap);
   koi_free(parts);
 }
 

@@ -1,5 +1,6 @@
-/* Matrix instructions of AMD's units, for a kernel's text that the emulation compiles (hip_emu_kernel.h): where each element of the matrices lies, as AMD's
- * matrix instruction calculator prints it (--get-register), and the product. Elements whose two copies differ, and lanes that are missing, make NaN.
+/* Matrix instructions, for a kernel's text that the emulation compiles (hip_emu_kernel.h): where each element of the matrices lies, and the product. Of AMD's units
+ * as their matrix instruction calculator prints it (--get-register); of sub-groups as the specification of cl_intel_subgroup_matrix_multiply_accumulate in
+ * Khronos' registry has it, revision 1.1.0. Elements whose two copies differ, and lanes that are missing, make NaN.
  * fp16's subnormals are 0, as on MI200, but for weights in F16: those may be subnormal, and want a unit on which they are not. */
 #ifndef HIP_EMU_MATRIX_H
 #define HIP_EMU_MATRIX_H
@@ -90,5 +91,43 @@ struct emu_wmma {
   static constexpr int sum(int i) { return i % 8; }
 };
 #define __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a, b, sums) emu_product<emu_wmma, false>(a, b, sums, __COUNTER__)
+#endif
+
+/* ---- sub-groups ---- */
+#ifdef EMU_SUB_GROUPS
+#define cl_intel_subgroup_matrix_multiply_accumulate 1
+#define KOI_LEAST_LANES EMU_LANES
+#define KOI_HALF_SUBNORMALS 1
+#define intel_reqd_sub_group_size(lanes) unused
+#define get_sub_group_id() (emu->local[0] / EMU_LANES)
+#define get_sub_group_local_id() (emu->lane)
+#define intel_sub_group_shuffle_xor(v, mask) __builtin_bit_cast(float, __builtin_amdgcn_ds_bpermute((int)((emu->lane ^ (mask)) % EMU_LANES * 4), __builtin_bit_cast(int, v)))
+#define intel_sub_group_f16_f16_matrix_mad_k16(a, b, sums) emu_mad<false>(a, b, sums, __COUNTER__)
+#define intel_sub_group_bf16_bf16_matrix_mad_k16(a, b, sums) emu_mad<true>(a, b, sums, __COUNTER__)
+
+/* A has 8 rows m and 16 columns k, B 16 rows k and as many columns n as there are lanes. Component m of a lane's A has as many columns, from its lowest bits on, as
+ * make 16 of all lanes'; component k / 2 of its B two rows; the column is the lane, in A B too. */
+struct emu_groups {
+  enum { each = 16 / EMU_LANES, a_words = 4 * each, words = a_words + 8 };
+  static constexpr int a_lane(int k) { return k / each; }
+  static constexpr int a_half(int m, int k) { return m * each + k % each; }
+  static constexpr int b_half(int k) { return 2 * a_words + k; }
+};
+
+template <bool bf16, typename A, typename B, typename S> static inline S emu_mad(A a, B b, S sums, int place)
+{
+  typedef emu_groups map;
+  unsigned both[map::words];
+  static_assert(sizeof a == 4 * map::a_words && sizeof b == 32 && sizeof sums == 32, "other operands than the function has");
+  __builtin_memcpy(both, &a, sizeof a), __builtin_memcpy(both + map::a_words, &b, sizeof b);
+  const emu_wave *w = emu->exchange_words(both, map::words, place);
+  auto value = [&](int lane, int half) { return emu_value(w->words[lane][half / 2] >> half % 2 * 16 & 0xffff, bf16); };
+  for (int m = 0; m < 8; m++) {
+    float sum = sums[m];
+    for (int k = 0; k < 16; k++) sum = __builtin_fmaf(value(map::a_lane(k), map::a_half(m, k)), value((int)emu->lane, map::b_half(k)), sum);
+    sums[m] = w->active == ~0ull >> (64 - EMU_LANES) ? sum : __builtin_nanf("");
+  }
+  return sums;
+}
 #endif
 #endif

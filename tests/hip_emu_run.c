@@ -16,7 +16,7 @@
 #define AFTER_SWITCH(kept) (void)(kept)
 #endif
 
-enum { STACK_BYTES = 256 << 10, MAX_WAVES = EMU_MAX_GROUP / 32 };
+enum { STACK_BYTES = 256 << 10, MAX_WAVES = EMU_MAX_GROUP / 8 };
 
 typedef enum state { READY, AT_BARRIER, AT_EXCHANGE, DONE } state;
 

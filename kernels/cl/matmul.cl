@@ -264,12 +264,18 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
 #else
 #define STEP 32
 #define SETS (NT / UNIT_VECTORS)
-#define STRIPS (UNIT_LANES / 16 * RT) /* of a unit, 16 rows each */
-#define PER_TILE (ROWS / 16)
+#if UNIT_OF_GROUPS
+#define STRIPS (UNIT_LANES / UNIT_STRIP) /* of a unit; registers last for one tile, so that the RT are taken in turns */
+#define EVERY_TURN ROLLED for (int turn = 0; turn < RT; turn++, first += GROUP / UNIT_LANES * STRIPS)
+#else
+#define STRIPS (UNIT_LANES / UNIT_STRIP * RT)
+#define EVERY_TURN
+#endif
+#define PER_TILE (ROWS / UNIT_STRIP)
 #define GROUP (TG * LANES)
 #define PART (4 * UNIT_VECTORS) /* shares of a step's activations */
 
-/* Columns [k, k + XL) of a panel as the unit takes them: stage[step][UNIT_VECTORS entries][part][unit_place], each entry's 32 columns times a power of two, which
+/* Columns [k, k + XL) of a panel as the unit takes them: stage[step][UNIT_VECTORS entries][part], each entry's 32 columns times a power of two, which
  * `back` [step][NT] undoes together with the decoder's gain. Columns from K on are 0. */
 FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR unit_four *stage, LOCAL_PTR float *back, int item)
 {
@@ -288,7 +294,7 @@ FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR unit_four *st
     if (t == 0) back[step * NT + entry] = undo * UNIT_GAIN;
     UNROLL for (int i = 0; i < 8; i++) v[i] *= by;
     UNROLL for (int p = 0; p < UNIT_FEW; p++)
-      stage[((step * SETS + entry / UNIT_VECTORS) * UNIT_FEW + p) * PART + unit_place(entry % UNIT_VECTORS, t)] = unit_part(v);
+      unit_put(stage + ((step * SETS + entry / UNIT_VECTORS) * UNIT_FEW + p) * PART, entry % UNIT_VECTORS, t, unit_part(v));
   }
 }
 
@@ -297,16 +303,35 @@ typedef struct strip_set {
   GLOBAL const BLOCK *s[STRIPS];
 } strip_set;
 
+#if UNIT_OF_GROUPS
+/* One step of every strip of the unit; its activations are staged at x and back; registers are left for one part of some vectors at a time. */
+FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane)
+{
+  uint a[STRIPS][2][UNIT_A];
+  UNROLL for (int i = 0; i < STRIPS; i++) unit_decode(&r[i], a[i]);
+  UNROLL for (int n = 0; n < SETS; n++) {
+    float c[STRIPS][UNIT_EACH], by[UNIT_EACH];
+    UNROLL for (int i = 0; i < STRIPS; i++) UNROLL for (int j = 0; j < UNIT_EACH; j++) c[i][j] = 0.0f;
+    UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
+      uint b[2 * UNIT_B];
+      unit_take(x + (n * UNIT_FEW + p) * PART, lane, b);
+      UNROLL for (int i = 0; i < STRIPS; i++) {
+        unit_multiply(c[i], a[i][0], b);
+        unit_multiply(c[i], a[i][1], b + UNIT_B);
+      }
+    }
+    UNROLL for (int j = 0; j < UNIT_EACH; j++) by[j] = back[n * UNIT_VECTORS + unit_vector(lane, j)];
+    UNROLL for (int i = 0; i < STRIPS; i++) unit_onto(&r[i], c[i], by, acc[i][n]);
+  }
+}
+#else
 /* One step of every strip of the unit; its activations are staged at x and back. */
 FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane)
 {
-  uint b[SETS][UNIT_FEW][4 * UNIT_SHARES];
+  uint b[SETS][UNIT_FEW][2 * UNIT_B];
   float by[SETS][UNIT_EACH];
   UNROLL for (int n = 0; n < SETS; n++) {
-    UNROLL for (int p = 0; p < UNIT_FEW; p++) UNROLL for (int i = 0; i < UNIT_SHARES; i++) {
-      unit_four v = x[(n * UNIT_FEW + p) * PART + lane % UNIT_APART + i * UNIT_APART];
-      b[n][p][4 * i] = v.x, b[n][p][4 * i + 1] = v.y, b[n][p][4 * i + 2] = v.z, b[n][p][4 * i + 3] = v.w;
-    }
+    UNROLL for (int p = 0; p < UNIT_FEW; p++) unit_take(x + (n * UNIT_FEW + p) * PART, lane, b[n][p]);
     UNROLL for (int i = 0; i < UNIT_EACH; i++) by[n][i] = back[n * UNIT_VECTORS + unit_vector(lane, i)];
   }
   UNROLL for (int i = 0; i < STRIPS; i++) {
@@ -317,56 +342,60 @@ FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EAC
       UNROLL for (int j = 0; j < UNIT_ROWS * UNIT_EACH; j++) c[j] = 0.0f;
       UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
         unit_multiply(c, a[0], b[n][p]);
-        unit_multiply(c, a[1], b[n][p] + 2 * UNIT_SHARES);
+        unit_multiply(c, a[1], b[n][p] + UNIT_B);
       }
       unit_onto(&r[i], c, by[n], acc[i][n]);
     }
   }
 }
+#endif
 
+UNIT_KERNEL
 KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)
 {
   LOCAL unit_four stage[XL / STEP * SETS * UNIT_FEW * PART];
   LOCAL float back[XL / STEP * NT];
-  int item = (int)LOCAL_ID(0), lane = item % UNIT_LANES, per_sub = (sub_rows + ROWS - 1) / ROWS;
+  int item = UNIT_ITEM, lane = item % UNIT_LANES, per_sub = (sub_rows + ROWS - 1) / ROWS;
   int first = (tile0 + (int)GROUP_ID(0) * TG * RT) * PER_TILE + item / UNIT_LANES * STRIPS, panel = (int)GROUP_ID(1);
   int u = has_rows ? unit[panel] : 0;
   if (u < unit0 || u >= unit1) return; /* the whole group alike */
   GLOBAL const float *x = XP + (ulong)panel * (ulong)K * NT;
-  strip_set set;
-  float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH];
-  UNROLL for (int r = 0; r < STRIPS; r++) {
-    int tile = (first + r) / PER_TILE < tile1 ? (first + r) / PER_TILE : tile1 - 1; /* beyond the last: computed again, not stored */
-    int in_tile = (first + r) % PER_TILE * 16 + unit_row(lane);
-    ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
-    set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + in_tile;
-    set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + in_tile;
-    UNROLL for (int n = 0; n < SETS; n++) UNROLL for (int i = 0; i < UNIT_ROWS * UNIT_EACH; i++) acc[r][n][i] = 0.0f;
-  }
-  unit_raw now[STRIPS], next[STRIPS];
-  UNROLL for (int r = 0; r < STRIPS; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, unit_share(lane), WORDS_OF(K) - 1);
-  for (int k = 0; k < K; k += XL) {
-    BARRIER();
-    stage_panel(x, k, K, stage, back, item);
-    BARRIER();
-    UNIT_STEPS for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
-      int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
-      UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, unit_share(lane), WORDS_OF(K) - 1);
-      UNIT_FENCE();
-      multiply(now, acc, stage + j * SETS * UNIT_FEW * PART, back + j * NT, lane);
-      UNROLL for (int r = 0; r < STRIPS; r++) now[r] = next[r];
-    }
-  }
-  UNROLL for (int i = 0; i < SETS * UNIT_EACH; i++) {
-    int at = panel * NT + i / UNIT_EACH * UNIT_VECTORS + unit_vector(lane, i % UNIT_EACH), row = has_rows ? rows[at] : at;
-    if (row < 0 || row >= n_rows) continue;
+  EVERY_TURN {
+    strip_set set;
+    float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH];
     UNROLL for (int r = 0; r < STRIPS; r++) {
-      int tile = (first + r) / PER_TILE, in_sub = tile % per_sub * ROWS + (first + r) % PER_TILE * 16 + unit_row(lane);
-      GLOBAL float *y = Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub;
-      UNROLL for (int h = 0; h < UNIT_ROWS; h++) {
-        if (tile < tile1 && in_sub + h < sub_rows) y[h] = acc[r][i / UNIT_EACH][h * UNIT_EACH + i % UNIT_EACH];
+      int tile = (first + r) / PER_TILE < tile1 ? (first + r) / PER_TILE : tile1 - 1; /* beyond the last: computed again, not stored */
+      int in_tile = (first + r) % PER_TILE * UNIT_STRIP + unit_row(lane);
+      ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
+      set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + in_tile;
+      set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + in_tile;
+      UNROLL for (int n = 0; n < SETS; n++) UNROLL for (int i = 0; i < UNIT_ROWS * UNIT_EACH; i++) acc[r][n][i] = 0.0f;
+    }
+    unit_raw now[STRIPS], next[STRIPS];
+    UNROLL for (int r = 0; r < STRIPS; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, unit_share(lane), WORDS_OF(K) - 1);
+    for (int k = 0; k < K; k += XL) {
+      BARRIER();
+      stage_panel(x, k, K, stage, back, item);
+      BARRIER();
+      UNIT_STEPS for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
+        int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
+        UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, unit_share(lane), WORDS_OF(K) - 1);
+        UNIT_FENCE();
+        multiply(now, acc, stage + j * SETS * UNIT_FEW * PART, back + j * NT, lane);
+        UNROLL for (int r = 0; r < STRIPS; r++) now[r] = next[r];
+      }
+    }
+    UNROLL for (int i = 0; i < SETS * UNIT_EACH; i++) {
+      int at = panel * NT + i / UNIT_EACH * UNIT_VECTORS + unit_vector(lane, i % UNIT_EACH), row = has_rows ? rows[at] : at;
+      if (row < 0 || row >= n_rows) continue;
+      UNROLL for (int r = 0; r < STRIPS; r++) {
+        int tile = (first + r) / PER_TILE, in_sub = tile % per_sub * ROWS + (first + r) % PER_TILE * UNIT_STRIP + unit_row(lane);
+        GLOBAL float *y = Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub;
+        UNROLL for (int h = 0; h < UNIT_ROWS; h++) {
+          if (tile < tile1 && in_sub + h < sub_rows) y[h] = acc[r][i / UNIT_EACH][h * UNIT_EACH + i % UNIT_EACH];
+        }
       }
     }
   }

@@ -27,6 +27,7 @@ typedef struct koi_endpoint {
   bool subgroups;            /* kernels can use them */
   bool sized_subgroups;      /* a kernel can say how wide its own are */
   bool fp16, fp64, denormals, integer_dot, integer_dot_fast;
+  bool fp16_denormals;       /* arithmetic in fp16 keeps them */
   bool arrivals;             /* kernels' atomics reach the whole device, and order what its work-groups write */
   bool keeps_programs;       /* the driver keeps compiled programs on disk itself */
   bool keeps_parts;          /* its driver cannot give back a part of an allocation */

@@ -30,7 +30,8 @@ static uint32_t least_lanes(const koi_endpoint *e)
   return least;
 }
 
-/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh, dialect.clh); no question of OpenCL's own tells. KOI_LEAST_LANES: dialect.clh. */
+/* KOI_SM: which instructions kernels may write out (kernels/cl/unit.clh, dialect.clh); no question of OpenCL's own tells. KOI_LEAST_LANES: dialect.clh.
+ * KOI_HALF_SUBNORMALS: unit16.clh. */
 static void base_options(const koi_endpoint *e, bool counts, char *out /* [KOI_NAME] */)
 {
   int major = 1, minor = 0, device = 1, sm = 0;
@@ -41,6 +42,7 @@ static void base_options(const koi_endpoint *e, bool counts, char *out /* [KOI_N
   koi_print(out, KOI_NAME, "%s-cl-mad-enable", counts && !written_out ? arrivals : usual);
   if (written_out) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_SM=%d", sm);
   if (least_lanes(e)) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_LEAST_LANES=%u", least_lanes(e));
+  if (e->fp16_denormals) koi_print(out + strlen(out), KOI_NAME - strlen(out), " -D KOI_HALF_SUBNORMALS=1");
 }
 
 koine_status koi_dev_cl_identity(koi_device *device, char **out)

@@ -7,6 +7,7 @@
 #include "dev_cl.h"
 
 enum {
+  ASK_HALF_FP_CONFIG = 0x1033,
   ASK_ATOMICS = 0x1063,      /* cl_ulong of what atomics can: */
   ATOMICS_ORDER = 1 << 1, ATOMICS_DEVICE = 1 << 5,
   ASK_FENCES = 0x1064,       /* the same of fences */
@@ -198,6 +199,7 @@ static koine_status describe(cl_device_id id, const char *platform, koi_endpoint
   e->base_align_bytes = (uint32_t)number(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
   e->vector_width = (uint32_t)number(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT);
   e->fp16 = extension(list, "cl_khr_fp16");
+  e->fp16_denormals = e->fp16 && (number(id, ASK_HALF_FP_CONFIG) & CL_FP_DENORM) != 0;
   e->fp64 = extension(list, "cl_khr_fp64");
   find_habits(id, e);
   e->arrivals = find_arrivals(id, e);
