@@ -251,14 +251,6 @@ void cli_engine_close(cli_engine *e)
 }
 
 /* ---- files ---- */
-int cli_write_file(const char *path, const char *text)
-{
-  FILE *f = fopen(path, "w");
-  bool good = f && fputs(text, f) >= 0;
-  if (f && fclose(f)) good = false;
-  return good ? EXIT_DONE : cli_fail_with(EXIT_FILE, "%s: expected a file that can be written, found: %s", path, strerror(errno));
-}
-
 int cli_read_file(const char *path, char **out, size_t *n_bytes)
 {
   bool standard = !strcmp(path, "-");
