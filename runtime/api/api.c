@@ -1,5 +1,4 @@
-/* The public functions for models, plans and sessions: check arguments, call. Those of the machine are in device/machine.c, those of
- * text in api_text.c, api_chat.c and api_generate.c, of batches in api_batch.c, checks and measurements in known_answer.c and bench.c. */
+/* The public functions for models, plans and sessions: check arguments, call. Other files of this folder have the rest, by the parts of koine.h. */
 #include "base/record.h"
 #include "plan/plan.h"
 #include "device/machine.h"
