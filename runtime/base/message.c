@@ -64,6 +64,8 @@ koine_status koi_error_prefix(koine_status s, const char *fmt, ...)
   return koi_error(s, "%s: %.*s", head, (int)(sizeof message - sizeof head - 4), old);
 }
 
+koine_status koi_missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
+
 const char *koi_error_text(void) { return message; }
 
 /* ---- log ---- */
