@@ -29,6 +29,7 @@ expect 2 "found '--nothing'" --nothing
 # what was typed reaches a terminal without control characters, and in UTF-8
 expect 2 "found '\\\\x1b\[31m'" $'\e[31m'
 expect 2 "unknown option '--\\\\x9b31m\\\\xffé'" run $'--\x9b31m\xffé'
+expect 2 "unknown option '--\\\\xed\\\\xa0\\\\x80'" run $'--\xed\xa0\x80'
 expect 2 "found '\\\\xc2\\\\x9b31m\\\\x7f'" chat --think $'\xc2\x9b31m\x7f'
 expect 3 '\\x1b\]0;t\\x07\\xff: no such folder' info $'\e]0;t\a\xff'
 for c in $commands; do
