@@ -109,28 +109,3 @@ json_object *chat_file_parse(const char *path, const char *text, size_t n_bytes)
   else cli_fail_with(EXIT_FILE, "%s: expected JSON messages, found: %s at byte %zu", path, json_tokener_error_desc(e), end);
   return NULL;
 }
-
-/* ---- writing ---- */
-static bool put(FILE *f, const char *text, size_t n) { return fwrite(text, 1, n, f) == n && fputc('\n', f) != EOF && !fflush(f); }
-
-/* Beside the file, then in its place: a full disk leaves the old one. What is no ordinary file is written to as it is. */
-int chat_file_write(const char *path, const char *text, size_t n_bytes)
-{
-  struct stat st;
-  bool there = !stat(path, &st), direct = there && !S_ISREG(st.st_mode);
-  char *real = there && !direct ? realpath(path, NULL) : NULL; /* a link stays one */
-  const char *at = real ? real : path;
-  size_t n = strlen(at) + 32;
-  char *part = malloc(n);
-  if (part) snprintf(part, n, "%s.%ld.part", at, (long)getpid());
-  FILE *f = part ? fopen(direct ? at : part, "w") : NULL;
-  bool good = f && put(f, text, n_bytes) && (direct || !fsync(fileno(f)));
-  int e = errno;
-  if (f && fclose(f) && good) good = false, e = errno;
-  if (good && !direct && there) chmod(part, st.st_mode & 07777);
-  if (good && !direct && rename(part, at)) good = false, e = errno;
-  if (!good && f && !direct) remove(part);
-  free(part);
-  free(real);
-  return good ? EXIT_DONE : cli_fail_with(EXIT_FILE, "%s: writing failed: %s", path, strerror(e));
-}

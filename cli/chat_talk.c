@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cmd_chat.h"
+#include "out.h"
 #include "serve/spell.h"
 
 struct chat_talk {
@@ -167,9 +168,13 @@ int chat_talk_save(const chat_talk *k, const char *path)
   json_object *what = json_object_object_length(k->request) == 1 ? messages(k) : k->request;
   const char *json = json_object_to_json_string_ext(what, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
   char *full = json ? chat_file_path(path) : NULL;
-  int status = full ? chat_file_write(full, json, strlen(json)) : no_memory();
+  cli_out o;
+  if (!full) return no_memory();
+  int status = cli_out_open(full, &o);
+  if (!status && cli_out_put(&o, json, strlen(json))) cli_out_put(&o, "\n", 1);
+  int closed = cli_out_close(&o, !status);
   free(full);
-  return status;
+  return status ? status : closed;
 }
 
 int chat_talk_load(chat_talk *k, const char *path)

@@ -78,8 +78,6 @@ koine_status cli_place(const cli_args *a, const koine_machine *machine, const ko
 /* The placement as text that --placement, --exclude, --memory and llama.cpp's options ask for; NULL when none of them does. 0, or the exit status after a message. Free *out. */
 int cli_placement(const cli_args *a, koine_runtime *runtime, const koine_model *model, uint64_t context, char **out);
 
-/* Writes a whole file; 0, or the exit status after a message. */
-int cli_write_file(const char *path, const char *text);
 /* The whole file ("-": standard input) with a zero byte behind; 0, or the exit status after a message. Free *out. */
 int cli_read_file(const char *path, char **out, size_t *n_bytes);
 #endif

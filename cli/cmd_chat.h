@@ -45,8 +45,6 @@ struct json_object;
 char *chat_file_path(const char *path);
 /* The file's text as a request, {"messages": [...]}; NULL after a message. */
 struct json_object *chat_file_parse(const char *path, const char *text, size_t n_bytes);
-/* 0, or the exit status after a message: then the file is as it was. */
-int chat_file_write(const char *path, const char *text, size_t n_bytes);
 
 /* ---- answers as they come: chat_show.c ---- */
 typedef struct chat_show {

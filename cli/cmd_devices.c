@@ -1,6 +1,8 @@
 /* koine devices: the machine described, measured, written down. */
 #include <stdio.h>
+#include <string.h>
 #include "cli.h"
+#include "out.h"
 
 /* What needs more than a look: measuring, and the file for plans elsewhere. */
 static int measure_and_save(const cli_args *a, koine_runtime *runtime)
@@ -15,7 +17,7 @@ static int measure_and_save(const cli_args *a, koine_runtime *runtime)
   if (!s && a->v[OPT_PROBE].i) s = koine_machine_links(machine, &links);
   if (!s && a->v[OPT_SAVE].given) s = koine_machine_text(machine, &file);
   if (links) fputs(links, stdout);
-  if (file) status = cli_write_file(a->v[OPT_SAVE].text, file);
+  if (file) status = cli_write_file(a->v[OPT_SAVE].text, file, strlen(file));
   koine_text_free(links);
   koine_text_free(file);
   koine_machine_close(machine);

@@ -7,16 +7,10 @@ int cmd_info(const cli_args *a)
   const cli_value *contexts = &a->v[OPT_CONTEXTS];
   if (!a->n_operands == !a->v[OPT_MODEL].given) return cli_usage_error(CMD_INFO, "expected one MODEL, as an operand or with -m, found %s", a->n_operands ? "both" : "none");
   koine_model *model;
-  koine_model_info info = KOINE_MODEL_INFO_INIT;
-  uint64_t usual[] = {4096, 65536, 0};
-  size_t n_usual = 2;
   koine_status s = koine_model_open(a->n_operands ? a->operands[0] : a->v[OPT_MODEL].text, &model);
   if (s) return cli_fail(s);
-  s = koine_model_get_info(model, &info);
-  if (!s && info.max_context > usual[1]) usual[n_usual++] = info.max_context;
   char *text = NULL;
-  if (!s && contexts->given) s = koine_model_describe(model, (const uint64_t *)contexts->list, contexts->n, a->v[OPT_JSON].i, &text);
-  else if (!s) s = koine_model_describe(model, usual, n_usual, a->v[OPT_JSON].i, &text);
+  s = koine_model_describe(model, (const uint64_t *)contexts->list, contexts->n, a->v[OPT_JSON].i, &text);
   if (!s) fputs(text, stdout);
   koine_text_free(text);
   koine_model_close(model);

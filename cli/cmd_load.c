@@ -6,6 +6,7 @@
 #include "cli.h"
 #ifdef HAVE_LOAD_TEST
 #include "load/load.h"
+#include "out.h"
 
 enum { MOST_TARGETS = 8 };
 
@@ -59,12 +60,12 @@ static int read_inputs(const cli_args *a, inputs *in)
 /* ---- results ---- */
 static int write_file(const char *path, const load_options *o, const load_levels *l, void (*write)(FILE *, const load_options *, const load_levels *))
 {
-  FILE *f = path ? fopen(path, "w") : NULL;
+  cli_out to;
   if (!path) return EXIT_DONE;
-  if (f) write(f, o, l);
-  bool bad = !f || ferror(f);
-  if (f && fclose(f)) bad = true;
-  return bad ? cli_fail_with(EXIT_FILE, "%s: expected a file that can be written, found: %s", path, strerror(errno)) : EXIT_DONE;
+  int status = cli_out_open(path, &to);
+  if (!status) write(to.f, o, l);
+  int closed = cli_out_close(&to, !status);
+  return status ? status : closed;
 }
 
 static int show(const cli_args *a, const load_options *o, const load_levels *l)

@@ -1,12 +1,9 @@
-/* koine logits: token ids in, all logits out. Owns the output file: it appears whole under its name, or not at all; what is no ordinary
- * file (-, a device, a pipe) is written to as the logits come. */
-#include <errno.h>
+/* koine logits: token ids in, all logits out, to a file that appears whole or as the logits come. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "cli.h"
+#include "out.h"
 
 enum { PIECE_BYTES = 64 << 20 }; /* logits held at once, unless one chunk is more */
 
@@ -42,44 +39,6 @@ static void to_little_endian(float *x, size_t n)
   }
 }
 
-/* ---- output ---- */
-typedef struct sink {
-  const char *path;
-  char *part; /* the file beside it that is renamed at the end; NULL: written directly */
-  FILE *f;
-} sink;
-
-static int sink_fail(const sink *k) { return cli_fail_with(EXIT_FILE, "%s: writing failed: %s", k->path, strerror(errno)); }
-
-static int sink_open(const char *path, sink *k)
-{
-  struct stat st;
-  *k = (sink){.path = path};
-  if (!strcmp(path, "-")) {
-    k->f = stdout;
-    return EXIT_DONE;
-  }
-  if (stat(path, &st) || S_ISREG(st.st_mode)) {
-    size_t n = strlen(path) + 32;
-    k->part = malloc(n);
-    if (!k->part) return cli_fail_with(EXIT_DEVICE, "out of memory");
-    snprintf(k->part, n, "%s.%ld.part", path, (long)getpid());
-  }
-  k->f = fopen(k->part ? k->part : path, "wb");
-  return k->f ? EXIT_DONE : sink_fail(k);
-}
-
-/* keep: the logits are complete. */
-static int sink_close(sink *k, bool keep)
-{
-  int status = EXIT_DONE;
-  if (k->f && (k->f == stdout ? fflush(k->f) : fclose(k->f)) && keep) status = sink_fail(k);
-  if (k->f && k->part && keep && !status && rename(k->part, k->path)) status = sink_fail(k);
-  if (k->f && k->part && (!keep || status)) remove(k->part);
-  free(k->part);
-  return status;
-}
-
 /* ---- evaluation ---- */
 /* In pieces of whole chunks, so that the chunks are those that one evaluation of all tokens would have. */
 static size_t piece_tokens(size_t chunk, size_t n_vocab)
@@ -98,7 +57,7 @@ static bool in_piece(void *user, const char *what, uint64_t done, uint64_t total
   return cli_progress(NULL, what, at->done + done, at->all);
 }
 
-static int evaluate(koine_session *session, const int32_t *tokens, size_t n_tokens, size_t n_vocab, size_t piece, sink *k)
+static int evaluate(koine_session *session, const int32_t *tokens, size_t n_tokens, size_t n_vocab, size_t piece, cli_out *k)
 {
   int status = EXIT_DONE;
   if (piece > n_tokens) piece = n_tokens;
@@ -115,7 +74,7 @@ static int evaluate(koine_session *session, const int32_t *tokens, size_t n_toke
       break;
     }
     to_little_endian(logits, n * n_vocab);
-    if (fwrite(logits, n_vocab * sizeof *logits, n, k->f) != n) status = sink_fail(k);
+    if (!cli_out_put(k, logits, n * n_vocab * sizeof *logits)) status = cli_out_failed(k);
     done += n;
   }
   cli_progress_end();
@@ -123,7 +82,7 @@ static int evaluate(koine_session *session, const int32_t *tokens, size_t n_toke
   return status;
 }
 
-static int run(const cli_args *a, const int32_t *tokens, size_t n_tokens, cli_engine *e, sink *k)
+static int run(const cli_args *a, const int32_t *tokens, size_t n_tokens, cli_engine *e, cli_out *k)
 {
   const cli_value *v = a->v;
   size_t chunk = v[OPT_CHUNK].given ? (size_t)v[OPT_CHUNK].i : 512;
@@ -155,16 +114,16 @@ int cmd_logits(const cli_args *a)
 {
   const char *path = a->v[OPT_TOKENS].text;
   cli_engine e = {0};
-  sink k = {0};
+  cli_out k = {0};
   char *bytes = NULL;
   size_t n_bytes;
   int status = cli_read_file(path, &bytes, &n_bytes);
   const int32_t *tokens = status ? NULL : to_native(bytes, n_bytes);
   if (!status) status = check_input(a, path, tokens, n_bytes);
-  if (!status) status = sink_open(a->v[OPT_OUTPUT].text, &k);
+  if (!status) status = cli_out_open(a->v[OPT_OUTPUT].text, &k);
   if (!status) status = cli_engine_open(a, n_bytes / 4, n_bytes / 4, &e);
   if (!status) status = run(a, tokens, n_bytes / 4, &e, &k);
-  int closed = sink_close(&k, !status);
+  int closed = cli_out_close(&k, !status);
   cli_engine_close(&e);
   free(bytes);
   return status ? status : closed;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "common_text.h"
+#include "out.h"
 
 enum { MANY = 1 << 20 }; /* bytes of a logits file's buffer */
 
@@ -44,12 +45,17 @@ typedef struct base {
   size_t n_vocab;
 } base;
 
+static koine_status evaluate(koine_session *session, const int32_t *ids, size_t n, float *logits)
+{
+  koine_eval_options e = {.size = sizeof e, .n_logits = n};
+  koine_status s = koine_session_truncate(session, 0);
+  return s ? s : koine_session_eval(session, ids, n, &e, logits);
+}
+
 static koine_status from_model(void *user, const int32_t *ids, size_t n, float *logits)
 {
   base *b = user;
-  koine_eval_options e = {.size = sizeof e, .n_logits = n};
-  koine_status s = koine_session_truncate(b->text.session, 0);
-  return s ? s : koine_session_eval(b->text.session, ids, n, &e, logits);
+  return evaluate(b->text.session, ids, n, logits);
 }
 
 static koine_status from_file(void *user, const int32_t *ids, size_t n, float *logits)
@@ -118,36 +124,31 @@ static int compare(const cli_args *a, cli_text *t, const char *text, size_t n_by
 }
 
 /* ---- the figures, and logits to keep ---- */
-typedef struct keeping { koine_session *session; FILE *file; size_t n_vocab; } keeping;
+typedef struct keeping { koine_session *session; cli_out out; size_t n_vocab; } keeping;
 
 /* As a base: the session's own logits, written as they come. */
 static koine_status keep(void *user, const int32_t *ids, size_t n, float *logits)
 {
   keeping *k = user;
-  koine_eval_options e = {.size = sizeof e, .n_logits = n};
-  koine_status s = koine_session_truncate(k->session, 0);
-  if (!s) s = koine_session_eval(k->session, ids, n, &e, logits);
-  if (!s) fwrite(logits, k->n_vocab * sizeof *logits, n, k->file);
+  koine_status s = evaluate(k->session, ids, n, logits);
+  if (!s && !cli_out_put(&k->out, logits, n * k->n_vocab * sizeof *logits)) s = KOINE_ERR_FILE;
   return s;
 }
 
 /* Each piece is evaluated twice: for the figures, and to be kept. */
 static int save(const cli_args *a, cli_text *t, const char *text, size_t n_bytes, uint64_t segment)
 {
-  const char *path = a->v[OPT_SAVE_LOGITS].text;
   koine_model_info info = KOINE_MODEL_INFO_INIT;
   koine_divergence_result r = KOINE_DIVERGENCE_RESULT_INIT;
-  keeping k = {.session = t->session, .file = fopen(path, "wb")};
-  if (!k.file) return cli_fail_with(EXIT_FILE, "%s: cannot be written: %s", path, strerror(errno));
-  koine_status s = koine_model_get_info(t->engine.model, &info);
+  keeping k = {.session = t->session};
+  int status = cli_out_open(a->v[OPT_SAVE_LOGITS].text, &k.out);
+  koine_status s = status ? KOINE_OK : koine_model_get_info(t->engine.model, &info);
   k.n_vocab = info.n_vocab;
-  if (!s) s = koine_divergence(t->session, t->tokenizer, text, n_bytes, (uint32_t)segment, keep, &k, cli_progress, NULL, &r);
+  if (!status && !s) s = koine_divergence(t->session, t->tokenizer, text, n_bytes, (uint32_t)segment, keep, &k, cli_progress, NULL, &r);
   cli_progress_end();
-  bool bad = ferror(k.file);
-  if (fclose(k.file) || bad || s) {
-    remove(path);
-    return s ? cli_fail(s) : cli_fail_with(EXIT_FILE, "%s: writing failed", path);
-  }
+  if (s) status = k.out.error ? cli_out_failed(&k.out) : cli_fail(s);
+  int closed = cli_out_close(&k.out, !status);
+  if (status || closed) return status ? status : closed;
   double nats = r.bits_per_byte * log(2) * (double)r.n_bytes / (double)r.n_tokens;
   print_perplexity(a, &(koine_perplexity_result){.bits_per_byte = r.bits_per_byte, .nats_per_token = nats, .n_tokens = r.n_tokens, .n_bytes = r.n_bytes});
   return EXIT_DONE;

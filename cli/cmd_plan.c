@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cli.h"
+#include "out.h"
 
 typedef struct scene { koine_runtime *runtime; koine_machine *machine; koine_model *model; koine_placement *placement; } scene;
 
@@ -66,7 +67,7 @@ int cmd_plan(const cli_args *a)
   if (!status && !s && a->v[OPT_SVG].given) s = koine_placement_svg(c.placement, &svg);
   if (s) status = cli_fail(s);
   if (!status) fputs(text, stdout);
-  if (!status && svg) status = cli_write_file(a->v[OPT_SVG].text, svg);
+  if (!status && svg) status = cli_write_file(a->v[OPT_SVG].text, svg, strlen(svg));
   koine_text_free(text);
   koine_text_free(svg);
   close_scene(&c);

@@ -1,9 +1,9 @@
 /* koine tune where nothing is measured: the log of measurements listed, explained, exported, imported, and the report on it. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cli.h"
+#include "out.h"
 
 static const cli_option_id quiet[] = {OPT_LIST, OPT_WHY, OPT_EXPORT, OPT_IMPORT};
 
@@ -15,17 +15,6 @@ static size_t n_quiet(const cli_args *a)
 }
 
 bool cmd_tuned_wanted(const cli_args *a) { return n_quiet(a) || (a->v[OPT_REPORT].given && !a->v[OPT_MODEL].given && !a->v[OPT_SHAPE].given); }
-
-static int write_file(const char *path, const char *text, size_t n)
-{
-  bool standard = !strcmp(path, "-");
-  FILE *f = standard ? stdout : fopen(path, "wb");
-  if (!f) return cli_fail_with(EXIT_FILE, "%s: cannot be written: %s", path, strerror(errno));
-  bool ok = fwrite(text, 1, n, f) == n && !fflush(f);
-  int e = errno;
-  if (!standard && fclose(f)) ok = false, e = errno;
-  return ok ? EXIT_DONE : cli_fail_with(EXIT_FILE, "%s: writing failed: %s", path, strerror(e));
-}
 
 static int show(koine_status s, char *text)
 {
@@ -41,7 +30,7 @@ static int export(koine_runtime *rt, const cli_args *a)
   size_t n;
   koine_status s = koine_tuned_export(rt, a->v[OPT_DEVICE].text, &text, &n);
   if (s) return cli_fail(s);
-  int status = write_file(a->v[OPT_EXPORT].text, text, n);
+  int status = cli_write_file(a->v[OPT_EXPORT].text, text, n);
   koine_text_free(text);
   return status;
 }
@@ -63,7 +52,7 @@ static int report(koine_runtime *rt, const cli_args *a)
   char *html;
   koine_status s = koine_tuned_report(rt, a->v[OPT_DEVICE].text, &html);
   if (s) return cli_fail(s);
-  int status = write_file(a->v[OPT_REPORT].text, html, strlen(html));
+  int status = cli_write_file(a->v[OPT_REPORT].text, html, strlen(html));
   koine_text_free(html);
   return status;
 }

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cli.h"
+#include "serve/utf8.h"
 
 static volatile sig_atomic_t interrupted;
 static bool line_shown;
@@ -33,22 +34,13 @@ int cli_fail(koine_status s)
 
 bool cli_is_request_error(koine_status s) { return s == KOINE_ERR_ARG || s == KOINE_ERR_UNSUPPORTED || s == KOINE_ERR_FILE; }
 
-/* Bytes of the character at p, 0 when it is none: not UTF-8. */
-static size_t character(const unsigned char *p)
-{
-  size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-  for (size_t i = 1; i < n; i++)
-    if ((p[i] & 0xc0) != 0x80) return 0;
-  return n;
-}
-
 /* Messages quote files and arguments: control characters in them, and what is no UTF-8, are shown, not obeyed. */
 void cli_say(const char *fmt, va_list args)
 {
   char line[2048];
   vsnprintf(line, sizeof line, fmt, args);
   for (const unsigned char *p = (const unsigned char *)line; *p;) {
-    size_t n = character(p);
+    size_t n = serve_utf8((const char *)p, 4); /* a zero byte belongs to no longer one */
     bool control = !n || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0);
     for (n = n ? n : 1; n > 0; n--, p++)
       if (control) fprintf(stderr, "\\x%02x", *p);
@@ -251,14 +243,6 @@ void cli_engine_close(cli_engine *e)
 }
 
 /* ---- files ---- */
-int cli_write_file(const char *path, const char *text)
-{
-  FILE *f = fopen(path, "w");
-  bool good = f && fputs(text, f) >= 0;
-  if (f && fclose(f)) good = false;
-  return good ? EXIT_DONE : cli_fail_with(EXIT_FILE, "%s: expected a file that can be written, found: %s", path, strerror(errno));
-}
-
 int cli_read_file(const char *path, char **out, size_t *n_bytes)
 {
   bool standard = !strcmp(path, "-");

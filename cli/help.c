@@ -5,7 +5,10 @@
 #include "koine.h"
 #include "options.h"
 
-static const char *const statuses[] = {"done", "the check failed, or a result was no number", "wrong usage", "a bad input file", "no device, a driver's failure, or out of memory"};
+static const struct { int status; const char *what; } statuses[] = {
+  {EXIT_DONE, "done"}, {EXIT_CHECK, "the check failed, or a result was no number"}, {EXIT_USAGE, "wrong usage, or a prompt longer than the context"},
+  {EXIT_FILE, "a bad input file or chat request"}, {EXIT_DEVICE, "no device, a driver's failure, or out of memory"}, {EXIT_INTERRUPT, "interrupted"},
+};
 static const struct { const char *line, *what; } examples[] = {
   {"koine devices", "which devices there are"},
   {"koine verify --device cl0", "whether a device computes what it should"},
@@ -74,7 +77,7 @@ void cli_help(void)
   puts("usage: koine COMMAND [options]\n\nDeepSeek V4 on whatever compute devices this machine has.\n\ncommands:");
   for (int c = 0; c < N_COMMANDS; c++) printf("  %-12s  %s\n", cli_commands[c].name, cli_commands[c].summary);
   puts("\nkoine COMMAND --help has the options of a command. Also: koine --version, --man, --completion-bash.\n\nexit status:");
-  for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) printf("  %zu  %s\n", i, statuses[i]);
+  for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) printf("  %-3d  %s\n", statuses[i].status, statuses[i].what);
 }
 
 /* ---- the man page ---- */
@@ -130,13 +133,13 @@ void cli_man(void)
 {
   printf(".TH KOINE 1 \"\" \"koine %s\" \"User Commands\"\n.SH NAME\nkoine \\- DeepSeek V4 on whatever compute devices a machine has\n", koine_version());
   puts(".SH SYNOPSIS\n.B koine\n.I COMMAND\n[options]\n.br\n.B koine\n.I COMMAND\n.B \\-\\-help\n.br\n.B koine \\-\\-version\n.SH DESCRIPTION");
-  puts("Koine runs DeepSeek V4 checkpoints in the format in which they are published on any OpenCL device, or slowly without one.\n.SH COMMANDS");
+  puts("Koine runs DeepSeek V4 checkpoints, in the format in which they are published or as GGUF files, on any OpenCL device and on AMD's through HIP, or slowly without one.\n.SH COMMANDS");
   for (int c = 0; c < N_COMMANDS; c++) man_command((cli_command_id)c);
   puts(".SS Options of every command");
   man_option(&cli_options[OPT_VERBOSE]);
   man_option(&cli_options[OPT_HELP]);
   puts(".SH EXIT STATUS");
-  for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) printf(".TP\n.B %zu\n%s.\n", i, statuses[i]);
+  for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) printf(".TP\n.B %d\n%s.\n", statuses[i].status, statuses[i].what);
   puts(".SH EXAMPLES");
   for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
     printf(".TP\n.B ");

@@ -1,4 +1,4 @@
-/* The table of options, nothing else; that of commands is commands.c. Order: by how often one needs them; help, man page and completion keep it. */
+/* The table of options, nothing else; that of commands is commands.c. Order in help, man page and completion: that of cli_option_id. */
 #include "options.h"
 #include "options_sets.h"
 #include "options_server.h"

@@ -80,7 +80,7 @@ enum { WIDEN_WT, WIDEN_CARE, WIDEN_TILE }; /* consts */
 enum { GEMM_X, GEMM_W, GEMM_Y }; /* bufs */
 enum { GEMM_N, GEMM_ROWS, GEMM_K, GEMM_LDX, GEMM_Y_OFFSET, GEMM_LDY }; /* ints */
 
-/* hc_pre: from the mixes m = fn f (not yet scaled), the sum of n_parts, and the streams, section 2.1: with r = rsqrt(mean(f^2) + rms_eps): pre, post, comb; then
+/* hc_pre: from the mixes m = fn f (not yet scaled), the sum of n_parts, and the streams (docs/model.md, 2.1): with r = rsqrt(mean(f^2) + rms_eps): pre, post, comb; then
  * y = sum_i pre[i] X[i] and Y = rms(y) * norm.
  * consts HC, ITERS, HEAD (1: only pre; post and comb are not written), NORM_WT (type of norm: KOI_WT_F32/F16/BF16)
  * bufs 0 M [T][n_parts][HEAD ? HC : (2+HC)*HC]  1 X [T][HC][D]  2 scale f32[HEAD ? 1 : 3]  3 base f32[HEAD ? HC : (2+HC)*HC]  4 norm [D]
@@ -190,7 +190,7 @@ enum { ATTN_MERGE_PO, ATTN_MERGE_ML, ATTN_MERGE_SINK, ATTN_MERGE_ROPE, ATTN_MERG
 enum { ATTN_MERGE_T, ATTN_MERGE_N_SPLITS };                                             /* ints */
 enum { ATTN_MERGE_DH, ATTN_MERGE_RD, ATTN_MERGE_NH, ATTN_MERGE_ST };                    /* consts; ST: type of sink */
 
-/* route: experts and weights of each token (section 2.5) from the gate's logits. A logit or bias of any expert that is NaN or infinite (HASH 0)
+/* route: experts and weights of each token (docs/model.md, 2.5) from the gate's logits. A logit or bias of any expert that is NaN or infinite (HASH 0)
  * makes all of the token's weights NaN: it would otherwise vanish in the choice.
  * consts SCORE (0 sqrtsoftplus, 1 softmax, 2 sigmoid), HASH, BT (type of bias)
  * bufs 0 logits [T][ld]  1 bias [n_experts] (HASH 0)  2 tokens i32[T]  3 tid2eid i32[n_vocab][n_used] (HASH 1)  4 ids out i32[T][n_used]  5 w out [T][n_used]

@@ -414,8 +414,8 @@ static void test_messages(void **state)
 {
   (void)state;
   koine_model *m = NULL;
-  assert_int_equal(koine_model_open("/no\x1b]0;title\x07\xc2\x9b\n/folder \xc3\xa9", &m), KOINE_ERR_FILE);
-  assert_non_null(strstr(koine_last_error(), "/no\\x1b]0;title\\x07\\xc2\\x9b\\x0a/folder \xc3\xa9"));
+  assert_int_equal(koine_model_open("/no\x1b]0;title\x07\xc2\x9b\n\xed\xa0\x80/folder \xc3\xa9", &m), KOINE_ERR_FILE);
+  assert_non_null(strstr(koine_last_error(), "/no\\x1b]0;title\\x07\\xc2\\x9b\\x0a\\xed\\xa0\\x80/folder \xc3\xa9"));
 }
 
 int main(void)

@@ -29,6 +29,7 @@ expect 2 "found '--nothing'" --nothing
 # what was typed reaches a terminal without control characters, and in UTF-8
 expect 2 "found '\\\\x1b\[31m'" $'\e[31m'
 expect 2 "unknown option '--\\\\x9b31m\\\\xffé'" run $'--\x9b31m\xffé'
+expect 2 "unknown option '--\\\\xed\\\\xa0\\\\x80'" run $'--\xed\xa0\x80'
 expect 2 "found '\\\\xc2\\\\x9b31m\\\\x7f'" chat --think $'\xc2\x9b31m\x7f'
 expect 3 '\\x1b\]0;t\\x07\\xff: no such folder' info $'\e]0;t\a\xff'
 for c in $commands; do
@@ -92,6 +93,8 @@ expect 3 'no such folder|[Nn]o such file' info "$tmp/nowhere"
 expect 3 'writing failed: No such file' logits -m "$model" --tokens "$tmp/good" -o "$tmp/no/folder" --device host
 expect 3 'writing failed: No space' logits -m "$model" --tokens "$tmp/good" -o /dev/full --device host
 
+expect 3 'full: writing failed: No space' perplexity -m "$top/models/austen" -f "$top/HACKING.md" --segment 16 --save-logits /dev/full --device host
+
 # ---- and a good one: the size, the same to a file and to a pipe, nothing left beside it ----
 "$koine" logits -m "$model" --tokens "$tmp/good" -o "$tmp/logits" --device host 2>"$tmp/err" || fail "logits: $(cat "$tmp/err")"
 [ "$(stat -c %s "$tmp/logits")" = $((3 * 128 * 4)) ] || fail "logits: expected $((3 * 128 * 4)) bytes, found $(stat -c %s "$tmp/logits")"
@@ -110,6 +113,16 @@ wait $pid
 got=$?
 [ $got = 130 ] || fail "logits after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
 [ ! -e "$tmp/logits2" ] && [ -z "$(find "$tmp" -name '*.part')" ] || fail "logits after Ctrl-C left a file"
+echo old >"$tmp/saved"
+"$koine" perplexity -m "$top/models/austen" -f "$top/HACKING.md" --save-logits "$tmp/saved" --device host 2>"$tmp/err" &
+pid=$!
+for _ in {1..300}; do compgen -G "$tmp/saved.*.part" >/dev/null && break; sleep 0.1; done
+sleep 1
+kill -INT $pid
+wait $pid
+got=$?
+[ $got = 130 ] || fail "perplexity after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
+[ "$(cat "$tmp/saved")" = old ] && [ -z "$(find "$tmp" -name '*.part')" ] || fail "perplexity after Ctrl-C lost the file that was there"
 
 # ---- --version, --help, and the same options everywhere ----
 [[ $("$koine" --version) =~ ^koine\ [0-9]+\.[0-9]+ ]] || fail "--version: found $("$koine" --version)"

@@ -109,13 +109,16 @@ static koine_status begin(serve_bench *b, serve_job *j)
   return KOINE_OK;
 }
 
+/* Of memory the library may know nothing: the server's own. */
+static const char *why_of(koine_status s) { return s == KOINE_ERR_MEMORY ? "out of memory" : koine_last_error(); }
+
 bool serve_job_begin(serve_bench *b, serve_job *j)
 {
   j->bench = b, j->reasons = j->work->think_end >= 0, j->begun_ns = serve_now_ns();
   serve_observe(b->metrics, SERVE_H_QUEUE, j->begun_ns - j->queued_ns);
   serve_gauge_add(b->metrics, SERVE_G_RUNNING, 1);
   koine_status s = begin(b, j);
-  if (s) serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : s == KOINE_ERR_ARG || s == KOINE_ERR_UNSUPPORTED ? 400 : 500, koine_last_error());
+  if (s) serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : s == KOINE_ERR_ARG || s == KOINE_ERR_UNSUPPORTED ? 400 : 500, why_of(s));
   return !s;
 }
 
@@ -128,7 +131,7 @@ bool serve_job_enter(serve_bench *b, serve_job *j)
   koine_status s = koine_batch_eval(b->batch, j->held->session, tokens, n, &o, j->logits);
   if (!s) s = serve_held_note(j->held, tokens, j->n_noted, n);
   j->held->evaluating = !s, j->n_noted = n;
-  if (s) serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : 500, s == KOINE_ERR_MEMORY ? "out of memory" : koine_last_error());
+  if (s) serve_job_fail(b, j, s == KOINE_ERR_MEMORY ? 503 : 500, why_of(s));
   return !s;
 }
 

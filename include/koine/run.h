@@ -84,7 +84,7 @@ typedef struct koine_shape {
 KOINE_API koine_status koine_model_synthetic(const koine_shape *shape, koine_model **out);
 KOINE_API void koine_model_close(koine_model *model);
 KOINE_API koine_status koine_model_get_info(const koine_model *model, koine_model_info *out);
-/* Architecture, parameters, bytes by precision and role, scratch, and cache bytes at each context length, as text or JSON. */
+/* Architecture, parameters, bytes by precision and role, scratch, and cache bytes at each context length (none: the usual ones), as text or JSON. */
 KOINE_API koine_status koine_model_describe(const koine_model *model, const uint64_t *contexts /* [n_contexts] tokens */,
                                             size_t n_contexts, bool json, char **out);
 
@@ -166,7 +166,7 @@ typedef struct koine_machine koine_machine;
 /* The runtime's machine, with what was measured on it before (kept in the cache folder; forgotten for a device whose driver changed). Keeps the
  * pointer to the runtime. */
 KOINE_API koine_status koine_machine_open(koine_runtime *runtime, koine_machine **out);
-/* A machine that koine_machine_text wrote, here or elsewhere, or a person; `where` names it in errors. It can be planned for, not measured.
+/* A machine that koine_machine_text wrote, here or elsewhere, or a person; `where` names it in errors (NULL: "machine"). It can be planned for, not measured.
  * KOINE_ERR_FILE names the line. */
 KOINE_API koine_status koine_machine_parse(const char *text, const char *where, koine_machine **out);
 KOINE_API void koine_machine_close(koine_machine *machine);

@@ -13,7 +13,8 @@ enum {
   KOINE_TOKENIZE_SPECIAL = 1, /* special tokens written in the text become control tokens; otherwise they stay text */
   KOINE_TOKENIZE_BOS = 2      /* put the beginning-of-text token first, unless KOINE_TOKENIZE_SPECIAL found it there already */
 };
-/* Reads tokenizer.json (and tokenizer_config.json) of the checkpoint folder. Const after loading: any number of threads may use it. */
+/* Reads tokenizer.json (and tokenizer_config.json) of a checkpoint folder, or what a GGUF file has of them. Const after loading: any number of threads may
+ * use it. KOINE_ERR_FILE names the file, KOINE_ERR_UNSUPPORTED what a tokenizer needs and Koine has not. */
 KOINE_API koine_status koine_tokenizer_open(const char *path, koine_tokenizer **out);
 KOINE_API void koine_tokenizer_close(koine_tokenizer *tokenizer);
 KOINE_API size_t koine_tokenizer_n_vocab(const koine_tokenizer *tokenizer);
@@ -113,6 +114,7 @@ typedef struct koine_sampling {
 /* Greedy, nothing filtered, no penalty. */
 #define KOINE_SAMPLING_INIT {sizeof(koine_sampling), 0, 0, 1, 0, 1, 0, 0, 0, NULL}
 typedef struct koine_sampler koine_sampler;
+/* Keeps the pointer to sampling's tokenizer. KOINE_ERR_ARG names the value that is out of its range. */
 KOINE_API koine_status koine_sampler_open(const koine_sampling *sampling, size_t n_vocab, koine_sampler **out);
 KOINE_API void koine_sampler_close(koine_sampler *sampler);
 /* As just opened: no token seen, the seed anew. */
@@ -190,7 +192,8 @@ KOINE_API bool koine_answer_is_ended(const koine_answer *answer);
 KOINE_API koine_status koine_answer_end(koine_answer *answer, koine_stop *stop, int *stop_text);
 
 /* Bits of information per byte of `text` under the model: consecutive pieces of `segment` tokens, each after a beginning-of-text token.
- * segment 0: 256. */
+ * segment 0: 256. The session loses its tokens. KOINE_ERR_ARG: a text without a token, or pieces that do not fit the session's context;
+ * KOINE_ERR_STATE: the session has work in a batch; KOINE_ERR_FILE: the tokenizer names no beginning-of-text token; KOINE_ERR_NUMERIC; KOINE_ERR_CANCELLED. */
 typedef struct koine_perplexity_result {
   size_t size; /* sizeof this struct */
   double bits_per_byte, nats_per_token;

@@ -1,5 +1,5 @@
 /* The references of kv_store, pool, pool_keep, latents, index_round, index_store, closing and heads. Owns nothing: pure functions of their arguments. Invariant:
- * cache rows are rounded as section 4 of the model's description says. */
+ * cache rows are rounded as docs/model.md, 4, says. */
 #include "ref_cache.h"
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }

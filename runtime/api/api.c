@@ -1,5 +1,4 @@
-/* The public functions for models, plans and sessions: check arguments, call. Those of the machine are in device/machine.c, those of
- * text in api_text.c, api_chat.c and api_generate.c, of batches in api_batch.c, checks and measurements in known_answer.c and bench.c. */
+/* The public functions for models, plans and sessions: check arguments, call. Other files of this folder have the rest, by the parts of koine.h. */
 #include "base/record.h"
 #include "plan/plan.h"
 #include "device/machine.h"
@@ -16,8 +15,6 @@ void koine_log_set(koine_log_fn *fn, void *user) { koi_log_set(fn, user); }
 void koine_log_set_areas(unsigned areas, koine_log_level least) { koi_log_level(areas, least); }
 koine_log_area koine_log_area_now(void) { return koi_log_area(); }
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 const char *koine_status_text(koine_status status)
 {
   static const char *const texts[] = {
@@ -32,12 +29,12 @@ const char *koine_status_text(koine_status status)
 /* ---- model ---- */
 koine_status koine_model_open(const char *path, koine_model **out)
 {
-  return path && out ? koi_model_open(path, out) : missing("koine_model_open");
+  return path && out ? koi_model_open(path, out) : koi_missing("koine_model_open");
 }
 
 koine_status koine_model_synthetic(const koine_shape *shape, koine_model **out)
 {
-  if (!shape || !out) return missing("koine_model_synthetic");
+  if (!shape || !out) return koi_missing("koine_model_synthetic");
   koine_shape own;
   koine_status s = KOI_TAKE(koine_shape, shape, &own);
   return s ? s : koi_model_synthetic(&own, out);
@@ -47,7 +44,7 @@ void koine_model_close(koine_model *model) { koi_model_close(model); }
 
 koine_status koine_model_get_info(const koine_model *model, koine_model_info *out)
 {
-  if (!model || !out) return missing("koine_model_get_info");
+  if (!model || !out) return koi_missing("koine_model_get_info");
   koine_model_info own;
   koine_status s = koi_model_get_info(model, &own);
   if (!s) KOI_GIVE(koine_model_info, &own, out);
@@ -56,7 +53,7 @@ koine_status koine_model_get_info(const koine_model *model, koine_model_info *ou
 
 koine_status koine_model_describe(const koine_model *model, const uint64_t *contexts, size_t n_contexts, bool json, char **out)
 {
-  if (!model || !out || (n_contexts && !contexts)) return missing("koine_model_describe");
+  if (!model || !out || (n_contexts && !contexts)) return koi_missing("koine_model_describe");
   return koi_model_describe(model, contexts, n_contexts, koi_plan_usual_scratch(model, KOI_DEFAULT_CHUNK), koi_plan_cache_bytes, json, out);
 }
 
@@ -77,7 +74,7 @@ static koine_status plan_by_turns(koine_runtime *runtime, koine_model *model, co
 
 koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out)
 {
-  if (!runtime || !model || !out) return missing("koine_plan_make");
+  if (!runtime || !model || !out) return koi_missing("koine_plan_make");
   size_t i = 0;
   koine_plan_options own;
   koi_placement place = {0};
@@ -99,13 +96,13 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   return s;
 }
 
-koine_status koine_plan_describe(const koine_plan *plan, char **out) { return plan && out ? koi_plan_text(plan, out) : missing("koine_plan_describe"); }
+koine_status koine_plan_describe(const koine_plan *plan, char **out) { return plan && out ? koi_plan_text(plan, out) : koi_missing("koine_plan_describe"); }
 
-koine_status koine_plan_line(const koine_plan *plan, char **out) { return plan && out ? koi_plan_line(plan, out) : missing("koine_plan_line"); }
+koine_status koine_plan_line(const koine_plan *plan, char **out) { return plan && out ? koi_plan_line(plan, out) : koi_missing("koine_plan_line"); }
 
 koine_status koine_plan_wake(koine_plan *plan, koine_progress_fn *progress, void *user)
 {
-  if (!plan) return missing("koine_plan_wake");
+  if (!plan) return koi_missing("koine_plan_wake");
   return plan->awake ? KOINE_OK : koi_engine_wake(plan, progress, user);
 }
 
@@ -126,7 +123,7 @@ void koine_plan_free(koine_plan *plan)
 
 koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
 {
-  if (!plan || !out) return missing("koine_plan_get_usage");
+  if (!plan || !out) return koi_missing("koine_plan_get_usage");
   koi_stage_bytes b = koi_plan_bytes(plan);
   koine_plan_usage own = {.weight_bytes = b.weights, .scratch_bytes = b.scratch, .cache_bytes = b.caches, .mark_bytes = b.marks, .program_bytes = b.programs,
                           .limit_bytes = koi_plan_limit(plan), .weight_bytes_per_token = koi_plan_bytes_per_token(plan), .wake_ns = plan->wake_ns};
@@ -144,7 +141,7 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
 /* ---- session ---- */
 koine_status koine_session_open(koine_plan *plan, const koine_session_options *options, koine_session **out)
 {
-  if (!plan || !out) return missing("koine_session_open");
+  if (!plan || !out) return koi_missing("koine_session_open");
   koine_session_options own;
   koine_status s = KOI_TAKE(koine_session_options, options, &own);
   if (!s) s = koi_engine_need(plan);
@@ -159,7 +156,7 @@ void koine_session_close(koine_session *session)
 
 koine_status koine_session_eval(koine_session *session, const int32_t *tokens, size_t n_tokens, const koine_eval_options *options, float *logits)
 {
-  if (!session || (n_tokens && !tokens)) return missing("koine_session_eval");
+  if (!session || (n_tokens && !tokens)) return koi_missing("koine_session_eval");
   koine_eval_options own;
   koine_status s = KOI_TAKE(koine_eval_options, options, &own);
   if (!s) s = koi_session_alone(session, "koine_session_eval");
@@ -176,35 +173,35 @@ void koine_session_cancel(koine_session *session)
 
 koine_status koine_session_truncate(koine_session *session, size_t n_tokens)
 {
-  if (!session) return missing("koine_session_truncate");
+  if (!session) return koi_missing("koine_session_truncate");
   koine_status s = koi_session_alone(session, "koine_session_truncate");
   return s ? s : koi_session_truncate(session, n_tokens);
 }
 
 koine_status koine_session_fork(koine_session *session, koine_session **out)
 {
-  if (!session || !out) return missing("koine_session_fork");
+  if (!session || !out) return koi_missing("koine_session_fork");
   koine_status s = koi_session_alone(session, "koine_session_fork");
   return s ? s : koi_session_fork(session, out);
 }
 
 koine_status koine_session_save(koine_session *session, const char *path)
 {
-  if (!session || !path) return missing("koine_session_save");
+  if (!session || !path) return koi_missing("koine_session_save");
   koine_status s = koi_session_alone(session, "koine_session_save");
   return s ? s : koi_session_save(session, path);
 }
 
 koine_status koine_session_look(koine_plan *plan, const char *path, int32_t **tokens, size_t *n_tokens, int32_t **marks, size_t *n_marks)
 {
-  if (!plan || !path || !tokens || !n_tokens || !marks || !n_marks) return missing("koine_session_look");
+  if (!plan || !path || !tokens || !n_tokens || !marks || !n_marks) return koi_missing("koine_session_look");
   koine_status s = koi_engine_need(plan);
   return s ? s : koi_session_look(plan, path, tokens, n_tokens, marks, n_marks);
 }
 
 koine_status koine_session_load(koine_plan *plan, const koine_session_options *options, const char *path, size_t n_tokens, koine_session **out)
 {
-  if (!plan || !path || !out) return missing("koine_session_load");
+  if (!plan || !path || !out) return koi_missing("koine_session_load");
   koine_session_options own;
   koine_status s = KOI_TAKE(koine_session_options, options, &own);
   if (!s) s = koi_engine_need(plan);
@@ -215,7 +212,7 @@ size_t koine_session_n_held(const koine_session *session) { return session ? ses
 
 koine_status koine_session_get_stats(const koine_session *session, koine_session_stats *out)
 {
-  if (!session || !out) return missing("koine_session_get_stats");
+  if (!session || !out) return koi_missing("koine_session_get_stats");
   koine_session_stats own;
   koi_session_get_stats(session, &own);
   KOI_GIVE(koine_session_stats, &own, out);

@@ -22,8 +22,6 @@ struct koine_answer {
   bool done;
 };
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 const char *koine_stop_text(koine_stop stop)
 {
   static const char *const texts[] = {
@@ -96,7 +94,7 @@ static koine_status show(koine_answer *g, int32_t id)
 
 koine_status koine_answer_take(koine_answer *answer, const float *logits)
 {
-  if (!answer || !logits) return missing("koine_answer_take");
+  if (!answer || !logits) return koi_missing("koine_answer_take");
   koine_answer *g = answer;
   int32_t id;
   if (g->done) return koi_error(KOINE_ERR_STATE, "koine_answer_take: the answer has ended");
@@ -124,7 +122,7 @@ bool koine_answer_is_ended(const koine_answer *answer) { return !answer || answe
 
 koine_status koine_answer_end(koine_answer *answer, koine_stop *stop, int *stop_text)
 {
-  if (!answer) return missing("koine_answer_end");
+  if (!answer) return koi_missing("koine_answer_end");
   const char *text;
   size_t n_text;
   bool heard = !answer->done || answer->stop != KOINE_STOP_CALLER;
@@ -166,7 +164,7 @@ koine_status koi_api_generate_options(const koine_generate_options *given, koine
 koine_status koine_answer_open(const koine_tokenizer *tokenizer, size_t n_vocab, uint64_t context, const int32_t *prompt, size_t n_prompt,
                                const koine_generate_options *options, koine_answer **out)
 {
-  if (!tokenizer || !prompt || !options || !out) return missing("koine_answer_open");
+  if (!tokenizer || !prompt || !options || !out) return koi_missing("koine_answer_open");
   koine_generate_options own;
   koine_status s = koi_api_generate_options(options, &own);
   if (s) return s;

@@ -10,8 +10,6 @@ struct koine_batch {
   koi_job *ended; size_t n_ended; /* in the last step, linked */
 };
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 /* ---- in and out ---- */
 static void free_job(koi_job *j)
 {
@@ -38,7 +36,7 @@ static void take(koine_batch *b, koi_job *j)
 
 koine_status koine_batch_open(koine_plan *plan, const koine_batch_options *options, koine_batch **out)
 {
-  if (!plan || !out) return missing("koine_batch_open");
+  if (!plan || !out) return koi_missing("koine_batch_open");
   koine_batch_options own;
   koine_status s = KOI_TAKE(koine_batch_options, options, &own);
   if (!s) s = koi_engine_need(plan);
@@ -81,7 +79,7 @@ static koine_status add(koine_batch *b, koine_session *s, const int32_t *tokens,
 
 koine_status koine_batch_eval(koine_batch *b, koine_session *session, const int32_t *tokens, size_t n_tokens, const koine_eval_options *options, float *logits)
 {
-  if (!b || !session || (n_tokens && !tokens)) return missing("koine_batch_eval");
+  if (!b || !session || (n_tokens && !tokens)) return koi_missing("koine_batch_eval");
   koine_eval_options own;
   koine_status s = KOI_TAKE(koine_eval_options, options, &own);
   if (!s) s = koi_session_alone(session, "koine_batch_eval");
@@ -91,7 +89,7 @@ koine_status koine_batch_eval(koine_batch *b, koine_session *session, const int3
 koine_status koine_batch_generate(koine_batch *b, koine_session *session, const koine_tokenizer *tokenizer, const int32_t *prompt, size_t n_prompt,
                                   const koine_generate_options *options)
 {
-  if (!b || !session || !tokenizer || !prompt || !options) return missing("koine_batch_generate");
+  if (!b || !session || !tokenizer || !prompt || !options) return koi_missing("koine_batch_generate");
   koine_status s = koi_session_alone(session, "koine_batch_generate");
   koi_reply *a = s ? NULL : koi_alloc(1, sizeof *a);
   if (!s) s = a ? koi_reply_open(session, tokenizer, prompt, n_prompt, options, a) : KOINE_ERR_MEMORY;
@@ -129,7 +127,7 @@ static void conclude(koi_job *j)
 
 koine_status koine_batch_step(koine_batch *b, size_t *n_ended)
 {
-  if (!b || !n_ended) return missing("koine_batch_step");
+  if (!b || !n_ended) return koi_missing("koine_batch_step");
   koine_status s = koi_batch_step(&b->jobs);
   if (s) return s;
   forget_ended(b);
@@ -150,7 +148,7 @@ koine_status koine_batch_step(koine_batch *b, size_t *n_ended)
 
 koine_status koine_batch_ended(const koine_batch *b, size_t i, koine_batch_result *out)
 {
-  if (!b || !out) return missing("koine_batch_ended");
+  if (!b || !out) return koi_missing("koine_batch_ended");
   if (i >= b->n_ended) return koi_error(KOINE_ERR_ARG, "nothing with number %zu has ended in the last step, of %zu", i, b->n_ended);
   const koi_job *j = b->ended;
   while (i--) j = j->next;

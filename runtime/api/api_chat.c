@@ -3,12 +3,10 @@
 #include "base/record.h"
 #include "model/vocab.h"
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 /* ---- prompts ---- */
 koine_status koine_chat_open(const char *path, koine_chat **out)
 {
-  if (!out) return missing("koine_chat_open");
+  if (!out) return koi_missing("koine_chat_open");
   koine_chat *c = koi_alloc(1, sizeof *c);
   if (!c) return KOINE_ERR_MEMORY;
   koine_status s = koi_vocab_chat(path, &c->chat);
@@ -27,7 +25,7 @@ void koine_chat_close(koine_chat *chat)
 koine_status koine_chat_prompt(const koine_chat *chat, const koine_tokenizer *tokenizer, const char *json, size_t n_json,
                                const koine_chat_options *options, char **prompt, size_t *n_bytes, int32_t **ids, size_t *n_ids)
 {
-  if (!chat || !json || (ids && (!tokenizer || !n_ids))) return missing("koine_chat_prompt");
+  if (!chat || !json || (ids && (!tokenizer || !n_ids))) return koi_missing("koine_chat_prompt");
   koine_chat_options own;
   koi_chat_prompt p = {0};
   koine_status s = KOI_TAKE(koine_chat_options, options, &own);
@@ -46,7 +44,7 @@ koine_status koine_chat_encode(const koine_tokenizer *tokenizer, const char *pat
 {
   koine_chat_options o = {.size = sizeof o, .thinking = thinking};
   koine_chat *chat = NULL;
-  if (!json || (ids && (!tokenizer || !n_ids))) return missing("koine_chat_encode");
+  if (!json || (ids && (!tokenizer || !n_ids))) return koi_missing("koine_chat_encode");
   koine_status s = koine_chat_open(path, &chat);
   if (!s) s = koine_chat_prompt(chat, tokenizer, json, n_bytes, &o, prompt, NULL, ids, n_ids);
   koine_chat_close(chat);
@@ -64,14 +62,14 @@ static koine_status as_json(koine_status s, koi_chat_answer *a, char **json)
 
 koine_status koine_chat_parse(const char *answer, size_t n_bytes, koine_thinking thinking, char **json)
 {
-  if (!answer || !json) return missing("koine_chat_parse");
+  if (!answer || !json) return koi_missing("koine_chat_parse");
   koi_chat_answer a = {0};
   return as_json(koi_chat_parse(answer, n_bytes, thinking, &a), &a, json);
 }
 
 koine_status koine_chat_parse_ids(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, koine_thinking thinking, char **json)
 {
-  if (!tokenizer || (n_ids && !ids) || !json) return missing("koine_chat_parse_ids");
+  if (!tokenizer || (n_ids && !ids) || !json) return koi_missing("koine_chat_parse_ids");
   koi_chat_answer a = {0};
   return as_json(koi_chat_parse_ids(tokenizer->tok, ids, n_ids, thinking, &a), &a, json);
 }
@@ -79,7 +77,7 @@ koine_status koine_chat_parse_ids(const koine_tokenizer *tokenizer, const int32_
 koine_status koine_chat_stream_open(const koine_tokenizer *tokenizer, koine_thinking thinking, koine_chat_part_fn *fn, void *user,
                                     koine_chat_stream **out)
 {
-  if (!out) return missing("koine_chat_stream_open");
+  if (!out) return koi_missing("koine_chat_stream_open");
   koine_chat_stream *c = koi_alloc(1, sizeof *c);
   if (!c) return KOINE_ERR_MEMORY;
   koine_status s = koi_chat_stream_open(tokenizer ? tokenizer->tok : NULL, thinking, fn, user, &c->stream);
@@ -97,19 +95,19 @@ void koine_chat_stream_close(koine_chat_stream *stream)
 
 koine_status koine_chat_stream_feed_ids(koine_chat_stream *stream, const int32_t *ids, size_t n_ids)
 {
-  if (!stream || (n_ids && !ids)) return missing("koine_chat_stream_feed_ids");
+  if (!stream || (n_ids && !ids)) return koi_missing("koine_chat_stream_feed_ids");
   return koi_chat_stream_feed_ids(stream->stream, ids, n_ids);
 }
 
 koine_status koine_chat_stream_feed(koine_chat_stream *stream, const char *text, size_t n_bytes)
 {
-  if (!stream || (n_bytes && !text)) return missing("koine_chat_stream_feed");
+  if (!stream || (n_bytes && !text)) return koi_missing("koine_chat_stream_feed");
   return koi_chat_stream_feed(stream->stream, text, n_bytes);
 }
 
 koine_status koine_chat_stream_end(koine_chat_stream *stream, char **json)
 {
-  if (!stream) return missing("koine_chat_stream_end");
+  if (!stream) return koi_missing("koine_chat_stream_end");
   koi_chat_answer a = {0};
   return as_json(koi_chat_stream_end(stream->stream, &a), &a, json);
 }

@@ -4,8 +4,6 @@
 #include "base/record.h"
 #include "text/schema.h"
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 /* ---- sampling ---- */
 struct koine_sampler {
   koi_sampler *sampler;
@@ -24,7 +22,7 @@ koine_status koi_api_sampler(const koine_sampling *s, const koi_tok *tok, size_t
 
 koine_status koine_sampler_open(const koine_sampling *sampling, size_t n_vocab, koine_sampler **out)
 {
-  if (!sampling || !out) return missing("koine_sampler_open");
+  if (!sampling || !out) return koi_missing("koine_sampler_open");
   koine_sampling own;
   koine_sampler *k = koi_alloc(1, sizeof *k);
   koine_status s = k ? KOI_TAKE(koine_sampling, sampling, &own) : KOINE_ERR_MEMORY;
@@ -67,7 +65,7 @@ static koine_status follow(koine_sampler *k, const int32_t *tokens, size_t n)
 
 koine_status koine_sample(koine_sampler *sampler, const float *logits, const int32_t *tokens, size_t n_tokens, int32_t *out)
 {
-  if (!sampler || !logits || (n_tokens && !tokens) || !out) return missing("koine_sample");
+  if (!sampler || !logits || (n_tokens && !tokens) || !out) return koi_missing("koine_sample");
   koine_status s = follow(sampler, tokens, n_tokens);
   return s ? s : koi_sample_next(sampler->sampler, logits, "head", out);
 }
@@ -75,7 +73,7 @@ koine_status koine_sample(koine_sampler *sampler, const float *logits, const int
 /* ---- the form of answers ---- */
 koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *json, size_t n_bytes, koine_schema **out)
 {
-  if (!tokenizer || !json || !out) return missing("koine_schema_open");
+  if (!tokenizer || !json || !out) return koi_missing("koine_schema_open");
   koi_grammar *grammar;
   koine_schema *schema = koi_alloc(1, sizeof *schema);
   koine_status s = schema ? koi_schema_grammar(json, n_bytes, &grammar) : KOINE_ERR_MEMORY;
@@ -87,7 +85,7 @@ koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *jso
 
 koine_status koine_schema_open_calls(const koine_tokenizer *tokenizer, const char *tools, size_t n_bytes, const char *name, unsigned flags, koine_schema **out)
 {
-  if (!tokenizer || !tools || !out) return missing("koine_schema_open_calls");
+  if (!tokenizer || !tools || !out) return koi_missing("koine_schema_open_calls");
   koi_grammar *grammar;
   int32_t id = koi_tok_id(tokenizer->tok, KOINE_CALLS_MARK);
   if (id < 0) return koi_error(KOINE_ERR_UNSUPPORTED, "calls cannot be asked for: the tokenizer has no token %s", KOINE_CALLS_MARK);
@@ -136,7 +134,7 @@ static koine_status hand_over(const koi_reply *t, int32_t **out, size_t *n_out)
 koine_status koine_generate(koine_session *session, const koine_tokenizer *tokenizer, const int32_t *prompt, size_t n_prompt,
                             const koine_generate_options *options, int32_t **out, size_t *n_out, koine_stop *stop)
 {
-  if (!session || !tokenizer || !prompt || !options || !out || !n_out) return missing("koine_generate");
+  if (!session || !tokenizer || !prompt || !options || !out || !n_out) return koi_missing("koine_generate");
   koi_reply t;
   koine_status s = koi_session_alone(session, "koine_generate");
   if (!s) s = koi_reply_open(session, tokenizer, prompt, n_prompt, options, &t);

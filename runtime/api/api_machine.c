@@ -12,12 +12,10 @@
 struct koine_machine { koine_runtime *runtime; koi_site site; };
 struct koine_placement { koi_site site; koi_assigned assigned; };
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 /* ---- machines ---------------------------------------------------------------------------------------------------------- */
 koine_status koine_machine_open(koine_runtime *runtime, koine_machine **out)
 {
-  if (!runtime || !out) return missing("koine_machine_open");
+  if (!runtime || !out) return koi_missing("koine_machine_open");
   koine_machine *m = koi_alloc(1, sizeof *m);
   if (!m) return KOINE_ERR_MEMORY;
   m->runtime = runtime;
@@ -29,7 +27,7 @@ koine_status koine_machine_open(koine_runtime *runtime, koine_machine **out)
 
 koine_status koine_machine_parse(const char *text, const char *where, koine_machine **out)
 {
-  if (!text || !out) return missing("koine_machine_parse");
+  if (!text || !out) return koi_missing("koine_machine_parse");
   koine_machine *m = koi_alloc(1, sizeof *m);
   koine_status s = m ? koi_site_parse(text, where ? where : "machine", &m->site) : KOINE_ERR_MEMORY;
   if (s) koine_machine_close(m);
@@ -51,21 +49,21 @@ static koine_status only_here(const koine_machine *m)
 
 koine_status koine_machine_probe(koine_machine *machine, koine_progress_fn *progress, void *user)
 {
-  if (!machine) return missing("koine_machine_probe");
+  if (!machine) return koi_missing("koine_machine_probe");
   koine_status s = only_here(machine);
   return s ? s : koi_measure_links(machine->runtime, &machine->site, progress, user);
 }
 
 koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, bool all, uint32_t seconds, koine_progress_fn *progress, void *user)
 {
-  if (!machine || !model) return missing("koine_machine_measure");
+  if (!machine || !model) return koi_missing("koine_machine_measure");
   koine_status s = only_here(machine);
   return s ? s : koi_measure_layers(machine->runtime, &machine->site, model, all, seconds, progress, user);
 }
 
 koine_status koine_machine_text(const koine_machine *machine, char **out)
 {
-  if (!machine || !out) return missing("koine_machine_text");
+  if (!machine || !out) return koi_missing("koine_machine_text");
   koi_site with = machine->site;
   koine_status s = KOINE_OK;
   if (machine->runtime && !machine->runtime->topo->recorded) s = koi_topo_xml(&with.topology);
@@ -74,7 +72,7 @@ koine_status koine_machine_text(const koine_machine *machine, char **out)
   return s;
 }
 
-koine_status koine_machine_links(const koine_machine *machine, char **out) { return machine && out ? koi_site_links(&machine->site, out) : missing("koine_machine_links"); }
+koine_status koine_machine_links(const koine_machine *machine, char **out) { return machine && out ? koi_site_links(&machine->site, out) : koi_missing("koine_machine_links"); }
 
 /* ---- options to wishes ------------------------------------------------------------------------------------------------- */
 typedef char device_id[KOI_SITE_ID];
@@ -189,7 +187,7 @@ static bool free_choice(const koi_assign_wish *w) { return !w->n_pins && !w->n_s
 
 koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out)
 {
-  if (!machine || !model || !out) return missing("koine_place");
+  if (!machine || !model || !out) return koi_missing("koine_place");
   koine_place_options own;
   wishes w = {0};
   koine_status s = KOI_TAKE(koine_place_options, options, &own);
@@ -216,13 +214,13 @@ void koine_placement_free(koine_placement *p)
   koi_free(p);
 }
 
-koine_status koine_placement_text(const koine_placement *p, char **out) { return p && out ? koi_assigned_text(&p->assigned, &p->site, out) : missing("koine_placement_text"); }
+koine_status koine_placement_text(const koine_placement *p, char **out) { return p && out ? koi_assigned_text(&p->assigned, &p->site, out) : koi_missing("koine_placement_text"); }
 
-koine_status koine_placement_svg(const koine_placement *p, char **out) { return p && out ? koi_assigned_svg(&p->assigned, &p->site, out) : missing("koine_placement_svg"); }
+koine_status koine_placement_svg(const koine_placement *p, char **out) { return p && out ? koi_assigned_svg(&p->assigned, &p->site, out) : koi_missing("koine_placement_svg"); }
 
 koine_status koine_placement_estimate(const koine_placement *p, koine_estimate *out)
 {
-  if (!p || !out) return missing("koine_placement_estimate");
+  if (!p || !out) return koi_missing("koine_placement_estimate");
   const koi_assigned *a = &p->assigned;
   koine_estimate own = {.token_s = a->token_s, .token_s_low = a->low_s, .token_s_high = a->high_s, .most_per_s = 1 / a->longest_s, .prompt_per_s = a->prompt_per_s,
                         .prompt_per_s_low = a->prompt_low, .prompt_per_s_high = a->prompt_high, .n_stages = a->placement.n_stages, .measured = a->measured};

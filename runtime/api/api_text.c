@@ -3,11 +3,9 @@
 #include "api_text.h"
 #include "model/vocab.h"
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 koine_status koine_tokenizer_open(const char *path, koine_tokenizer **out)
 {
-  if (!path || !out) return missing("koine_tokenizer_open");
+  if (!path || !out) return koi_missing("koine_tokenizer_open");
   koine_tokenizer *t = koi_alloc(1, sizeof *t);
   if (!t) return KOINE_ERR_MEMORY;
   koine_status s = koi_vocab_load(path, &t->tok);
@@ -34,7 +32,7 @@ bool koine_tokenizer_is_control(const koine_tokenizer *tokenizer, int32_t id)
 
 koine_status koine_tokenize(const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, unsigned flags, int32_t **out, size_t *n_ids)
 {
-  if (!tokenizer || (n_bytes && !text) || !out || !n_ids) return missing("koine_tokenize");
+  if (!tokenizer || (n_bytes && !text) || !out || !n_ids) return koi_missing("koine_tokenize");
   unsigned special = flags & KOINE_TOKENIZE_SPECIAL ? KOI_TOK_SPECIAL : 0u, bos = flags & KOINE_TOKENIZE_BOS ? KOI_TOK_BOS : 0u;
   const char *begin = "";
   size_t n_begin = 0;
@@ -45,6 +43,6 @@ koine_status koine_tokenize(const koine_tokenizer *tokenizer, const char *text, 
 
 koine_status koine_detokenize(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, bool special, char **out, size_t *n_bytes)
 {
-  if (!tokenizer || (n_ids && !ids) || !out || !n_bytes) return missing("koine_detokenize");
+  if (!tokenizer || (n_ids && !ids) || !out || !n_bytes) return koi_missing("koine_detokenize");
   return koi_tok_decode(tokenizer->tok, ids, n_ids, special ? KOI_TOK_SPECIAL : 0, out, n_bytes);
 }

@@ -323,11 +323,11 @@ static koine_status measure(bench *b, koi_op_time (*times)[KOI_MAX_TIMES])
 koine_status koine_bench(koine_plan *plan, const koine_bench_options *options, koine_progress_fn *progress, void *user, char **out)
 {
   koine_bench_options own;
-  if (!plan || !options || !out) return koi_error(KOINE_ERR_ARG, "koine_bench: an argument is missing");
+  if (!plan || !options || !out) return koi_missing("koine_bench");
   koine_status took = KOI_TAKE(koine_bench_options, options, &own);
+  if (!took) took = koi_engine_need(plan);
   if (took) return took;
   options = &own;
-  if (!plan->awake) return koi_error(KOINE_ERR_STATE, "the plan is asleep: call koine_plan_wake first");
   if ((options->n_n_prompt && !options->n_prompt) || (options->n_n_gen && !options->n_gen) || (options->n_depths && !options->depths))
     return koi_error(KOINE_ERR_ARG, "koine_bench: a list with a length is NULL");
   if (options->repetitions > MAX_REPETITIONS) return koi_error(KOINE_ERR_ARG, "%u repetitions, expected at most %d", options->repetitions, MAX_REPETITIONS);

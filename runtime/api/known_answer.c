@@ -79,7 +79,7 @@ static koine_status check_answer(const koi_endpoint *e, koi_text *report)
 
 koine_status koine_verify(koine_runtime *runtime, const char *device, koine_progress_fn *progress, void *user, char **report)
 {
-  if (!runtime || !report) return koi_error(KOINE_ERR_ARG, "koine_verify: NULL, expected an object");
+  if (!runtime || !report) return koi_missing("koine_verify");
   size_t i;
   koi_device *d = NULL;
   koi_text t = {0};

@@ -27,8 +27,6 @@ struct reading {
   double base_nats;
 };
 
-static koine_status missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
-
 /* log of the sum of e^logit, and the likeliest. */
 static double norm(const float *logits, size_t n, size_t *top)
 {
@@ -93,7 +91,7 @@ static koine_status add_surprise(reading *r, const int32_t *ids, size_t n, const
 koine_status koine_perplexity(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment,
                               koine_progress_fn *progress, void *user, koine_perplexity_result *out)
 {
-  if (!session || !tokenizer || !text || !out) return missing("koine_perplexity");
+  if (!session || !tokenizer || !text || !out) return koi_missing("koine_perplexity");
   reading r = {.session = session, .tokenizer = tokenizer, .segment = segment, .what = "perplexity", .progress = progress, .user = user, .piece = add_surprise};
   koine_status s = read_text(&r, text, n_bytes);
   if (s) return s;
@@ -142,7 +140,7 @@ static void summarize(reading *r, size_t n_bytes, koine_divergence_result *own)
 koine_status koine_divergence(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment, koine_base_fn *base,
                               void *base_user, koine_progress_fn *progress, void *user, koine_divergence_result *out)
 {
-  if (!session || !tokenizer || !text || !base || !out) return missing("koine_divergence");
+  if (!session || !tokenizer || !text || !base || !out) return koi_missing("koine_divergence");
   koine_divergence_result own;
   reading r = {.session = session, .tokenizer = tokenizer, .segment = segment, .what = "divergence", .progress = progress, .user = user, .piece = add_divergence,
                .base = base, .base_user = base_user};
@@ -166,7 +164,7 @@ static koine_status pass(reading *r, const int32_t *ids, size_t n, const float *
 koine_status koine_importance_measure(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment,
                                       koine_progress_fn *progress, void *user, koine_importance **out)
 {
-  if (!session || !tokenizer || !text || !out) return missing("koine_importance_measure");
+  if (!session || !tokenizer || !text || !out) return koi_missing("koine_importance_measure");
   koine_importance *m;
   koi_importance_watch w;
   koi_watch watch;

@@ -16,6 +16,8 @@
 koine_status koi_error(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
 /* Puts "prefix: " before the message of the error `s` already set; returns `s`. */
 koine_status koi_error_prefix(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
+/* KOINE_ERR_ARG: a pointer given to the public function `what` is NULL and may not be. */
+koine_status koi_missing(const char *what);
 const char *koi_error_text(void);
 
 /* Checked size arithmetic: false (and *out untouched) on overflow. */

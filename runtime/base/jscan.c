@@ -1,5 +1,6 @@
 /* See jscan.h. Owns: nothing. Invariant: never reads at or beyond s[n]; `at` never passes n. */
 #include "jscan.h"
+#include "utf8.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,15 +54,6 @@ static bool hex4(koi_jscan *j, uint32_t *out)
   return true;
 }
 
-static size_t utf8(uint32_t c, char *to)
-{
-  static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
-  size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-  for (size_t i = n; i-- > 1; c >>= 6) to[i] = (char)(0x80 | (c & 0x3f));
-  to[0] = (char)(n == 1 ? c : lead[n] | c);
-  return n;
-}
-
 /* What follows a backslash, as UTF-8 in to[4]. */
 static bool escape(koi_jscan *j, char *to, size_t *len)
 {
@@ -85,22 +77,18 @@ static bool escape(koi_jscan *j, char *to, size_t *len)
     u = pair ? 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00) : 0xfffd;
   }
   if (!u && !j->zeros) return fail(j, "a zero character in a string");
-  *len = utf8(u, to);
+  *len = koi_utf8_put(u, to);
   return true;
 }
 
-/* One character as it stands; refuses overlong forms, surrogates and what lies beyond U+10FFFF. */
+/* One character as it stands. */
 static bool plain(koi_jscan *j, char *to, size_t *len)
 {
-  const unsigned char *p = (const unsigned char *)j->s + j->at;
-  size_t left = j->n - j->at, n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-  if (p[0] < 0x20) return fail(j, "a control character in a string");
-  if (!n || n > left) return fail(j, "not UTF-8");
-  for (size_t i = 1; i < n; i++)
-    if ((p[i] & 0xc0) != 0x80) return fail(j, "not UTF-8");
-  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-    return fail(j, "not UTF-8");
-  memcpy(to, p, n);
+  uint32_t code;
+  if ((unsigned char)j->s[j->at] < 0x20) return fail(j, "a control character in a string");
+  size_t n = koi_utf8_char(j->s + j->at, j->n - j->at, &code);
+  if (!n) return fail(j, "not UTF-8");
+  memcpy(to, j->s + j->at, n);
   j->at += n;
   *len = n;
   return true;

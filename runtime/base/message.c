@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base.h"
+#include "utf8.h"
 
 static _Thread_local char message[1024];
 static koine_log_fn *log_fn;
@@ -11,12 +12,10 @@ static void *log_user;
 static _Thread_local koine_log_area log_area;
 
 /* Bytes of the character at s, 0 when it is none: not UTF-8. */
-static size_t character(const unsigned char *p)
+static size_t character(const char *s)
 {
-  size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-  for (size_t i = 1; i < n; i++)
-    if ((p[i] & 0xc0) != 0x80) return 0;
-  return n;
+  uint32_t code;
+  return koi_utf8_char(s, 4, &code); /* a zero byte belongs to no longer one */
 }
 
 /* Bytes at s that must not reach a terminal, 0 for none: control characters, of which C1 have two in UTF-8 and one elsewhere, and what is no
@@ -24,7 +23,7 @@ static size_t character(const unsigned char *p)
 static size_t control(const char *s)
 {
   const unsigned char *p = (const unsigned char *)s;
-  if (p[0] && !character(p)) return 1;
+  if (p[0] && !character(s)) return 1;
   return p[0] == 0xc2 && p[1] < 0xa0 ? 2 : (p[0] && p[0] < 0x20) || p[0] == 0x7f;
 }
 
@@ -33,7 +32,7 @@ static void clean(char *to, size_t size, const char *s)
 {
   size_t n = 0;
   while (*s) {
-    size_t bad = control(s), k = bad ? bad : character((const unsigned char *)s);
+    size_t bad = control(s), k = bad ? bad : character(s);
     if (n + (bad ? 4 * bad : k) + 1 > size) break;
     for (; k > 0; k--, s++)
       if (bad) n += (size_t)koi_print(to + n, size - n, "\\x%02x", (unsigned char)*s);
@@ -63,6 +62,8 @@ koine_status koi_error_prefix(koine_status s, const char *fmt, ...)
   va_end(ap);
   return koi_error(s, "%s: %.*s", head, (int)(sizeof message - sizeof head - 4), old);
 }
+
+koine_status koi_missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
 const char *koi_error_text(void) { return message; }
 

@@ -1,10 +1,17 @@
-/* Bytes to UTF-8, one at a time: what is none becomes U+FFFD. However the bytes are cut, the text in all is the same. */
+/* UTF-8: characters of a text, and bytes that become one. */
 #ifndef KOI_UTF8_H
 #define KOI_UTF8_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* Start with {0}. */
+/* Bytes of the character at s [n], 0 when there is none: overlong forms, surrogates and what lies beyond U+10FFFF are none. Reads no byte behind the
+ * first that does not belong to it. */
+size_t koi_utf8_char(const char *s, size_t n, uint32_t *code);
+/* Writes a character; its bytes. */
+size_t koi_utf8_put(uint32_t code, char to[4]);
+
+/* Bytes to UTF-8, one at a time: what is none becomes U+FFFD. However the bytes are cut, the text in all is the same. Start with {0}. */
 typedef struct koi_utf8 {
   char part[4]; /* the beginning of a character */
   size_t n;

@@ -1,5 +1,5 @@
 /* The header of a shard: every tensor's dtype, shape and range, checked.
- * Owns: the format's rules (formats.md, section 1). Does not know what the tensors mean.
+ * Owns: the format's rules. Does not know what the tensors mean.
  * Invariant: nothing beyond the header is read, so that opening costs the same however large the data are. */
 #include "safetensors_impl.h"
 #include <stdio.h>

@@ -15,7 +15,7 @@ typedef struct koi_yarn {
 
 enum { KOI_MAX_LAYERS = 512, KOI_MAX_RATIO = 1 << 16, KOI_MAX_EXPERTS = 1 << 12, KOI_MAX_VOCAB = 1 << 24 };
 
-/* Sizes as in deepseek-v4.md, section 1; all checked to be positive and within limits that keep their products below 2^63. */
+/* Sizes (docs/model.md, 1), all checked to be positive and within limits that keep their products below 2^63. */
 typedef struct koi_config {
   uint32_t n_layers, hidden, n_heads, head_dim, rope_dim, q_rank, o_groups, o_rank;
   uint32_t n_experts, n_used, inter, n_hash_layers, window;

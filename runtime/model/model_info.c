@@ -237,7 +237,7 @@ koine_status koi_model_describe(const koine_model *m, const uint64_t *contexts, 
   const uint64_t usual[] = {4096, 65536, m->config.max_context};
   koi_text o = {0};
   totals t = measure(m);
-  if (!contexts || !n) contexts = usual, n = KOI_COUNT(usual);
+  if (!contexts || !n) contexts = usual, n = m->config.max_context > usual[1] ? 3 : 2;
   if (json) {
     head_json(&o, m);
     weights_json(&o, m, &t);

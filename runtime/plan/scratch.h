@@ -6,7 +6,7 @@
 #include "kernels/step.h"
 #include "model/model.h"
 
-/* name, kind (F float, I int), elements. The letters are those of koi_scratch_cut. */
+/* name, kind (F float, I int), elements. The letters are those of koi_scratch_sizes. */
 #define KOI_SCRATCH(X) \
   X(streams, F, t * streams) X(mix, F, (t > strips ? t : strips) * mix) X(post, F, t * hc) X(comb, F, t * hc * hc) X(xn, F, t * d) X(xn_panels, F, columns * d) \
   X(stream_panels, F, columns * streams) X(qr, F, t * q_rank) X(qr_panels, F, columns * q_rank) X(q, F, t * heads) X(kv, F, t * dh) \

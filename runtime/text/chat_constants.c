@@ -3,6 +3,7 @@
  * Owns nothing but the reader. Invariant: a constant that was found has the value that Python gives it. */
 #include "chat_constants.h"
 #include <string.h>
+#include "base/utf8.h"
 
 #define MAX_NESTING 32
 
@@ -48,12 +49,8 @@ static void blanks(reader *r, bool lines)
 
 static void put_utf8(koi_text *out, uint32_t c)
 {
-  static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
   char b[4];
-  size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-  for (size_t i = n; i-- > 1; c >>= 6) b[i] = (char)(0x80 | (c & 0x3F));
-  b[0] = (char)(n == 1 ? c : lead[n] | c);
-  koi_text_bytes(out, b, n);
+  koi_text_bytes(out, b, koi_utf8_put(c, b));
 }
 
 /* n digits of a base at r->i. */

@@ -72,7 +72,7 @@ static bool is_space(uint32_t c)
 static size_t char_before(const char *s, size_t n, uint32_t *code)
 {
   for (size_t len = 1; len <= 4 && len <= n; len++)
-    if (koi_tok_uni_char(s + n - len, len, code) == len) return len;
+    if (koi_utf8_char(s + n - len, len, code) == len) return len;
   return 0;
 }
 
@@ -97,7 +97,7 @@ static koine_status alone(const koi_tok_added_set *set, const char *s, size_t n,
 {
   uint32_t code;
   bool before, after;
-  size_t n_before = char_before(s, begin, &code), n_after = koi_tok_uni_char(s + end, n - end, &code);
+  size_t n_before = char_before(s, begin, &code), n_after = koi_utf8_char(s + end, n - end, &code);
   koine_status status = is_word(set, s + begin - n_before, n_before, &before);
   if (status == KOINE_OK) status = is_word(set, s + end, n_after, &after);
   if (status == KOINE_OK) *yes = !before && !after;
@@ -120,7 +120,7 @@ koi_tok_found koi_tok_added_next(const koi_tok_added_set *set, const char *s, si
       continue;
     }
     for (size_t len; a->lstrip && begin > floor && (len = char_before(s, begin, &code)) > 0 && is_space(code);) begin -= len;
-    for (size_t len; a->rstrip && end < n && (len = koi_tok_uni_char(s + end, n - end, &code)) > 0 && is_space(code);) end += len;
+    for (size_t len; a->rstrip && end < n && (len = koi_utf8_char(s + end, n - end, &code)) > 0 && is_space(code);) end += len;
     return (koi_tok_found){begin, end, a->id};
   }
   *from = n;

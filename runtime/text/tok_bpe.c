@@ -62,7 +62,7 @@ bool koi_tok_bpe_unmap(const char *text, size_t n, char *out, size_t *n_out)
   size_t k = 0;
   for (size_t i = 0; i < n;) {
     uint32_t code;
-    size_t len = koi_tok_uni_char(text + i, n - i, &code);
+    size_t len = koi_utf8_char(text + i, n - i, &code);
     int byte = len ? koi_tok_uni_byte(code) : -1;
     if (byte < 0) return false;
     out[k++] = (char)byte;

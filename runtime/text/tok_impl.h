@@ -3,6 +3,7 @@
 #define KOI_TOK_IMPL_H
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include "base/utf8.h"
 #include "tok.h"
 
 #define KOI_TOK_MAX_ID (1 << 22)  /* ids above are taken for damage: tables are sized by the highest */
@@ -70,8 +71,6 @@ void koi_tok_words_clear(koi_tok_words *w);
 koine_status koi_tok_bpe_word(const koi_tok_bpe *b, koi_tok_words *w, const char *word, size_t n, bool plain, koi_tok_ids *ids);
 
 /* ---- tok_uni.c: characters ---- */
-/* Length of the UTF-8 character at s, 0 when there is none. */
-size_t koi_tok_uni_char(const char *s, size_t n, uint32_t *code);
 /* A copy of the text for matching: same offsets, but valid UTF-8, and characters that an older PCRE2 does not know replaced by known
  * ones of the same length and category. *out is NULL when the text itself will do; else release with koi_free. */
 koine_status koi_tok_uni_shadow(const char *text, size_t n, char **out);

@@ -268,7 +268,7 @@ static int match(koi_tok_matcher *m, const pcre2_code *code, const char *s, size
 static size_t step(const char *s, size_t n, size_t at)
 {
   uint32_t code;
-  size_t len = koi_tok_uni_char(s + at, n - at, &code);
+  size_t len = koi_utf8_char(s + at, n - at, &code);
   return len ? len : 1;
 }
 

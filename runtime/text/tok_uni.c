@@ -1,25 +1,8 @@
-/* Owns: UTF-8 decoding, the byte-level alphabet, and the copy of a text that patterns are matched on.
+/* Owns: the byte-level alphabet, and the copy of a text that patterns are matched on.
  * Does not: match, or know about tokens.
  * Invariant: a shadow has the length of its text, is valid UTF-8, and differs only inside the characters it replaces. */
 #include <string.h>
 #include "tok_impl.h"
-
-size_t koi_tok_uni_char(const char *s, size_t n, uint32_t *code)
-{
-  const unsigned char *p = (const unsigned char *)s;
-  if (n == 0) return 0;
-  if (p[0] < 0x80) return *code = p[0], 1;
-  size_t len = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
-  if (p[0] < 0xC2 || p[0] > 0xF4 || n < len) return 0;
-  uint32_t c = p[0] & (0x7Fu >> len);
-  for (size_t i = 1; i < len; i++) {
-    if ((p[i] & 0xC0) != 0x80) return 0;
-    c = c << 6 | (p[i] & 0x3Fu);
-  }
-  static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-  if (c < least[len] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return 0;
-  return *code = c, len;
-}
 
 /* The byte-level alphabet: printable bytes stand for themselves, the n-th of the others is U+0100 + n. */
 static bool stands_for_itself(unsigned byte)
@@ -116,7 +99,7 @@ koine_status koi_tok_uni_shadow(const char *text, size_t n, char **out)
   char *copy = NULL;
   for (size_t i = 0; (i += ascii_run(text + i, n - i)) < n;) {
     uint32_t code;
-    size_t len = koi_tok_uni_char(text + i, n - i, &code);
+    size_t len = koi_utf8_char(text + i, n - i, &code);
     const char *with = len ? replacement(code) : "\x01"; /* a stray byte counts as a control character */
     if (!len) len = 1;
     if (with) {

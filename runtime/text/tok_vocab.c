@@ -55,7 +55,7 @@ static bool utf8(const char *s, size_t n)
 {
   uint32_t code;
   for (size_t i = 0, len; i < n; i += len)
-    if ((len = koi_tok_uni_char(s + i, n - i, &code)) == 0) return false;
+    if ((len = koi_utf8_char(s + i, n - i, &code)) == 0) return false;
   return true;
 }
 

@@ -19,7 +19,7 @@ typedef struct koine_divergence_result {
 /* The base's logits [n][n_vocab] of a piece ids [n], which begins with the beginning-of-text token. Pieces come in their order; any other
  * status than KOINE_OK ends the comparison with it. */
 typedef koine_status koine_base_fn(void *user, const int32_t *ids, size_t n, float *logits);
-/* segment as of koine_perplexity. KOINE_ERR_NUMERIC: a logit is not a number. */
+/* segment, session and errors as of koine_perplexity, and the base's own. */
 KOINE_API koine_status koine_divergence(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, uint32_t segment,
                                         koine_base_fn *base, void *base_user, koine_progress_fn *progress, void *user,
                                         koine_divergence_result *out);
@@ -29,7 +29,8 @@ KOINE_API koine_status koine_divergence(koine_session *session, const koine_toke
 typedef struct koine_importance koine_importance;
 /* Reads one in llama.cpp's GGUF form. KOINE_ERR_FILE. */
 KOINE_API koine_status koine_importance_open(const char *path, koine_importance **out);
-/* Evaluates `text` in pieces of `segment` tokens (0: 256), each after a beginning-of-text token, reading back what every product is given. */
+/* Evaluates `text` in pieces of `segment` tokens (0: 256), each after a beginning-of-text token, reading back what every product is given. Session
+ * and errors as of koine_perplexity; *out: koine_importance_close. */
 KOINE_API koine_status koine_importance_measure(koine_session *session, const koine_tokenizer *tokenizer, const char *text, size_t n_bytes,
                                                 uint32_t segment, koine_progress_fn *progress, void *user, koine_importance **out);
 /* Writes it in that form, in place of what is called `path`, at once. KOINE_ERR_FILE. */
