@@ -4,6 +4,7 @@
 #include <string.h>
 #include "guess.h"
 #include "loads.h"
+#include "plan/skew.h"
 #include "worth.h"
 
 struct koi_slots {
@@ -21,6 +22,8 @@ struct koi_slots {
   uint32_t guess_layer, n_guessed;
   bool known;              /* they are no guess */
   koi_worth worth;         /* of guessing */
+  koi_skew skew;           /* of what single tokens wanted */
+  bool warm;               /* the layer at hand has had as many tokens as it has places */
   uint64_t begun;          /* when the token at hand did; 0: the step is none */
   _Atomic uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns;
 };
@@ -110,6 +113,8 @@ void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t 
   koi_turns *t = &s->layers[layer - s->st->at.layer0];
   koi_turns_begin(t, s->ids, s->n_ids, n_tokens);
   s->n_there += t->n_wait;
+  s->warm = n_tokens == 1 && t->n_tokens > t->n_slots;
+  if (s->warm) s->skew.wanted += t->n_wait, s->skew.there += t->n_wait;
   count_right(s);
 }
 
@@ -127,6 +132,7 @@ bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now)
   if (s->n_arrivals && !s->st->plan->bare) ask(s);
   s->n_there -= s->n_arrivals;
   s->n_loaded += s->n_arrivals;
+  if (s->warm) s->skew.there -= s->n_arrivals;
   for (size_t i = 0; i < s->n_ids; i++) places[i] = koi_turns_place(t, s->ids[i]);
   *now = t->n_now > 0;
   if (!any && s->begun && s->layer + 1 == s->st->at.layer1) end_token(s);
@@ -171,6 +177,8 @@ koine_status koi_slots_open(koi_stage *st, koi_slots **out)
 void koi_slots_close(koi_slots *s)
 {
   if (!s) return;
+  s->skew.n_slots = s->st->at.n_slots, s->skew.n_experts = s->st->model->config.n_experts;
+  if (s->st->dev) koi_skew_keep(s->st->dev->cache_dir, s->st->model, &s->skew);
   koi_loads_close(s->loads);
   for (uint32_t n = 0; s->layers && n < s->st->at.layer1 - s->st->at.layer0; n++) koi_turns_free(&s->layers[n]);
   koi_free(s->layers);
