@@ -4,7 +4,7 @@ koine=$(realpath "${KOINE:-./koine}")
 cd "${srcdir:-.}" || exit 1
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-docs="README.md HACKING.md CHANGELOG.md docs/design.md docs/gguf.md docs/model.md models/austen/README.md kernels/hip/README.md"
+docs="README.md HACKING.md CHANGELOG.md docs/design.md docs/experts.md docs/gguf.md docs/model.md models/austen/README.md kernels/hip/README.md"
 bad=0
 fail() { echo "FAIL: $*"; bad=$((bad + 1)); }
 for f in $docs; do [ -f "$f" ] || fail "$f is missing"; done

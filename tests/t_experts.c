@@ -102,6 +102,7 @@ static void test_guesses(koine_cache mode)
     koine_plan_usage u = KOINE_PLAN_USAGE_INIT, off = KOINE_PLAN_USAGE_INIT;
     char cache[96];
     snprintf(cache, sizeof cache, "%s=%llu", id, n * each + each / 2);
+    setenv("KOINE_GUESS", "always", 1);
     koine_plan *plan = awake(cache, mode, 7);
     setenv("KOINE_GUESS", "off", 1);
     koine_plan *plain = awake(cache, mode, 7);

@@ -1,6 +1,6 @@
 /* Guesses who of a layer's experts is wanted next: those of what a layer's own router saw are its choice; whatever is guessed of a recorded trace, who
  * is asked for comes whole; a guess that cannot be read is no error until it is wanted, and is read again then; without memory for guesses a plan wakes
- * without them. Reads of files fail where the test says, by a pread of its own. */
+ * without them; they are left out where tokens are quicker without, until that changes. Reads of files fail where the test says, by a pread of its own. */
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -15,6 +15,7 @@
 #include "engine/loads.h"
 #include "engine/run.h"
 #include "engine/session.h"
+#include "engine/worth.h"
 
 enum { N_TOKENS = 48, N_SLOTS = 4, N_THREADS = 3, TRACE = 300, MOST = 64, ROOM = 4096 };
 static koine_runtime *rt;
@@ -200,6 +201,33 @@ static void test_loads(void)
   free(b.bytes);
 }
 
+/* ---- whether it pays ---- */
+/* A period of tokens that take so long with guesses and without, each seventh ten times as long: how many were guessed. */
+static uint32_t period(koi_worth *w, uint64_t with, uint64_t without)
+{
+  uint32_t n_guessed = 0, n_compared = 0;
+  for (uint32_t i = 0; i < KOI_WORTH_PERIOD; i++) {
+    bool guessed = koi_worth_next(w);
+    n_guessed += guessed;
+    n_compared += koi_worth_took(w, (guessed ? with : without) * (i % 7 ? 1 : 10));
+  }
+  CHECK(n_compared == 1);
+  return n_guessed;
+}
+
+static void test_worth(void)
+{
+  enum { MOST = KOI_WORTH_PERIOD - KOI_WORTH_TRIES, FEWEST = KOI_WORTH_TRIES };
+  koi_worth w = {0};
+  CHECK(period(&w, 900, 1000) == MOST);
+  CHECK(period(&w, 1000, 1000) == MOST);
+  CHECK(period(&w, 1010, 1000) == MOST); /* too little to tell */
+  CHECK(period(&w, 1100, 1000) == FEWEST);
+  CHECK(period(&w, 990, 1000) == FEWEST);
+  CHECK(period(&w, 900, 1000) == MOST);
+  CHECK(w.usual[0] == 1000 && w.usual[1] == 900);
+}
+
 /* ---- sessions ---- */
 static koine_plan *awake(void)
 {
@@ -327,6 +355,8 @@ int main(void)
   for (int i = 0; i < N_TOKENS; i++) tokens[i] = (i * 37 + 11) % ((int)model->config.n_vocab - 8) + 8;
   test_gate();
   test_loads();
+  test_worth();
+  setenv("KOINE_GUESS", "always", 1);
   test_sessions();
   koine_model_close(model);
   koine_runtime_close(rt);

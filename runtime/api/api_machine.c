@@ -193,6 +193,7 @@ koine_status koine_place(const koine_machine *machine, const koine_model *model,
   koine_status s = KOI_TAKE(koine_place_options, options, &own);
   koine_placement *p = s ? NULL : koi_alloc(1, sizeof *p);
   if (!s) s = p ? take(machine, &own, model->config.n_layers, &w) : KOINE_ERR_MEMORY;
+  if (!s && machine->runtime) koi_skew_known(machine->runtime->cache_dir, model, &w.w.skew);
   if (!s) s = copy_site(&machine->site, &p->site);
   if (!s) s = own.given ? koi_assign_given(&machine->site, model, &w.w, &w.given, &p->assigned) : koi_assign(&machine->site, model, &w.w, &p->assigned);
   if (s == KOINE_ERR_MEMORY && p && !own.given && free_choice(&w.w)) s = by_turns(machine, model, &w.w, p);

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "guess.h"
 #include "loads.h"
+#include "plan/skew.h"
+#include "worth.h"
 
 struct koi_slots {
   koi_stage *st;
@@ -19,6 +21,10 @@ struct koi_slots {
   int32_t *guessed, *absent; /* [n_used] of layer guess_layer; those that have no place */
   uint32_t guess_layer, n_guessed;
   bool known;              /* they are no guess */
+  koi_worth worth;         /* of guessing */
+  koi_skew skew;           /* of what single tokens wanted */
+  bool warm;               /* the layer at hand has had as many tokens as it has places */
+  uint64_t begun;          /* when the token at hand did; 0: the step is none */
   _Atomic uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns;
 };
 
@@ -62,7 +68,7 @@ void koi_slots_guess(koi_slots *s, const float *x, int32_t token)
 {
   const koi_plan_stage *at = &s->st->at;
   uint32_t next = s->layer + 1, n = 0;
-  if (!s->guess || s->n_tokens != 1 || next >= at->layer1 || s->guess_layer == next || s->layers[s->layer - at->layer0].n_wait) return;
+  if (!s->guess || s->n_tokens != 1 || !(s->st->plan->guess_always || koi_worth_next(&s->worth)) || next >= at->layer1 || s->guess_layer == next || s->layers[s->layer - at->layer0].n_wait) return;
   uint64_t start = koi_busy_ns();
   const koi_turns *t = &s->layers[next - at->layer0];
   s->n_guessed = koi_guess_experts(s->guess, next, x, token, s->guessed, &s->known), s->guess_layer = next;
@@ -88,13 +94,27 @@ static void count_right(koi_slots *s)
 }
 
 /* ---- turns ---- */
+/* A token's last layer has had its turns. */
+static void end_token(koi_slots *s)
+{
+  const koi_worth *w = &s->worth;
+  bool compared = koi_worth_took(&s->worth, koi_now_ns() - s->begun);
+  s->begun = 0;
+  if (compared && s->guess)
+    koi_log(KOINE_LOG_NOTE, "experts by turns on %s: a token takes %.2f ms with guesses who is wanted next, %.2f without; the next ones are %s", s->st->at.endpoint->id,
+            1e-6 * (double)w->usual[1], 1e-6 * (double)w->usual[0], s->st->plan->guess_always || !w->no ? "guessed" : "not guessed");
+}
+
 void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t n_tokens)
 {
   s->layer = layer, s->n_tokens = n_tokens, s->n_ids = (size_t)n_tokens * s->st->model->config.n_used;
   memcpy(s->ids, ids, s->n_ids * sizeof *ids);
+  if (layer == s->st->at.layer0) s->begun = n_tokens == 1 ? koi_now_ns() : 0;
   koi_turns *t = &s->layers[layer - s->st->at.layer0];
   koi_turns_begin(t, s->ids, s->n_ids, n_tokens);
   s->n_there += t->n_wait;
+  s->warm = n_tokens == 1 && t->n_tokens > t->n_slots;
+  if (s->warm) s->skew.wanted += t->n_wait, s->skew.there += t->n_wait;
   count_right(s);
 }
 
@@ -112,8 +132,10 @@ bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now)
   if (s->n_arrivals && !s->st->plan->bare) ask(s);
   s->n_there -= s->n_arrivals;
   s->n_loaded += s->n_arrivals;
+  if (s->warm) s->skew.there -= s->n_arrivals;
   for (size_t i = 0; i < s->n_ids; i++) places[i] = koi_turns_place(t, s->ids[i]);
   *now = t->n_now > 0;
+  if (!any && s->begun && s->layer + 1 == s->st->at.layer1) end_token(s);
   return any;
 }
 
@@ -155,6 +177,8 @@ koine_status koi_slots_open(koi_stage *st, koi_slots **out)
 void koi_slots_close(koi_slots *s)
 {
   if (!s) return;
+  s->skew.n_slots = s->st->at.n_slots, s->skew.n_experts = s->st->model->config.n_experts;
+  if (s->st->dev) koi_skew_keep(s->st->dev->cache_dir, s->st->model, &s->skew);
   koi_loads_close(s->loads);
   for (uint32_t n = 0; s->layers && n < s->st->at.layer1 - s->st->at.layer0; n++) koi_turns_free(&s->layers[n]);
   koi_free(s->layers);

@@ -3,6 +3,7 @@
 #define KOI_ASSIGN_H
 #include "costs.h"
 #include "placement.h"
+#include "skew.h"
 
 typedef struct koi_bound_memory { char device[KOI_SITE_ID]; uint64_t bytes; } koi_bound_memory;
 
@@ -19,6 +20,7 @@ typedef struct koi_assign_wish {
   const double *shares; size_t n_shares;           /* layers in proportion to these, on the devices in their order; 0: as is best */
   int32_t on_cards;            /* so many items from the end (layers, and the head as one) are not on processors, the others are; -1: as is best */
   int32_t experts_on_cpu;      /* the routed experts of so many first layers lie on the processors; -1: as is best */
+  koi_skew skew;               /* of the model's routes, from earlier runs; wanted 0: not known */
 } koi_assign_wish;
 enum { KOI_ASSIGN_CHUNK = 16384 };
 #define KOI_ASSIGN_WISH {.on_cards = -1, .experts_on_cpu = -1}
@@ -27,7 +29,7 @@ typedef struct koi_by_turns { /* routed experts that do not all have room */
   uint64_t all, room;          /* bytes of all of them; that are there at once, 0: all are */
   uint32_t n_slots;            /* of each layer's */
   double compute_s;            /* of a token's, when they are there */
-  double there, least, most;   /* share of those wanted that are there: likely, if routes are even, if they are very skewed */
+  double there, least, most;   /* share of those wanted that are there: likely, if routes are less skewed, if they are more */
   double bytes, per_s;         /* that a token loads, and how fast they come */
   double more_device_s, more_host_s; /* that a token takes less with a GiB more on their device, of the host's memory */
 } koi_by_turns;
@@ -52,6 +54,7 @@ typedef struct koi_assigned {
   bool estimated;              /* some device used has not even rates of its own */
   bool old;                    /* some device used was measured with other kernels or parameters */
   bool by_turns;               /* some stage's experts do not all have room */
+  koi_skew skew;               /* of their routes, as the wish had it */
 } koi_assigned;
 
 /* The best placement. KOINE_ERR_MEMORY with the numbers, and what would fit; KOINE_ERR_NO_DEVICE when nothing is known of any device;

@@ -53,6 +53,10 @@ static void turns_text(const koi_assigned *a, const koi_site *site, koi_text *t)
                  100 * x->turns.least, 100 * x->turns.most, 1e-6 * x->turns.bytes, 1e-9 * x->turns.per_s);
   }
   if (!a->by_turns) return;
+  const koi_skew *k = &a->skew;
+  if (k->wanted) koi_text_add(t, "experts: how many are there follows from earlier runs of this model: %.1f %% of %llu were, in the last one with %llu of %llu at once\n",
+                              100 * (double)k->there / (double)k->wanted, (unsigned long long)k->wanted, (unsigned long long)k->n_slots, (unsigned long long)k->n_experts);
+  else koi_text_add(t, "experts: how many are there is not known from runs of this model: a power law of 0.5 is taken\n");
   if (site->disk_per_s > 0) koi_text_add(t, "experts: %.2f GB/s from the disk, %.2f from the page cache, measured\n", 1e-9 * site->disk_per_s, 1e-9 * site->cached_per_s);
   else koi_text_add(t, "experts: how fast they are read was not measured: 1.5 GB/s from the disk and 2 from the page cache are taken\n");
   more_text(a, site, t);

@@ -2,7 +2,7 @@
  * that does not fit whole. Owns nothing.
  *
  * What is there: of n experts that are wanted with probability ~ 1 / rank^skew the s hottest, which is what turns.h comes to. How skewed a model's
- * routes are is known only from running it: 0 is the least, 1 much, and 0.5 is taken between. What is missing comes from the host's page cache, as far as
+ * routes are is known only from running it (skew.h), give or take a tenth; until then 0 is the least, 1 much, and 0.5 is taken between. What is missing comes from the host's page cache, as far as
  * that holds it, else from the disk, and over the device's link; and is read while who is there computes. */
 #include <math.h>
 #include <string.h>
@@ -11,16 +11,6 @@
 
 static const double usual_cached_per_s = 2e9, usual_disk_per_s = 1.5e9; /* bytes read and laid out, by several threads, where nobody has measured it */
 static const uint64_t gib = UINT64_C(1) << 30;
-
-static double share_of_hottest(double s, double n, double skew)
-{
-  double of = 0, all = 0;
-  for (int i = 1; i <= (int)n; i++) {
-    double p = pow(i, -skew);
-    all += p, of += i <= s ? p : i - 1 < s ? p * (s - (i - 1)) : 0;
-  }
-  return of / all;
-}
 
 /* The host's memory beside what lies there. */
 static uint64_t page_cache(const koi_question *q, const koi_assigned *a)
@@ -50,7 +40,7 @@ static double seconds_per_byte(const koi_question *q, uint32_t device, double ca
 static double wait_of(const koi_question *q, const koi_by_turns *t, uint32_t device, double room, double cached, double skew)
 {
   const koi_config *c = &q->model->config;
-  double slots = room / ((double)t->all / c->n_experts), there = slots < c->n_experts ? share_of_hottest(slots, c->n_experts, skew) : 1;
+  double slots = room / ((double)t->all / c->n_experts), there = slots < c->n_experts ? koi_skew_share(slots, c->n_experts, skew) : 1;
   double bytes = (1 - there) * c->n_used / c->n_experts * (double)t->all, load = bytes * seconds_per_byte(q, device, cached, (double)t->all - room);
   return load > there * t->compute_s ? load - there * t->compute_s : 0;
 }
@@ -66,6 +56,8 @@ void koi_question_turns(const koi_question *q, koi_assigned *a, double chunk_s[3
 {
   uint32_t n = q->model->config.n_experts;
   double cached = (double)page_cache(q, a), whole = 0;
+  const double give = 0.1;
+  bool is_known = q->w.skew.wanted > 0;
   for (size_t i = 0; i < a->placement.n_stages; i++) whole += a->stages[i].turns.room ? (double)(a->stages[i].turns.all - a->stages[i].turns.room) : 0;
   for (size_t i = 0; i < a->placement.n_stages; i++) {
     koi_assigned_stage *x = &a->stages[i];
@@ -73,15 +65,15 @@ void koi_question_turns(const koi_question *q, koi_assigned *a, double chunk_s[3
     if (!t->room || t->n_slots >= n) continue;
     uint32_t d = x->experts == KOI_SOLVE_NOWHERE ? x->device : x->experts;
     double part = whole > 0 ? (double)(t->all - t->room) / whole : 1, room = (double)t->room, own = cached * part, chunk = wait_for_chunk(q, t, d, own);
-    const double skew[3] = {0.5, 1, 0};
+    const double known = q->w.skew.skew, skew[3] = {is_known ? known : 0.5, is_known ? known + give : 1, is_known && known > give ? known - give : 0};
     double wait[3];
     for (int k = 0; k < 3; k++) wait[k] = wait_of(q, t, d, room, own, skew[k]), chunk_s[k] += chunk;
-    t->there = share_of_hottest(t->n_slots, n, 0.5), t->least = share_of_hottest(t->n_slots, n, 0), t->most = share_of_hottest(t->n_slots, n, 1);
+    t->there = koi_skew_share(t->n_slots, n, skew[0]), t->least = koi_skew_share(t->n_slots, n, skew[2]), t->most = koi_skew_share(t->n_slots, n, skew[1]);
     t->bytes = (1 - t->there) * q->model->config.n_used / n * (double)t->all, t->per_s = 1 / seconds_per_byte(q, d, own, (double)(t->all - t->room));
     t->more_device_s = wait[0] - wait_of(q, t, d, room + (double)gib, koi_site_on_host(q->site, d) && own > (double)gib ? own - (double)gib : own, skew[0]);
     t->more_host_s = wait[0] - wait_of(q, t, d, room, own + (double)gib * part, skew[0]);
     x->seconds += wait[0], x->low += wait[1], x->high += wait[2];
-    a->by_turns = true;
+    a->by_turns = true, a->skew = q->w.skew;
   }
 }
 

@@ -90,10 +90,10 @@ static koine_status share_rest(koine_plan *p)
 }
 
 /* ---- all of them ---- */
-static bool wants_guesses(void)
+static bool guess_is(const char *what)
 {
   const char *wanted = getenv("KOINE_GUESS");
-  return !wanted || strcmp(wanted, "off");
+  return wanted && !strcmp(wanted, what);
 }
 
 static koine_status check(const koine_model *m, const koi_plan_wish *w)
@@ -185,7 +185,7 @@ koine_status koi_plan_make(struct koine_runtime *machine, const koine_model *m, 
   uint64_t usual = m->config.max_context < KOI_DEFAULT_CONTEXT ? m->config.max_context : KOI_DEFAULT_CONTEXT;
   *p = (koine_plan){.machine = machine, .model = m, .chunk = wish->chunk ? wish->chunk : KOI_DEFAULT_CHUNK, .cache = wish->cache,
                     .context = wish->context ? wish->context : usual, .mark_bytes = wish->mark_bytes ? wish->mark_bytes : KOI_DEFAULT_MARK_BYTES, .keep_layout = wish->keep_layout,
-                    .guess = wants_guesses()};
+                    .guess = !guess_is("off"), .guess_always = guess_is("always")};
   s = wish->place ? place_stages(p, wish->place) : place_one(p, e, endpoint_at);
   if (!s) s = fill(p, wish);
   if (s) koi_plan_free(p);

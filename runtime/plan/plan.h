@@ -39,7 +39,7 @@ struct koine_plan {
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
-  bool guess;                     /* experts by turns: who is wanted next is guessed, and read ahead */
+  bool guess, guess_always;       /* experts by turns: who is wanted next is guessed, and read ahead; also where it was slower */
   bool keep_layout;               /* weights as laid out are kept in files for the next start */
   int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
   koi_plan_stage *stages; size_t n_stages; /* in the order of the layers */
