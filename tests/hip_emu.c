@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-const int emu_lanes[EMU_DEVICES] = {32, 64, 32, 8, 16};
-const char *const emu_arch[EMU_DEVICES] = {"emulated32", "emulated64", "emulated32_12", "emulated8", "emulated16"};
-const char *const emu_unit[EMU_DEVICES] = {"EMU_WMMA_GFX11", "EMU_MFMA", "EMU_WMMA_GFX12", "EMU_SUB_GROUPS", "EMU_SUB_GROUPS"};
+const int emu_lanes[EMU_DEVICES] = {32, 64, 32, 8, 16, 64};
+const char *const emu_arch[EMU_DEVICES] = {"emulated32", "emulated64", "emulated32_12", "emulated8", "emulated16", "emulated64_fp8"};
+const char *const emu_unit[EMU_DEVICES] = {"EMU_WMMA_GFX11", "EMU_MFMA", "EMU_WMMA_GFX12", "EMU_SUB_GROUPS", "EMU_SUB_GROUPS", "EMU_MFMA_FP8"};
 const char emu_magic[16] = "emulated code 1";
 enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3, ALIGN_BYTES = 256 };
 

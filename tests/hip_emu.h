@@ -1,6 +1,7 @@
 /* What the parts of the emulation of HIP share: ROCm's calls on the host's processor, for tests of the backend and of kernels as HIP.
- * Devices: "emulated32" with 32 lanes and WMMA as gfx11 has it, "emulated64" with 64 and MFMA, "emulated32_12" with 32 and WMMA as gfx12 has it; "emulated8" and
- * "emulated16" with so many lanes and the matrix products of OpenCL's sub-groups, which no device of HIP has, so that the text which calls these runs, too.
+ * Devices: "emulated32" with 32 lanes and WMMA as gfx11 has it, "emulated64" with 64 and MFMA as gfx90a has it, "emulated32_12" with 32 and WMMA as gfx12 has it; "emulated8" and
+ * "emulated16" with so many lanes and the matrix products of OpenCL's sub-groups, which no device of HIP has, so that the text which calls these runs, too;
+ * "emulated64_fp8" with MFMA as gfx942 has it.
  * Where ROCm's headers are installed they declare what is defined here, and the compiler holds both to each other. */
 #ifndef HIP_EMU_H
 #define HIP_EMU_H
@@ -22,7 +23,7 @@ enum {
 #include "hip_emu_kernel.h"
 #define EMU_API __attribute__((visibility("default")))
 
-enum { EMU_DEVICES = 5, EMU_MAX_GROUP = 1024, EMU_LOCAL_BYTES = 65536 };
+enum { EMU_DEVICES = 6, EMU_MAX_GROUP = 1024, EMU_LOCAL_BYTES = 65536 };
 extern const int emu_lanes[EMU_DEVICES];
 extern const char *const emu_arch[EMU_DEVICES], *const emu_unit[EMU_DEVICES];
 

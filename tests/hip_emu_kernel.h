@@ -65,6 +65,8 @@ static inline unsigned long long emu_ballot(const emu_wave *w)
 
 /* ---- what the compiler of a card has ---- */
 #define EMU_HAS(name) EMU_HAS_##name /* for __has_builtin(__builtin_amdgcn_name): 0 where nothing is said */
+#define EMU_HAS_ballot_w32 (EMU_LANES == 32)
+#define EMU_HAS_ballot_w64 (EMU_LANES == 64)
 #include "hip_emu_matrix.h"
 
 /* ---- arguments ---- */

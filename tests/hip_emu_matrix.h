@@ -1,7 +1,7 @@
 /* Matrix instructions, for a kernel's text that the emulation compiles (hip_emu_kernel.h): where each element of the matrices lies, and the product. Of AMD's units
  * as their matrix instruction calculator prints it (--get-register); of sub-groups as the specification of cl_intel_subgroup_matrix_multiply_accumulate in
  * Khronos' registry has it, revision 1.1.0. Elements whose two copies differ, and lanes that are missing, make NaN.
- * fp16's subnormals are 0, as on MI200, but for weights in F16: those may be subnormal, and want a unit on which they are not. */
+ * Subnormals are 0, as on MI200, but where 16-bit weights, which may be subnormal, meet a unit that is said to take them. */
 #ifndef HIP_EMU_MATRIX_H
 #define HIP_EMU_MATRIX_H
 
@@ -17,10 +17,10 @@ template <typename map> static constexpr emu_sums emu_sums_of()
 
 static inline float emu_value(unsigned half, bool bf16)
 {
-  if (bf16) return __builtin_bit_cast(float, half << 16);
-#if !defined(WT) || WT != 1
-  if (!(half & 0x7c00)) half = 0;
+#if !defined(EMU_MFMA_FP8) || (WT != 1 && WT != 2)
+  if (!(half & (bf16 ? 0x7f80 : 0x7c00))) half = 0;
 #endif
+  if (bf16) return __builtin_bit_cast(float, half << 16);
   return (float)__builtin_bit_cast(_Float16, (unsigned short)half);
 }
 
@@ -54,9 +54,12 @@ template <typename map, bool bf16, typename M, typename S> static inline S emu_p
 
 /* In a map: registers of A or B, and of D; how many copies there are of each element of A or B, 16 lanes apart; the lane of A[i][k] and of B[k][i], and which half
  * of its registers, from the lowest on; lane and register of D[i][j]. */
+#ifdef EMU_MFMA_FP8
+#define EMU_MFMA 1
+#define EMU_HAS_mfma_f32_16x16x32_fp8_fp8 1
+#endif
 #ifdef EMU_MFMA
 #define EMU_HAS_mfma_f32_16x16x16f16 1
-#define EMU_HAS_mfma_f32_16x16x32_fp8_fp8 1
 struct emu_mfma {
   enum { words = 2, sums = 4, copies = 1 };
   static constexpr int lane(int i, int k) { return 16 * (k / 4) + i; }
@@ -91,6 +94,7 @@ struct emu_wmma {
   static constexpr int sum(int i) { return i % 8; }
 };
 #define __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(a, b, sums) emu_product<emu_wmma, false>(a, b, sums, __COUNTER__)
+#define __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32_gfx12(a, b, sums) emu_product<emu_wmma, true>(a, b, sums, __COUNTER__)
 #endif
 
 /* ---- sub-groups ---- */
@@ -102,8 +106,7 @@ struct emu_wmma {
 #define get_sub_group_id() (emu->local[0] / EMU_LANES)
 #define get_sub_group_local_id() (emu->lane)
 #define intel_sub_group_shuffle_xor(v, mask) __builtin_bit_cast(float, __builtin_amdgcn_ds_bpermute((int)((emu->lane ^ (mask)) % EMU_LANES * 4), __builtin_bit_cast(int, v)))
-#define intel_sub_group_f16_f16_matrix_mad_k16(a, b, sums) emu_mad<false>(a, b, sums, __COUNTER__)
-#define intel_sub_group_bf16_bf16_matrix_mad_k16(a, b, sums) emu_mad<true>(a, b, sums, __COUNTER__)
+#define intel_sub_group_f16_f16_matrix_mad_k16(a, b, sums) emu_mad(a, b, sums, __COUNTER__)
 
 /* A has 8 rows m and 16 columns k, B 16 rows k and as many columns n as there are lanes. Component m of a lane's A has as many columns, from its lowest bits on, as
  * make 16 of all lanes'; component k / 2 of its B two rows; the column is the lane, in A B too. */
@@ -114,14 +117,14 @@ struct emu_groups {
   static constexpr int b_half(int k) { return 2 * a_words + k; }
 };
 
-template <bool bf16, typename A, typename B, typename S> static inline S emu_mad(A a, B b, S sums, int place)
+template <typename A, typename B, typename S> static inline S emu_mad(A a, B b, S sums, int place)
 {
   typedef emu_groups map;
   unsigned both[map::words];
   static_assert(sizeof a == 4 * map::a_words && sizeof b == 32 && sizeof sums == 32, "other operands than the function has");
   __builtin_memcpy(both, &a, sizeof a), __builtin_memcpy(both + map::a_words, &b, sizeof b);
   const emu_wave *w = emu->exchange_words(both, map::words, place);
-  auto value = [&](int lane, int half) { return emu_value(w->words[lane][half / 2] >> half % 2 * 16 & 0xffff, bf16); };
+  auto value = [&](int lane, int half) { return emu_value(w->words[lane][half / 2] >> half % 2 * 16 & 0xffff, false); };
   for (int m = 0; m < 8; m++) {
     float sum = sums[m];
     for (int k = 0; k < 16; k++) sum = __builtin_fmaf(value(map::a_lane(k), map::a_half(m, k)), value((int)emu->lane, map::b_half(k)), sum);

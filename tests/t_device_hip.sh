@@ -13,8 +13,6 @@ KOINE_TEST_DEVICE=hip0 run ./tests/t_ops
 KOINE_TEST_DEVICE=hip1 KOINE_TEST_OP=matmul run ./tests/t_ops
 for d in hip2 hip3 hip4; do KOINE_TEST_DEVICE=$d KOINE_TEST_OP=matmul run ./tests/t_ops; done
 KOINE_TEST_DEVICE=hip1 run ./tests/t_mutants
-KOINE_TEST_DEVICE=hip0 run ./tests/t_mutants unit-wmma
-KOINE_TEST_DEVICE=hip2 run ./tests/t_mutants unit-wmma
-for d in hip3 hip4; do KOINE_TEST_DEVICE=$d run ./tests/t_mutants unit-groups; done
+for d in hip0 hip2 hip3 hip4 hip5; do KOINE_TEST_DEVICE=$d run ./tests/t_mutants unit-; done
 run ./tests/t_backend HIP
 exit $failed

@@ -303,52 +303,64 @@ typedef struct strip_set {
   GLOBAL const BLOCK *s[STRIPS];
 } strip_set;
 
-#if UNIT_OF_GROUPS
-/* One step of every strip of the unit; its activations are staged at x and back; registers are left for one part of some vectors at a time. */
-FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane)
+#if UNIT_OF_GROUPS /* registers are left for one part of some vectors at a time */
+#define LATE 1
+#else
+#define LATE 0
+#endif
+
+/* What the unit takes of a strip's codes in one turn, times the activations staged at x and back; b, by: these where they were fetched before. */
+FN void multiply_strip(const unit_raw *r, float acc[SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane,
+                       uint b[SETS][UNIT_FEW][2 * UNIT_B], float by[SETS][UNIT_EACH])
 {
-  uint a[STRIPS][2][UNIT_A];
-  UNROLL for (int i = 0; i < STRIPS; i++) unit_decode(&r[i], a[i]);
+  uint a[2][UNIT_A];
+  unit_decode(r, a);
   UNROLL for (int n = 0; n < SETS; n++) {
-    float c[STRIPS][UNIT_EACH], by[UNIT_EACH];
-    UNROLL for (int i = 0; i < STRIPS; i++) UNROLL for (int j = 0; j < UNIT_EACH; j++) c[i][j] = 0.0f;
+    float c[UNIT_ROWS * UNIT_EACH];
+    UNROLL for (int j = 0; j < UNIT_ROWS * UNIT_EACH; j++) c[j] = 0.0f;
     UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
-      uint b[2 * UNIT_B];
-      unit_take(x + (n * UNIT_FEW + p) * PART, lane, b);
-      UNROLL for (int i = 0; i < STRIPS; i++) {
-        unit_multiply(c[i], a[i][0], b);
-        unit_multiply(c[i], a[i][1], b + UNIT_B);
-      }
+#if LATE
+      uint now[2 * UNIT_B];
+      unit_take(x + (n * UNIT_FEW + p) * PART, lane, now);
+#else
+      const uint *now = b[n][p];
+#endif
+      unit_multiply(c, a[0], now);
+      unit_multiply(c, a[1], now + UNIT_B);
     }
-    UNROLL for (int j = 0; j < UNIT_EACH; j++) by[j] = back[n * UNIT_VECTORS + unit_vector(lane, j)];
-    UNROLL for (int i = 0; i < STRIPS; i++) unit_onto(&r[i], c[i], by, acc[i][n]);
+#if LATE
+    float now[UNIT_EACH];
+    UNROLL for (int i = 0; i < UNIT_EACH; i++) now[i] = back[n * UNIT_VECTORS + unit_vector(lane, i)];
+#else
+    const float *now = by[n];
+#endif
+    unit_onto(r, c, now, acc[n]);
   }
 }
-#else
+
 /* One step of every strip of the unit; its activations are staged at x and back. */
 FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane)
 {
   uint b[SETS][UNIT_FEW][2 * UNIT_B];
   float by[SETS][UNIT_EACH];
+#if !LATE
   UNROLL for (int n = 0; n < SETS; n++) {
     UNROLL for (int p = 0; p < UNIT_FEW; p++) unit_take(x + (n * UNIT_FEW + p) * PART, lane, b[n][p]);
     UNROLL for (int i = 0; i < UNIT_EACH; i++) by[n][i] = back[n * UNIT_VECTORS + unit_vector(lane, i)];
   }
+#endif
   UNROLL for (int i = 0; i < STRIPS; i++) {
-    uint a[2][UNIT_A];
-    unit_decode(&r[i], a);
-    UNROLL for (int n = 0; n < SETS; n++) {
-      float c[UNIT_ROWS * UNIT_EACH];
-      UNROLL for (int j = 0; j < UNIT_ROWS * UNIT_EACH; j++) c[j] = 0.0f;
-      UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
-        unit_multiply(c, a[0], b[n][p]);
-        unit_multiply(c, a[1], b[n][p] + UNIT_B);
-      }
-      unit_onto(&r[i], c, by[n], acc[i][n]);
+#ifdef UNIT_FITS
+    unit_way way = unit_way_of(&r[i]);
+    ROLLED for (int turn = 0; turn < way.turns; turn++) {
+      unit_raw taken = unit_taken(&r[i], &way, turn);
+      multiply_strip(&taken, acc[i], x, back, lane, b, by);
     }
+#else
+    multiply_strip(&r[i], acc[i], x, back, lane, b, by);
+#endif
   }
 }
-#endif
 
 UNIT_KERNEL
 KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,

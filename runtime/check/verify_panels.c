@@ -44,6 +44,8 @@ static const koi_verify_case matmul_cases[] = {
   MATMUL_ODD_CASES(BF16, 0, 16), MATMUL_CASES(FP8, 0, 16), MATMUL_ODD_CASES(FP8, 0, 16), MATMUL_CASES(FP8, 1, 12), MATMUL_ODD_CASES(FP8, 1, 12),
   MATMUL_CASES(FP8, 0, 2), MATMUL_CASES(FP4, 0, 16),  MATMUL_CASES(FP4, 1, 12), MATMUL_CASES(MXFP4, 1, 12), MATMUL_CASES(Q8_0, 0, 16),
   MATMUL_UNIT_CASES(FP4, 1, 16), MATMUL_UNIT_CASES(MXFP4, 1, 16), MATMUL_UNIT_CASES(FP8, 1, 16), MATMUL_UNIT_CASES(F16, 0, 16),
+  {"unit vectors, rows of unlike range", {F16, 0, 16}, {1, 2, 1, 70, 0, 1, 0, 5, 0, 16, 70, 0}, {0}, ONE_HOT},
+  {"unit vectors, rows of unlike range", {BF16, 0, 16}, {1, 2, 1, 70, 0, 1, 0, 5, 0, 16, 70, 0}, {0}, ONE_HOT},
   {"odd columns, with care", {FP8, 1, 16}, {2, 133, 1, 20, 0, 1, 0, 2, 0, 21, 20, 0}, {0}, 0},
   MATMUL_BLOCK_CASES(Q4_K, 16, 0), MATMUL_BLOCK_CASES(Q6_K, 12, 0), MATMUL_BLOCK_CASES(IQ2_XXS, 16, 0), /* the others' decoders: widen */
   MATMUL_ASKED(Q4_0, 16), MATMUL_ASKED(Q4_1, 12), MATMUL_ASKED(Q5_0, 16), MATMUL_ASKED(Q5_1, 12), MATMUL_ASKED(Q2_K, 16), MATMUL_ASKED(Q3_K, 12),
