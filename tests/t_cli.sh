@@ -94,6 +94,9 @@ expect 3 'writing failed: No such file' logits -m "$model" --tokens "$tmp/good" 
 expect 3 'writing failed: No space' logits -m "$model" --tokens "$tmp/good" -o /dev/full --device host
 
 expect 3 'full: writing failed: No space' perplexity -m "$top/models/austen" -f "$top/HACKING.md" --segment 16 --save-logits /dev/full --device host
+# ---- memory: what is too little is refused, with numbers that say something of a small model, too ----
+KOINE_BACKENDS=host expect 4 'expert cache of 1 bytes on device host: one expert of each of its 5 layers takes' run -m "$top/models/austen" -p x --expert-cache host=3
+KOINE_BACKENDS=host expect 4 'weights 0\.00[1-9] GiB.* host 0\.0[12][0-9]; what would fit: 0\.0[0-9]+ GiB' run -m "$top/models/austen" -p x --memory host=20M
 
 # ---- and a good one: the size, the same to a file and to a pipe, nothing left beside it ----
 "$koine" logits -m "$model" --tokens "$tmp/good" -o "$tmp/logits" --device host 2>"$tmp/err" || fail "logits: $(cat "$tmp/err")"

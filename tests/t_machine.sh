@@ -42,7 +42,12 @@ refuses 2 'gpu9' --exclude gpu9
 refuses 2 'layers 0 to 42' --layers gpu0=0-99
 refuses 2 'DEVICE=BYTES' --memory gpu0=many
 refuses 2 'without --machine' --measure
-refuses 4 'bits a value' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4294967296
+refuses 4 'fit: [0-9.]* GiB more memory' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4294967296
+cp "$tmp/err" "$tmp/same"
+refuses 4 'gpu0 4.0' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4G
+cmp -s "$tmp/err" "$tmp/same" || fail "4G are other bytes than 4294967296: $(cat "$tmp/err")"
+refuses 2 'DEVICE=BYTES' --memory gpu0=4g
+refuses 2 'there is 1 device to share' --exclude gpu0 --exclude gpu1 --exclude gpu2 -ts 1,1
 prints 'expert_cache=[0-9]* embed head' --exclude cpu
 grep -q 'experts take turns' "$tmp/err" || fail "experts that take turns are not told of: $(cat "$tmp/err")"
 cp "$tmp/out" "$tmp/plan"

@@ -109,8 +109,8 @@ static koine_status take_memory(const char *text, koi_bound_memory *out)
 {
   const char *eq = strrchr(text, '=');
   size_t n = eq ? (size_t)(eq - text) : 0;
-  koi_word bytes = {eq ? eq : text, eq ? strlen(eq) : 0};
-  if (!n || n >= sizeof out->device || !koi_word_count(&bytes, "=", &out->bytes)) return koi_error(KOINE_ERR_ARG, "memory %.80s: expected DEVICE=BYTES, such as cl0=8589934592", text);
+  if (!n || n >= sizeof out->device || !koi_word_bytes(eq + 1, &out->bytes))
+    return koi_error(KOINE_ERR_ARG, "memory %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
   memcpy(out->device, text, n);
   return KOINE_OK;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "plan/assign.h"
 #include "plan/solve.h"
+#include "plan/words.h"
 #include "tune/measure.h"
 
 static void put_id(const koine_runtime *rt, size_t i, char to[KOI_PLACEMENT_ID]) { koi_print(to, KOI_PLACEMENT_ID, "%s", rt->endpoints[i].id); }
@@ -79,34 +80,24 @@ static koine_status read_text(const koine_plan_options *o, koi_placement *out)
 }
 
 /* ---- expert caches ----------------------------------------------------------------------------------------------------- */
-/* Digits, and K, M, G or T for 2^10 to 2^40 of them. */
-static bool take_bytes(const char *at, uint64_t *out)
-{
-  static const char units[] = "KMGT";
-  uint64_t v = 0;
-  if (!koi_is_digit(*at)) return false;
-  for (; koi_is_digit(*at); at++) {
-    if (v > (UINT64_MAX - 9) / 10) return false;
-    v = 10 * v + (uint64_t)(*at - '0');
-  }
-  const char *unit = *at ? strchr(units, *at) : NULL;
-  int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-  if ((unit ? at[1] : *at) || v > UINT64_MAX >> shift) return false;
-  *out = v << shift;
-  return v > 0;
-}
-
 static koine_status take_cache(const koine_runtime *rt, const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
 {
   const char *eq = strrchr(text, '=');
   size_t n = eq ? (size_t)(eq - text) : 0;
-  if (!n || n >= KOI_PLACEMENT_ID || !take_bytes(eq + 1, bytes))
+  if (!n || n >= KOI_PLACEMENT_ID || !koi_word_bytes(eq + 1, bytes) || !*bytes)
     return koi_error(KOINE_ERR_ARG, "expert cache %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
   koi_print(device, KOI_PLACEMENT_ID, "%.*s", (int)n, text);
   return koi_placing_id(rt, "expert cache", text, device);
 }
 
 static const char *who_computes(const koi_placed *s) { return s->experts[0] ? s->experts : s->device; }
+
+/* At least 1: with 0 a stage has room for all. */
+static uint64_t part_of(uint64_t bytes, uint64_t n_layers, uint64_t own)
+{
+  uint64_t n = bytes / n_layers * own;
+  return n ? n : 1;
+}
 
 /* Of what one device has for experts each of its stages gets as much as it has layers. */
 koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p)
@@ -120,7 +111,7 @@ koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_option
       if (!strcmp(who_computes(&p->stages[k]), device)) n_layers += p->stages[k].layer1 - p->stages[k].layer0;
     if (!n_layers) return koi_error(KOINE_ERR_ARG, "expert cache %.80s: device %s computes no routed experts in this placement", o->expert_caches[i], device);
     for (size_t k = 0; k < p->n_stages; k++)
-      if (!strcmp(who_computes(&p->stages[k]), device)) p->stages[k].expert_bytes = bytes / n_layers * (p->stages[k].layer1 - p->stages[k].layer0);
+      if (!strcmp(who_computes(&p->stages[k]), device)) p->stages[k].expert_bytes = part_of(bytes, n_layers, p->stages[k].layer1 - p->stages[k].layer0);
   }
   return KOINE_OK;
 }

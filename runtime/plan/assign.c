@@ -181,7 +181,7 @@ static koine_status by_shares(const koi_question *q, koi_placement *p)
   double sum = 0, so_far = 0;
   uint32_t n = q->model->config.n_layers, from = 0;
   koine_status s = KOINE_OK;
-  if (q->w.n_shares > q->n) return koi_error(KOINE_ERR_ARG, "%zu shares, but there are %u devices to share among", q->w.n_shares, q->n);
+  if (q->w.n_shares > q->n) return koi_error(KOINE_ERR_ARG, "%zu shares, but there %s %u device%s to share among", q->w.n_shares, q->n == 1 ? "is" : "are", q->n, q->n == 1 ? "" : "s");
   for (size_t i = 0; i < q->w.n_shares; i++) sum += q->w.shares[i];
   if (!(sum > 0)) return koi_error(KOINE_ERR_ARG, "shares of the layers add up to %g, expected more than 0", sum);
   for (size_t i = 0; i < q->w.n_shares && !s; i++) {

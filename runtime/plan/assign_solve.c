@@ -171,7 +171,16 @@ koine_status koi_question_solve(const koi_question *q, const koi_change *c, koi_
 }
 
 /* ---- refusal ----------------------------------------------------------------------------------------------------------- */
-static double gib(double bytes) { return bytes / (1 << 30); }
+typedef struct size { char text[24]; } size;
+
+/* In GiB; below one with the digits that tell it from none. */
+static size gib(uint64_t bytes)
+{
+  size s;
+  double v = (double)bytes / (1 << 30);
+  koi_print(s.text, sizeof s.text, v > 0 && v < 1 ? "%.3f" : "%.1f", v);
+  return s;
+}
 
 static bool fits(const koi_question *q, const koi_change *c)
 {
@@ -203,20 +212,25 @@ static double fitting_weights(const koi_question *q)
 
 static uint64_t fitting_memory(const koi_question *q)
 {
-  uint64_t unit = UINT64_C(1) << 28, more = unit;
+  uint64_t unit = UINT64_C(1) << 28;
+  while (unit > UINT64_C(1) << 20 && fits(q, &(koi_change){.weights = 1, .more_bytes = unit})) unit /= 2;
+  uint64_t more = unit;
   for (int i = 0; i < 16 && !fits(q, &(koi_change){.weights = 1, .more_bytes = more}); i++) more *= 2;
   for (uint64_t step = more / 4; step >= unit; step /= 2)
     if (fits(q, &(koi_change){.weights = 1, .more_bytes = more - step})) more -= step;
   return more;
 }
 
+/* Of a value of weights that run here; "0.3 bits a value would fit" helps nobody. */
+enum { LEAST_BITS = 2 };
+
 static void what_fits(const koi_question *q, koi_text *t)
 {
   uint64_t context = fitting_context(q), more = fitting_memory(q);
   double weights = fitting_weights(q);
   if (context) koi_text_add(t, "a context of %llu tokens; or ", (unsigned long long)context);
-  if (weights > 0.01) koi_text_add(t, "weights of %.1f bits a value in place of %.1f; or ", weights * q->hold.weight_bits, q->hold.weight_bits);
-  koi_text_add(t, "%.1f GiB more memory on the largest device, or other cards that have it", gib((double)more));
+  if (weights * q->hold.weight_bits >= LEAST_BITS) koi_text_add(t, "weights of %.1f bits a value in place of %.1f; or ", weights * q->hold.weight_bits, q->hold.weight_bits);
+  koi_text_add(t, "%s GiB more memory on the largest device, or other cards that have it", gib(more).text);
 }
 
 koine_status koi_question_refuse(const koi_question *q)
@@ -228,11 +242,11 @@ koine_status koi_question_refuse(const koi_question *q)
   plain.w.n_pins = 0, plain.w.on_cards = -1, plain.w.experts_on_cpu = -1;
   if ((q->w.n_pins || q->w.on_cards >= 0 || q->w.experts_on_cpu >= 0) && fits(&plain, &(koi_change){.weights = 1}))
     return koi_error(KOINE_ERR_MEMORY, "the model fits, but not with the layers and experts where they were asked for, each device with one range of layers; ask for fewer of them");
-  for (uint32_t i = 0; i < q->n; i++) koi_text_add(&have, "%s%s %.1f", i ? ", " : "", q->site->devices[q->at[i]].id, gib((double)koi_question_limit(q, q->at[i])));
+  for (uint32_t i = 0; i < q->n; i++) koi_text_add(&have, "%s%s %s", i ? ", " : "", q->site->devices[q->at[i]].id, gib(koi_question_limit(q, q->at[i])).text);
   what_fits(q, &would);
   koine_status s = koi_error(KOINE_ERR_MEMORY,
-                             "the model does not fit: weights %.1f GiB, caches for %llu tokens %.1f, and %.1f on every device used for scratch, marks and programs; devices have: %.200s; what would fit: %.300s",
-                             gib((double)weights), (unsigned long long)q->w.context, gib((double)caches), gib((double)q->hold.own_bytes), have.s ? have.s : "", would.s ? would.s : "");
+                             "the model does not fit: weights %s GiB, caches for %llu tokens %s, and %s on every device used for scratch, marks and programs; devices have: %.200s; what would fit: %.300s",
+                             gib(weights).text, (unsigned long long)q->w.context, gib(caches).text, gib(q->hold.own_bytes).text, have.s ? have.s : "", would.s ? would.s : "");
   koi_free(have.s);
   koi_free(would.s);
   return s;

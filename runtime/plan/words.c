@@ -62,6 +62,20 @@ bool koi_word_count(const koi_word *w, const char *key, uint64_t *to)
   return true;
 }
 
+bool koi_word_bytes(const char *text, uint64_t *to)
+{
+  static const char units[] = "KMGT";
+  uint64_t x = 0;
+  if (!koi_is_digit(*text)) return false;
+  for (; koi_is_digit(*text); text++)
+    if (__builtin_mul_overflow(x, 10, &x) || __builtin_add_overflow(x, (uint64_t)(*text - '0'), &x)) return false;
+  const char *unit = *text ? strchr(units, *text) : NULL;
+  int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+  if ((unit ? text[1] : *text) || x > UINT64_MAX >> shift) return false;
+  *to = x << shift;
+  return true;
+}
+
 void koi_word_put(koi_text *t, const char *key, const char *value)
 {
   koi_text_add(t, " %s=\"", key);

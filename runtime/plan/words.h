@@ -14,6 +14,8 @@ const char *koi_word_value(const koi_word *w, const char *key, size_t *n);
 bool koi_word_text(const koi_word *w, const char *key, char *to, size_t room);
 bool koi_word_number(const koi_word *w, const char *key, double *to);
 bool koi_word_count(const koi_word *w, const char *key, uint64_t *to);
+/* Digits, and K, M, G or T for 2^10 to 2^40 of them, and nothing behind. */
+bool koi_word_bytes(const char *text, uint64_t *to);
 /* Writes " key=value" with quotes, which it drops from the value as it does control characters. */
 void koi_word_put(koi_text *t, const char *key, const char *value);
 #endif
