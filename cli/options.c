@@ -85,7 +85,7 @@ const cli_option cli_options[N_OPTIONS] = {
   [OPT_STREAMS] = {{"-np", "--parallel"}, CLI_INT, "N", 0, 65536, .fallback = "1", .commands = PLACES,
                    .help = "conversations that take turns: 1 is the quickest for one, 0 the most tokens a second of many"},
   [OPT_EXCLUDE] = {{"--exclude"}, CLI_TEXTS, "DEVICE", .commands = PLACED | PLACES, .help = "nothing on this device; may be given several times"},
-  [OPT_MEMORY] = {{"--memory"}, CLI_TEXTS, "DEVICE=BYTES", .commands = PLACED | PLACES, .help = "most bytes to use on this device; may be given several times"},
+  [OPT_MEMORY] = {{"--memory"}, CLI_TEXTS, "DEVICE=BYTES", .commands = PLACED | PLACES, .help = "most bytes to use on this device, 8G say; may be given several times"},
   [OPT_SHARES] = {{"-ts", "--tensor-split"}, CLI_INTS, "N,...", 0, 1000000, .commands = PLACED | PLACES, .help = "layers in these proportions, on the devices in their order"},
   [OPT_ON_CARDS] = {{"-ngl", "--gpu-layers"}, CLI_INT, "N", 0, 65536, .commands = PLACED | PLACES, .help = "N layers from the end, the head as one, not on processors; the others there"},
   [OPT_CPU_MOE] = FLAG("--cpu-moe", PLACED | PLACES, "routed experts of all layers on the processors"),

@@ -41,8 +41,9 @@ prints 'at most' -np 0
 refuses 2 'gpu9' --exclude gpu9
 refuses 2 'layers 0 to 42' --layers gpu0=0-99
 refuses 2 'DEVICE=BYTES' --memory gpu0=many
+refuses 2 'DEVICE=BYTES' --memory gpu0=99999999999T
 refuses 2 'without --machine' --measure
-refuses 4 'bits a value' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4294967296
+refuses 4 'bits a value' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4G
 prints 'expert_cache=[0-9]* embed head' --exclude cpu
 grep -q 'experts take turns' "$tmp/err" || fail "experts that take turns are not told of: $(cat "$tmp/err")"
 cp "$tmp/out" "$tmp/plan"

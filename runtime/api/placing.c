@@ -78,7 +78,7 @@ static koine_status read_text(const koine_plan_options *o, koi_placement *out)
   return koi_placement_parse(o->placement, out);
 }
 
-/* ---- expert caches ----------------------------------------------------------------------------------------------------- */
+/* ---- bytes of a device ------------------------------------------------------------------------------------------------- */
 /* Digits, and K, M, G or T for 2^10 to 2^40 of them. */
 static bool take_bytes(const char *at, uint64_t *out)
 {
@@ -93,16 +93,23 @@ static bool take_bytes(const char *at, uint64_t *out)
   int shift = unit ? 10 * (int)(unit - units + 1) : 0;
   if ((unit ? at[1] : *at) || v > UINT64_MAX >> shift) return false;
   *out = v << shift;
-  return v > 0;
+  return true;
 }
 
-static koine_status take_cache(const koine_runtime *rt, const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
+bool koi_placing_bytes(const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
 {
   const char *eq = strrchr(text, '=');
   size_t n = eq ? (size_t)(eq - text) : 0;
-  if (!n || n >= KOI_PLACEMENT_ID || !take_bytes(eq + 1, bytes))
-    return koi_error(KOINE_ERR_ARG, "expert cache %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
+  if (!n || n >= KOI_PLACEMENT_ID || !take_bytes(eq + 1, bytes)) return false;
   koi_print(device, KOI_PLACEMENT_ID, "%.*s", (int)n, text);
+  return true;
+}
+
+/* ---- expert caches ----------------------------------------------------------------------------------------------------- */
+static koine_status take_cache(const koine_runtime *rt, const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
+{
+  if (!koi_placing_bytes(text, device, bytes) || !*bytes)
+    return koi_error(KOINE_ERR_ARG, "expert cache %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
   return koi_placing_id(rt, "expert cache", text, device);
 }
 
