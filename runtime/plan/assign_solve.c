@@ -171,7 +171,6 @@ koine_status koi_question_solve(const koi_question *q, const koi_change *c, koi_
 }
 
 /* ---- refusal ----------------------------------------------------------------------------------------------------------- */
-static double gib(double bytes) { return bytes / (1 << 30); }
 
 static bool fits(const koi_question *q, const koi_change *c)
 {
@@ -216,7 +215,7 @@ static void what_fits(const koi_question *q, koi_text *t)
   double weights = fitting_weights(q);
   if (context) koi_text_add(t, "a context of %llu tokens; or ", (unsigned long long)context);
   if (weights > 0.01) koi_text_add(t, "weights of %.1f bits a value in place of %.1f; or ", weights * q->hold.weight_bits, q->hold.weight_bits);
-  koi_text_add(t, "%.1f GiB more memory on the largest device, or other cards that have it", gib((double)more));
+  koi_text_add(t, "%.1f GiB more memory on the largest device, or other cards that have it", koi_gib(more));
 }
 
 koine_status koi_question_refuse(const koi_question *q)
@@ -228,11 +227,11 @@ koine_status koi_question_refuse(const koi_question *q)
   plain.w.n_pins = 0, plain.w.on_cards = -1, plain.w.experts_on_cpu = -1;
   if ((q->w.n_pins || q->w.on_cards >= 0 || q->w.experts_on_cpu >= 0) && fits(&plain, &(koi_change){.weights = 1}))
     return koi_error(KOINE_ERR_MEMORY, "the model fits, but not with the layers and experts where they were asked for, each device with one range of layers; ask for fewer of them");
-  for (uint32_t i = 0; i < q->n; i++) koi_text_add(&have, "%s%s %.1f", i ? ", " : "", q->site->devices[q->at[i]].id, gib((double)koi_question_limit(q, q->at[i])));
+  for (uint32_t i = 0; i < q->n; i++) koi_text_add(&have, "%s%s %.1f", i ? ", " : "", q->site->devices[q->at[i]].id, koi_gib(koi_question_limit(q, q->at[i])));
   what_fits(q, &would);
   koine_status s = koi_error(KOINE_ERR_MEMORY,
                              "the model does not fit: weights %.1f GiB, caches for %llu tokens %.1f, and %.1f on every device used for scratch, marks and programs; devices have: %.200s; what would fit: %.300s",
-                             gib((double)weights), (unsigned long long)q->w.context, gib((double)caches), gib((double)q->hold.own_bytes), have.s ? have.s : "", would.s ? would.s : "");
+                             koi_gib(weights), (unsigned long long)q->w.context, koi_gib(caches), koi_gib(q->hold.own_bytes), have.s ? have.s : "", would.s ? would.s : "");
   koi_free(have.s);
   koi_free(would.s);
   return s;
