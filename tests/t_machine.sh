@@ -41,6 +41,7 @@ prints 'at most' -np 0
 refuses 2 'gpu9' --exclude gpu9
 refuses 2 'layers 0 to 42' --layers gpu0=0-99
 refuses 2 'DEVICE=BYTES' --memory gpu0=many
+refuses 2 'DEVICE=BYTES' --memory gpu0=99999999999T
 refuses 2 'without --machine' --measure
 refuses 4 'fit: [0-9.]* GiB more memory' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=4294967296
 cp "$tmp/err" "$tmp/same"

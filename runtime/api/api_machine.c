@@ -105,16 +105,6 @@ static koine_status take_names(const koine_machine *m, const koine_place_options
   return s;
 }
 
-static koine_status take_memory(const char *text, koi_bound_memory *out)
-{
-  const char *eq = strrchr(text, '=');
-  size_t n = eq ? (size_t)(eq - text) : 0;
-  if (!n || n >= sizeof out->device || !koi_word_bytes(eq + 1, &out->bytes))
-    return koi_error(KOINE_ERR_ARG, "memory %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
-  memcpy(out->device, text, n);
-  return KOINE_OK;
-}
-
 static koine_status take_lists(const koine_machine *m, const koine_place_options *o, uint32_t n_layers, wishes *w)
 {
   koine_status s = take_names(m, o, w);
@@ -126,7 +116,8 @@ static koine_status take_lists(const koine_machine *m, const koine_place_options
     if (!s) s = find(m, "layers", o->layers[i], w->pins[i].device);
   }
   for (size_t i = 0; i < o->n_memory && !s; i++) {
-    s = take_memory(o->memory[i], &w->memory[i]);
+    bool fine = koi_placing_bytes(o->memory[i], w->memory[i].device, &w->memory[i].bytes);
+    if (!fine) s = koi_error(KOINE_ERR_ARG, "memory %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", o->memory[i]);
     if (!s) s = find(m, "memory", o->memory[i], w->memory[i].device);
   }
   for (size_t i = 0; i < o->n_shares && !s; i++)

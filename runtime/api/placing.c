@@ -79,14 +79,21 @@ static koine_status read_text(const koine_plan_options *o, koi_placement *out)
   return koi_placement_parse(o->placement, out);
 }
 
-/* ---- expert caches ----------------------------------------------------------------------------------------------------- */
-static koine_status take_cache(const koine_runtime *rt, const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
+/* ---- bytes of a device ------------------------------------------------------------------------------------------------- */
+bool koi_placing_bytes(const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
 {
   const char *eq = strrchr(text, '=');
   size_t n = eq ? (size_t)(eq - text) : 0;
-  if (!n || n >= KOI_PLACEMENT_ID || !koi_word_bytes(eq + 1, bytes) || !*bytes)
-    return koi_error(KOINE_ERR_ARG, "expert cache %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
+  if (!n || n >= KOI_PLACEMENT_ID || !koi_word_bytes(eq + 1, bytes)) return false;
   koi_print(device, KOI_PLACEMENT_ID, "%.*s", (int)n, text);
+  return true;
+}
+
+/* ---- expert caches ----------------------------------------------------------------------------------------------------- */
+static koine_status take_cache(const koine_runtime *rt, const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes)
+{
+  if (!koi_placing_bytes(text, device, bytes) || !*bytes)
+    return koi_error(KOINE_ERR_ARG, "expert cache %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", text);
   return koi_placing_id(rt, "expert cache", text, device);
 }
 

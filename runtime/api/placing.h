@@ -7,6 +7,8 @@
 
 /* A device's name becomes the id that it stands for; `option` and `text` are said in errors. */
 koine_status koi_placing_id(const koine_runtime *rt, const char *option, const char *text, char name[KOI_PLACEMENT_ID]);
+/* The parts of "DEVICE=BYTES", where K, M, G or T behind the digits is 2^10 to 2^40 of them; false: it is none. */
+bool koi_placing_bytes(const char *text, char device[KOI_PLACEMENT_ID], uint64_t *bytes);
 /* From the options' placement, or layers, experts and device, with ids of the machine's endpoints in place of names. Gaps and overlaps are left for the plan to
  * refuse. Release with koi_placement_free. */
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);

@@ -20,6 +20,8 @@ koine_status koi_error_prefix(koine_status s, const char *fmt, ...) KOI_PRINTF(2
 koine_status koi_missing(const char *what);
 const char *koi_error_text(void);
 
+static inline double koi_gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
+
 /* Checked size arithmetic: false (and *out untouched) on overflow. */
 bool koi_add(size_t a, size_t b, size_t *out);
 bool koi_mul(size_t a, size_t b, size_t *out);

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_CONFIG_BYTES ((size_t)16 << 20)
-
 /* ---- sizes ---- */
 typedef struct size_key {
   const char *key, *alias; /* alias: what the Hugging Face library calls it */
@@ -285,7 +283,7 @@ static koine_status read_all(const koi_reader *r, koi_config *c, uint32_t *ratio
 
 static koine_status parse_tree(const char *json, size_t n, const char *where, json_object **out)
 {
-  if (n > MAX_CONFIG_BYTES) return koi_error(KOINE_ERR_FILE, "%s: expected at most %zu bytes, found %zu", where, MAX_CONFIG_BYTES, n);
+  if (n > KOI_MAX_CONFIG_BYTES) return koi_error(KOINE_ERR_FILE, "%s: expected at most %zu bytes, found %zu", where, KOI_MAX_CONFIG_BYTES, n);
   koine_status s = koi_jscan_check(json, n, where); /* json-c would keep the last of two equal keys in silence */
   if (s) return s;
   json_tokener *tok = json_tokener_new_ex(KOI_JSCAN_DEPTH + 2);

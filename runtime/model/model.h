@@ -93,6 +93,7 @@ struct koine_model {
   koi_weights_index index; /* what model.safetensors.index.json says, zeros without one */
 };
 
+#define KOI_MAX_CONFIG_BYTES ((size_t)16 << 20)
 /* Reads config.json text. `where` names it in errors. ratios_out: [n_layers], allocated. */
 koine_status koi_config_parse(const char *json, size_t n, const char *where, koi_config *out, uint32_t **ratios_out);
 /* The same from the metadata of a GGUF file; its path names it in errors. */

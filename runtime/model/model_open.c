@@ -7,8 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_CONFIG_BYTES ((size_t)16 << 20)
-
 static koine_status read_config(koine_model *m, uint32_t **ratios)
 {
   struct stat st;
@@ -19,7 +17,7 @@ static koine_status read_config(koine_model *m, uint32_t **ratios)
   if (!s && stat(m->path, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected a model's folder: %s", m->path, strerror(errno));
   else if (!s && stat(file, &st)) s = koi_error(KOINE_ERR_FILE, "%s: expected the model's config: %s", file, strerror(errno));
   else if (!s && !S_ISREG(st.st_mode)) s = koi_error(KOINE_ERR_FILE, "%s: expected a regular file", file);
-  if (!s) s = koi_file_read(file, MAX_CONFIG_BYTES, &text, &n);
+  if (!s) s = koi_file_read(file, KOI_MAX_CONFIG_BYTES, &text, &n);
   if (!s) s = koi_config_parse(text, n, file, &m->config, ratios);
   koi_free(text);
   koi_free(file);

@@ -4,8 +4,6 @@
 #include <string.h>
 #include "assign_impl.h"
 
-static double gib(double bytes) { return bytes / (1 << 30); }
-
 static koine_status find(const koi_question *q, const char *id, uint32_t *out)
 {
   size_t d = koi_site_find(q->site, id);
@@ -122,8 +120,8 @@ static koine_status check_memory(const koi_question *q, const koi_assigned *a)
     }
     if (own > limit || all > pool)
       return koi_error(KOINE_ERR_MEMORY, "device %s (%s) has %.2f GiB of memory%s, but %.2f GiB are needed; give it fewer layers, or take a smaller context",
-                       q->site->devices[d].id, q->site->devices[d].name, gib((double)(own > limit ? limit : pool)), own > limit ? "" : " with those that share it",
-                       gib((double)(own > limit ? own : all)));
+                       q->site->devices[d].id, q->site->devices[d].name, koi_gib((own > limit ? limit : pool)), own > limit ? "" : " with those that share it",
+                       koi_gib((own > limit ? own : all)));
   }
   return KOINE_OK;
 }

@@ -177,7 +177,7 @@ typedef struct size { char text[24]; } size;
 static size gib(uint64_t bytes)
 {
   size s;
-  double v = (double)bytes / (1 << 30);
+  double v = koi_gib(bytes);
   koi_print(s.text, sizeof s.text, v > 0 && v < 1 ? "%.3f" : "%.1f", v);
   return s;
 }

@@ -8,7 +8,6 @@ enum { WIDTH = 1000, LEFT = 220, ROW = 56, TOP = 70, BAR = 18, BYTES = 130, ROOM
 static const char *const colours[] = {"#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#edc948", "#9c755f"};
 
 static const char *colour(uint32_t d) { return colours[d % KOI_COUNT(colours)]; }
-static double gib(double bytes) { return bytes / (1 << 30); }
 
 static void escaped(koi_text *t, const char *s)
 {
@@ -64,11 +63,11 @@ static void memory_bar(koi_text *t, const koi_assigned *a, const koi_site *site,
   koi_text_add(t, "<rect x=\"%d\" y=\"%.1f\" width=\"%d\" height=\"%d\" class=\"room\"/>\n", LEFT, y, ROOM, BAR);
   for (size_t i = 0; i < KOI_COUNT(parts); i++) {
     if (!parts[i].bytes) continue;
-    koi_print(tip, sizeof tip, "%s %.2f GiB", parts[i].what, gib((double)parts[i].bytes));
+    koi_print(tip, sizeof tip, "%s %.2f GiB", parts[i].what, koi_gib(parts[i].bytes));
     box(t, x, y, (double)parts[i].bytes * scale, parts[i].fill, tip);
     x += (double)parts[i].bytes * scale;
   }
-  koi_print(tip, sizeof tip, has ? "%.1f of %.1f GiB" : "%.1f GiB", gib((double)all), gib((double)has));
+  koi_print(tip, sizeof tip, has ? "%.1f of %.1f GiB" : "%.1f GiB", koi_gib(all), koi_gib(has));
   label(t, LEFT + ROOM + 8, y + 13, "in", "start", tip);
 }
 

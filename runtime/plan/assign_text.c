@@ -2,14 +2,12 @@
 #include "assign.h"
 #include "solve.h"
 
-static double gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
-
 static void stage_text(const koi_assigned *a, const koi_site *site, size_t i, koi_text *t)
 {
   const koi_assigned_stage *x = &a->stages[i];
   koi_placement_stage_text(&a->placement.stages[i], t);
-  koi_text_add(t, " name=\"%s\" weights=%.2fGiB caches=%.2fGiB own=%.2fGiB", site->devices[x->device].name, gib(x->weights), gib(x->caches), gib(x->own));
-  if (x->experts != KOI_SOLVE_NOWHERE) koi_text_add(t, " expert_weights=%.2fGiB", gib(x->expert_weights));
+  koi_text_add(t, " name=\"%s\" weights=%.2fGiB caches=%.2fGiB own=%.2fGiB", site->devices[x->device].name, koi_gib(x->weights), koi_gib(x->caches), koi_gib(x->own));
+  if (x->experts != KOI_SOLVE_NOWHERE) koi_text_add(t, " expert_weights=%.2fGiB", koi_gib(x->expert_weights));
   koi_text_add(t, " token=%.3fms", 1e3 * x->seconds);
   if (i) koi_text_add(t, " hop=%.3fms", 1e3 * x->hop);
   koi_text_add(t, "\n");
@@ -49,7 +47,7 @@ static void turns_text(const koi_assigned *a, const koi_site *site, koi_text *t)
     const koi_assigned_stage *x = &a->stages[i];
     if (!x->turns.bytes) continue;
     koi_text_add(t, "experts of layers %u-%u by turns: %u of each layer's there at once, %.2f of %.2f GiB; likely %.0f %% of those wanted are there (%.0f to %.0f), %.1f MB a token come at %.2f GB/s\n",
-                 a->placement.stages[i].layer0, a->placement.stages[i].layer1 - 1, x->turns.n_slots, gib(x->turns.room), gib(x->turns.all), 100 * x->turns.there,
+                 a->placement.stages[i].layer0, a->placement.stages[i].layer1 - 1, x->turns.n_slots, koi_gib(x->turns.room), koi_gib(x->turns.all), 100 * x->turns.there,
                  100 * x->turns.least, 100 * x->turns.most, 1e-6 * x->turns.bytes, 1e-9 * x->turns.per_s);
   }
   if (!a->by_turns) return;

@@ -99,7 +99,6 @@ uint64_t koi_plan_cache_bytes(const koine_model *m, uint64_t context, koine_cach
 }
 
 /* ---- stages ---- */
-static double gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
 
 static uint64_t add(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
@@ -144,8 +143,8 @@ static koine_status refuse(const koine_plan *p, const koi_plan_stage *st, const 
   return koi_error(KOINE_ERR_MEMORY,
                    "device %s (%s) has %.2f GiB of memory, but %.2f GiB are needed: weights %.2f, scratch for chunks of %u tokens %.2f, caches for %llu tokens %.2f, "
                    "marks to rewind to %.2f, programs %.2f, gates to guess experts by %.2f; take a device with more memory, a smaller context or chunk, or a smaller model",
-                   st->endpoint->id, st->endpoint->name, gib(memory), gib(b->total), gib(b->weights), p->chunk, gib(b->scratch), (unsigned long long)p->context,
-                   gib(b->caches), gib(b->marks), gib(b->programs), gib(b->gates));
+                   st->endpoint->id, st->endpoint->name, koi_gib(memory), koi_gib(b->total), koi_gib(b->weights), p->chunk, koi_gib(b->scratch), (unsigned long long)p->context,
+                   koi_gib(b->caches), koi_gib(b->marks), koi_gib(b->programs), koi_gib(b->gates));
 }
 
 bool koi_plan_guesses(const koi_plan_stage *s, const koine_model *m) { return s->n_slots && s->n_slots < m->config.n_experts && s->layer1 - s->layer0 > 1; }

@@ -11,6 +11,8 @@
 
 typedef struct koi_grammar koi_grammar;
 
+#define KOI_GRAMMAR_MARK "\xff" /* a control token's byte: no UTF-8 has it */
+
 typedef struct koi_byte_set {
   uint64_t bits[4];
 } koi_byte_set;

@@ -44,8 +44,8 @@ static size_t piece(const koi_mask *m, int32_t id, const char **bytes)
 {
   size_t n;
   koi_tok_piece(m->tok, id, bytes, &n);
-  if (id == m->mark) return *bytes = KOI_MASK_MARK, 1;
-  return koi_tok_is_added(m->tok, id) || (m->mark >= 0 && memchr(*bytes, KOI_MASK_MARK[0], n)) ? 0 : n;
+  if (id == m->mark) return *bytes = KOI_GRAMMAR_MARK, 1;
+  return koi_tok_is_added(m->tok, id) || (m->mark >= 0 && memchr(*bytes, KOI_GRAMMAR_MARK[0], n)) ? 0 : n;
 }
 
 static void sort_vocabulary(koi_mask *m)

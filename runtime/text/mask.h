@@ -11,9 +11,8 @@
 
 typedef struct koi_mask koi_mask;
 
-/* Takes over the grammar, which is finished, also on failure; tok must outlive the mask. mark: an added token that is the byte KOI_MASK_MARK for the
+/* Takes over the grammar, which is finished, also on failure; tok must outlive the mask. mark: an added token that is the byte KOI_GRAMMAR_MARK for the
  * grammar, -1: none. Release with koi_mask_close. */
-#define KOI_MASK_MARK "\xff" /* no UTF-8 has it */
 koine_status koi_mask_open(const koi_tok *tok, koi_grammar *grammar, int32_t mark, koi_mask **out);
 void koi_mask_close(koi_mask *m);
 

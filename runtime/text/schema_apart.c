@@ -63,12 +63,14 @@ static bool apart_by_type(struct json_object *a, struct json_object *b)
   return true;
 }
 
-static bool requires(struct json_object *schema, const char *name)
+bool koi_schema_requires(struct json_object *schema, const char *name)
 {
   struct json_object *v;
   if (!json_object_object_get_ex(schema, "required", &v) || !json_object_is_type(v, json_type_array)) return false;
-  for (size_t i = 0; i < json_object_array_length(v); i++)
-    if (!strcmp(json_object_get_string(json_object_array_get_idx(v, i)) ?: "", name)) return true;
+  for (size_t i = 0; i < json_object_array_length(v); i++) {
+    struct json_object *one = json_object_array_get_idx(v, i);
+    if (json_object_is_type(one, json_type_string) && !strcmp(json_object_get_string(one), name)) return true;
+  }
   return false;
 }
 
@@ -79,7 +81,7 @@ static bool apart_by_property(koi_schema *c, struct json_object *a, struct json_
   if (!json_object_object_get_ex(a, "properties", &pa) || !json_object_object_get_ex(b, "properties", &pb)) return false;
   if (!json_object_is_type(pa, json_type_object) || !json_object_is_type(pb, json_type_object)) return false;
   json_object_object_foreach(pa, name, value) {
-    if (requires(a, name) && requires(b, name) && json_object_object_get_ex(pb, name, &other) && koi_schema_apart(c, value, other, depth)) return true;
+    if (koi_schema_requires(a, name) && koi_schema_requires(b, name) && json_object_object_get_ex(pb, name, &other) && koi_schema_apart(c, value, other, depth)) return true;
   }
   return false;
 }

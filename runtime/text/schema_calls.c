@@ -3,8 +3,8 @@
 #include <string.h>
 #include "schema_impl.h"
 
-#define TAG "<" KOI_SCHEMA_MARK
-#define END_TAG "</" KOI_SCHEMA_MARK
+#define TAG "<" KOI_GRAMMAR_MARK
+#define END_TAG "</" KOI_GRAMMAR_MARK
 
 /* ---- values ---- */
 /* Text as it is: whatever is no control token. */
@@ -49,15 +49,6 @@ static uint32_t parameter(koi_schema *c, const char *name, struct json_object *s
   return all;
 }
 
-static bool is_required(struct json_object *parameters, const char *name)
-{
-  struct json_object *list = NULL;
-  if (!json_object_object_get_ex(parameters, "required", &list) || !json_object_is_type(list, json_type_array)) return false;
-  for (size_t i = 0; i < json_object_array_length(list); i++)
-    if (json_object_is_type(json_object_array_get_idx(list, i), json_type_string) && !strcmp(json_object_get_string(json_object_array_get_idx(list, i)), name)) return true;
-  return false;
-}
-
 /* In the order of the properties; each part is written from its end, so the last one first. */
 static uint32_t parameters(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
 {
@@ -75,7 +66,7 @@ static uint32_t parameters(koi_schema *c, struct json_object *schema, const char
   }
   while (i-- > 0 && !c->status) {
     uint32_t here = parameter(c, name[i], json_object_object_get(properties, name[i]), path, next);
-    next = is_required(schema, name[i]) ? here : koi_grammar_either(c->g, here, next);
+    next = koi_schema_requires(schema, name[i]) ? here : koi_grammar_either(c->g, here, next);
   }
   koi_free(name);
   return next;

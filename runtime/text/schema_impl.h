@@ -44,6 +44,7 @@ struct json_object *koi_schema_find(koi_schema *c, const char *reference, const 
 /* A number of `schema` from 0, or `otherwise` if it has none. */
 uint32_t koi_schema_count(koi_schema *c, struct json_object *schema, const char *key, uint32_t otherwise, const char *path);
 bool koi_schema_apart(koi_schema *c, struct json_object *a, struct json_object *b, int depth); /* no value fits both (schema_apart.c) */
+bool koi_schema_requires(struct json_object *schema, const char *name); /* whether `required` has the name */
 const char *koi_schema_type_of(struct json_object *value); /* "null", "integer", ... */
 bool koi_schema_has_type(struct json_object *schema, const char *type); /* true without `type`, too */
 

@@ -198,7 +198,7 @@ typedef struct koine_place_options {
   const char *const *exclude; size_t n_exclude; /* ids that do not */
   const char *const *layers; size_t n_layers;   /* "DEVICE=FIRST-LAST", inclusive, "DEVICE=3-" to the end: these layers lie there. All layers: nothing is
                                                    searched. Devices named here may share processors */
-  const char *const *memory; size_t n_memory;   /* "DEVICE=BYTES": most bytes to use there */
+  const char *const *memory; size_t n_memory;   /* "DEVICE=BYTES", "cl0=8G": most to use there */
   const double *shares; size_t n_shares;        /* layers in proportion to these, on the devices in their order (llama.cpp's -ts) */
   const char *given;              /* a placement as text: only its figures are wanted. NULL: the best is searched */
   unsigned set;                   /* KOINE_PLACE_* */
