@@ -90,6 +90,15 @@ expect 3 'no such folder|[Nn]o such file' info "$tmp/nowhere"
 expect 3 'writing failed: No such file' logits -m "$model" --tokens "$tmp/good" -o "$tmp/no/folder" --device host
 expect 3 'writing failed: No space' logits -m "$model" --tokens "$tmp/good" -o /dev/full --device host
 
+# ---- a file that may not grow is an error of its writing, not the command's end ----
+for c in "logits --tokens $tmp/good --device host" "quantize --type F32"; do
+  # shellcheck disable=SC2086
+  (ulimit -f 1; exec "$koine" $c -m "$model" -o "$tmp/limited" 2>"$tmp/err")
+  got=$?
+  [ $got = 3 ] && grep -q 'File too large' "$tmp/err" || fail "$c beyond ulimit -f: status $got: $(cat "$tmp/err")"
+  [ -z "$(find "$tmp" -name 'limited*')" ] || fail "$c beyond ulimit -f left a file"
+done
+
 # ---- a standard output that is not there: what it was to get is lost, which is no success ----
 for c in "info $model" --help "logits -m $model --tokens $tmp/good -o - --device host"; do
   # shellcheck disable=SC2086
