@@ -31,6 +31,7 @@ static int open_scene(const cli_args *a, bool measure, scene *c)
 {
   const char *file = a->v[OPT_MACHINE].text;
   if (file && a->v[OPT_MEASURE].i) return cli_usage_error(a->command, "--measure: expected without --machine, which is another machine");
+  if (file && a->v[OPT_SUBDEVICES].n) return cli_usage_error(a->command, "--subdevices: expected without --machine, of which no device is parted");
   int status = cli_check_model(a);
   if (status) return status;
   cli_catch_interrupt();

@@ -37,6 +37,7 @@ static int read_schema(const cli_args *a, const cli_text *t, koine_schema **out)
   int status = cli_read_file(a->v[OPT_JSON_SCHEMA].text, &json, &n);
   koine_status s = status ? KOINE_OK : koine_schema_open(t->tokenizer, json, n, out);
   free(json);
+  if (cli_is_request_error(s)) return cli_fail_with(EXIT_FILE, "%s: %s", a->v[OPT_JSON_SCHEMA].text, koine_last_error());
   return s ? cli_fail(s) : status;
 }
 

@@ -89,7 +89,6 @@ void cli_catch_end(void)
 {
   catch_signal(SIGTERM, on_interrupt);
   catch_signal(SIGPIPE, SIG_IGN);
-  catch_signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its writing; drivers' compilers would take it for our end */
 }
 
 bool cli_interrupted(void) { return interrupted; }
@@ -166,6 +165,7 @@ static void limit_threads(int64_t n)
 void cli_begin(const cli_args *a)
 {
   koine_log_set(print_note, (void *)(uintptr_t)a); /* only read */
+  catch_signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its writing; drivers' compilers would take it for our end */
   if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "order", 1); /* the device stays the same */
   if (a->v[OPT_THREADS].given) limit_threads(a->v[OPT_THREADS].i);
 }

@@ -33,11 +33,12 @@ static int flushed(int status)
   return status;
 }
 
-/* A descriptor that was closed at the start would be taken by the next file that is opened: messages would then go into it. */
+/* A descriptor that was closed at the start would be taken by the next file that is opened: messages would then go into it. What is written to a
+ * standard output that is not there fails, as on a full disk: results that nobody gets are no success. */
 static bool open_standard(void)
 {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) return false;
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) < 0) return false;
   return true;
 }
 

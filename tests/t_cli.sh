@@ -94,6 +94,23 @@ expect 3 'writing failed: No such file' logits -m "$model" --tokens "$tmp/good" 
 expect 3 'writing failed: No space' logits -m "$model" --tokens "$tmp/good" -o /dev/full --device host
 
 expect 3 'full: writing failed: No space' perplexity -m "$top/models/austen" -f "$top/HACKING.md" --segment 16 --save-logits /dev/full --device host
+# ---- a file that may not grow is an error of its writing, not the command's end ----
+for c in "logits --tokens $tmp/good --device host" "quantize --type F32"; do
+  # shellcheck disable=SC2086
+  (ulimit -f 1; exec "$koine" $c -m "$model" -o "$tmp/limited" 2>"$tmp/err")
+  got=$?
+  [ $got = 3 ] && grep -q 'File too large' "$tmp/err" || fail "$c beyond ulimit -f: status $got: $(cat "$tmp/err")"
+  [ -z "$(find "$tmp" -name 'limited*')" ] || fail "$c beyond ulimit -f left a file"
+done
+
+# ---- a standard output that is not there: what it was to get is lost, which is no success ----
+for c in "info $model" --help "logits -m $model --tokens $tmp/good -o - --device host"; do
+  # shellcheck disable=SC2086
+  "$koine" $c >&- 2>"$tmp/err"
+  got=$?
+  [ $got = 3 ] && grep -q 'writing failed' "$tmp/err" || fail "$c without a standard output: status $got: $(cat "$tmp/err")"
+done
+
 # ---- memory: what is too little is refused, with numbers that say something of a small model, too ----
 KOINE_BACKENDS=host expect 4 'expert cache of 1 bytes on device host: one expert of each of its 5 layers takes' run -m "$top/models/austen" -p x --expert-cache host=3
 KOINE_BACKENDS=host expect 4 'weights 0\.00[1-9] GiB.* host 0\.0[12][0-9]; what would fit: 0\.0[0-9]+ GiB' run -m "$top/models/austen" -p x --memory host=20M

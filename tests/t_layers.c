@@ -236,6 +236,7 @@ static void test_refused(void)
   refused((const char *[]){"host=0-1", "nowhere=2-"}, 2, NULL, KOINE_ERR_NO_DEVICE, "nowhere");
   refused((const char *[]){"host=0-99"}, 1, NULL, KOINE_ERR_ARG, "the model has layers 0 to");
   refused((const char *[]){"host"}, 1, NULL, KOINE_ERR_ARG, "expected DEVICE=FIRST-LAST");
+  refused((const char *[]){"host=99-"}, 1, NULL, KOINE_ERR_ARG, "the model has layers 0 to");
   refused((const char *[]){"host=0-"}, 1, "host", KOINE_ERR_ARG, "expected one of them");
   const char *bad[] = {"cl0", "cl0=", "cl0=0", "cl0=1,", "cl0=x", "nothing=1,1", "host=1"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -38,7 +38,8 @@ grep -q 'wanted on cards' "$tmp/err" || fail "layers for cards that are not ther
 prints 'unused: gpu0, gpu1' --exclude gpu0 --exclude gpu1
 prints 'unused: .*gpu1' --memory gpu1=1 -c 8192
 prints 'at most' -np 0
-refuses 2 'gpu9' --exclude gpu9
+refuses 2 'no device gpu9; it has: gpu0, gpu1, gpu2, cpu' --exclude gpu9
+refuses 2 'subdevices: expected without --machine' --subdevices gpu0=1,1
 refuses 2 'layers 0 to 42' --layers gpu0=0-99
 refuses 2 'DEVICE=BYTES' --memory gpu0=many
 refuses 2 'DEVICE=BYTES' --memory gpu0=99999999999T

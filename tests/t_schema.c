@@ -117,6 +117,59 @@ static void test_refused(void **state)
   }
 }
 
+/* ---- calls: what stands between the tags of the one tool f ---- */
+#define P(name, kind, text) "<\xffparameter name=\"" name "\" string=\"" kind "\">" text "</\xffparameter>\n"
+static const struct { const char *parameters, *fit[4], *not[4]; } call_cases[] = {
+  {"{}", {""}, {P("a", "true", "x")}},
+  {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"format\":\"uri\"}}}", {"", P("a", "true", "http://x/?q=\"1\"\n")}, {P("b", "true", "x"), P("a", "false", "\"x\"")}},
+  {"{\"properties\":{\"a\":{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}},\"required\":[\"a\"]}", {P("a", "true", "a\""), P("a", "true", "\xc3\xa9\n\\")}, {"", P("a", "true", "a"), P("a", "true", "abcd")}},
+  {"{\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"^[^a]\\\\\\\\?$\"}}}", {P("a", "true", "\""), P("a", "true", "\n\\")}, {P("a", "true", "a"), P("a", "true", "\\\""), P("a", "true", "\\n")}},
+  {"{\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"b\"},\"c\":{\"type\":\"string\"}}}", {P("a", "true", "\"b\"") P("c", "true", ""), ""}, {P("a", "true", "\"\"")}},
+  {"{\"properties\":{\"a\":{\"type\":\"null\"}},\"required\":[\"b\"]}", {P("b", "false", "[1]"), P("a", "false", "null") P("b", "false", "\"\"")}, {"", P("a", "false", "null"), P("b", "false", "1") P("a", "false", "null")}},
+  {"{\"required\":[\"b\"],\"additionalProperties\":{\"type\":\"null\"}}", {P("b", "false", "null")}, {"", P("b", "false", "1")}},
+  {"{\"$ref\":\"#/$defs/d\",\"$defs\":{\"d\":{\"properties\":{\"a\":{\"type\":\"null\"}},\"required\":[\"a\"]}}}", {P("a", "false", "null")}, {"", P("a", "false", "1")}},
+};
+static const struct { const char *parameters, *says; } bad_calls[] = {
+  {"{\"not\":{}}", "tools[0]: \"not\" is not supported"}, {"{\"properties\":{},\"minProperties\":1}", "minProperties"}, {"{\"anyOf\":[{\"type\":\"object\"}]}", "tools[0]: \"anyOf\""},
+  {"{\"properties\":{},\"allOf\":[{}]}", "allOf"}, {"{\"enum\":[{}]}", "\"enum\" is not"}, {"{\"type\":\"string\"}", "expected object"}, {"[]", "expected a schema of an object"},
+  {"{\"$ref\":\"#\"}", "refers to itself"}, {"{\"properties\":{\"a\":{\"type\":\"string\",\"not\":{}}}}", "tools[0]/properties/a: \"not\""},
+  {"{\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"(?=a)\"}}}", "tools[0]/properties/a: \"pattern\""}, {"{\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":5}}}", "expected a regular"},
+  {"{\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"a\",\"maxLength\":2}}}", "length beside"}, {"{\"required\":[\"b\"],\"additionalProperties\":false}", "\"b\" is required"},
+};
+
+static koine_status calls_of(const char *parameters, koi_grammar **out)
+{
+  char tools[1024];
+  int n = snprintf(tools, sizeof tools, "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":%s}}]", parameters);
+  return koi_schema_calls(tools, (size_t)n, NULL, true, true, out);
+}
+
+static bool call_fits(koi_grammar *g, const char *arguments)
+{
+  char text[1024];
+  snprintf(text, sizeof text, "tool_calls>\n<\xffinvoke name=\"f\">\n%s</\xffinvoke>\n</\xfftool_calls>", arguments);
+  return fits(g, text);
+}
+
+static void test_calls(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < KOI_COUNT(call_cases); i++) {
+    koi_grammar *g = NULL;
+    if (calls_of(call_cases[i].parameters, &g)) fail_msg("%s: %s", call_cases[i].parameters, koi_error_text());
+    for (size_t k = 0; k < 4; k++) {
+      if (call_cases[i].fit[k] && !call_fits(g, call_cases[i].fit[k])) fail_msg("%s should allow %s", call_cases[i].parameters, call_cases[i].fit[k]);
+      if (call_cases[i].not[k] && call_fits(g, call_cases[i].not[k])) fail_msg("%s should not allow %s", call_cases[i].parameters, call_cases[i].not[k]);
+    }
+    koi_grammar_free(g);
+  }
+  for (size_t i = 0; i < KOI_COUNT(bad_calls); i++) {
+    koi_grammar *g = NULL;
+    koine_status s = calls_of(bad_calls[i].parameters, &g);
+    if (s != KOINE_ERR_ARG || g || !strstr(koi_error_text(), bad_calls[i].says)) fail_msg("%s: status %d, says %s, expected %s", bad_calls[i].parameters, s, koi_error_text(), bad_calls[i].says);
+  }
+}
+
 static uint32_t draw(uint64_t *seed) { return (uint32_t)((*seed = *seed * 6364136223846793005u + 1442695040888963407u) >> 33); }
 
 /* Answers of random logits, in as many tokens as their shortest text has bytes, and in more: each ends, and fits. */
@@ -212,7 +265,7 @@ static void test_memory(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_texts), cmocka_unit_test(test_refused), cmocka_unit_test(test_answers), cmocka_unit_test(test_trim), cmocka_unit_test(test_memory),
+    cmocka_unit_test(test_texts), cmocka_unit_test(test_refused), cmocka_unit_test(test_calls), cmocka_unit_test(test_answers), cmocka_unit_test(test_trim), cmocka_unit_test(test_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,10 @@ with /dev/null run "${e[@]}" -n 12 --temp 0 --stop "$stop" "It is a truth"
 has "a stop text" '; ended by a stop text; seed' "$tmp/err"
 refuse 2 'prompt has .* tokens, .*context is 4: .* -c N' run "${e[@]}" -c 4 "one two three four five"
 refuse 2 'expected one input, found two' run "${e[@]}" -p one two
+echo '{"type":"integr"}' >"$tmp/schema"
+refuse 3 "$tmp/schema: schema #: \"type\": expected null" run "${e[@]}" --json-schema "$tmp/schema" two
+echo '{"not":{}}' >"$tmp/schema"
+refuse 3 "$tmp/schema: schema #: \"not\" is not supported" run "${e[@]}" --json-schema "$tmp/schema" two
 refuse 2 'empty stop' run "${e[@]}" --stop '' two
 refuse 3 'no such folder' run -m "$tmp/none" --device host one
 refuse 3 'No such file' run "${e[@]}" -f "$tmp/none"

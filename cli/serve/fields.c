@@ -19,7 +19,7 @@ static bool number(const serve_field *f, json_object *v, double *out, serve_erro
   *out = json_object_get_double(v);
   if (whole && !is_int && *out != floor(*out)) return wrong(e, f->key, "a whole number", v);
   if (*out >= f->low && *out <= f->high) return true;
-  return serve_error_set(e, 400, f->key, "%s: expected %g to %g, found %s", f->key, f->low, f->high, json_object_to_json_string(v));
+  return serve_error_set(e, 400, f->key, "%s: expected %.10g to %.10g, found %s", f->key, f->low, f->high, json_object_to_json_string(v));
 }
 
 /* What asks for nothing. */

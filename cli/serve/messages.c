@@ -154,7 +154,7 @@ bool serve_format_take(serve_ask *a, json_object *format, const char *key, serve
   if (!strcmp(type, "text")) return true;
   bool object = !strcmp(type, "json_object");
   if (!object && strcmp(type, "json_schema")) return serve_error_set(e, 400, key, "%s: expected the type text, json_object or json_schema, found %.40s", key, type);
-  if (!object && !schema) return serve_error_set(e, 400, key, "%s: expected a schema, found none", key);
+  if (!object && !schema) return serve_error_set(e, 400, key, "%s: expected a schema that is an object, found none", key);
   if (a->calls >= SERVE_CALLS_REQUIRED) return serve_error_set(e, 400, key, "%s: expected no form of the text where tool_choice asks for a call", key);
   a->schema = schema ? json_object_get(schema) : serve_json_object("s", "type", "object");
   json_object *told = serve_json_object("so", "type", "json_schema", "json_schema", serve_json_object("so", "name", "answer", "schema", json_object_get(a->schema)));

@@ -15,7 +15,7 @@ static void set_size(void *record, size_t size) { memcpy(record, &size, sizeof s
 static koine_status check(const char *name, size_t oldest, size_t size)
 {
   if (size >= oldest && size <= KOI_RECORD_MOST) return KOINE_OK;
-  return koi_error(KOINE_ERR_ARG, "%s: size %zu, expected at least %zu (set .size to sizeof the record)", name, size, oldest);
+  return koi_error(KOINE_ERR_ARG, "%s: size %zu, expected %zu to %d (set .size to sizeof the record)", name, size, oldest, KOI_RECORD_MOST);
 }
 
 /* from[n] to own[own_n]; what is beyond must be zero. */

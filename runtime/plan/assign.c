@@ -115,7 +115,7 @@ static koine_status check_names(const koi_site *s, const koi_assign_wish *w, uin
   for (size_t i = 0; i < w->n_exclude + w->n_include + w->n_memory + w->n_pins; i++) {
     size_t k = i;
     const char *id = k < w->n_exclude ? w->exclude[k] : (k -= w->n_exclude) < w->n_include ? w->include[k] : (k -= w->n_include) < w->n_memory ? w->memory[k].device : w->pins[k - w->n_memory].device;
-    if (koi_site_find(s, id) == s->n_devices) return koi_error(KOINE_ERR_ARG, "the machine has no device %s; koine devices lists what there is", id);
+    if (koi_site_find(s, id) == s->n_devices) return koi_site_missing(s, id);
     if (i >= w->n_exclude + w->n_include + w->n_memory && listed(w->exclude, w->n_exclude, id)) return koi_error(KOINE_ERR_ARG, "device %s is to have layers and to have none", id);
   }
   for (size_t i = 0; i < w->n_pins; i++)

@@ -7,7 +7,7 @@
 static koine_status find(const koi_question *q, const char *id, uint32_t *out)
 {
   size_t d = koi_site_find(q->site, id);
-  if (d == q->site->n_devices) return koi_error(KOINE_ERR_ARG, "the machine has no device %s; koine devices lists what there is", id);
+  if (d == q->site->n_devices) return koi_site_missing(q->site, id);
   *out = (uint32_t)d;
   return KOINE_OK;
 }

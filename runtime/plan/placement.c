@@ -52,7 +52,7 @@ static bool range(const char **s, uint32_t end, koi_placed *out)
     ++*s;
     if (!number(s, &b)) {
       if (!end) return false;
-      b = end - 1;
+      b = a < end ? end - 1 : a; /* a is no layer then, which the caller says */
     }
   }
   if (b < a || b == UINT32_MAX) return false;

@@ -46,6 +46,15 @@ size_t koi_site_find(const koi_site *s, const char *id)
   return i;
 }
 
+koine_status koi_site_missing(const koi_site *s, const char *id)
+{
+  koi_text there = {0};
+  for (size_t i = 0; i < s->n_devices; i++) koi_text_add(&there, "%s%s", i ? ", " : "", s->devices[i].id);
+  koine_status e = koi_error(KOINE_ERR_ARG, "the machine has no device %.80s; it has: %.200s", id, there.s ? there.s : "none");
+  koi_free(there.s);
+  return e;
+}
+
 const char *koi_site_kind_name(koi_layer_kind kind)
 {
   static const char *const names[] = {[KOI_SLIDING] = "sliding", [KOI_CSA] = "csa", [KOI_HCA] = "hca"};

@@ -63,6 +63,8 @@ koi_site_device *koi_site_add_device(koi_site *s);
 koi_site_cost *koi_site_add_cost(koi_site *s);
 /* n_devices: there is none. */
 size_t koi_site_find(const koi_site *s, const char *id);
+/* Never KOINE_OK: says which devices there are in place of this one. */
+koine_status koi_site_missing(const koi_site *s, const char *id);
 const char *koi_site_kind_name(koi_layer_kind kind);
 
 /* ---- site_estimate.c ---- */

@@ -85,15 +85,15 @@ uint32_t koi_schema_count(koi_schema *c, struct json_object *schema, const char 
 }
 
 /* ---- keywords ---- */
-typedef enum group { NOTE, TYPE, CONSTANT, PARTS, OF_OBJECT, OF_ARRAY, OF_STRING, OF_NUMBER } group;
+typedef koi_schema_group group;
 static const struct { const char *name; group group; } keywords[] = {
-  {"title", NOTE}, {"description", NOTE}, {"default", NOTE}, {"examples", NOTE}, {"$schema", NOTE}, {"$id", NOTE}, {"$comment", NOTE}, {"$defs", NOTE},
-  {"definitions", NOTE}, {"deprecated", NOTE}, {"readOnly", NOTE}, {"writeOnly", NOTE}, {"discriminator", NOTE}, {"example", NOTE},
-  {"type", TYPE}, {"enum", CONSTANT}, {"const", CONSTANT}, {"$ref", PARTS}, {"anyOf", PARTS}, {"oneOf", PARTS}, {"allOf", PARTS},
-  {"properties", OF_OBJECT}, {"required", OF_OBJECT}, {"additionalProperties", OF_OBJECT},
-  {"items", OF_ARRAY}, {"prefixItems", OF_ARRAY}, {"minItems", OF_ARRAY}, {"maxItems", OF_ARRAY},
-  {"minLength", OF_STRING}, {"maxLength", OF_STRING}, {"pattern", OF_STRING}, {"format", OF_STRING},
-  {"minimum", OF_NUMBER}, {"maximum", OF_NUMBER}, {"exclusiveMinimum", OF_NUMBER}, {"exclusiveMaximum", OF_NUMBER},
+  {"title", KOI_SCHEMA_NOTE}, {"description", KOI_SCHEMA_NOTE}, {"default", KOI_SCHEMA_NOTE}, {"examples", KOI_SCHEMA_NOTE}, {"$schema", KOI_SCHEMA_NOTE}, {"$id", KOI_SCHEMA_NOTE}, {"$comment", KOI_SCHEMA_NOTE}, {"$defs", KOI_SCHEMA_NOTE},
+  {"definitions", KOI_SCHEMA_NOTE}, {"deprecated", KOI_SCHEMA_NOTE}, {"readOnly", KOI_SCHEMA_NOTE}, {"writeOnly", KOI_SCHEMA_NOTE}, {"discriminator", KOI_SCHEMA_NOTE}, {"example", KOI_SCHEMA_NOTE},
+  {"type", KOI_SCHEMA_TYPE}, {"enum", KOI_SCHEMA_CONSTANT}, {"const", KOI_SCHEMA_CONSTANT}, {"$ref", KOI_SCHEMA_PARTS}, {"anyOf", KOI_SCHEMA_PARTS}, {"oneOf", KOI_SCHEMA_PARTS}, {"allOf", KOI_SCHEMA_PARTS},
+  {"properties", KOI_SCHEMA_OF_OBJECT}, {"required", KOI_SCHEMA_OF_OBJECT}, {"additionalProperties", KOI_SCHEMA_OF_OBJECT},
+  {"items", KOI_SCHEMA_OF_ARRAY}, {"prefixItems", KOI_SCHEMA_OF_ARRAY}, {"minItems", KOI_SCHEMA_OF_ARRAY}, {"maxItems", KOI_SCHEMA_OF_ARRAY},
+  {"minLength", KOI_SCHEMA_OF_STRING}, {"maxLength", KOI_SCHEMA_OF_STRING}, {"pattern", KOI_SCHEMA_OF_STRING}, {"format", KOI_SCHEMA_OF_STRING},
+  {"minimum", KOI_SCHEMA_OF_NUMBER}, {"maximum", KOI_SCHEMA_OF_NUMBER}, {"exclusiveMinimum", KOI_SCHEMA_OF_NUMBER}, {"exclusiveMaximum", KOI_SCHEMA_OF_NUMBER},
 };
 
 typedef uint32_t value_fn(koi_schema *c, struct json_object *schema, const char *path, uint32_t next);
@@ -105,8 +105,8 @@ static uint32_t boolean(koi_schema *c, struct json_object *s, const char *p, uin
   return koi_grammar_either(c->g, word(c, "true", next), word(c, "false", next));
 }
 static const struct { const char *name; value_fn *write; group group; } types[] = {
-  {"null", null_value, TYPE}, {"boolean", boolean, TYPE}, {"integer", koi_schema_integer, TYPE}, {"number", koi_schema_number, OF_NUMBER},
-  {"string", koi_schema_string, OF_STRING}, {"array", koi_schema_array, OF_ARRAY}, {"object", koi_schema_object, OF_OBJECT},
+  {"null", null_value, KOI_SCHEMA_TYPE}, {"boolean", boolean, KOI_SCHEMA_TYPE}, {"integer", koi_schema_integer, KOI_SCHEMA_TYPE}, {"number", koi_schema_number, KOI_SCHEMA_OF_NUMBER},
+  {"string", koi_schema_string, KOI_SCHEMA_OF_STRING}, {"array", koi_schema_array, KOI_SCHEMA_OF_ARRAY}, {"object", koi_schema_object, KOI_SCHEMA_OF_OBJECT},
 };
 
 static bool asks_nothing(struct json_object *schema, const char *name) /* keywords that say what holds anyway */
@@ -115,18 +115,25 @@ static bool asks_nothing(struct json_object *schema, const char *name) /* keywor
   return !strcmp(name, "uniqueItems") && json_object_object_get_ex(schema, name, &v) && json_object_is_type(v, json_type_boolean) && !json_object_get_boolean(v);
 }
 
+bool koi_schema_group_of(const char *name, koi_schema_group *out)
+{
+  size_t i = 0;
+  while (i < KOI_COUNT(keywords) && strcmp(keywords[i].name, name)) i++;
+  if (i < KOI_COUNT(keywords)) *out = keywords[i].group;
+  return i < KOI_COUNT(keywords);
+}
+
 /* Which groups of keywords a schema has, a bit each; 0 and an error for one that is not known. */
 static unsigned groups_of(koi_schema *c, struct json_object *schema, const char *path)
 {
   unsigned groups = 0;
   json_object_object_foreach(schema, name, value) {
+    group own;
     (void)value;
-    size_t i = 0;
-    while (i < KOI_COUNT(keywords) && strcmp(keywords[i].name, name)) i++;
-    if (i < KOI_COUNT(keywords)) groups |= 1u << keywords[i].group;
+    if (koi_schema_group_of(name, &own)) groups |= 1u << own;
     else if (!asks_nothing(schema, name)) koi_schema_fail(c, path, "\"%s\" is not supported", name);
   }
-  return groups & ~(1u << NOTE);
+  return groups & ~(1u << KOI_SCHEMA_NOTE);
 }
 
 /* ---- values ---- */
@@ -202,7 +209,7 @@ static uint32_t typed(koi_schema *c, struct json_object *schema, unsigned groups
   size_t found = 0, wanted = !named || json_object_is_type(v, json_type_string) ? 1 : json_object_is_type(v, json_type_array) ? json_object_array_length(v) : 1;
   uint32_t all = KOI_GRAMMAR_NEVER;
   for (size_t i = 0; i < KOI_COUNT(types) && !c->status; i++) {
-    if (named ? !named_type(v, types[i].name) : !(groups >> types[i].group & 1) || types[i].group == TYPE) continue;
+    if (named ? !named_type(v, types[i].name) : !(groups >> types[i].group & 1) || types[i].group == KOI_SCHEMA_TYPE) continue;
     found++;
     all = koi_grammar_either(c->g, types[i].write(c, schema, path, next), all);
   }
@@ -210,17 +217,24 @@ static uint32_t typed(koi_schema *c, struct json_object *schema, unsigned groups
   return all;
 }
 
+/* The same, and an error for keywords that are not supported beside each other. */
+unsigned koi_schema_check(koi_schema *c, struct json_object *schema, const char *path)
+{
+  unsigned groups = groups_of(c, schema, path), alone = groups & ~(1u << KOI_SCHEMA_TYPE);
+  if (groups >> KOI_SCHEMA_PARTS & 1 && groups != 1u << KOI_SCHEMA_PARTS) koi_schema_fail(c, path, "other keywords beside $ref, anyOf, oneOf or allOf are not supported");
+  if (groups >> KOI_SCHEMA_CONSTANT & 1 && alone != 1u << KOI_SCHEMA_CONSTANT) koi_schema_fail(c, path, "other keywords than \"type\" beside enum or const are not supported");
+  return groups;
+}
+
 static uint32_t value(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
 {
   if (json_object_is_type(schema, json_type_boolean)) return json_object_get_boolean(schema) ? koi_grammar_call(c->g, c->basic[KOI_JSON_VALUE], next) : KOI_GRAMMAR_NEVER;
   if (!json_object_is_type(schema, json_type_object)) return koi_schema_fail(c, path, "expected a schema, which is an object, true or false"), KOI_GRAMMAR_NEVER;
-  unsigned groups = groups_of(c, schema, path), alone = groups & ~(1u << TYPE);
+  unsigned groups = koi_schema_check(c, schema, path);
   if (c->status) return KOI_GRAMMAR_NEVER;
   if (!groups) return koi_grammar_call(c->g, c->basic[KOI_JSON_VALUE], next);
-  if (groups >> PARTS & 1 && groups != 1u << PARTS) return koi_schema_fail(c, path, "other keywords beside $ref, anyOf, oneOf or allOf are not supported"), KOI_GRAMMAR_NEVER;
-  if (groups >> CONSTANT & 1 && alone != 1u << CONSTANT) return koi_schema_fail(c, path, "other keywords than \"type\" beside enum or const are not supported"), KOI_GRAMMAR_NEVER;
-  if (groups >> PARTS & 1) return combined(c, schema, path, next);
-  return groups >> CONSTANT & 1 ? constants(c, schema, path, next) : typed(c, schema, groups, path, next);
+  if (groups >> KOI_SCHEMA_PARTS & 1) return combined(c, schema, path, next);
+  return groups >> KOI_SCHEMA_CONSTANT & 1 ? constants(c, schema, path, next) : typed(c, schema, groups, path, next);
 }
 
 /* ---- all of it ---- */

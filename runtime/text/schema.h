@@ -19,7 +19,7 @@ koine_status koi_schema_grammar(const char *json, size_t n, koi_grammar **out);
 /* Calls of tools as an answer has them: a block of one call or more, of the tools in json [n], an array as a request's. name: of this tool alone, NULL:
  * of any. one: one call. begun: all
  * but its first control token, and what stands before that. The control token of the markup is the byte KOI_GRAMMAR_MARK, which no text has.
- * Arguments come in the order of the schema's properties, required ones all; those of type string are text as it is, of which enum and const
- * hold, other keywords do not. */
+ * Arguments come in the order of the schema's properties, required ones all, those without a property last; those of type string are text as it is, of
+ * which format is a note. */
 koine_status koi_schema_calls(const char *json, size_t n, const char *name, bool one, bool begun, koi_grammar **out);
 #endif

@@ -63,7 +63,7 @@ static bool apart_by_type(struct json_object *a, struct json_object *b)
   return true;
 }
 
-bool koi_schema_requires(struct json_object *schema, const char *name)
+static bool requires(struct json_object *schema, const char *name)
 {
   struct json_object *v;
   if (!json_object_object_get_ex(schema, "required", &v) || !json_object_is_type(v, json_type_array)) return false;
@@ -81,7 +81,7 @@ static bool apart_by_property(koi_schema *c, struct json_object *a, struct json_
   if (!json_object_object_get_ex(a, "properties", &pa) || !json_object_object_get_ex(b, "properties", &pb)) return false;
   if (!json_object_is_type(pa, json_type_object) || !json_object_is_type(pb, json_type_object)) return false;
   json_object_object_foreach(pa, name, value) {
-    if (koi_schema_requires(a, name) && koi_schema_requires(b, name) && json_object_object_get_ex(pb, name, &other) && koi_schema_apart(c, value, other, depth)) return true;
+    if (requires(a, name) && requires(b, name) && json_object_object_get_ex(pb, name, &other) && koi_schema_apart(c, value, other, depth)) return true;
   }
   return false;
 }

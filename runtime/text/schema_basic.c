@@ -96,6 +96,7 @@ void koi_schema_basics(koi_schema *c)
   koi_grammar_set(g, b[KOI_JSON_DIGIT], koi_schema_one(c, "0123456789", KOI_GRAMMAR_END));
   koi_grammar_set(g, b[KOI_JSON_OTHER], beyond_ascii(c));
   koi_grammar_set(g, b[KOI_JSON_CHAR], character(c));
+  c->character = b[KOI_JSON_CHAR];
   uint32_t quote = koi_schema_word(c, "\"", KOI_GRAMMAR_END);
   koi_grammar_set(g, b[KOI_JSON_STRING], koi_schema_word(c, "\"", koi_grammar_repeat(g, b[KOI_JSON_CHAR], 0, KOI_GRAMMAR_ENDLESS, quote)));
   koi_grammar_set(g, b[KOI_JSON_INTEGER], whole_number(c, KOI_GRAMMAR_END));

@@ -7,24 +7,43 @@
 #define END_TAG "</" KOI_GRAMMAR_MARK
 
 /* ---- values ---- */
-/* Text as it is: whatever is no control token. */
-static uint32_t text(koi_schema *c, uint32_t next)
+/* A character of a text that stands as it is: of no control token. */
+static uint32_t plain_character(koi_schema *c)
 {
   uint32_t one = koi_grammar_rule(c->g);
   koi_byte_set plain = {0};
   koi_byte_set_add(&plain, '\t', '\n');
   koi_byte_set_add(&plain, 0x20, 0x7e);
   koi_grammar_set(c->g, one, koi_grammar_either(c->g, koi_grammar_bytes(c->g, &plain, KOI_GRAMMAR_END), koi_grammar_call(c->g, c->basic[KOI_JSON_OTHER], KOI_GRAMMAR_END)));
-  return koi_grammar_repeat(c->g, one, 0, KOI_GRAMMAR_ENDLESS, next);
+  return one;
+}
+
+/* A text as its schema has it, but for its format, which is a note there. */
+static uint32_t text(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
+{
+  struct json_object *pattern = NULL, *least = NULL, *most = NULL;
+  uint32_t json = c->character, all;
+  c->character = plain_character(c);
+  if (json_object_object_get_ex(schema, "pattern", &pattern)) {
+    bool length = json_object_object_get_ex(schema, "minLength", &least) || json_object_object_get_ex(schema, "maxLength", &most);
+    if (!json_object_is_type(pattern, json_type_string)) koi_schema_fail(c, path, "\"pattern\": expected a regular expression as a string");
+    if (length) koi_schema_fail(c, path, "a length beside \"pattern\" is not supported");
+    all = c->status ? KOI_GRAMMAR_NEVER : koi_schema_pattern(c, json_object_get_string(pattern), path, next);
+  } else {
+    all = koi_schema_length(c, schema, path, next);
+  }
+  c->character = json;
+  return all;
 }
 
 /* The texts among the constants of a schema; without constants any text. */
-static uint32_t texts(koi_schema *c, struct json_object *schema, uint32_t next)
+static uint32_t texts(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
 {
   struct json_object *one = NULL, *list = NULL;
   bool single = json_object_object_get_ex(schema, "const", &one), several = json_object_object_get_ex(schema, "enum", &list) && json_object_is_type(list, json_type_array);
   uint32_t all = KOI_GRAMMAR_NEVER;
-  if (!single && !several) return text(c, next);
+  koi_schema_check(c, schema, path);
+  if (!single && !several) return text(c, schema, path, next);
   for (size_t i = 0; i < (single ? 1 : json_object_array_length(list)); i++) {
     struct json_object *v = single ? one : json_object_array_get_idx(list, i);
     if (!json_object_is_type(v, json_type_string)) continue;
@@ -33,6 +52,7 @@ static uint32_t texts(koi_schema *c, struct json_object *schema, uint32_t next)
   return all;
 }
 
+/* schema NULL: any value. */
 static uint32_t parameter(koi_schema *c, const char *name, struct json_object *schema, const char *path, uint32_t next)
 {
   struct json_object *type = NULL;
@@ -40,35 +60,52 @@ static uint32_t parameter(koi_schema *c, const char *name, struct json_object *s
   bool is_text = typed && json_object_is_type(type, json_type_string) && !strcmp(json_object_get_string(type), "string");
   bool may_be_text = is_text || (typed && !json_object_is_type(type, json_type_string) && koi_schema_has_type(schema, "string"));
   uint32_t end = koi_schema_word(c, END_TAG "parameter>\n", next), all = KOI_GRAMMAR_NEVER;
-  if (may_be_text) all = koi_schema_word(c, "true\">", texts(c, schema, end));
+  char *own = koi_format("%s/properties/%s", path, name);
+  koi_schema_keep(c, own);
+  if (own && may_be_text) all = koi_schema_word(c, "true\">", texts(c, schema, own, end));
+  koi_free(own);
   if (!is_text) {
-    uint32_t rule = koi_schema_rule(c, schema, path, "properties", name);
+    uint32_t rule = schema ? koi_schema_rule(c, schema, path, "properties", name) : c->basic[KOI_JSON_VALUE];
     all = koi_grammar_either(c->g, koi_schema_word(c, "false\">", koi_grammar_call(c->g, rule, end)), all);
   }
   all = koi_schema_word(c, TAG "parameter name=\"", koi_schema_word(c, name, koi_schema_word(c, "\" string=\"", all)));
   return all;
 }
 
-/* In the order of the properties; each part is written from its end, so the last one first. */
+/* The schema of a tool's arguments, behind its $refs: an object's by its own keywords alone. NULL: status says why not. */
+static struct json_object *object_of(koi_schema *c, struct json_object *schema, const char *path)
+{
+  struct json_object *v = NULL;
+  for (int i = 0; i < 8 && !c->status && json_object_is_type(schema, json_type_object) && json_object_object_get_ex(schema, "$ref", &v); i++) {
+    koi_schema_check(c, schema, path);
+    schema = koi_schema_find(c, json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "", path);
+  }
+  if (c->status) return NULL;
+  if (!json_object_is_type(schema, json_type_object)) return koi_schema_fail(c, path, "expected a schema of an object"), NULL;
+  if (json_object_object_get_ex(schema, "$ref", NULL)) return koi_schema_fail(c, path, "expected a value that ends, found one that refers to itself"), NULL;
+  json_object_object_foreach(schema, name, value) {
+    koi_schema_group group;
+    (void)value;
+    if (koi_schema_group_of(name, &group) && group != KOI_SCHEMA_NOTE && group != KOI_SCHEMA_TYPE && group != KOI_SCHEMA_OF_OBJECT)
+      koi_schema_fail(c, path, "\"%s\" is not supported for all arguments of a tool", name);
+  }
+  koi_schema_check(c, schema, path);
+  if (!koi_schema_has_type(schema, "object")) koi_schema_fail(c, path, "\"type\": expected object for the arguments of a tool");
+  return schema;
+}
+
+/* In the order of the properties, and what else is required; each part is written from its end, so the last one first. */
 static uint32_t parameters(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
 {
-  struct json_object *properties = NULL;
-  if (!json_object_is_type(schema, json_type_object) || !json_object_object_get_ex(schema, "properties", &properties)) return next;
-  if (!json_object_is_type(properties, json_type_object)) return koi_schema_fail(c, path, "\"properties\": expected an object"), next;
-  size_t n = (size_t)json_object_object_length(properties), i = 0;
-  const char **name = koi_alloc(n + 1, sizeof *name);
-  koi_schema_keep(c, name);
-  if (!name) return next;
-  json_object_object_foreach(properties, key, value)
-  {
-    (void)value;
-    name[i++] = key;
+  koi_schema_members m = {.path = path};
+  if (!schema || !(schema = object_of(c, schema, path))) return next;
+  if (koi_schema_take_members(c, schema, &m)) {
+    for (size_t i = m.n; i-- > 0 && !c->status;) {
+      uint32_t here = parameter(c, m.v[i].name, m.v[i].schema ? m.v[i].schema : m.others, path, next);
+      next = m.v[i].required ? here : koi_grammar_either(c->g, here, next);
+    }
   }
-  while (i-- > 0 && !c->status) {
-    uint32_t here = parameter(c, name[i], json_object_object_get(properties, name[i]), path, next);
-    next = koi_schema_requires(schema, name[i]) ? here : koi_grammar_either(c->g, here, next);
-  }
-  koi_free(name);
+  koi_free(m.v);
   return next;
 }
 

@@ -3,19 +3,8 @@
 #include <string.h>
 #include "schema_impl.h"
 
-typedef struct member {
-  const char *name;
-  struct json_object *schema; /* NULL: anything */
-  bool required;
-} member;
-
-typedef struct members {
-  member *v;
-  size_t n;
-  struct json_object *others; /* the schema of members without a name here */
-  bool any_others, no_others; /* others of any kind; none */
-  const char *path;
-} members;
+typedef koi_schema_member member;
+typedef koi_schema_members members;
 
 /* ---- reading ---- */
 static bool take_properties(koi_schema *c, struct json_object *schema, members *m)
@@ -137,12 +126,17 @@ static uint32_t write_object(koi_schema *c, const members *m, uint32_t next)
   return koi_schema_word(c, "{", koi_schema_space(c, first));
 }
 
+bool koi_schema_take_members(koi_schema *c, struct json_object *schema, koi_schema_members *m)
+{
+  if (take_properties(c, schema, m)) take_others(c, schema, m);
+  return !c->status;
+}
+
 uint32_t koi_schema_object(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
 {
   members m = {.path = path};
   uint32_t all = KOI_GRAMMAR_NEVER;
-  if (take_properties(c, schema, &m)) take_others(c, schema, &m);
-  if (!c->status) all = !m.n && m.any_others ? koi_grammar_call(c->g, c->basic[KOI_JSON_OBJECT], next) : write_object(c, &m, next);
+  if (koi_schema_take_members(c, schema, &m)) all = !m.n && m.any_others ? koi_grammar_call(c->g, c->basic[KOI_JSON_OBJECT], next) : write_object(c, &m, next);
   koi_free(m.v);
   return all;
 }

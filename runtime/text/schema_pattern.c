@@ -1,6 +1,6 @@
-/* Owns: regular expressions as a grammar of JSON string contents: a tree is read, then written from its end.
+/* Owns: regular expressions as a grammar of JSON string contents, or of text as it is: a tree is read, then written from its end.
  * Does not: look around, refer back, or know classes of Unicode: such a pattern is refused with the place.
- * Invariant: a character that JSON escapes is written as its escape, any other as itself. */
+ * Invariant: in JSON a character that it escapes is written as its escape, any other as itself. */
 #include <string.h>
 #include "schema_impl.h"
 
@@ -215,15 +215,16 @@ static uint32_t write_set(koi_schema *c, const tree *t, uint32_t next)
   static const char escapes[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
   koi_byte_set plain = {0};
   uint32_t all = KOI_GRAMMAR_NEVER;
-  bool any = false;
+  bool any = false, json = c->character == c->basic[KOI_JSON_CHAR];
   for (unsigned b = 1; b < 128; b++) {
     if (!(t->ascii[b / 64] >> b % 64 & 1)) continue;
     const char *known = strchr(escapes, (int)b);
     char code[8];
-    if (!known && b >= 0x20) {
+    if (json ? !known && b >= 0x20 : b == '\t' || b == '\n' || (b >= 0x20 && b < 0x7f)) {
       koi_byte_set_add(&plain, b, b), any = true;
       continue;
     }
+    if (!json) continue;
     if (known) koi_print(code, sizeof code, "\\%c", letters[known - escapes]);
     else koi_print(code, sizeof code, "\\u%04x", b);
     all = koi_grammar_either(c->g, koi_schema_word(c, code, next), all);
@@ -252,7 +253,7 @@ static uint32_t write_tree(const reader *r, uint32_t at, uint32_t next)
 uint32_t koi_schema_pattern(koi_schema *c, const char *pattern, const char *path, uint32_t next)
 {
   reader r = {.c = c, .path = path, .all = pattern, .p = pattern};
-  uint32_t all = KOI_GRAMMAR_NEVER, open = koi_grammar_repeat(c->g, c->basic[KOI_JSON_CHAR], 0, KOI_GRAMMAR_ENDLESS, next);
+  uint32_t all = KOI_GRAMMAR_NEVER, open = koi_grammar_repeat(c->g, c->character, 0, KOI_GRAMMAR_ENDLESS, next);
   bool begins = *pattern == '^';
   if (strlen(pattern) > LONGEST) wrong(&r, "more than 4000 bytes");
   if (begins) r.p++;
@@ -261,7 +262,7 @@ uint32_t koi_schema_pattern(koi_schema *c, const char *pattern, const char *path
   if (!c->status && *r.p && !ends) wrong(&r, "a ) that is not opened");
   if (!c->status && (begins || ends) && r.choice) wrong(&r, "^ and $ around alternatives need a group: ^(a|b)$");
   if (!c->status) all = write_tree(&r, t, ends ? next : open);
-  if (!c->status && !begins) all = koi_grammar_repeat(c->g, c->basic[KOI_JSON_CHAR], 0, KOI_GRAMMAR_ENDLESS, all);
+  if (!c->status && !begins) all = koi_grammar_repeat(c->g, c->character, 0, KOI_GRAMMAR_ENDLESS, all);
   koi_free(r.v);
   return all;
 }

@@ -30,12 +30,17 @@ static const char *format_pattern(koi_schema *c, struct json_object *v, const ch
   return NULL;
 }
 
+uint32_t koi_schema_length(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
+{
+  uint32_t least = koi_schema_count(c, schema, "minLength", 0, path), most = koi_schema_count(c, schema, "maxLength", KOI_GRAMMAR_ENDLESS, path);
+  if (least > most) koi_schema_fail(c, path, "at least %u characters and at most %u", least, most);
+  return c->status ? KOI_GRAMMAR_NEVER : koi_grammar_repeat(c->g, c->character, least, most, next);
+}
+
 uint32_t koi_schema_string(koi_schema *c, struct json_object *schema, const char *path, uint32_t next)
 {
   struct json_object *pattern = NULL, *format = NULL;
-  uint32_t least = koi_schema_count(c, schema, "minLength", 0, path), most = koi_schema_count(c, schema, "maxLength", KOI_GRAMMAR_ENDLESS, path);
   const char *text = NULL;
-  if (least > most) koi_schema_fail(c, path, "at least %u characters and at most %u", least, most);
   if (json_object_object_get_ex(schema, "pattern", &pattern)) {
     text = json_object_get_string(pattern);
     if (!json_object_is_type(pattern, json_type_string)) koi_schema_fail(c, path, "\"pattern\": expected a regular expression as a string");
@@ -44,8 +49,9 @@ uint32_t koi_schema_string(koi_schema *c, struct json_object *schema, const char
     if (pattern) koi_schema_fail(c, path, "\"pattern\" beside \"format\" is not supported");
     if (!c->status) text = format_pattern(c, format, path);
   }
-  if (text && (least || most != KOI_GRAMMAR_ENDLESS)) koi_schema_fail(c, path, "a length beside \"%s\" is not supported", pattern ? "pattern" : "format");
+  if (text && (koi_schema_count(c, schema, "minLength", 0, path) || koi_schema_count(c, schema, "maxLength", KOI_GRAMMAR_ENDLESS, path) != KOI_GRAMMAR_ENDLESS))
+    koi_schema_fail(c, path, "a length beside \"%s\" is not supported", pattern ? "pattern" : "format");
   if (c->status) return KOI_GRAMMAR_NEVER;
   uint32_t end = koi_schema_word(c, "\"", next);
-  return koi_schema_word(c, "\"", text ? koi_schema_pattern(c, text, path, end) : koi_grammar_repeat(c->g, c->basic[KOI_JSON_CHAR], least, most, end));
+  return koi_schema_word(c, "\"", text ? koi_schema_pattern(c, text, path, end) : koi_schema_length(c, schema, path, end));
 }

@@ -134,7 +134,8 @@ typedef bool koine_token_fn(void *user, int32_t id);
 typedef struct koine_schema koine_schema;
 KOINE_API koine_status koine_schema_open(const koine_tokenizer *tokenizer, const char *json, size_t n_bytes, koine_schema **out);
 /* The same for calls of tools: the answer is a block of calls, of `tools` [n_bytes], an array as a request has it. name: of this tool, NULL: of any. flags:
- * KOINE_CALLS_*. Arguments come in the order of the schema's properties; of those that are texts enum and const hold, other keywords do not. */
+ * KOINE_CALLS_*. Arguments come in the order of the schema's properties; of those that are texts format is a note. What of their schemas is not supported is
+ * refused as koine_schema_open does. */
 enum {
   KOINE_CALLS_ONE = 1,  /* a single call */
   KOINE_CALLS_BEGUN = 2 /* the block's first token of markup is there: with it as schema_after an answer is free, but once it begins to call it does so well */
