@@ -17,8 +17,7 @@ uint64_t koi_span_of_sub(const koi_laid_model *l, const koi_spanned *w)
 uint64_t koi_span_bytes(const koi_laid_model *l, const koi_span *s, int stream)
 {
   koi_spanned w = koi_span_weight(l, s);
-  koi_part some = *w.part;
-  some.unit0 = 0, some.unit1 = 1, some.tile0 = 0, some.tile1 = (int32_t)(s->tile1 - s->tile0);
+  koi_part some = {.unit1 = 1, .tile1 = (int32_t)(s->tile1 - s->tile0), .wt = w.part->wt}; /* care is being found out, by another thread */
   return koi_lay_part_bytes(l, w.role, w.to, &some, stream);
 }
 
