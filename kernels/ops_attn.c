@@ -7,7 +7,8 @@ enum { SCORE_VW, SCORE_L, SCORE_RT, SCORE_HT, SCORE_TB, SCORE_UNPACK };
 static uint64_t items_score(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[SCORE_L]; }
 static uint64_t local_score(const int32_t *c, const int32_t *p)
 {
-  return p[SCORE_L] > 1 ? (uint64_t)p[SCORE_HT] * (uint64_t)c[INDEX_SCORE_IH] * sizeof(float) : 0;
+  uint64_t steps = (uint64_t)c[INDEX_SCORE_IH] / 32; /* of a matrix unit, each with a scale */
+  return p[SCORE_L] > 1 ? (uint64_t)p[SCORE_HT] * ((uint64_t)c[INDEX_SCORE_IH] + steps) * sizeof(float) : 0;
 }
 static int legal_score(const koi_target *t, const int32_t *c, const int32_t *p)
 {
