@@ -16,4 +16,6 @@ KOINE_TEST_DEVICE=hip1 run ./tests/t_mutants
 KOINE_TEST_DEVICE=hip0 run ./tests/t_mutants unit-wmma
 KOINE_TEST_DEVICE=hip2 run ./tests/t_mutants unit-wmma
 run ./tests/t_backend HIP
+run ./tests/t_kern HIP
+KOINE_TEST_DEVICE=hip1 run ./tests/t_record "$here/data/tiny-quant"
 exit $failed
