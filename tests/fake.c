@@ -12,7 +12,7 @@ typedef struct fake_device {
 static struct { fake_kind kind; long first, n; koine_status status; } rule;
 static atomic_long calls[FAKE_N_KINDS + 1], n_live;
 
-static const char *const names[] = {"open", "alloc", "view", "write", "read", "copy", "fill", "build", "launch", "bind", "patch", "start", "finish", "any call"};
+static const char *const names[] = {"open", "alloc", "view", "write", "read", "copy", "fill", "build", "launch", "bind", "patch", "start", "finish", "record", "replay", "any call"};
 const char *fake_kind_name(fake_kind kind) { return names[kind]; }
 
 void fake_refuse(fake_kind kind, long first, long n, koine_status status)
@@ -61,6 +61,7 @@ static koine_status gave(koine_status s)
   return s;
 }
 
+static bool can_record;
 static koi_device *host(koi_device *d) { return ((fake_device *)d)->host; }
 
 static size_t n_devices = 1;
@@ -87,7 +88,7 @@ static koine_status open_(const koi_endpoint *e, koi_device **out)
   if (s) return s;
   fake_device *d = koi_alloc(1, sizeof *d);
   if (!d) return KOINE_ERR_MEMORY;
-  d->base = (koi_device){.backend = &fake_backend, .endpoint = e};
+  d->base = (koi_device){.backend = &fake_backend, .endpoint = e, .can_record = can_record};
   s = koi_backend_host.open(e, &d->host);
   if (s) koi_free(d);
   else *out = &d->base;
@@ -207,8 +208,72 @@ static koine_status start(koi_device *d, koi_bound *b, const koi_range *r)
   return s ? s : koi_backend_host.start(host(d), b, r);
 }
 
+/* ---- recordings ---- */
+typedef struct recorded {
+  koi_recorded base;
+  koi_bound *const *calls, *as; /* [n] whose they are, and as they were */
+  koi_range *ranges;
+  struct recorded *next;
+} recorded;
+static recorded *all_recorded; /* tests that record have one thread */
+static long n_replayed, n_torn;
+
+void fake_records(bool can) { can_record = can, n_replayed = n_torn = 0; }
+long fake_n_replayed(void) { return n_replayed; }
+long fake_n_torn(void) { return n_torn; }
+
+static void *copy_of(const void *from, size_t bytes)
+{
+  void *to = koi_alloc(bytes, 1);
+  return to ? memcpy(to, from, bytes) : NULL;
+}
+
+static void free_recorded(recorded *r)
+{
+  koi_free((void *)(uintptr_t)r->calls);
+  koi_free(r->as);
+  koi_free(r->ranges);
+  koi_free(r);
+}
+
+static koine_status record(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out)
+{
+  koine_status s = enter(d->endpoint, FAKE_RECORD);
+  recorded *r = s ? NULL : koi_alloc(1, sizeof *r);
+  if (!r) return s ? s : KOINE_ERR_MEMORY;
+  *r = (recorded){{n}, copy_of(calls, n * sizeof *calls), koi_alloc(n, sizeof *r->as), copy_of(ranges, n * sizeof *ranges), all_recorded};
+  if (!r->calls || !r->as || !r->ranges) {
+    free_recorded(r);
+    return KOINE_ERR_MEMORY;
+  }
+  for (size_t i = 0; i < n; i++) r->as[i] = *calls[i];
+  all_recorded = r;
+  *out = &r->base;
+  return gave(KOINE_OK);
+}
+
+static koine_status replay(koi_device *d, koi_recorded *what)
+{
+  const recorded *r = (const recorded *)what;
+  koine_status s = enter(d->endpoint, FAKE_REPLAY);
+  for (size_t i = 0; i < what->n && !s; i++, n_replayed++) s = koi_backend_host.launch(host(d), r->as[i].kernel, &r->as[i].a, &r->ranges[i]);
+  return s;
+}
+
+static void unrecord(koi_device *d, koi_recorded *what)
+{
+  (void)d;
+  recorded **at = &all_recorded;
+  while (&(*at)->base != what) at = &(*at)->next;
+  *at = (*at)->next;
+  free_recorded((recorded *)what);
+  atomic_fetch_sub(&n_live, 1);
+}
+
 static void unbind(koi_device *d, koi_bound *b)
 {
+  for (const recorded *r = all_recorded; r; r = r->next)
+    for (size_t i = 0; i < r->base.n; i++) n_torn += r->calls[i] == b;
   atomic_fetch_sub(&n_live, 1);
   koi_backend_host.unbind(host(d), b);
 }
@@ -222,7 +287,7 @@ static koine_status finish(koi_device *d)
 const koi_backend fake_backend = {
   .name = "fake", .probe = probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
   .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = identity, .build = build, .drop = drop, .launch = launch,
-  .bind = bind_call, .patch = patch, .start = start, .unbind = unbind, .finish = finish};
+  .bind = bind_call, .patch = patch, .start = start, .unbind = unbind, .record = record, .replay = replay, .unrecord = unrecord, .finish = finish};
 
 koine_status fake_runtime_open(koine_runtime **out) { return fake_runtime_open_many(1, out); }
 

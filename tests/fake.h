@@ -5,7 +5,7 @@
 
 typedef enum fake_kind {
   FAKE_OPEN, FAKE_ALLOC, FAKE_VIEW, FAKE_WRITE, FAKE_READ, FAKE_COPY, FAKE_FILL, FAKE_BUILD, FAKE_LAUNCH,
-  FAKE_BIND, FAKE_PATCH, FAKE_START, FAKE_FINISH,
+  FAKE_BIND, FAKE_PATCH, FAKE_START, FAKE_FINISH, FAKE_RECORD, FAKE_REPLAY,
   FAKE_N_KINDS,
   FAKE_ANY = FAKE_N_KINDS
 } fake_kind;
@@ -21,6 +21,11 @@ long fake_n_live(void);
 const char *fake_kind_name(fake_kind kind);
 /* From now on its compiler gives binaries, and refuses those that are not its own (refuse: all). */
 void fake_binaries(bool give, bool refuse);
+/* Whether devices that are opened from now on can record calls (at first none can). A recording has the arguments that its calls had. */
+void fake_records(bool can);
+/* Calls replayed since the last fake_records, and calls that were given back while a recording had them. */
+long fake_n_replayed(void);
+long fake_n_torn(void);
 /* The device that call `nth` of all, counted from now, goes to is lost: this call and all later ones of it are refused. 0: none, and what was lost
  * is there again. */
 void fake_lose_at(long nth);

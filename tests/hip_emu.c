@@ -15,7 +15,7 @@ const char emu_magic[16] = "emulated code 1";
 enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3, ALIGN_BYTES = 256 };
 
 typedef struct work { /* one thing that is queued */
-  enum { COPY, FILL, LAUNCH, EVENT } kind;
+  enum { COPY, FILL, LAUNCH, EVENT, GRAPH } kind;
   void *to;
   const void *from;
   size_t bytes;
@@ -24,9 +24,12 @@ typedef struct work { /* one thing that is queued */
   unsigned groups[3], local[3];
   unsigned long args[EMU_MAX_ARGS];
   hipEvent_t event;
+  hipGraphExec_t graph;
 } work;
 
-struct ihipStream_t { int device; work *queue; size_t n; hipError_t failed; };
+struct ihipGraph { work *queue; size_t n; };
+struct hipGraphExec { int device; struct ihipGraph g; };
+struct ihipStream_t { int device; work *queue; size_t n; hipError_t failed; hipGraph_t capture; };
 struct ihipEvent_t { int device; hipStream_t stream; };
 struct ihipModule_t { struct ihipModuleSymbol_t kernel; };
 
@@ -37,6 +40,8 @@ static _Thread_local int current;
 /* ---- work -------------------------------------------------------------------------------------------------------------- */
 static void do_one(hipStream_t s, const work *w)
 {
+  for (size_t i = 0; w->kind == GRAPH && i < w->graph->g.n; i++) do_one(s, &w->graph->g.queue[i]);
+  if (w->kind == GRAPH) return;
   if (w->kind == COPY) memcpy(w->to, w->from, w->bytes);
   else if (w->kind == FILL) memset(w->to, w->value, w->bytes);
   else if (w->kind == EVENT) w->event->stream = NULL;
@@ -53,16 +58,21 @@ static hipError_t drain(hipStream_t s, hipEvent_t until)
   return s->failed;
 }
 
+static void append(work **queue, size_t *n, const work *w)
+{
+  if (!(*n & (*n - 1))) *queue = realloc(*queue, (*n ? 2 * *n : 1) * sizeof **queue);
+  (*queue)[(*n)++] = *w;
+}
+
 static hipError_t enqueue(hipStream_t s, const work *w)
 {
   hipError_t code = hipSuccess;
   pthread_mutex_lock(&lock);
   if (!s || s->device != current) code = hipErrorInvalidHandle;
   else if (s->failed) code = s->failed;
-  else {
-    if (!(s->n & (s->n - 1))) s->queue = realloc(s->queue, (s->n ? 2 * s->n : 1) * sizeof *s->queue);
-    s->queue[s->n++] = *w;
-  }
+  else if (s->capture && w->kind == LAUNCH) append(&s->capture->queue, &s->capture->n, w);
+  else if (s->capture) code = hipErrorInvalidHandle;
+  else append(&s->queue, &s->n, w);
   pthread_mutex_unlock(&lock);
   return code;
 }
@@ -276,3 +286,36 @@ EMU_API hipError_t hipModuleLaunchKernel(hipFunction_t f, unsigned gx, unsigned 
   f->keep_args(w.args, args);
   return enqueue(s, &w);
 }
+
+/* ---- graphs ------------------------------------------------------------------------------------------------------------ */
+EMU_API hipError_t hipStreamBeginCapture(hipStream_t s, hipStreamCaptureMode mode)
+{
+  if (s->capture || s->device != current || mode != hipStreamCaptureModeThreadLocal) return hipErrorInvalidValue;
+  return (s->capture = calloc(1, sizeof *s->capture)) ? hipSuccess : hipErrorOutOfMemory;
+}
+
+EMU_API hipError_t hipStreamEndCapture(hipStream_t s, hipGraph_t *out)
+{
+  if (!s->capture) return hipErrorInvalidValue;
+  *out = s->capture, s->capture = NULL;
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipGraphDestroy(hipGraph_t g) { return free(g->queue), free(g), hipSuccess; }
+
+EMU_API hipError_t hipGraphInstantiateWithFlags(hipGraphExec_t *out, hipGraph_t g, unsigned long long flags)
+{
+  hipGraphExec_t x = flags || !g->n ? NULL : calloc(1, sizeof *x);
+  if (!x) return hipErrorInvalidValue;
+  *x = (struct hipGraphExec){.device = current};
+  for (size_t i = 0; i < g->n; i++) append(&x->g.queue, &x->g.n, &g->queue[i]);
+  *out = x;
+  return hipSuccess;
+}
+
+EMU_API hipError_t hipGraphLaunch(hipGraphExec_t x, hipStream_t s)
+{
+  return x->device != s->device ? hipErrorInvalidHandle : enqueue(s, &(work){.kind = GRAPH, .graph = x});
+}
+
+EMU_API hipError_t hipGraphExecDestroy(hipGraphExec_t x) { return free(x->g.queue), free(x), hipSuccess; }

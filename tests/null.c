@@ -11,7 +11,7 @@ static koine_status open_device(const koi_endpoint *e, koi_device **out)
 {
   koi_device *d = koi_alloc(1, sizeof *d);
   if (!d) return KOINE_ERR_MEMORY;
-  *d = (koi_device){.backend = &null_backend, .endpoint = e};
+  *d = (koi_device){.backend = &null_backend, .endpoint = e, .can_record = true};
   *out = d;
   return KOINE_OK;
 }
@@ -112,6 +112,41 @@ static koine_status start(koi_device *d, koi_bound *b, const koi_range *r)
   return KOINE_OK;
 }
 
+/* Every kernel of a recording counts by itself. */
+typedef struct recorded { koi_recorded base; koi_bound **calls; koi_range *ranges; } recorded;
+
+static void unrecord(koi_device *d, koi_recorded *p)
+{
+  (void)d;
+  recorded *r = (recorded *)p;
+  koi_free(r->calls);
+  koi_free(r->ranges);
+  koi_free(r);
+}
+
+static koine_status record(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out)
+{
+  recorded *r = koi_alloc(1, sizeof *r);
+  if (!r) return KOINE_ERR_MEMORY;
+  *r = (recorded){{n}, koi_alloc(n, sizeof *r->calls), koi_alloc(n, sizeof *r->ranges)};
+  if (!r->calls || !r->ranges) return unrecord(d, &r->base), KOINE_ERR_MEMORY;
+  memcpy(r->calls, calls, n * sizeof *calls);
+  memcpy(r->ranges, ranges, n * sizeof *ranges);
+  *out = &r->base;
+  counts.records++;
+  counts.recorded += n;
+  return KOINE_OK;
+}
+
+static koine_status replay(koi_device *d, koi_recorded *p)
+{
+  (void)d;
+  recorded *r = (recorded *)p;
+  for (size_t i = 0; null_watch && i < p->n; i++) null_watch(r->calls[i]->kernel, &r->ranges[i], true);
+  counts.launches += p->n, counts.replays++, counts.replayed += p->n;
+  return KOINE_OK;
+}
+
 static void unbind(koi_device *d, koi_bound *b)
 {
   (void)d;
@@ -127,7 +162,7 @@ static koine_status finish(koi_device *d)
 const koi_backend null_backend = {
   .name = "null", .open = open_device, .close = close_device, .alloc = alloc_buffer, .view = view_buffer, .free = free_buffer, .write = write_buffer,
   .read = read_buffer, .copy = copy_buffer, .fill = fill_buffer, .build = build, .drop = drop, .launch = launch, .bind = bind_call, .patch = patch,
-  .start = start, .unbind = unbind, .finish = finish};
+  .start = start, .unbind = unbind, .record = record, .replay = replay, .unrecord = unrecord, .finish = finish};
 
 const koi_endpoint null_endpoint = {
   .id = "null", .backend = &null_backend, .name = "nothing", .platform = "null", .driver = "built in", .type = KOINE_DEVICE_GPU,

@@ -6,8 +6,9 @@
 /* Called for every kernel that is launched or (bound) started; NULL: nobody is. */
 extern void (*null_watch)(const koi_kernel *k, const koi_range *r, bool bound);
 
-/* Kernels, copies, fills and writes since the last null_reset; reads and patched arguments beside them. */
-typedef struct null_counts { unsigned long launches, copies, fills, writes, reads, patches; } null_counts;
+/* Kernels, copies, fills and writes since the last null_reset; reads and patched arguments beside them. Kernels of recordings count like others;
+ * recordings made and their kernels, recordings replayed and their kernels. */
+typedef struct null_counts { unsigned long launches, copies, fills, writes, reads, patches, records, recorded, replays, replayed; } null_counts;
 
 extern const koi_backend null_backend;
 /* A card with room for any model. */

@@ -16,4 +16,6 @@ KOINE_TEST_DEVICE=hip1 KOINE_TEST_OP=index_score run ./tests/t_ops
 KOINE_TEST_DEVICE=hip1 run ./tests/t_mutants
 for d in hip0 hip2 hip3 hip4 hip5; do KOINE_TEST_DEVICE=$d run ./tests/t_mutants unit-; done
 run ./tests/t_backend HIP
+run ./tests/t_kern HIP
+KOINE_TEST_DEVICE=hip1 run ./tests/t_record "$here/data/tiny-quant"
 exit $failed

@@ -98,6 +98,41 @@ static void test_bound(koi_device *d)
   small_end(d, &other);
 }
 
+/* A recording has the arguments of its time, whatever is patched later, as often as it is replayed; and starts nothing when it is made. */
+static void test_recorded(koi_device *d)
+{
+  koi_kernel *k;
+  koi_bound *b[2];
+  koi_range r[2];
+  koi_recorded *rec = NULL;
+  int32_t c[KOI_MAX_CONSTS] = {0};
+  if (!d->can_record) return;
+  OK(koi_kern_get(d, &koi_op_swiglu, c, 0, &k));
+  small_expect(true);
+  koi_args a[2] = {small_call(d, true), small_call(d, false)};
+  for (int i = 0; i < 2; i++) {
+    OK(koi_device_bind(d, &koi_op_swiglu, c, k, &a[i], &b[i]));
+    CHECK(koi_kern_range(k, &a[i], &r[i]));
+  }
+  OK(d->backend->record(d, b, r, 2, &rec));
+  float first[SMALL_LDH];
+  OK(d->backend->read(d, a[0].buf[2], 0, sizeof first, first));
+  CHECK(rec && rec->n == 2 && all_are((uint8_t *)first, sizeof first, 0x11));
+  OK(koi_device_patch(d, b[0], 0, 1));
+  for (int i = 0; i < 3 && rec; i++) { /* while the one before may still run */
+    for (int n = 0; n < 2; n++) OK(d->backend->fill(d, a[n].buf[2], 0x11));
+    OK(d->backend->replay(d, rec));
+  }
+  CHECK(small_matches(d, &a[0], 1e-5f));
+  small_expect(false);
+  CHECK(small_matches(d, &a[1], 1e-5f));
+  if (rec) d->backend->unrecord(d, rec);
+  for (int i = 0; i < 2; i++) {
+    koi_device_unbind(d, b[i]);
+    small_end(d, &a[i]);
+  }
+}
+
 static void test_build_all(koi_device *d)
 {
   static const koi_kern_request r[] = {{&koi_op_swiglu, {0}, 0}, {&koi_op_pack, {8}, 0}, {&koi_op_swiglu, {0}, 0}, {&koi_op_pack, {16}, 0}, {&koi_op_group, {8}, 0}};
@@ -122,6 +157,7 @@ static void test_device(const koi_endpoint *e)
   printf("%s: %s, %s\n", e->id, e->name, e->driver);
   test_offsets(d);
   test_bound(d);
+  test_recorded(d);
   test_build_all(d);
   koi_device_close(d);
 }

@@ -18,9 +18,12 @@ typedef struct koi_device { /* backends put their own fields behind it */
   const struct koi_backend *backend;
   const koi_endpoint *endpoint;
   uint32_t lanes; /* work-group multiple that opening found out; 0: the endpoint's */
+  bool can_record; /* it has the hooks for it, and what they need of the driver */
+  bool record_pays; /* without being asked to */
   size_t gemm_bytes; /* device memory that `gemm` keeps for itself */
   atomic_bool failed; /* a step ended in KOINE_ERR_DEVICE here */
   /* What koi_device_open adds. */
+  bool records;              /* steps are recorded here */
   pthread_mutex_t lock;      /* whoever touches the device holds it */
   uint64_t bytes;            /* allocated now, by koi_device_alloc */
   char *cache_dir;           /* what may be kept on disk lies here; NULL: nothing is */
@@ -64,6 +67,9 @@ typedef struct koi_bound {
   koi_args a;                /* as patched */
 } koi_bound;
 
+/* Calls that are started by one request. Backends put their own fields behind it. */
+typedef struct koi_recorded { size_t n; } koi_recorded; /* n: calls */
+
 /* As koi_op_gemm (ops.h); offsets are where the arguments begin in their buffers, in floats. */
 typedef struct koi_gemm { size_t n, rows, k, ldx, y_offset, ldy, x_offset, w_offset; } koi_gemm;
 
@@ -100,6 +106,12 @@ typedef struct koi_backend {
   koine_status (*patch)(koi_device *d, koi_bound *b, size_t i, int32_t value); /* on failure the argument is as it was */
   koine_status (*start)(koi_device *d, koi_bound *b, const koi_range *r);
   void (*unbind)(koi_device *d, koi_bound *b);
+  /* Bound calls that come again and again as they are now, with a kernel of the backend's each. Record starts nothing; what is patched later does not
+   * change what was recorded. Replay starts all of them, in their order. The calls must outlive it; unrecord waits for what still runs of it. Only where the
+   * device says can_record. */
+  koine_status (*record)(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out);
+  koine_status (*replay)(koi_device *d, koi_recorded *r);
+  void (*unrecord)(koi_device *d, koi_recorded *r);
   koine_status (*finish)(koi_device *d);
   koine_status (*flush)(koi_device *d); /* what is queued begins, without waiting for it; NULL: nothing ever waits to begin */
   /* A library's dense product, queued like a launch; what Y held is not read. NULL: there is none. Its kernels are built at its first call. */

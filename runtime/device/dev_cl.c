@@ -49,6 +49,7 @@ static void close_(koi_device *device)
   forget(d->parts);
   forget(d->idle);
   koi_free(d->stage);
+  koi_free(d->record);
   koi_free(d);
 }
 
@@ -65,7 +66,7 @@ static koine_status set_up(cl_dev *d)
   d->stage = koi_alloc(STAGE_BYTES, 1);
   if (!d->stage) return KOINE_ERR_MEMORY;
   if (!d->base.endpoint->lanes && !d->base.endpoint->local_is_global) d->base.lanes = preferred_multiple(d);
-  return KOINE_OK;
+  return koi_dev_cl_find_record(d);
 }
 
 static koine_status open_(const koi_endpoint *e, koi_device **out)
@@ -213,7 +214,7 @@ static koine_status finish(koi_device *device)
 {
   cl_dev *d = (cl_dev *)device;
   cl_int code = clFinish(d->queue);
-  d->stage_used = 0;
+  d->stage_used = 0, d->waits++;
   return code ? koi_dev_cl_failed(d, "waiting", code) : KOINE_OK;
 }
 
@@ -247,7 +248,7 @@ static koine_status read_(koi_device *device, koi_buf *b, size_t offset, size_t 
   if (s || !bytes) return s;
   cl_int code = clEnqueueReadBuffer(d->queue, ((cl_buf *)b)->mem, CL_TRUE, offset, bytes, dst, 0, NULL, NULL);
   if (code) return koi_dev_cl_failed(d, "a read", code);
-  d->stage_used = 0;
+  d->stage_used = 0, d->waits++;
   return KOINE_OK;
 }
 
@@ -293,4 +294,5 @@ const koi_backend koi_backend_cl = {
   .name = "opencl", .probe = koi_dev_cl_probe, .unprobe = unprobe, .split = koi_dev_cl_split, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
   .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = koi_dev_cl_identity, .build = koi_dev_cl_build, .drop = koi_dev_cl_drop,
   .launch = koi_dev_cl_launch, .bind = koi_dev_cl_bind, .patch = koi_dev_cl_patch, .start = koi_dev_cl_start, .unbind = koi_dev_cl_unbind,
+  .record = koi_dev_cl_record, .replay = koi_dev_cl_replay, .unrecord = koi_dev_cl_unrecord,
   .finish = finish, .flush = flush, .gemm = gemm_, .gemm_name = GEMM_NAME};

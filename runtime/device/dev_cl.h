@@ -34,6 +34,8 @@ typedef struct cl_part {
   struct cl_part *next;
 } cl_part;
 
+typedef struct koi_cl_record koi_cl_record;
+
 typedef struct cl_dev {
   koi_device base;
   cl_device_id id;
@@ -44,6 +46,8 @@ typedef struct cl_dev {
   size_t stage_used;        /* since the queue was last empty */
   cl_part *parts, *idle;
   koi_clblast blas;
+  koi_cl_record *record;    /* the driver's functions that record calls; NULL: there are none */
+  uint64_t waits;           /* how often everything queued was waited for */
 } cl_dev;
 
 typedef struct cl_buf {
@@ -77,4 +81,13 @@ koine_status koi_dev_cl_bind(koi_device *d, koi_kernel *k, const koi_args *a, ko
 koine_status koi_dev_cl_patch(koi_device *d, koi_bound *b, size_t i, int32_t value);
 koine_status koi_dev_cl_start(koi_device *d, koi_bound *b, const koi_range *r);
 void koi_dev_cl_unbind(koi_device *d, koi_bound *b);
+cl_kernel koi_dev_cl_bound_kernel(const koi_bound *b);
+cl_uint koi_dev_cl_dims(const koi_range *r);
+
+/* ---- dev_cl_record.c ---- */
+/* d->record, where the driver has an extension that we know. */
+koine_status koi_dev_cl_find_record(cl_dev *d);
+koine_status koi_dev_cl_record(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out);
+koine_status koi_dev_cl_replay(koi_device *d, koi_recorded *r);
+void koi_dev_cl_unrecord(koi_device *d, koi_recorded *r);
 #endif

@@ -190,10 +190,11 @@ static void release_parts(cl_dev *d, cl_mem part[KOI_MAX_BUFS])
     if (part[i]) koi_dev_cl_part_drop(d, part[i]);
 }
 
+cl_uint koi_dev_cl_dims(const koi_range *r) { return r->global[2] > 1 || r->local[2] > 1 ? 3 : r->global[1] > 1 || r->local[1] > 1 ? 2 : 1; }
+
 static koine_status enqueue(const cl_dev *d, cl_kernel kernel, const koi_op *op, const koi_range *r)
 {
-  cl_uint n_dims = r->global[2] > 1 || r->local[2] > 1 ? 3 : r->global[1] > 1 || r->local[1] > 1 ? 2 : 1;
-  cl_int code = clEnqueueNDRangeKernel(d->queue, kernel, n_dims, NULL, r->global, r->local[0] ? r->local : NULL, 0, NULL, NULL);
+  cl_int code = clEnqueueNDRangeKernel(d->queue, kernel, koi_dev_cl_dims(r), NULL, r->global, r->local[0] ? r->local : NULL, 0, NULL, NULL);
   if (!code) return KOINE_OK;
   koine_status s = koi_dev_cl_failed(d, "the launch", code);
   return koi_error_prefix(s, "op %s", op->name);
@@ -234,6 +235,8 @@ koine_status koi_dev_cl_start(koi_device *device, koi_bound *call, const koi_ran
 {
   return enqueue((cl_dev *)device, ((bound *)call)->kernel, call->op, r);
 }
+
+cl_kernel koi_dev_cl_bound_kernel(const koi_bound *call) { return ((const bound *)call)->kernel; }
 
 void koi_dev_cl_unbind(koi_device *device, koi_bound *call)
 {

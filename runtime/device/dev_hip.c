@@ -48,7 +48,7 @@ static koine_status open_(const koi_endpoint *e, koi_device **out)
   const char *why;
   hip_dev *d = koi_alloc(1, sizeof *d);
   if (!d) return KOINE_ERR_MEMORY;
-  d->base = (koi_device){.backend = &koi_backend_hip, .endpoint = e};
+  d->base = (koi_device){.backend = &koi_backend_hip, .endpoint = e, .can_record = true};
   d->hip = koi_dev_hip_load(&why);
   d->ordinal = (int)(uintptr_t)e->handle - 1;
   koine_status s = set_up(d);
@@ -186,4 +186,5 @@ const koi_backend koi_backend_hip = {
   .name = "hip", .probe = koi_dev_hip_probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
   .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = koi_dev_hip_identity, .build = koi_dev_hip_build, .drop = koi_dev_hip_drop,
   .launch = koi_dev_hip_launch, .bind = koi_dev_hip_bind, .patch = koi_dev_hip_patch, .start = koi_dev_hip_start, .unbind = koi_dev_hip_unbind,
+  .record = koi_dev_hip_record, .replay = koi_dev_hip_replay, .unrecord = koi_dev_hip_unrecord,
   .finish = finish};

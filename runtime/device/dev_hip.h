@@ -13,6 +13,9 @@ typedef struct ihipStream_t *hipStream_t;
 typedef struct ihipEvent_t *hipEvent_t;
 typedef struct ihipModule_t *hipModule_t;
 typedef struct ihipModuleSymbol_t *hipFunction_t;
+typedef int hipStreamCaptureMode;
+typedef struct ihipGraph *hipGraph_t;
+typedef struct hipGraphExec *hipGraphExec_t;
 typedef int hiprtcResult;
 typedef struct _hiprtcProgram *hiprtcProgram;
 #endif
@@ -46,7 +49,13 @@ typedef struct _hiprtcProgram *hiprtcProgram;
   X(hipModuleUnload, hipError_t, (hipModule_t)) \
   X(hipModuleGetFunction, hipError_t, (hipFunction_t *, hipModule_t, const char *)) \
   X(hipFuncGetAttribute, hipError_t, (int *, hipFunction_attribute, hipFunction_t)) \
-  X(hipModuleLaunchKernel, hipError_t, (hipFunction_t, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, hipStream_t, void **, void **))
+  X(hipModuleLaunchKernel, hipError_t, (hipFunction_t, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, hipStream_t, void **, void **)) \
+  X(hipStreamBeginCapture, hipError_t, (hipStream_t, hipStreamCaptureMode)) \
+  X(hipStreamEndCapture, hipError_t, (hipStream_t, hipGraph_t *)) \
+  X(hipGraphInstantiateWithFlags, hipError_t, (hipGraphExec_t *, hipGraph_t, unsigned long long)) \
+  X(hipGraphLaunch, hipError_t, (hipGraphExec_t, hipStream_t)) \
+  X(hipGraphExecDestroy, hipError_t, (hipGraphExec_t)) \
+  X(hipGraphDestroy, hipError_t, (hipGraph_t))
 #define HIPRTC_CALLS(X) \
   X(hiprtcVersion, hiprtcResult, (int *, int *)) \
   X(hiprtcGetErrorString, const char *, (hiprtcResult)) \
@@ -61,7 +70,7 @@ typedef struct _hiprtcProgram *hiprtcProgram;
 #ifndef HIP_INCLUDE_HIP_HIP_RUNTIME_API_H
 enum {
   hipSuccess = 0, hipErrorOutOfMemory = 2, hipErrorNoDevice = 100, hipErrorInvalidDevice = 101,
-  hipStreamNonBlocking = 1, hipEventDisableTiming = 2,
+  hipStreamNonBlocking = 1, hipEventDisableTiming = 2, hipStreamCaptureModeThreadLocal = 1,
   hipDeviceAttributeClockRate = 5, hipDeviceAttributeIntegrated = 16, hipDeviceAttributeL2CacheSize = 19, hipDeviceAttributeMaxThreadsPerBlock = 56,
   hipDeviceAttributeMultiprocessorCount = 63, hipDeviceAttributePciBusId = 67, hipDeviceAttributePciDeviceId = 68, hipDeviceAttributePciDomainID = 69,
   hipDeviceAttributeMaxSharedMemoryPerBlock = 74, hipDeviceAttributeWarpSize = 87,
@@ -121,4 +130,9 @@ koine_status koi_dev_hip_bind(koi_device *d, koi_kernel *k, const koi_args *a, k
 koine_status koi_dev_hip_patch(koi_device *d, koi_bound *b, size_t i, int32_t value);
 koine_status koi_dev_hip_start(koi_device *d, koi_bound *b, const koi_range *r);
 void koi_dev_hip_unbind(koi_device *d, koi_bound *b);
+
+/* ---- dev_hip_record.c ---- */
+koine_status koi_dev_hip_record(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out);
+koine_status koi_dev_hip_replay(koi_device *d, koi_recorded *r);
+void koi_dev_hip_unrecord(koi_device *d, koi_recorded *r);
 #endif

@@ -1,6 +1,7 @@
 /* What every device has whatever its backend: lock, account of memory, kernels, programs on disk, calls bound to a kernel or to the reference.
  * Owns those fields of koi_device. Invariant: `bytes` is the sum of what koi_device_alloc gave and koi_device_free has not taken back. */
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "backend.h"
@@ -19,6 +20,14 @@ static uint32_t n_processors(void)
   return n > 0 ? (uint32_t)n : 1;
 }
 
+/* Where it was measured to be faster, or wherever it can be. */
+static bool wants_records(const koi_device *d)
+{
+  const char *wanted = getenv("KOINE_RECORD");
+  if (!wanted || !*wanted) return d->can_record && d->record_pays;
+  return d->can_record && strcmp(wanted, "off");
+}
+
 koine_status koi_device_open(const koi_endpoint *e, const char *cache_dir, uint32_t n_threads, koi_device **out)
 {
   koi_device *d;
@@ -28,6 +37,7 @@ koine_status koi_device_open(const koi_endpoint *e, const char *cache_dir, uint3
     e->backend->close(d);
     return koi_error(KOINE_ERR_MEMORY, "device %s (%s): cannot make a mutex", e->id, e->name);
   }
+  d->records = wants_records(d);
   d->n_threads = n_threads ? n_threads : n_processors();
   if (d->n_threads > MAX_THREADS) d->n_threads = MAX_THREADS;
   if (e->backend->build_alone) d->n_threads = 1;

@@ -1,6 +1,7 @@
 /* See run.h. Owns the lists. Invariant: a bound list has the stage's buffers as they are now: who changes one forgets the lists. */
 #include "run.h"
 #include "slots.h"
+#include "run_impl.h"
 #include <string.h>
 
 /* ---- resolving ---- */
@@ -54,6 +55,7 @@ static koine_status bind_call(koi_stage *st, koi_list *l, size_t n)
 static void free_list(koi_stage *st, koi_list *l)
 {
   if (!l) return;
+  koi_run_tape_free(st, l->tape);
   for (size_t i = 0; l->v && i < l->n_bound; i++) koi_device_unbind(st->dev, l->v[i].bound);
   koi_calls_free(&l->calls);
   koi_feed_free(&l->feed);
@@ -90,6 +92,7 @@ static koine_status make_list(koi_stage *st, const koi_shape *shape, koi_list **
   koi_list *l = koi_alloc(1, sizeof *l);
   koine_status s = l ? make_calls(st, shape, l) : KOINE_ERR_MEMORY;
   for (size_t i = 0; !s && i < l->calls.n; i++) s = bind_call(st, l, i);
+  if (!s) s = koi_run_tape_make(st, l, &l->tape);
   if (s) free_list(st, l);
   else *out = l;
   return s;
@@ -149,6 +152,7 @@ static koine_status patch_call(koi_stage *st, koi_list *l, koi_bound_call *b)
     koine_status s = koi_device_patch(st->dev, b->bound, i, l->fresh[c->sym[i]]);
     if (s) return koi_error_prefix(s, "op %s", c->op->name);
     changed = true;
+    b->version++;
   }
   if (changed && b->bound->kernel) b->empty = !koi_kern_range(b->bound->kernel, &b->bound->a, &b->range);
   return KOINE_OK;
@@ -217,6 +221,16 @@ static koine_status watched(koi_stage *st, const koi_step *x, const koi_list *l,
   return s;
 }
 
+/* Call `at`, and those behind it that the device has recorded with it; moves `at` behind them. What watches a step wants to see each. */
+static koine_status advance(koi_stage *st, const koi_step *x, const koi_list *l, size_t *at)
+{
+  size_t n = 0;
+  koine_status s = x->watch ? KOINE_OK : koi_run_tape_play(st, l, *at, &n);
+  if (!n) s = watched(st, x, l, &l->v[*at]);
+  *at += n ? n : 1;
+  return s;
+}
+
 /* ---- experts elsewhere ---- */
 static void change_device(koi_stage *from, koi_stage *to)
 {
@@ -239,7 +253,7 @@ static koine_status until(koi_stage *other, const koi_step *x, bool giving, size
 {
   const koi_list *l = x->experts;
   koine_status s = KOINE_OK;
-  for (; *at < l->calls.n && !s && (l->v[*at].call->kind == KOI_CALL_GIVE) == giving; ++*at) s = watched(other, x, l, &l->v[*at]);
+  while (*at < l->calls.n && !s && (l->v[*at].call->kind == KOI_CALL_GIVE) == giving) s = advance(other, x, l, at);
   return s;
 }
 
@@ -270,6 +284,7 @@ static koine_status run_experts(koi_stage *st, const koi_step *x, bool giving, s
   koi_stage *other = st->experts;
   koine_status s = koi_device_flush(st->dev);
   change_device(st, other);
+  if (!*at) koi_run_tape_step(other, x->experts);
   s = s ? s : other->slots && !giving ? in_turns(other, x, at) : until(other, x, giving, at);
   if (!s) s = koi_device_flush(other->dev);
   change_device(other, st);
@@ -287,10 +302,11 @@ koine_status koi_run_step(koi_stage *st, const koi_step *step)
   koi_freqs freqs = {st->freq_main, st->freq_comp};
   koi_feed_fill(&l->feed, x.places, x.n_places, &freqs, &splits, koi_graph_round_rows(&g, l->shape.n_tokens), l->image, l->fresh);
   koine_status s = patch(st, l);
-  for (size_t i = 0; i < l->calls.n && !s; i++) {
+  if (!s) koi_run_tape_step(st, l);
+  for (size_t i = 0; i < l->calls.n && !s;) {
     koi_call_kind kind = l->calls.v[i].kind;
-    if (kind == KOI_CALL_AWAY || kind == KOI_CALL_BACK) s = run_experts(st, &x, kind == KOI_CALL_BACK, &at);
-    else s = watched(st, &x, l, &l->v[i]);
+    if (kind == KOI_CALL_AWAY || kind == KOI_CALL_BACK) s = run_experts(st, &x, kind == KOI_CALL_BACK, &at), i++;
+    else s = advance(st, &x, l, &i);
   }
   return s;
 }

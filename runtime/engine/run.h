@@ -9,9 +9,12 @@ typedef struct koi_bound_call {
   koi_bound *bound;       /* KOI_CALL_OP */
   koi_range range;
   bool empty;             /* there is nothing to compute */
+  uint32_t version;       /* of the arguments: another after every patch */
   koi_buf *from, *to;     /* the other kinds */
   size_t at;              /* bytes into `from` */
 } koi_bound_call;
+
+typedef struct koi_tape koi_tape;
 
 typedef struct koi_list {
   koi_shape shape;
@@ -23,6 +26,7 @@ typedef struct koi_list {
   size_t n_changing;
   int32_t *syms, *fresh;  /* [feed.n_syms] as bound now; of the step at hand */
   uint8_t *image;         /* [feed.bytes] */
+  koi_tape *tape;         /* run_tape.c: what the device has recorded of it; NULL: nothing is */
 } koi_list;
 
 /* What watches the calls of a step: NULL, or one of the below. */

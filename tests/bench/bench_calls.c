@@ -59,6 +59,9 @@ static void bench(koine_plan *p, size_t context)
   printf("  kernels %.1f copies %.1f fills %.1f writes %.1f reads %.1f patched arguments %.1f; 90 %% of the steps within %.1f us, the first took %.1f\n",
          (double)c.launches / STEPS, (double)c.copies / STEPS, (double)c.fills / STEPS, (double)c.writes / STEPS, (double)c.reads / STEPS,
          (double)c.patches / STEPS, (double)ns[STEPS * 9 / 10] / 1e3, (double)first / 1e3);
+  if (c.replays)
+    printf("  of the kernels %.1f in %.1f recordings, and %.1f recorded anew, which leaves %.1f requests for kernels\n", (double)c.replayed / STEPS, (double)c.replays / STEPS,
+           (double)c.recorded / STEPS, (double)(c.launches - c.replayed + c.replays) / STEPS);
   koi_session_close(s);
   koi_free(tokens);
   koi_free(logits);
