@@ -83,8 +83,10 @@ static int serve(const cli_args *a, const cli_text *t, const koine_chat *chat, c
 static int check(const cli_args *a, const keys *k)
 {
   const char *host = a->v[OPT_HOST].text;
-  if (k->n || serve_is_loopback(host) || a->v[OPT_INSECURE].i) return EXIT_DONE;
-  return cli_usage_error(CMD_SERVE, "--host %s: expected --api-key-file where others can reach the server, found none; --insecure serves them all the same", host);
+  char why[512];
+  if (!k->n && !serve_is_loopback(host) && !a->v[OPT_INSECURE].i)
+    return cli_usage_error(CMD_SERVE, "--host %s: expected --api-key-file where others can reach the server, found none; --insecure serves them all the same", host);
+  return serve_port_is_free(host, (uint16_t)a->v[OPT_PORT].i, why, sizeof why) ? EXIT_DONE : cli_fail_with(EXIT_DEVICE, "%s", why);
 }
 
 int cmd_serve(const cli_args *a)

@@ -91,6 +91,11 @@ static void test_reasoning(void **state)
   assert_string_equal(text_at(o, "output/0/content/0/text"), reasoning);
   assert_non_null(strstr(text_at(o, "output/0/encrypted_content"), reasoning));
   assert_string_equal(text_at(o, "status"), "incomplete");
+  assert_string_equal(text_at(o, "output/0/status"), "incomplete");
+  json_object_put(o);
+  o = ask("/v1/responses", "{\"input\":\"How is your sister?\",\"max_output_tokens\":5,\"reasoning\":{\"effort\":\"none\"}}");
+  assert_string_equal(text_at(o, "output/0/type"), "message");
+  assert_string_equal(text_at(o, "output/0/status"), "incomplete");
   json_object_put(o);
 }
 

@@ -116,6 +116,25 @@ static void test_term_early(void **state)
   assert_int_equal(http_stop(&server, SIGINT), 0);
 }
 
+/* A port that another has is told before a model is loaded, or looked for. */
+static void test_port_taken(void **state)
+{
+  (void)state;
+  char port[8], said[512] = "";
+  start("30");
+  snprintf(port, sizeof port, "%d", server.port);
+  const char *args[] = {"-m", "/no/such/model", "--port", port, NULL};
+  http_server s;
+  http_spawn(&s, args);
+  for (size_t n = 0, got = 1; got && n + 1 < sizeof said; n += got) {
+    ssize_t r = read(s.err, said + n, sizeof said - 1 - n);
+    got = r > 0 ? (size_t)r : 0;
+  }
+  assert_int_equal(http_stop(&s, 0), 4);
+  assert_non_null(strstr(said, "cannot be had: Address already in use"));
+  assert_int_equal(http_stop(&server, SIGTERM), 0);
+}
+
 /* While conversations are written: they are there, whole. */
 static void test_term_saving(void **state)
 {
@@ -270,7 +289,7 @@ static void test_connections(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_term_drains), cmocka_unit_test(test_term_cuts), cmocka_unit_test(test_term_twice), cmocka_unit_test(test_term_early),  cmocka_unit_test(test_term_saving),
+    cmocka_unit_test(test_term_drains), cmocka_unit_test(test_term_cuts), cmocka_unit_test(test_term_twice), cmocka_unit_test(test_term_early),  cmocka_unit_test(test_term_saving), cmocka_unit_test(test_port_taken),
     cmocka_unit_test(test_log),         cmocka_unit_test(test_clock),     cmocka_unit_test(test_stalled),    cmocka_unit_test(test_connections),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,10 +49,14 @@ static json_object *call_item(const serve_reply *r, json_object *call, bool whol
                            "call_id", serve_json_string(call, "id"), "name", serve_json_string(f, "name"), "arguments", whole ? serve_json_string(f, "arguments") : "");
 }
 
+static const char *outcome(const serve_reply *r) { return strcmp(serve_reply_finish(&r->choice[0]), "length") ? "completed" : "incomplete"; }
+
+/* Of the last item what the limit ended is not whole. */
 static json_object *item(const serve_reply *r, int kind, bool whole)
 {
   serve_choice *c = &r->choice[0];
-  const char *status = whole ? "completed" : "in_progress";
+  bool is_last = !json_object_array_length(c->calls) && (kind == SERVE_CONTENT || !c->content.n);
+  const char *status = !whole ? "in_progress" : is_last ? outcome(r) : "completed";
   if (kind == SERVE_REASONING) return reasoning_item(r, whole ? &c->reasoning : NULL, status);
   if (kind == SERVE_CONTENT) return message_item(r, whole ? &c->content : NULL, status);
   return call_item(r, json_object_array_get_idx(c->calls, json_object_array_length(c->calls) - 1), whole);
@@ -162,8 +166,6 @@ static void part(serve_reply *r, const serve_event *e)
   else if (e->kind == SERVE_CONTENT) event(r, "response.output_text.delta", with(part_place(r, r->open), "delta", serve_json_text(e->text, e->n)));
   else call_events(r);
 }
-
-static const char *outcome(const serve_reply *r) { return strcmp(serve_reply_finish(&r->choice[0]), "length") ? "completed" : "incomplete"; }
 
 /* The event is `completed` also for an answer that the limit ended: its status says so, and clients wait for this event alone. */
 static void end(serve_reply *r)

@@ -26,4 +26,6 @@ typedef struct serve_options {
 /* Serves until `stopping`, then lets answers end. KOINE_ERR_ARG with a message in why: the address cannot be had. */
 koine_status serve_run(const serve_options *o, char *why, size_t n_why);
 bool serve_is_loopback(const char *host);
+/* Whether serve_run could listen there now: to be asked before a model is loaded, which may take minutes. why: set where it could not. */
+bool serve_port_is_free(const char *host, uint16_t port, char *why, size_t n_why);
 #endif

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,17 +195,45 @@ static struct MHD_Daemon *start(serve_server *s, const struct addrinfo *at)
                           (size_t)65536, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
 }
 
-static bool listen_at(serve_server *s, char *why, size_t n_why)
+/* For freeaddrinfo; NULL: why says why. */
+static struct addrinfo *address_of(const char *host, uint16_t number, char *why, size_t n_why)
 {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *at = NULL;
   char port[8];
-  snprintf(port, sizeof port, "%u", s->o->port);
-  int error = getaddrinfo(s->o->host, port, &hints, &at);
-  if (error) return snprintf(why, n_why, "--host %s: expected a name or an address of this machine, found: %s", s->o->host, gai_strerror(error)), false;
+  snprintf(port, sizeof port, "%u", number);
+  int error = getaddrinfo(host, port, &hints, &at);
+  if (error) snprintf(why, n_why, "--host %s: expected a name or an address of this machine, found: %s", host, gai_strerror(error));
+  return error ? NULL : at;
+}
+
+static void refused(const char *host, uint16_t port, int error, char *why, size_t n_why)
+{
+  snprintf(why, n_why, "%s port %u cannot be had: %s", host, port, error ? strerror(error) : "libmicrohttpd refused it");
+}
+
+bool serve_port_is_free(const char *host, uint16_t port, char *why, size_t n_why)
+{
+  const int yes = 1;
+  struct addrinfo *at = address_of(host, port, why, n_why);
+  if (!at) return false;
+  int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes); /* as the daemon has it */
+  if (at->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
+  bool is_free = fd >= 0 && !bind(fd, at->ai_addr, at->ai_addrlen) && !listen(fd, 1); /* two may bind, and one listen */
+  if (!is_free) refused(host, port, errno, why, n_why);
+  if (fd >= 0) close(fd);
+  freeaddrinfo(at);
+  return is_free;
+}
+
+static bool listen_at(serve_server *s, char *why, size_t n_why)
+{
+  struct addrinfo *at = address_of(s->o->host, s->o->port, why, n_why);
+  if (!at) return false;
   errno = 0;
   s->daemon = start(s, at);
+  if (!s->daemon) refused(s->o->host, s->o->port, errno, why, n_why);
   freeaddrinfo(at);
-  if (!s->daemon) snprintf(why, n_why, "%s port %u cannot be had: %s", s->o->host, s->o->port, errno ? strerror(errno) : "libmicrohttpd refused it");
   return s->daemon != NULL;
 }
 
