@@ -156,8 +156,8 @@ int main(void)
     return 77;
   }
   OK(koi_backend_hip.probe(&p));
-  CHECK(p.n_endpoints == 3 && !p.n_skipped && p.endpoints[0].lanes == 32 && p.endpoints[1].lanes == 64);
-  for (size_t i = 0; i < 2 && p.n_endpoints == 3; i++) OK(koi_device_open(&p.endpoints[i], NULL, 1, &d[i]));
+  CHECK(p.n_endpoints == 6 && !p.n_skipped && p.endpoints[0].lanes == 32 && p.endpoints[1].lanes == 64);
+  for (size_t i = 0; i < 2 && !n_failed; i++) OK(koi_device_open(&p.endpoints[i], NULL, 1, &d[i]));
   if (!n_failed) test_foreign(d[0], d[1]);
   for (size_t i = 0; i < 2 && !n_failed; i++) {
     checks_on = p.endpoints[i].id;
