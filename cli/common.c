@@ -85,10 +85,14 @@ static void catch_signal(int signal_number, void (*handler)(int))
 
 void cli_catch_interrupt(void) { catch_signal(SIGINT, on_interrupt); }
 
+/* A file that may not grow is an error of its writing. */
+static void pass_over_limit(void) { catch_signal(SIGXFSZ, SIG_IGN); }
+
 void cli_catch_end(void)
 {
   catch_signal(SIGTERM, on_interrupt);
   catch_signal(SIGPIPE, SIG_IGN);
+  pass_over_limit(); /* once more: drivers' compilers, loaded by now, take it for our end */
 }
 
 bool cli_interrupted(void) { return interrupted; }
@@ -165,7 +169,7 @@ static void limit_threads(int64_t n)
 void cli_begin(const cli_args *a)
 {
   koine_log_set(print_note, (void *)(uintptr_t)a); /* only read */
-  catch_signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of its writing; drivers' compilers would take it for our end */
+  pass_over_limit();
   if (a->v[OPT_NO_TUNE].i) setenv("KOINE_TUNED", "order", 1); /* the device stays the same */
   if (a->v[OPT_THREADS].given) limit_threads(a->v[OPT_THREADS].i);
 }
