@@ -133,9 +133,9 @@ def held(pid):
 
 
 def grown(seen):
-    """What is higher in the last quarter of the time than it was in the second one, beyond what one more conversation takes."""
+    """What is higher in the last quarter of the time than it was in the second one, beyond what one more conversation takes, or a connection of each client."""
     n = len(seen) // 4
-    for name, at, more in (("resident KiB", 0, lambda x: x // 20 + 16384), ("descriptors", 1, lambda x: 2), ("threads", 2, lambda x: 0)):
+    for name, at, more in (("resident KiB", 0, lambda x: x // 20 + 16384), ("descriptors", 1, lambda x: CLIENTS), ("threads", 2, lambda x: CLIENTS)):
         before, after = (max(s[at] for s in part) for part in (seen[n:2 * n], seen[-n:]))
         print(f"{name}: at most {before} in the second quarter, {after} in the last")
         if after > before + more(before):
