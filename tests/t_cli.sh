@@ -122,27 +122,26 @@ KOINE_BACKENDS=host expect 4 'weights 0\.00[1-9] GiB.* host 0\.0[12][0-9]; what 
 "$koine" logits -m "$model" --tokens "$tmp/good" -o - --device host -t 1 | cmp - "$tmp/logits" || fail "logits differ between file and pipe"
 [ -z "$(find "$tmp" -name '*.part')" ] || fail "logits left a part behind"
 
-# ---- Ctrl-C between the chunks: 130 at once, no file ----
+# ---- Ctrl-C between the chunks: 130 at once, no file, and the one that was there stays ----
+interrupted() { # file that is written, command...
+  local file=$1 pid got
+  shift
+  "$koine" "$@" --device host 2>"$tmp/err" &
+  pid=$!
+  for _ in {1..300}; do compgen -G "$file.*.part" >/dev/null && break; sleep 0.1; done
+  sleep 1
+  kill -INT $pid
+  wait $pid
+  got=$?
+  [ $got = 130 ] || fail "$1 after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
+  [ -z "$(find "$tmp" -name '*.part')" ] || fail "$1 after Ctrl-C left a part behind"
+}
 for ((i = 0; i < 4000; i++)); do printf '\007\000\000\000'; done >"$tmp/many"
-"$koine" logits -m "$top/models/austen" --tokens "$tmp/many" -o "$tmp/logits2" --device host -ub 64 2>"$tmp/err" &
-pid=$!
-for _ in {1..300}; do compgen -G "$tmp/logits2.*.part" >/dev/null && break; sleep 0.1; done
-sleep 1
-kill -INT $pid
-wait $pid
-got=$?
-[ $got = 130 ] || fail "logits after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
-[ ! -e "$tmp/logits2" ] && [ -z "$(find "$tmp" -name '*.part')" ] || fail "logits after Ctrl-C left a file"
+interrupted "$tmp/logits2" logits -m "$top/models/austen" --tokens "$tmp/many" -o "$tmp/logits2" -ub 64
+[ ! -e "$tmp/logits2" ] || fail "logits after Ctrl-C left a file"
 echo old >"$tmp/saved"
-"$koine" perplexity -m "$top/models/austen" -f "$top/HACKING.md" --save-logits "$tmp/saved" --device host 2>"$tmp/err" &
-pid=$!
-for _ in {1..300}; do compgen -G "$tmp/saved.*.part" >/dev/null && break; sleep 0.1; done
-sleep 1
-kill -INT $pid
-wait $pid
-got=$?
-[ $got = 130 ] || fail "perplexity after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
-[ "$(cat "$tmp/saved")" = old ] && [ -z "$(find "$tmp" -name '*.part')" ] || fail "perplexity after Ctrl-C lost the file that was there"
+interrupted "$tmp/saved" perplexity -m "$top/models/austen" -f "$top/HACKING.md" --save-logits "$tmp/saved"
+[ "$(cat "$tmp/saved")" = old ] || fail "perplexity after Ctrl-C lost the file that was there"
 
 # ---- --version, --help, and the same options everywhere ----
 [[ $("$koine" --version) =~ ^koine\ [0-9]+\.[0-9]+ ]] || fail "--version: found $("$koine" --version)"

@@ -19,7 +19,6 @@ typedef struct koi_device { /* backends put their own fields behind it */
   const koi_endpoint *endpoint;
   uint32_t lanes; /* work-group multiple that opening found out; 0: the endpoint's */
   bool can_record; /* it has the hooks for it, and what they need of the driver */
-  bool record_pays; /* without being asked to */
   size_t gemm_bytes; /* device memory that `gemm` keeps for itself */
   atomic_bool failed; /* a step ended in KOINE_ERR_DEVICE here */
   /* What koi_device_open adds. */

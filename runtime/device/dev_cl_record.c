@@ -101,6 +101,7 @@ koine_status koi_dev_cl_record(koi_device *device, koi_bound *const *calls, cons
   *r = (recorded){.base = {n}, .waits = d->waits - 1};
   r->what = d->record->create(1, &d->queue, d->record->overlaps ? overlapping : NULL, &code);
   if (r->what) code = record_all(d, r->what, calls, ranges, n);
+  else if (!code) code = CL_OUT_OF_HOST_MEMORY; /* a driver that says nothing */
   if (!code) {
     *out = &r->base;
     return KOINE_OK;
