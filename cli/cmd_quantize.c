@@ -45,6 +45,7 @@ static int importance(const cli_args *a, koine_importance **out)
 int cmd_quantize(const cli_args *a)
 {
   const cli_value *v = a->v;
+  if (!strcmp(v[OPT_OUTPUT].text, "-")) return cli_usage_error(a->command, "--output: expected a file's name, found -: its parts are written where they belong, which a pipe cannot take");
   koine_importance *i = NULL;
   koine_model *model = NULL;
   cli_catch_interrupt();

@@ -10,6 +10,7 @@ typedef struct cli_out {
   FILE *f;           /* may be written to by others too; NULL: it was not opened */
   const char *path;
   char *part, *name; /* the file beside it, and what it is renamed to: a link stays one; NULL: written directly */
+  bool nameless;     /* part is not there before everything is */
   unsigned mode;     /* of the file that is replaced; 0: none was there */
   int error;         /* errno of the first failure */
 } cli_out;

@@ -348,6 +348,7 @@ static void test_bos(void **state)
   assert_int_equal(n, n_prompt);
   assert_memory_equal(ids, prompt, n * sizeof *ids);
   koine_ids_free(ids);
+  assert_int_equal(koine_tokenize(tokenizer, text, n_bytes, 4, &ids, &n), KOINE_ERR_ARG); /* a flag of another release */
   OK(koine_tokenize(tokenizer, text, n_bytes, KOINE_TOKENIZE_BOS, &ids, &n)); /* as text it is not one */
   assert_true(n > n_prompt);
   koine_ids_free(ids), koine_ids_free(prompt);

@@ -122,26 +122,34 @@ KOINE_BACKENDS=host expect 4 'weights 0\.00[1-9] GiB.* host 0\.0[12][0-9]; what 
 "$koine" logits -m "$model" --tokens "$tmp/good" -o - --device host -t 1 | cmp - "$tmp/logits" || fail "logits differ between file and pipe"
 [ -z "$(find "$tmp" -name '*.part')" ] || fail "logits left a part behind"
 
-# ---- Ctrl-C between the chunks: 130 at once, no file, and the one that was there stays ----
-interrupted() { # file that is written, command...
-  local file=$1 pid got
-  shift
+# ---- Ctrl-C between the chunks: 130 at once, no file, and the one that was there stays; asked or forced to end it leaves nothing either ----
+has_open() { for fd in /proc/"$1"/fd/*; do [[ $(readlink "$fd") == "$2"* ]] && return; done; return 1; } # the process has a file in this folder
+interrupted() { # signal, expected status, command...
+  local signal=$1 status=$2 pid got before after
+  shift 2
+  before=$(find "$tmp" | sort)
   "$koine" "$@" --device host 2>"$tmp/err" &
   pid=$!
-  for _ in {1..300}; do compgen -G "$file.*.part" >/dev/null && break; sleep 0.1; done
+  for _ in {1..300}; do has_open $pid "$tmp/long/" && break; sleep 0.1; done
   sleep 1
-  kill -INT $pid
-  wait $pid
+  kill "-$signal" $pid
+  wait $pid 2>/dev/null
   got=$?
-  [ $got = 130 ] || fail "$1 after Ctrl-C: expected status 130, found $got: $(cat "$tmp/err")"
-  [ -z "$(find "$tmp" -name '*.part')" ] || fail "$1 after Ctrl-C left a part behind"
+  after=$(find "$tmp" | sort)
+  [ $got = "$status" ] || fail "$1 after $signal: expected status $status, found $got: $(cat "$tmp/err")"
+  [ "$before" = "$after" ] || fail "$1 after $signal left files behind: $(diff <(echo "$before") <(echo "$after"))"
 }
+mkdir "$tmp/long"
 for ((i = 0; i < 4000; i++)); do printf '\007\000\000\000'; done >"$tmp/many"
-interrupted "$tmp/logits2" logits -m "$top/models/austen" --tokens "$tmp/many" -o "$tmp/logits2" -ub 64
-[ ! -e "$tmp/logits2" ] || fail "logits after Ctrl-C left a file"
-echo old >"$tmp/saved"
-interrupted "$tmp/saved" perplexity -m "$top/models/austen" -f "$top/HACKING.md" --save-logits "$tmp/saved"
-[ "$(cat "$tmp/saved")" = old ] || fail "perplexity after Ctrl-C lost the file that was there"
+for how in "INT 130" "TERM 143"; do
+  # shellcheck disable=SC2086
+  interrupted $how logits -m "$top/models/austen" --tokens "$tmp/many" -o "$tmp/long/logits" -ub 64
+done
+echo old >"$tmp/long/saved"
+interrupted INT 130 perplexity -m "$top/models/austen" -f "$top/HACKING.md" --save-logits "$tmp/long/saved"
+[ "$(cat "$tmp/long/saved")" = old ] || fail "perplexity after Ctrl-C lost the file that was there"
+expect 2 "quantize: --output: expected a file's name, found -" quantize -m "$top/models/austen" -o - --type Q8_0
+KOINE_BACKENDS=host expect 2 'expert cache host=2M: device host has one already' run -m "$top/models/austen" -p x --expert-cache host=1M --expert-cache host=2M
 
 # ---- --version, --help, and the same options everywhere ----
 [[ $("$koine" --version) =~ ^koine\ [0-9]+\.[0-9]+ ]] || fail "--version: found $("$koine" --version)"

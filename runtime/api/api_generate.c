@@ -88,9 +88,11 @@ koine_status koine_schema_open_calls(const koine_tokenizer *tokenizer, const cha
   if (!tokenizer || !tools || !out) return koi_missing("koine_schema_open_calls");
   koi_grammar *grammar;
   int32_t id = koi_tok_id(tokenizer->tok, KOINE_CALLS_MARK);
+  koine_status s = koi_flags("koine_schema_open_calls", flags, KOINE_CALLS_ONE | KOINE_CALLS_BEGUN);
+  if (s) return s;
   if (id < 0) return koi_error(KOINE_ERR_UNSUPPORTED, "calls cannot be asked for: the tokenizer has no token %s", KOINE_CALLS_MARK);
   koine_schema *schema = koi_alloc(1, sizeof *schema);
-  koine_status s = schema ? koi_schema_calls(tools, n_bytes, name, flags & KOINE_CALLS_ONE, flags & KOINE_CALLS_BEGUN, &grammar) : KOINE_ERR_MEMORY;
+  s = schema ? koi_schema_calls(tools, n_bytes, name, flags & KOINE_CALLS_ONE, flags & KOINE_CALLS_BEGUN, &grammar) : KOINE_ERR_MEMORY;
   if (!s) s = koi_mask_open(tokenizer->tok, grammar, id, &schema->mask);
   if (s) koi_free(schema);
   else *out = schema;

@@ -33,6 +33,8 @@ bool koine_tokenizer_is_control(const koine_tokenizer *tokenizer, int32_t id)
 koine_status koine_tokenize(const koine_tokenizer *tokenizer, const char *text, size_t n_bytes, unsigned flags, int32_t **out, size_t *n_ids)
 {
   if (!tokenizer || (n_bytes && !text) || !out || !n_ids) return koi_missing("koine_tokenize");
+  koine_status s = koi_flags("koine_tokenize", flags, KOINE_TOKENIZE_SPECIAL | KOINE_TOKENIZE_BOS);
+  if (s) return s;
   unsigned special = flags & KOINE_TOKENIZE_SPECIAL ? KOI_TOK_SPECIAL : 0u, bos = flags & KOINE_TOKENIZE_BOS ? KOI_TOK_BOS : 0u;
   const char *begin = "";
   size_t n_begin = 0;

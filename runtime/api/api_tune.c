@@ -13,6 +13,7 @@ koine_status koine_tune(koine_plan *plan, const koine_tune_options *options, koi
   koine_tune_options own;
   koi_text t = {0};
   koine_status s = KOI_TAKE(koine_tune_options, options, &own);
+  if (!s) s = koi_flags("koine_tune", own.flags, KOINE_TUNE_AFTER_CRASH | KOINE_TUNE_AFTER_HANG);
   if (!s) s = koi_engine_need(plan);
   if (s) return s;
   koi_lost lost = own.flags & KOINE_TUNE_AFTER_HANG ? KOI_LOST_HUNG : own.flags & KOINE_TUNE_AFTER_CRASH ? KOI_LOST_CRASHED : KOI_LOST_NOTHING;

@@ -115,6 +115,8 @@ koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_option
     koine_status s = take_cache(rt, o->expert_caches[i], device, &bytes);
     if (s) return s;
     for (size_t k = 0; k < p->n_stages; k++)
+      if (!strcmp(who_computes(&p->stages[k]), device) && p->stages[k].expert_bytes) return koi_error(KOINE_ERR_ARG, "expert cache %.80s: device %s has one already", o->expert_caches[i], device);
+    for (size_t k = 0; k < p->n_stages; k++)
       if (!strcmp(who_computes(&p->stages[k]), device)) n_layers += p->stages[k].layer1 - p->stages[k].layer0;
     if (!n_layers) return koi_error(KOINE_ERR_ARG, "expert cache %.80s: device %s computes no routed experts in this placement", o->expert_caches[i], device);
     for (size_t k = 0; k < p->n_stages; k++)

@@ -18,6 +18,8 @@ koine_status koi_error(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
 koine_status koi_error_prefix(koine_status s, const char *fmt, ...) KOI_PRINTF(2, 3);
 /* KOINE_ERR_ARG: a pointer given to the public function `what` is NULL and may not be. */
 koine_status koi_missing(const char *what);
+/* KOINE_ERR_ARG unless flags given to the public function `what` are among those that are known. */
+koine_status koi_flags(const char *what, unsigned flags, unsigned known);
 const char *koi_error_text(void);
 
 static inline double koi_gib(uint64_t bytes) { return (double)bytes / (1 << 30); }

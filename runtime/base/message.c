@@ -65,6 +65,11 @@ koine_status koi_error_prefix(koine_status s, const char *fmt, ...)
 
 koine_status koi_missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
+koine_status koi_flags(const char *what, unsigned flags, unsigned known)
+{
+  return flags & ~known ? koi_error(KOINE_ERR_ARG, "%s: expected flags among 0x%x, found 0x%x", what, known, flags) : KOINE_OK;
+}
+
 const char *koi_error_text(void) { return message; }
 
 /* ---- log ---- */

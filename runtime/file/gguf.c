@@ -57,8 +57,8 @@ static koine_status open_split(koi_gguf *g, int64_t i, int64_t count)
   if (!s) s = split_number(&t, path, "split.no", MAX_SPLITS, -1, &no);
   if (!s) s = split_number(&t, path, "split.count", MAX_SPLITS, -1, &n);
   if (!s && (no != i || n != count))
-    s = koi_error(KOINE_ERR_FILE, "%s: expected part %jd of %jd by its name, found split.no %jd, split.count %jd", path, (intmax_t)i + 1, (intmax_t)count, (intmax_t)no,
-                  (intmax_t)n);
+    s = koi_error(KOINE_ERR_FILE, "%s: expected part %jd of %jd by its name, found that its metadata say part %jd of %jd (split.no, which counts from 0, and split.count)", path,
+                  (intmax_t)i + 1, (intmax_t)count, (intmax_t)no + 1, (intmax_t)n);
   koi_free(t.values);
   return s;
 }

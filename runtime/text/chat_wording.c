@@ -79,8 +79,15 @@ static const char *text_of(const koi_chat_constants *l, const char *name, const 
   return c ? c->value : NULL;
 }
 
+/* Nothing becomes NULL. */
+static koine_status copy_of(const char *text, char **out)
+{
+  *out = text && *text ? koi_strdup(text) : NULL;
+  return text && *text && !*out ? KOINE_ERR_MEMORY : KOINE_OK;
+}
+
 /* From a table REASONING_EFFORT...["word"], or else from REASONING_EFFORT_WORD. */
-static char *effort_of(const koi_chat_constants *l, const char *word)
+static const char *effort_of(const koi_chat_constants *l, const char *word)
 {
   static const char stem[] = "REASONING_EFFORT";
   const char *text = NULL;
@@ -94,8 +101,7 @@ static char *effort_of(const koi_chat_constants *l, const char *word)
     const koi_chat_constant *c = &l->v[i];
     if (c->key && !strcmp(c->key, word) && c->n_name >= sizeof stem - 1 && !memcmp(c->name, stem, sizeof stem - 1)) text = c->value;
   }
-  if (!text) text = text_of(l, upper, NULL);
-  return text && *text ? koi_strdup(text) : NULL;
+  return text ? text : text_of(l, upper, NULL);
 }
 
 static koine_status take_template(const koi_chat_constants *l, const char *path, const char *name, const char *must, const char *own, char **out)
@@ -123,9 +129,8 @@ static koine_status take_constants(const koi_chat_constants *l, const char *path
   koine_status s = check_spelling(l, path);
   if (!s) s = take_template(l, path, "TOOLS_TEMPLATE", "tool_schemas", own_tools, &chat->tools);
   if (s == KOINE_OK) s = take_template(l, path, "response_format_template", "schema", own_response_format, &chat->response_format);
-  chat->effort[KOINE_THINK_HIGH] = effort_of(l, "high");
-  chat->effort[KOINE_THINK_MAX] = effort_of(l, "max");
-  return s;
+  if (!s) s = copy_of(effort_of(l, "high"), &chat->effort[KOINE_THINK_HIGH]);
+  return s ? s : copy_of(effort_of(l, "max"), &chat->effort[KOINE_THINK_MAX]);
 }
 
 koine_status koi_chat_wording_text(const char *path, const char *text, size_t n, koi_chat *chat)
@@ -159,36 +164,26 @@ static koine_status use_own(koi_chat *chat)
 }
 
 /* ---- the chat template ---- */
-/* The texts that llama.cpp's template of this model gives names to, as a template of ours; NULL: it has not got them, or memory is out. */
-static char *between(const koi_chat_constants *l, const char *before, const char *value, const char *behind)
+/* The texts that llama.cpp's template of this model gives names to, as a template of ours; where it has not got them, our own. */
+static koine_status between(const koi_chat_constants *l, const char *before, const char *value, const char *behind, const char *own, char **made)
 {
   const char *parts[] = {text_of(l, before, NULL), value, behind ? text_of(l, behind, NULL) : ""};
   koi_text out = {0};
-  char *made = NULL;
-  for (size_t i = 0; i < KOI_COUNT(parts); i++) {
-    if (!parts[i]) return koi_free(out.s), NULL;
+  if (!parts[0] || !parts[2]) return copy_of(own, made);
+  for (size_t i = 0; i < KOI_COUNT(parts); i++)
     for (const char *c = parts[i]; *c; c++) koi_text_bytes(&out, (const char[]){*c, *c}, parts[i] != value && (*c == '{' || *c == '}') ? 2 : 1);
-  }
-  return koi_text_take(&out, &made) ? NULL : made;
-}
-
-static char *copy_of(const koi_chat_constants *l, const char *name)
-{
-  const char *text = text_of(l, name, NULL);
-  return text ? koi_strdup(text) : NULL;
+  return koi_text_take(&out, made);
 }
 
 static koine_status take_named(const koi_chat_constants *l, const char *path, koi_chat *chat)
 {
   koine_status s = check_spelling(l, path);
-  if (s) return s;
-  char *tools = between(l, "tools_header", "{tool_schemas}\n", "tools_footer"), *format = between(l, "response_format_template", "{schema}", NULL);
-  if (!tools) koi_log(KOINE_LOG_WARNING, "%s: tokenizer.chat_template: no texts tools_header and tools_footer: wording of our own is used", path);
-  chat->tools = tools ? tools : koi_strdup(own_tools);
-  chat->response_format = format ? format : koi_strdup(own_response_format);
-  chat->effort[KOINE_THINK_HIGH] = copy_of(l, "reasoning_effort_high");
-  chat->effort[KOINE_THINK_MAX] = copy_of(l, "reasoning_effort_max");
-  return chat->tools && chat->response_format ? KOINE_OK : KOINE_ERR_MEMORY;
+  if (!s && (!text_of(l, "tools_header", NULL) || !text_of(l, "tools_footer", NULL)))
+    koi_log(KOINE_LOG_WARNING, "%s: tokenizer.chat_template: no texts tools_header and tools_footer: wording of our own is used", path);
+  if (!s) s = between(l, "tools_header", "{tool_schemas}\n", "tools_footer", own_tools, &chat->tools);
+  if (!s) s = between(l, "response_format_template", "{schema}", NULL, own_response_format, &chat->response_format);
+  if (!s) s = copy_of(text_of(l, "reasoning_effort_high", NULL), &chat->effort[KOINE_THINK_HIGH]);
+  return s ? s : copy_of(text_of(l, "reasoning_effort_max", NULL), &chat->effort[KOINE_THINK_MAX]);
 }
 
 koine_status koi_chat_wording_template(const char *path, const char *text, size_t n, koi_chat *chat)
