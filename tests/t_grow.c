@@ -278,6 +278,20 @@ static void test_marks_given_up(void **state)
   koine_session_close(b);
 }
 
+/* Hundreds of conversations, each other one a fork: what limits them is memory. */
+static void test_hundreds(void **state)
+{
+  (void)state;
+  enum { N = 300 };
+  koine_session *s[N];
+  for (size_t i = 0; i < N; i += 2) {
+    assert_go(s[i] = opened(0, CONTEXT), 0, 2);
+    assert_int_equal(koine_session_fork(s[i], &s[i + 1]), KOINE_OK);
+    assert_go(s[i + 1], 0, 3);
+  }
+  for (size_t i = 0; i < N; i++) koine_session_close(s[i]);
+}
+
 /* ---- a pool alone ---------------------------------------------------------------------------------------------------------------------- */
 static void test_pool(void **state)
 {
@@ -286,7 +300,7 @@ static void test_pool(void **state)
   koi_pool p;
   bool grew = false;
   static int32_t pages[MOST];
-  koi_pool_open(&p, koi_engine_stage(plan, 0)->dev, 64);
+  koi_pool_open(&p, koi_engine_stage(plan, 0)->dev, 0, 64);
   p.promised = MOST, p.n_promises = 1;
   for (size_t i = 0; i < MOST; i++) { /* page by page up to what a long conversation has, in so few slabs as there can be */
     assert_int_equal(koi_pool_reserve(&p, 1, USUAL, &grew), KOINE_OK);
@@ -355,6 +369,6 @@ int main(int argc, char **argv)
   snprintf(own, sizeof own, "%s/tests/data/tiny-quant", top ? top : ".");
   folder = argc > 1 ? argv[1] : own;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_device_error), cmocka_unit_test(test_failed_patch), cmocka_unit_test(test_failed_fork),
-                                     cmocka_unit_test(test_host_memory), cmocka_unit_test(test_marks_given_up), cmocka_unit_test(test_pool)};
+                                     cmocka_unit_test(test_host_memory), cmocka_unit_test(test_marks_given_up), cmocka_unit_test(test_hundreds), cmocka_unit_test(test_pool)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -42,6 +42,39 @@ static void test_counted(koine_runtime *rt, koine_model *m, koine_cache cache)
   CHECK(!fake_n_live());
 }
 
+/* What a plan may use holds while conversations grow, and for all plans on the device together. */
+static void test_held_to(koine_runtime *rt, koine_model *m)
+{
+  enum { MANY = 64 };
+  koine_plan *p = plan_of(rt, m, (koine_plan_options){.chunk = CHUNK, .context = CONTEXT}), *two = NULL;
+  uint64_t limit = p->stages[0].bytes.total;
+  koine_plan_free(p);
+  p = plan_of(rt, m, (koine_plan_options){.chunk = CHUNK, .context = CONTEXT, .memory_bytes = limit});
+  two = plan_of(rt, m, (koine_plan_options){.chunk = CHUNK, .context = CONTEXT, .memory_bytes = limit});
+  OK(koine_plan_wake(p, NULL, NULL));
+  const koi_device *d = koi_engine_stage(p, 0)->dev;
+  CHECK(koine_plan_wake(two, NULL, NULL) == KOINE_ERR_MEMORY && strstr(koi_error_text(), "device fake") && strstr(koi_error_text(), "may be used"));
+  koine_session *s[MANY] = {NULL};
+  koine_session_options so = {.size = sizeof so, .context = CONTEXT};
+  koine_status refused = KOINE_OK;
+  size_t n = 0;
+  for (; n < MANY && !refused; n++) {
+    refused = koine_session_open(p, &so, &s[n]);
+    if (!refused) refused = koi_session_fill(s[n], CONTEXT);
+    CHECK(d->bytes <= limit);
+  }
+  CHECK(refused == KOINE_ERR_MEMORY && n > 1 && strstr(koi_error_text(), "may be used"));
+  koine_session_close(s[--n]);
+  koine_session_close(s[0]);
+  OK(koine_session_open(p, &so, &s[0])); /* there is room again */
+  OK(koi_session_fill(s[0], CONTEXT));
+  for (size_t i = 0; i < n; i++) koine_session_close(s[i]);
+  koine_plan_free(p);
+  OK(koine_plan_wake(two, NULL, NULL)); /* nobody else is there any more */
+  koine_plan_free(two);
+  CHECK(!fake_n_live());
+}
+
 static void test_refused(koine_runtime *rt, koine_model *m)
 {
   koine_plan *p = plan_of(rt, m, (koine_plan_options){.chunk = CHUNK, .context = CONTEXT}), *none = NULL;
@@ -151,6 +184,7 @@ int main(int argc, char **argv)
   if (fake_runtime_open(&rt) || koine_model_open(argc > 1 ? argv[1] : own, &m)) return printf("FAIL %s\n", koine_last_error()), 1;
   test_counted(rt, m, KOINE_CACHE_PACKED);
   test_counted(rt, m, KOINE_CACHE_EXACT);
+  test_held_to(rt, m);
   test_refused(rt, m);
   koine_plan *p = plan_of(rt, m, (koine_plan_options){.chunk = CHUNK, .context = CONTEXT});
   test_lists(p);

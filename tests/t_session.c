@@ -109,7 +109,10 @@ static void test_all_positions(void **state)
 static bool stop_at_second(void *user, const char *what, uint64_t done, uint64_t total)
 {
   (void)what, (void)total;
-  koine_session *s = *(koine_session **)user;
+  koine_session *s = *(koine_session **)user, *fork = NULL;
+  assert_int_equal(koine_session_truncate(s, 0), KOINE_ERR_STATE); /* it is at work */
+  assert_int_equal(koine_session_fork(s, &fork), KOINE_ERR_STATE);
+  assert_int_equal(koine_session_eval(s, tokens, 1, NULL, NULL), KOINE_ERR_STATE);
   if (done) koine_session_cancel(s); /* takes effect at the next chunk */
   return true;
 }

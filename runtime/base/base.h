@@ -23,6 +23,9 @@ koine_status koi_flags(const char *what, unsigned flags, unsigned known);
 const char *koi_error_text(void);
 
 static inline double koi_gib(uint64_t bytes) { return (double)bytes / (1 << 30); }
+/* For messages: GiB, below one with the digits that tell it from none. */
+typedef struct koi_size { char text[24]; } koi_size;
+koi_size koi_size_text(uint64_t bytes);
 
 /* Checked size arithmetic: false (and *out untouched) on overflow. */
 bool koi_add(size_t a, size_t b, size_t *out);

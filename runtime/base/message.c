@@ -65,6 +65,14 @@ koine_status koi_error_prefix(koine_status s, const char *fmt, ...)
 
 koine_status koi_missing(const char *what) { return koi_error(KOINE_ERR_ARG, "%s: NULL, expected an object", what); }
 
+koi_size koi_size_text(uint64_t bytes)
+{
+  koi_size s;
+  double v = koi_gib(bytes);
+  snprintf(s.text, sizeof s.text, v > 0 && v < 1 ? "%.3f" : "%.1f", v);
+  return s;
+}
+
 koine_status koi_flags(const char *what, unsigned flags, unsigned known)
 {
   return flags & ~known ? koi_error(KOINE_ERR_ARG, "%s: expected flags among 0x%x, found 0x%x", what, known, flags) : KOINE_OK;

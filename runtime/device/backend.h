@@ -127,6 +127,8 @@ koine_status koi_device_open(const koi_endpoint *e, const char *cache_dir, uint3
 /* Everything allocated and bound must be gone; kernels need not. */
 void koi_device_close(koi_device *d);
 koine_status koi_device_alloc(koi_device *d, size_t bytes, koi_buf **out);
+/* KOINE_ERR_MEMORY where so many bytes more than are allocated, by whomever, would be more than the limit. limit 0: none. */
+koine_status koi_device_room(const koi_device *d, uint64_t limit, uint64_t bytes);
 void koi_device_free(koi_device *d, koi_buf *b); /* views too; NULL is allowed */
 /* A call to be repeated, by a kernel, the library or, where k is NULL, the C reference. The kernel and the buffers must outlive it. */
 koine_status koi_device_bind(koi_device *d, const koi_op *op, const int32_t *c, koi_kernel *k, const koi_args *a, koi_bound **out);

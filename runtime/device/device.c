@@ -70,6 +70,13 @@ koine_status koi_device_alloc(koi_device *d, size_t bytes, koi_buf **out)
   return KOINE_OK;
 }
 
+koine_status koi_device_room(const koi_device *d, uint64_t limit, uint64_t bytes)
+{
+  if (!limit || (bytes <= limit && d->bytes <= limit - bytes)) return KOINE_OK;
+  return koi_error(KOINE_ERR_MEMORY, "device %s: %llu bytes are in use and %llu more are needed, but no more than %llu may be used; close sessions or plans, or allow more", d->endpoint->id,
+                   (unsigned long long)d->bytes, (unsigned long long)bytes, (unsigned long long)limit);
+}
+
 void koi_device_free(koi_device *d, koi_buf *b)
 {
   if (!b) return;

@@ -67,10 +67,10 @@ static koine_status lend_pages(koi_stage *st, bool exact, bool on)
   koine_status s = KOINE_OK;
   for (size_t k = 0; k < st->caches[exact]->n_kinds && !s; k++) {
     koi_pool *p = &st->pools[exact][k];
-    uint64_t page_bytes = p->page_bytes;
+    uint64_t page_bytes = p->page_bytes, limit = p->limit;
     if (!page_bytes) continue; /* a stage without layers */
     if (on) s = koi_pool_reserve(p, 1, 1, &grew);
-    else koi_pool_close(p), koi_pool_open(p, st->dev, page_bytes);
+    else koi_pool_close(p), koi_pool_open(p, st->dev, limit, page_bytes);
   }
   return s;
 }

@@ -33,6 +33,7 @@ static koine_status fill_stage(koi_stage *st, koine_progress_fn *progress, void 
   if (layout && !t.tile) koi_log(KOINE_LOG_WARNING, "KOINE_LAYOUT=%s: expected 16, 32 or 64; ignored", layout);
   koi_plan_tunables(st->plan, &t, 0, &st->at.tunables);
   koine_status s = koi_lay_share(st->model, st->at.endpoint->max_buffer_bytes, (uint32_t)st->at.tunables.tile, &share, &st->at.laid);
+  if (!s && !st->plan->bare) s = koi_device_room(st->dev, st->at.memory_bytes, st->at.bytes.total);
   if (!s) s = koi_stage_make(st);
   if (!s && st->at.of != KOI_OF_EXPERTS && st->at.layer0 < st->at.layer1) s = koi_gemm_wake(st);
   if (!s) s = upload(st, progress, user);

@@ -4,7 +4,7 @@
 #include "history_impl.h"
 
 /* ---- memory ---- */
-enum { FEW_MARKS = 4 };
+enum { FEW_MARKS = 4, FEW_STATES = 8 }; /* a state is small, and from one on doubling would end at 128 conversations */
 
 /* Whether marks hold slots of this kind: what nothing is carried over in at any of them needs none. */
 static bool in_marks(const koi_cache_kind *k) { return k->coff > 1 || KOI_MARK % k->ratio; }
@@ -37,7 +37,7 @@ static size_t usual(const koi_history *h, size_t kind)
   size_t own = (size_t)koi_caches_pages(h->caches, kind, least < h->context ? least : h->context, h->st->plan->chunk);
   switch (h->caches->kinds[kind].type) {
   case KOI_CACHE_WINDOW: return own + FEW_MARKS * h->n_window;
-  case KOI_CACHE_STATE: return own + (in_marks(&h->caches->kinds[kind]) ? FEW_MARKS : 0);
+  case KOI_CACHE_STATE: return own + FEW_STATES;
   default: return own;
   }
 }

@@ -6,7 +6,7 @@ static uint32_t slab_of(int32_t page) { return (uint32_t)page >> KOI_SLAB_SHIFT;
 static uint32_t place_of(int32_t page) { return (uint32_t)page & ((1u << KOI_SLAB_SHIFT) - 1); }
 static uint32_t *users_of(const koi_pool *p, int32_t page) { return &p->users[slab_of(page)][place_of(page)]; }
 
-void koi_pool_open(koi_pool *p, koi_device *dev, uint64_t page_bytes) { *p = (koi_pool){.dev = dev, .page_bytes = page_bytes}; }
+void koi_pool_open(koi_pool *p, koi_device *dev, uint64_t limit, uint64_t page_bytes) { *p = (koi_pool){.dev = dev, .limit = limit, .page_bytes = page_bytes}; }
 
 void koi_pool_close(koi_pool *p)
 {
@@ -28,7 +28,8 @@ static koine_status add_slab(koi_pool *p, size_t pages)
   p->free = free;
   uint32_t *users = koi_alloc(pages, sizeof *users);
   koi_buf *slab = NULL;
-  koine_status s = users ? koi_device_alloc(p->dev, bytes, &slab) : KOINE_ERR_MEMORY;
+  koine_status s = users ? koi_device_room(p->dev, p->limit, bytes) : KOINE_ERR_MEMORY;
+  if (!s) s = koi_device_alloc(p->dev, bytes, &slab);
   if (!s) s = p->dev->backend->fill(p->dev, slab, 0);
   if (s) {
     koi_device_free(p->dev, slab);

@@ -11,7 +11,7 @@ enum { KOI_NO_PAGE = -1 };
 
 typedef struct koi_pool {
   koi_device *dev;
-  uint64_t page_bytes;
+  uint64_t page_bytes, limit;  /* bytes: of a page; of all that may be allocated on the device, 0: any */
   koi_buf *slab[KOI_SLABS];
   uint32_t *users[KOI_SLABS];  /* [pages] how many hold a page */
   uint32_t pages[KOI_SLABS];
@@ -22,7 +22,7 @@ typedef struct koi_pool {
   size_t reserved;             /* free pages that a trim leaves */
 } koi_pool;
 
-void koi_pool_open(koi_pool *p, koi_device *dev, uint64_t page_bytes);
+void koi_pool_open(koi_pool *p, koi_device *dev, uint64_t limit, uint64_t page_bytes);
 void koi_pool_close(koi_pool *p);
 /* Makes at least n pages free; a new slab has `usual` pages at least, or as many as there are already, where memory allows it; for one holder
  * alone no more than are promised. *grew: a slab was added. KOINE_ERR_MEMORY leaves the pool as it was. */

@@ -257,7 +257,9 @@ koine_status koi_session_eval(koine_session *s, const int32_t *tokens, size_t n_
   koine_status st = koi_session_begin(s, tokens, n_tokens, o, logits, &w);
   if (st || koi_session_done(s, &w)) return st;
   bool flow = s->plan->n_stages > 1 && !s->watch && w.n - w.first > s->chunk;
+  s->evaluating = true;
   st = (flow ? evaluate_flowing : evaluate)(s, &w);
+  s->evaluating = false;
   if (!st && o && o->progress) o->progress(o->user, "evaluating", w.n - w.first, w.n - w.first);
   return st;
 }
@@ -292,6 +294,7 @@ koine_status koi_session_check_logits(koine_session *s, const float *logits, siz
 
 koine_status koi_session_alone(const koine_session *s, const char *what)
 {
+  if (s->evaluating) return koi_error(KOINE_ERR_STATE, "%s: the session is being evaluated: wait for the end of koine_session_eval, whose progress this was called from", what);
   return s->batch ? koi_error(KOINE_ERR_STATE, "%s: the session has work under way in a batch: wait for its end, or take it out with koine_batch_drop", what) : KOINE_OK;
 }
 

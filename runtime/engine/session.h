@@ -16,6 +16,7 @@ struct koine_session {
   float *last;              /* [n_vocab] logits of the last held token */
   bool has_last;
   const koi_watch *watch;   /* of the steps to come; NULL: nothing */
+  bool evaluating;
   struct koine_batch *batch; /* that has work of it under way; NULL: none */
   atomic_bool cancelled;
   koine_session_stats stats;

@@ -101,7 +101,7 @@ static koine_status make_pools(koi_stage *st)
     const koi_caches *c = st->caches[exact];
     st->pools[exact] = koi_alloc(c->n_kinds, sizeof **st->pools);
     if (!st->pools[exact]) return KOINE_ERR_MEMORY;
-    for (size_t k = 0; k < c->n_kinds; k++) koi_pool_open(&st->pools[exact][k], st->dev, c->kinds[k].page_bytes);
+    for (size_t k = 0; k < c->n_kinds; k++) koi_pool_open(&st->pools[exact][k], st->dev, st->at.memory_bytes, c->kinds[k].page_bytes);
   }
   return s;
 }

@@ -119,9 +119,9 @@ static koine_status check_memory(const koi_question *q, const koi_assigned *a)
       if (there && koi_question_limit(q, o) > pool) pool = koi_question_limit(q, o);
     }
     if (own > limit || all > pool)
-      return koi_error(KOINE_ERR_MEMORY, "device %s (%s) has %.2f GiB of memory%s, but %.2f GiB are needed; give it fewer layers, or take a smaller context",
-                       q->site->devices[d].id, q->site->devices[d].name, koi_gib((own > limit ? limit : pool)), own > limit ? "" : " with those that share it",
-                       koi_gib((own > limit ? own : all)));
+      return koi_error(KOINE_ERR_MEMORY, "device %s (%s) may use %s GiB of memory%s, but %s GiB are needed; give it fewer layers, or take a smaller context",
+                       q->site->devices[d].id, q->site->devices[d].name, koi_size_text(own > limit ? limit : pool).text, own > limit ? "" : " with those that share it",
+                       koi_size_text(own > limit ? own : all).text);
   }
   return KOINE_OK;
 }

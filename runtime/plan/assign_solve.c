@@ -171,17 +171,6 @@ koine_status koi_question_solve(const koi_question *q, const koi_change *c, koi_
 }
 
 /* ---- refusal ----------------------------------------------------------------------------------------------------------- */
-typedef struct size { char text[24]; } size;
-
-/* In GiB; below one with the digits that tell it from none. */
-static size gib(uint64_t bytes)
-{
-  size s;
-  double v = koi_gib(bytes);
-  koi_print(s.text, sizeof s.text, v > 0 && v < 1 ? "%.3f" : "%.1f", v);
-  return s;
-}
-
 static bool fits(const koi_question *q, const koi_change *c)
 {
   koi_solved s;
@@ -230,7 +219,7 @@ static void what_fits(const koi_question *q, koi_text *t)
   double weights = fitting_weights(q);
   if (context) koi_text_add(t, "a context of %llu tokens; or ", (unsigned long long)context);
   if (weights * q->hold.weight_bits >= LEAST_BITS) koi_text_add(t, "weights of %.1f bits a value in place of %.1f; or ", weights * q->hold.weight_bits, q->hold.weight_bits);
-  koi_text_add(t, "%s GiB more memory on the largest device, or other cards that have it", gib(more).text);
+  koi_text_add(t, "%s GiB more memory on the largest device, or other cards that have it", koi_size_text(more).text);
 }
 
 koine_status koi_question_refuse(const koi_question *q)
@@ -242,11 +231,11 @@ koine_status koi_question_refuse(const koi_question *q)
   plain.w.n_pins = 0, plain.w.on_cards = -1, plain.w.experts_on_cpu = -1;
   if ((q->w.n_pins || q->w.on_cards >= 0 || q->w.experts_on_cpu >= 0) && fits(&plain, &(koi_change){.weights = 1}))
     return koi_error(KOINE_ERR_MEMORY, "the model fits, but not with the layers and experts where they were asked for, each device with one range of layers; ask for fewer of them");
-  for (uint32_t i = 0; i < q->n; i++) koi_text_add(&have, "%s%s %s", i ? ", " : "", q->site->devices[q->at[i]].id, gib(koi_question_limit(q, q->at[i])).text);
+  for (uint32_t i = 0; i < q->n; i++) koi_text_add(&have, "%s%s %s", i ? ", " : "", q->site->devices[q->at[i]].id, koi_size_text(koi_question_limit(q, q->at[i])).text);
   what_fits(q, &would);
   koine_status s = koi_error(KOINE_ERR_MEMORY,
                              "the model does not fit: weights %s GiB, caches for %llu tokens %s, and %s on every device used for scratch, marks and programs; devices have: %.200s; what would fit: %.300s",
-                             gib(weights).text, (unsigned long long)q->w.context, gib(caches).text, gib(q->hold.own_bytes).text, have.s ? have.s : "", would.s ? would.s : "");
+                             koi_size_text(weights).text, (unsigned long long)q->w.context, koi_size_text(caches).text, koi_size_text(q->hold.own_bytes).text, have.s ? have.s : "", would.s ? would.s : "");
   koi_free(have.s);
   koi_free(would.s);
   return s;

@@ -140,11 +140,13 @@ static koine_status count_caches(const koine_plan *p, koi_plan_stage *st)
 
 static koine_status refuse(const koine_plan *p, const koi_plan_stage *st, const koi_stage_bytes *b, uint64_t memory)
 {
+  char gates[64] = "";
+  if (b->gates) koi_print(gates, sizeof gates, ", gates to guess experts by %s", koi_size_text(b->gates).text);
   return koi_error(KOINE_ERR_MEMORY,
-                   "device %s (%s) has %.2f GiB of memory, but %.2f GiB are needed: weights %.2f, scratch for chunks of %u tokens %.2f, caches for %llu tokens %.2f, "
-                   "marks to rewind to %.2f, programs %.2f, gates to guess experts by %.2f; take a device with more memory, a smaller context or chunk, or a smaller model",
-                   st->endpoint->id, st->endpoint->name, koi_gib(memory), koi_gib(b->total), koi_gib(b->weights), p->chunk, koi_gib(b->scratch), (unsigned long long)p->context,
-                   koi_gib(b->caches), koi_gib(b->marks), koi_gib(b->programs), koi_gib(b->gates));
+                   "device %s (%s) may use %s GiB of memory, but %s GiB are needed: weights %s, scratch for chunks of %u tokens %s, caches for %llu tokens %s, "
+                   "marks to rewind to %s, programs %s%s; take a device with more memory, a smaller context or chunk, or a smaller model",
+                   st->endpoint->id, st->endpoint->name, koi_size_text(memory).text, koi_size_text(b->total).text, koi_size_text(b->weights).text, p->chunk,
+                   koi_size_text(b->scratch).text, (unsigned long long)p->context, koi_size_text(b->caches).text, koi_size_text(b->marks).text, koi_size_text(b->programs).text, gates);
 }
 
 bool koi_plan_guesses(const koi_plan_stage *s, const koine_model *m) { return s->n_slots && s->n_slots < m->config.n_experts && s->layer1 - s->layer0 > 1; }
