@@ -296,7 +296,7 @@ static void test_hundreds(void **state)
 static void test_pool(void **state)
 {
   (void)state;
-  enum { USUAL = 16, MOST = 5000 };
+  enum { USUAL = 16, MOST = 20000 };
   koi_pool p;
   bool grew = false;
   static int32_t pages[MOST];

@@ -250,7 +250,7 @@ KOINE_API void koine_session_close(koine_session *session);
 typedef struct koine_eval_options {
   size_t size;                 /* sizeof this struct */
   size_t n_logits;             /* positions, counted from the end, whose logits are wanted; 0: none */
-  koine_progress_fn *progress; /* called between chunks, on the calling thread, while the session can be cancelled only; may be NULL */
+  koine_progress_fn *progress; /* between chunks, on the calling thread, where the session may only be cancelled; NULL: none */
   void *user;
 } koine_eval_options;
 #define KOINE_EVAL_OPTIONS_INIT {sizeof(koine_eval_options), 0, NULL, NULL}

@@ -4,7 +4,7 @@
 #include "history_impl.h"
 
 /* ---- memory ---- */
-enum { FEW_MARKS = 4, FEW_STATES = 8 }; /* a state is small, and from one on doubling would end at 128 conversations */
+enum { FEW_MARKS = 4, FEW_STATES = 8 }; /* states are small */
 
 /* Whether marks hold slots of this kind: what nothing is carried over in at any of them needs none. */
 static bool in_marks(const koi_cache_kind *k) { return k->coff > 1 || KOI_MARK % k->ratio; }

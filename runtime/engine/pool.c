@@ -44,10 +44,11 @@ static koine_status add_slab(koi_pool *p, size_t pages)
   return KOINE_OK;
 }
 
-/* Pages of the next slab. The last one that there can be has all that is promised. */
+/* Pages of the next slab: as many as there are; of the later half three times as many, so that thousands of conversations have room in few slabs. The
+ * last one that there can be has all that is promised. */
 static size_t next_slab(const koi_pool *p, size_t least, size_t usual, size_t most)
 {
-  size_t wanted = p->n_pages > usual ? p->n_pages : usual, left = p->promised > p->n_pages ? p->promised - p->n_pages : 0;
+  size_t more = p->n_slabs < KOI_SLABS / 2 ? p->n_pages : 3 * p->n_pages, wanted = more > usual ? more : usual, left = p->promised > p->n_pages ? p->promised - p->n_pages : 0;
   if ((p->n_promises < 2 && wanted > left) || (p->n_slabs + 1 == KOI_SLABS && wanted < left)) wanted = left;
   if (wanted < least) wanted = least;
   return wanted < most ? wanted : most;
