@@ -102,22 +102,37 @@ const koi_op koi_op_topk = {
   .launch = launch_topk, .flops = flops_none, .bytes = bytes_topk, .ref = koi_ref_topk};
 
 /* ---- attn ---- */
-enum { A_VW, A_L, A_HB, A_RB, A_RT, A_HT, A_HV, A_DT };
+enum { A_VW, A_L, A_HB, A_RB, A_RT, A_HT, A_HV, A_DT, A_UNIT };
 
 static uint64_t items_attn(const int32_t *c, const int32_t *p) { return (void)c, (uint64_t)p[A_L]; }
 /* What the kernels that merge share for each head: SB is 16. */
 static uint64_t merged_floats(uint64_t heads) { return heads * (2 + 16); }
+/* By a matrix unit of 32 lanes; of 64 it is less. */
+static uint64_t local_by_unit(const int32_t *c, const int32_t *p)
+{
+  uint64_t sets = ((uint64_t)p[A_HB] + 7) / 8, groups = (uint64_t)(c[ATTN_DH] + 63) / 64, turn = 32;
+  return sets * (groups * 2048 + 1024) + 2 * KOI_SLABS * 8 + 4 * turn * 8 + groups * (turn * 4 + 8) + sets * 8 * ((uint64_t)p[A_L] / 32 * turn + 4) * 4;
+}
 static uint64_t local_attn(const int32_t *c, const int32_t *p)
 {
   if (p[A_L] == 1) return 0;
   int32_t tiles = p[A_HB] / p[A_HT] * (p[A_RB] / p[A_RT]), parts = tiles && p[A_L] / tiles > 0 ? p[A_L] / tiles : 1;
-  return 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[ATTN_DH] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
+  uint64_t bytes = 4 * ((uint64_t)(p[A_HB] + p[A_RB]) * (uint64_t)c[ATTN_DH] + (uint64_t)p[A_HB] * (uint64_t)p[A_RB] * (uint64_t)(parts + 1) +
               3 * (uint64_t)p[A_HB] + 6 * (uint64_t)p[A_RB] + 4 * KOI_SLABS + 1 + (c[ATTN_MERGED] ? merged_floats((uint64_t)p[A_HB]) + 1 : 0));
+  uint64_t by_unit = p[A_UNIT] ? local_by_unit(c, p) : 0;
+  return bytes > by_unit ? bytes : by_unit;
+}
+/* Rows as the cache rounds them, whole groups of columns, and sums that registers last for. */
+static int unit_suits(const int32_t *c, const int32_t *p)
+{
+  int32_t sets = (p[A_HB] + 7) / 8;
+  return !c[ATTN_EXACT] && !c[ATTN_MERGED] && !((c[ATTN_DH] - c[ATTN_RD]) % 64) && !(c[ATTN_RD] % 8) && p[A_L] > 1 && sets * c[ATTN_DH] <= 8 * p[A_L];
 }
 /* Beside what must divide: what is held in registers and unrolled stays within what compilers bear. */
 static int legal_attn(const koi_target *t, const int32_t *c, const int32_t *p)
 {
   (void)t;
+  if (p[A_UNIT] && !unit_suits(c, p)) return 0;
   int32_t plain = c[ATTN_DH] - c[ATTN_RD], vecs = c[ATTN_DH] / p[A_VW], hb = p[A_HB], own = (vecs + p[A_L] - 1) / p[A_L];
   if (plain % p[A_VW] || c[ATTN_RD] % p[A_VW] || 64 % p[A_VW]) return 0;
   if (p[A_L] == 1)
@@ -136,6 +151,7 @@ static void defaults_attn(const koi_target *t, const int32_t *c, int32_t *p)
   if (c[ATTN_MERGED] && p[A_L] > 1) p[A_HB] = 4; /* one token: more work-groups, and each merges fewer */
   while (p[A_L] == 1 && p[A_VW] / 2 >= c[ATTN_NH]) p[A_VW] /= 2; /* all heads share a decoded row */
   while (p[A_HB] / 2 >= c[ATTN_NH] && p[A_HB] > (p[A_L] == 1 ? p[A_VW] : p[A_HT])) p[A_HB] /= 2;
+  p[A_UNIT] = p[A_UNIT] && unit_suits(c, p);
 }
 static void repair_alone(const int32_t *c, int32_t *p)
 {
@@ -150,6 +166,7 @@ static void repair_attn(const koi_target *t, const int32_t *c, int32_t *p)
   const koi_op *op = &koi_op_attn;
   p[A_VW] = attn_width(c, p[A_VW]);
   koi_halve_group(t, op, c, p, A_L);
+  if (!koi_legal(t, op, c, p)) p[A_UNIT] = 0;
   while (p[A_L] > 1 && p[A_RB] > 1 && !koi_legal(t, op, c, p)) p[A_RB] /= 2, p[A_RT] = smaller(p[A_RT], p[A_RB]);
   while (p[A_L] > 1 && p[A_HB] > 1 && !koi_legal(t, op, c, p)) p[A_HB] /= 2, p[A_HT] = smaller(p[A_HT], p[A_HB]);
   if (!koi_legal(t, op, c, p)) p[A_L] = 1; /* nothing that work-items share */
@@ -191,7 +208,7 @@ const koi_op koi_op_attn = {
              [ATTN_MERGED] = "MERGE", [ATTN_ST] = "ST"},
   .params = {[A_VW] = PARAM("VW", 16, 4, widths), [A_L] = PARAM("L", 1, 128, groups), [A_HB] = PARAM("HB", 64, 8, head_blocks),
              [A_RB] = PARAM("RB", 32, 4, row_blocks), [A_RT] = PARAM("RT", 4, 2, row_cuts), [A_HT] = PARAM("HT", 8, 2, head_tiles),
-             [A_HV] = PARAM("HV", 4, 1, head_vectors), [A_DT] = PARAM("DT", 2, 1, row_cuts)},
+             [A_HV] = PARAM("HV", 4, 1, head_vectors), [A_DT] = PARAM("DT", 2, 1, row_cuts), [A_UNIT] = PARAM("UNIT", 0, 1, yes_no)},
   .usual = {[ATTN_DH] = 512, [ATTN_RD] = 64, [ATTN_NH] = 64, [ATTN_SEL] = 2, [ATTN_PAGE] = 64}, .counts = ATTN_MERGED,
   .defaults = defaults_attn, .repair = repair_attn, .legal = legal_attn, .group_items = items_attn, .local_bytes = local_attn, .bucket = bucket_attn,
   .launch = launch_attn, .flops = flops_attn, .bytes = bytes_attn, .ref = koi_ref_attn};

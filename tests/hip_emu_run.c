@@ -16,7 +16,7 @@
 #define AFTER_SWITCH(kept) (void)(kept)
 #endif
 
-enum { STACK_BYTES = 256 << 10, MAX_WAVES = EMU_MAX_GROUP / 8 };
+enum { STACK_BYTES = 1 << 20 /* of a work-item alone with the queries of 128 heads more than 400 KB are in use */, MAX_WAVES = EMU_MAX_GROUP / 8 };
 
 typedef enum state { READY, AT_BARRIER, AT_EXCHANGE, DONE } state;
 

@@ -2,7 +2,8 @@
  * A work-group is a token, HB heads and a split. RB rows at a time are decoded once to floats, multiplied with all queries, weighed by a
  * softmax that rescales as larger scores appear, and added up with their weights.
  * With MERGE the split of a token and its HB heads that comes last makes of all of them what attn_merge does.
- * VW divides DH - RD and RD. Two forms of the two products:
+ * VW divides DH - RD and RD. Forms of the two products:
+ *   UNIT 1 where there is a matrix unit of 16 rows by 16 vectors, L holds whole units and the sums stay in registers: attn_unit.clh. Elsewhere as with UNIT 0:
  *   L 1    queries lie transposed, lanes are heads in the scores (HV vectors x RT rows in registers) and columns in the sums (HT heads x DT
  *          vectors in registers, the sums themselves in PO); HT divides NH, DT a row's vectors
  *   L > 1  local memory holds rows and queries; HT x RT scores a work-item over every LT-th vector, then a sum over the work-items; each
@@ -17,6 +18,22 @@
 #include "arrive.clh"
 #else
 #define E float
+#endif
+#if UNIT
+#define UNIT_ALONE
+#define WT 3 /* WT_FP8 */
+#define CARE 1
+#define TILE 16
+#define DECODE 1
+#define PANELS 1
+#include "unit.clh"
+#endif
+#if UNIT && KOI_UNIT == UNIT_16 && !UNIT_OF_GROUPS && L % UNIT_LANES == 0
+#define BY_UNIT 1
+#define ATTN_KERNEL KERNEL_OF(L)
+#else
+#define BY_UNIT 0
+#define ATTN_KERNEL KERNEL
 #endif
 #define GROUPS CEIL_DIV(PLAIN, FP8_GROUP)
 #define VECS (DH / VW)
@@ -192,6 +209,8 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
     for (int i = 0; i < n_heads * DH; i++) po[i] = 0.0f;
   for (int h = 0; h < n_heads; h++) ml[2 * h] = top[h], ml[2 * h + 1] = sum[h];
 }
+#elif BY_UNIT
+#include "attn_unit.clh"
 #else
 #define TILES ((HB / HT) * (RB / RT))
 #define LT (L / TILES > 0 ? L / TILES : 1)
@@ -319,7 +338,7 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
 }
 #endif
 
-KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL const int *idx, GLOBAL float *PO, GLOBAL float *ML,
+ATTN_KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL const int *idx, GLOBAL float *PO, GLOBAL float *ML,
                  SLABS(GLOBAL const uchar *, W, COMMA), SLABS(GLOBAL const uchar *, C, COMMA), GLOBAL const E *sink,
                  GLOBAL const float *rope, GLOBAL float *O, GLOBAL int *arrivals, int T, int window, int w_table, int w_pages,
                  int w_page_bytes, int w_at, int ratio, int c_table, int c_page_bytes, int c_at, int K, int n_splits, int rows_per_split, float scale)
