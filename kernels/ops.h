@@ -128,21 +128,21 @@ enum { KV_STORE_X, KV_STORE_ROWS, KV_STORE_TABLES, KV_STORE_S0 };               
 enum { KV_STORE_N, KV_STORE_LDX, KV_STORE_TABLE, KV_STORE_RING, KV_STORE_PAGE_BYTES, KV_STORE_AT }; /* ints */
 enum { KV_STORE_EXACT, KV_STORE_DH, KV_STORE_RD, KV_STORE_PAGE };                                   /* consts */
 
-/* pool: compressor rows of windows that close in this chunk (docs/model.md, 2.3), before norm and RoPE. Window i is win[0] = w of its sequence,
- * with positions w*R .. w*R+R-1 and, when coff is 2, the R before them. Position q >= win[2] is row win[1] + q - win[2] of the chunk, else row
- * q % (coff*R) of state slot win[3]; win[4] is 0. `ape` is added here (chunk and state hold plain projections).
+/* pool: compressor rows of windows that close in this chunk (docs/model.md, 2.3), before norm and RoPE. Window i is w = win[WIN_INDEX] of its
+ * sequence, with positions w*R .. w*R+R-1 and, when coff is 2, the R before them. Position q >= p0 = win[WIN_P0] is row win[WIN_ROW] + q - p0 of the
+ * chunk, else row q % (coff*R) of state slot win[WIN_SLOT]; win[WIN_ZERO] is 0. `ape` is added here (chunk and state hold plain projections).
  * A chunk's row: coff*dim values, then as many scores. */
 enum { POOL_KV, POOL_APE, POOL_WINS, POOL_Y, POOL_S0 };                             /* bufs: kv [T][ld], ape [R][coff*dim], wins i32[n_win][5], Y out [n_win][dim], S0..S7 */
 enum { POOL_N_WIN, POOL_R, POOL_DIM, POOL_LD, POOL_COFF, POOL_SLOT_BYTES, POOL_AT }; /* ints */
 enum { POOL_C_AT };                                                                 /* consts: AT, type of ape */
-enum { POOL_WIN = 5 };                                                              /* numbers a window */
+enum { WIN_INDEX, WIN_ROW, WIN_P0, WIN_SLOT, WIN_ZERO, POOL_WIN };                  /* numbers a window */
 
 /* pool_keep: after pool, what later chunks need of this one. keeps[i] = {first row of the chunk, n tokens, p0 of the first, from slot, to slot}: of the last
  * coff*R positions q < p0 + n (q >= 0), row q % (coff*R) of state `to` becomes q's row of the chunk when q >= p0, else that row of state `from`
  * (nothing to do when from is to). most: coff*R when a record's slots differ, else min(largest n, coff*R) or more. No record's `to` is another's `from`. */
 enum { POOL_KEEP_KV, POOL_KEEP_KEEPS, POOL_KEEP_S0 }; /* bufs: kv [T][ld] as for pool, keeps i32[n][5], S0..S7 inout */
 enum { POOL_KEEP_N, POOL_KEEP_MOST, POOL_KEEP_R, POOL_KEEP_DIM, POOL_KEEP_LD, POOL_KEEP_COFF, POOL_KEEP_SLOT_BYTES, POOL_KEEP_AT }; /* ints */
-enum { POOL_KEEP_RECORD = 5 };                                         /* numbers a record */
+enum { KEEP_ROW, KEEP_N, KEEP_P0, KEEP_FROM, KEEP_TO, POOL_KEEP_RECORD }; /* numbers a record */
 
 /* index_round: indexer queries, in place: normalised Hadamard of each row of IH, then FP4 rounding in groups of 32, kept as values; a group that is
  * not finite becomes NaN. */

@@ -64,10 +64,10 @@ void koi_ref_pool(const koi_ref_args *a)
   size_t dim = (size_t)a->i[POOL_DIM], ld = (size_t)a->i[POOL_LD];
   for (size_t i = 0; i < (size_t)a->i[POOL_N_WIN]; i++) {
     const int32_t *win = (const int32_t *)a->buf[POOL_WINS] + i * POOL_WIN;
-    const float *kv = (const float *)a->buf[POOL_KV] + (size_t)win[1] * ld;
+    const float *kv = (const float *)a->buf[POOL_KV] + (size_t)win[WIN_ROW] * ld;
     pooling p = {.kv = kv, .score = kv + (size_t)coff * dim, .ape = a->buf[POOL_APE],
-                 .type = a->c[POOL_C_AT], .win = win[0], .p0 = win[2], .r = r, .coff = coff, .dim = dim, .ld = ld};
-    p.kv_state = koi_ref_part(a->buf + POOL_S0, win[3], a->i[POOL_SLOT_BYTES], a->i[POOL_AT]);
+                 .type = a->c[POOL_C_AT], .win = win[WIN_INDEX], .p0 = win[WIN_P0], .r = r, .coff = coff, .dim = dim, .ld = ld};
+    p.kv_state = koi_ref_part(a->buf + POOL_S0, win[WIN_SLOT], a->i[POOL_SLOT_BYTES], a->i[POOL_AT]);
     p.score_state = p.kv_state + (size_t)(coff * r) * (size_t)coff * dim;
     for (size_t d = 0; d < dim; d++) ((float *)a->buf[POOL_Y])[i * dim + d] = pool_column(&p, d);
   }
@@ -79,11 +79,11 @@ void koi_ref_pool_keep(const koi_ref_args *a)
   size_t ld = (size_t)a->i[POOL_KEEP_LD], wide = (size_t)a->i[POOL_KEEP_COFF] * (size_t)a->i[POOL_KEEP_DIM], half = (size_t)held * wide;
   for (size_t i = 0; i < (size_t)a->i[POOL_KEEP_N]; i++) {
     const int32_t *keep = (const int32_t *)a->buf[POOL_KEEP_KEEPS] + i * POOL_KEEP_RECORD;
-    int32_t p0 = keep[2], end = p0 + keep[1];
-    const float *from = koi_ref_part(a->buf + POOL_KEEP_S0, keep[3], a->i[POOL_KEEP_SLOT_BYTES], a->i[POOL_KEEP_AT]);
-    float *to = koi_ref_part(a->buf + POOL_KEEP_S0, keep[4], a->i[POOL_KEEP_SLOT_BYTES], a->i[POOL_KEEP_AT]);
+    int32_t p0 = keep[KEEP_P0], end = p0 + keep[KEEP_N];
+    const float *from = koi_ref_part(a->buf + POOL_KEEP_S0, keep[KEEP_FROM], a->i[POOL_KEEP_SLOT_BYTES], a->i[POOL_KEEP_AT]);
+    float *to = koi_ref_part(a->buf + POOL_KEEP_S0, keep[KEEP_TO], a->i[POOL_KEEP_SLOT_BYTES], a->i[POOL_KEEP_AT]);
     for (int32_t q = end > held ? end - held : 0; q < end; q++) {
-      size_t at = (size_t)(q % held) * wide, fresh = ((size_t)keep[0] + (size_t)(q - p0)) * ld;
+      size_t at = (size_t)(q % held) * wide, fresh = ((size_t)keep[KEEP_ROW] + (size_t)(q - p0)) * ld;
       if (q < p0 && from == to) continue;
       memcpy(to + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_KV] + fresh : from + at, wide * sizeof *to);
       memcpy(to + half + at, q >= p0 ? (const float *)a->buf[POOL_KEEP_KV] + fresh + wide : from + half + at, wide * sizeof *to);

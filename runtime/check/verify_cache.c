@@ -92,7 +92,7 @@ static void make_pool(koi_verify_job *j)
   koi_verify_out(j, POOL_Y, (size_t)i[POOL_N_WIN] * dim * 4, KOI_VERIFY_F32);
   for (size_t s = 0; s < koi_verify_n_seqs(j->v) && !j->failed; s++) {
     int32_t p0 = seq[2 * s], win0 = p0 / r, n = seq[2 * s + 1];
-    for (int32_t w = 0; w < n; w++, win += POOL_WIN) win[0] = win0 + w, win[1] = n_tokens, win[2] = p0, win[3] = slot[s], win[4] = 0;
+    for (int32_t w = 0; w < n; w++, win += POOL_WIN) win[WIN_INDEX] = win0 + w, win[WIN_ROW] = n_tokens, win[WIN_P0] = p0, win[WIN_SLOT] = slot[s], win[WIN_ZERO] = 0;
     n_tokens += (win0 + n) * r - p0 + (r > 1);
     make_state(j, &p, slot[s], half);
     float *state = koi_verify_part(j, &p, slot[s]);
@@ -131,8 +131,8 @@ static void make_pool_keep(koi_verify_job *j)
   koi_verify_places(j, &p, slot, 2 * n);
   for (size_t s = 0; s < n && !j->failed; s++, keep += POOL_KEEP_RECORD) {
     size_t from = j->v->how & FORK && s % 2 == 0 ? n + s : s;
-    keep[0] = n_tokens, keep[1] = seq[2 * s + 1], keep[2] = seq[2 * s], keep[3] = slot[from], keep[4] = slot[s];
-    n_tokens += keep[1];
+    keep[KEEP_ROW] = n_tokens, keep[KEEP_N] = seq[2 * s + 1], keep[KEEP_P0] = seq[2 * s], keep[KEEP_FROM] = slot[from], keep[KEEP_TO] = slot[s];
+    n_tokens += keep[KEEP_N];
     if (from != s) make_state(j, &p, slot[from], half);
   }
   koi_verify_chunk(j, POOL_KEEP_KV, (size_t)n_tokens, (size_t)i[POOL_KEEP_LD], wide);

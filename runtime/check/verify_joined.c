@@ -48,7 +48,7 @@ static void make_kept(koi_verify_job *j)
   koi_verify_pool p = {.slab0 = LATENTS_S0, .bytes = i[LATENTS_SLOT_BYTES], .kind = KOI_VERIFY_F32, .out = true};
   koi_verify_places(j, &p, slot, n);
   for (size_t s = 0; s < n && !j->failed; s++, keep += POOL_KEEP_RECORD)
-    keep[0] = (int32_t)s, keep[1] = 1, keep[2] = seq[2 * s], keep[3] = keep[4] = slot[s];
+    keep[KEEP_ROW] = (int32_t)s, keep[KEEP_N] = 1, keep[KEEP_P0] = seq[2 * s], keep[KEEP_FROM] = keep[KEEP_TO] = slot[s];
   koi_verify_chunk(j, LATENTS_A, n, (size_t)(2 * i[LATENTS_COFF] * i[LATENTS_A_DIM]), (size_t)(i[LATENTS_COFF] * i[LATENTS_A_DIM]));
   koi_verify_chunk(j, LATENTS_B, n, (size_t)(2 * i[LATENTS_COFF] * i[LATENTS_B_DIM]), (size_t)(i[LATENTS_COFF] * i[LATENTS_B_DIM]));
 }
@@ -135,7 +135,7 @@ static void make_closing(koi_verify_job *j)
   float *rope = koi_verify_floats(j, CLOSING_ROPE, n * rd, 1);
   for (size_t s = 0; s < koi_verify_n_seqs(j->v) && !j->failed; s++) {
     for (int32_t w = 0; w < seq[2 * s + 1]; w++, win += POOL_WIN)
-      win[0] = seq[2 * s] + w, win[1] = n_tokens, win[2] = (seq[2 * s] + 1) * r - 1, win[3] = slot[s], win[4] = 0;
+      win[WIN_INDEX] = seq[2 * s] + w, win[WIN_ROW] = n_tokens, win[WIN_P0] = (seq[2 * s] + 1) * r - 1, win[WIN_SLOT] = slot[s], win[WIN_ZERO] = 0;
     n_tokens += (seq[2 * s + 1] - 1) * r + 1;
   }
   make_compressor(j, CLOSING_A, c[CLOSING_DH], i[CLOSING_A_AT], slot, (size_t)n_tokens);

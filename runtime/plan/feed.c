@@ -17,11 +17,11 @@ static uint64_t place_ratio(koi_feed *f, size_t i, uint64_t at, uint64_t align)
 {
   uint64_t w = max_windows(f, i), rd = f->caches->config->rope_dim * sizeof(float);
   koi_feed_ratio *r = &f->ratios[i];
-  r->wins = take(&at, w * KOI_WIN_INTS * sizeof(int32_t), align);
+  r->wins = take(&at, w * POOL_WIN * sizeof(int32_t), align);
   r->win_rows = take(&at, w * KOI_ROW_INTS * sizeof(int32_t), align);
   r->win_rope = take(&at, w * rd, align);
-  r->keep = take(&at, (uint64_t)f->shape.n_seqs * KOI_KEEP_INTS * sizeof(int32_t), align);
-  r->marks = take(&at, (uint64_t)f->max_marks * KOI_KEEP_INTS * sizeof(int32_t), align);
+  r->keep = take(&at, (uint64_t)f->shape.n_seqs * POOL_KEEP_RECORD * sizeof(int32_t), align);
+  r->marks = take(&at, (uint64_t)f->max_marks * POOL_KEEP_RECORD * sizeof(int32_t), align);
   return at;
 }
 
@@ -73,7 +73,7 @@ static float *floats(uint8_t *image, uint64_t at) { return (float *)(void *)(ima
 void koi_feed_of_states(const koi_feed *f, uint8_t *image)
 {
   for (size_t i = 0; i < f->caches->n_ratios; i++)
-    for (uint64_t w = 0; w < max_windows(f, i); w++) ints(image, f->ratios[i].wins)[w * KOI_WIN_INTS + KOI_WIN_P0] = INT32_MAX;
+    for (uint64_t w = 0; w < max_windows(f, i); w++) ints(image, f->ratios[i].wins)[w * POOL_WIN + WIN_P0] = INT32_MAX;
 }
 
 /* Of the place whose first token is row `row` of the step. */
@@ -101,8 +101,8 @@ static int32_t fill_windows(const koi_feed *f, const koi_place *p, const koi_fre
   const koi_feed_ratio *at = &f->ratios[i];
   uint32_t ratio = f->caches->ratios[i].ratio, rd = f->caches->config->rope_dim;
   for (uint64_t w = p->p0 / ratio; w < (p->p0 + p->n_tokens) / ratio; w++, done++) {
-    const int32_t win[KOI_WIN_INTS] = {(int32_t)w, (int32_t)at_row, (int32_t)p->p0, p->slots[i], 0}, row[KOI_ROW_INTS] = {(int32_t)w, p->tables};
-    memcpy(ints(image, at->wins) + done * KOI_WIN_INTS, win, sizeof win);
+    const int32_t win[POOL_WIN] = {[WIN_INDEX] = (int32_t)w, [WIN_ROW] = (int32_t)at_row, [WIN_P0] = (int32_t)p->p0, [WIN_SLOT] = p->slots[i]}, row[KOI_ROW_INTS] = {(int32_t)w, p->tables};
+    memcpy(ints(image, at->wins) + done * POOL_WIN, win, sizeof win);
     memcpy(ints(image, at->win_rows) + done * KOI_ROW_INTS, row, sizeof row);
     koi_rope_row(freqs->comp, rd, w * ratio, floats(image, at->win_rope) + (size_t)done * rd);
   }
@@ -111,7 +111,7 @@ static int32_t fill_windows(const koi_feed *f, const koi_place *p, const koi_fre
 
 static void put_keep(int32_t *to, const koi_place *p, uint32_t row, uint32_t n, int32_t from_slot, int32_t to_slot)
 {
-  const int32_t record[KOI_KEEP_INTS] = {(int32_t)row, (int32_t)n, (int32_t)p->p0, from_slot, to_slot};
+  const int32_t record[POOL_KEEP_RECORD] = {[KEEP_ROW] = (int32_t)row, [KEEP_N] = (int32_t)n, [KEEP_P0] = (int32_t)p->p0, [KEEP_FROM] = from_slot, [KEEP_TO] = to_slot};
   memcpy(to, record, sizeof record);
 }
 
@@ -120,7 +120,7 @@ static int32_t fill_marks(const koi_feed *f, const koi_place *p, size_t i, uint3
 {
   for (size_t k = 0; k < p->n_marks; k++) {
     const koi_feed_mark *m = &p->marks[i * p->n_marks + k];
-    if (m->to >= 0) put_keep(ints(image, f->ratios[i].marks) + done++ * KOI_KEEP_INTS, p, row, m->n, p->slots[i], m->to);
+    if (m->to >= 0) put_keep(ints(image, f->ratios[i].marks) + done++ * POOL_KEEP_RECORD, p, row, m->n, p->slots[i], m->to);
   }
   return done;
 }
@@ -170,7 +170,7 @@ static void fill_ratio(const koi_feed *f, const koi_place *p, size_t n, const ko
   for (size_t k = 0, row = 0; k < n; row += p[k++].n_tokens) {
     windows = fill_windows(f, &p[k], freqs, i, (uint32_t)row, windows, image);
     marks = fill_marks(f, &p[k], i, (uint32_t)row, marks, image);
-    put_keep(ints(image, f->ratios[i].keep) + k * KOI_KEEP_INTS, &p[k], (uint32_t)row, p[k].n_tokens, p[k].slots[i], p[k].slots[i]);
+    put_keep(ints(image, f->ratios[i].keep) + k * POOL_KEEP_RECORD, &p[k], (uint32_t)row, p[k].n_tokens, p[k].slots[i], p[k].slots[i]);
   }
   syms[koi_sym_ratio(i, KOI_SYM_MARKS)] = marks;
 }

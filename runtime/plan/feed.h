@@ -6,7 +6,7 @@
 #include "caches.h"
 #include "scratch.h"
 
-enum { KOI_WIN_P0 = 2 /* of a window: the first position that is in the step */, KOI_WIN_INTS = 5, KOI_KEEP_INTS = 5, KOI_ROW_INTS = 2 };
+enum { KOI_ROW_INTS = 2 };
 
 /* Steps of one shape have one list. */
 typedef struct koi_shape {
