@@ -51,8 +51,9 @@ typedef struct koine_place_options {
   uint32_t n_on_cards;            /* so many layers from the end, the head as one, are not on processors, the others are (llama.cpp's -ngl) */
   uint32_t n_experts_on_cpu;      /* routed experts of so many layers from the first lie on processors (llama.cpp's --n-cpu-moe) */
   uint32_t reserved;
+  const char *misses_on;          /* an id: where not all routed experts have room on their device, this one has all of them (koine_plan_options.misses_on) */
 } koine_place_options;
-#define KOINE_PLACE_OPTIONS_INIT {sizeof(koine_place_options), 0, 0, KOINE_CACHE_PACKED, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0}
+#define KOINE_PLACE_OPTIONS_INIT {sizeof(koine_place_options), 0, 0, KOINE_CACHE_PACKED, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, NULL}
 
 /* Which device has which layers, and what that will take. */
 typedef struct koine_placement koine_placement;

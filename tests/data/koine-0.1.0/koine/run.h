@@ -119,8 +119,10 @@ typedef struct koine_plan_options {
                          once; a step that wants others reads them from the checkpoint, in place of those that were wanted least of late. Results are the
                          same for any number of bytes that holds one expert of each of its layers */
   size_t n_expert_caches;
+  const char *misses_on; /* a device that has all of those experts, and computes those that are not there when few tokens want them, as far as that is
+                            quicker than loading them. NULL: none */
 } koine_plan_options;
-#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0}
+#define KOINE_PLAN_OPTIONS_INIT {sizeof(koine_plan_options), NULL, 0, KOINE_CACHE_PACKED, 0, 0, 0, NULL, 0, NULL, 0, NULL, 0, 0, NULL, 0, NULL}
 
 /* Decides where the layers run. options may be NULL. Keeps pointers to runtime and model. KOINE_ERR_NO_DEVICE, KOINE_ERR_MEMORY when
  * what is counted cannot fit (the message has the numbers), KOINE_ERR_FILE for a model without weights, KOINE_ERR_ARG for layers without a
@@ -152,11 +154,13 @@ typedef struct koine_plan_usage {
   uint64_t limit_bytes;            /* that the plan may use; 0: unknown */
   /* With expert caches, since the plan woke: of experts wanted those that were
    * there, or read (bytes, time); guesses a layer ahead, right ones, those read
-   * ahead and used, processor time, host memory. */
+   * ahead and used, processor time, host memory; computed by
+   * the device of misses_on, time that this took. */
   uint64_t experts_there, experts_loaded, expert_bytes, expert_ns;
   uint64_t experts_guessed, guesses_right, guesses_used, guess_ns, guess_bytes;
+  uint64_t experts_elsewhere, elsewhere_ns;
 } koine_plan_usage;
-#define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define KOINE_PLAN_USAGE_INIT {sizeof(koine_plan_usage), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 KOINE_API koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out);
 
 /* ---- session ---------------------------------------------------------------------------------------------------------- */
