@@ -171,9 +171,10 @@ static bool dim(void) { return cli_colours(STDERR_FILENO); }
 static void put_experts(const cli_text *t)
 {
   koine_plan_usage u = KOINE_PLAN_USAGE_INIT;
-  if (koine_plan_get_usage(t->engine.plan, &u) || !(u.experts_there + u.experts_loaded)) return;
-  fprintf(stderr, "; experts: %.1f %% were there, %.1f MB read in %.2f s", 100.0 * (double)u.experts_there / (double)(u.experts_there + u.experts_loaded),
+  if (koine_plan_get_usage(t->engine.plan, &u) || !(u.experts_there + u.experts_loaded + u.experts_elsewhere)) return;
+  fprintf(stderr, "; experts: %.1f %% were there, %.1f MB read in %.2f s", 100.0 * (double)u.experts_there / (double)(u.experts_there + u.experts_loaded + u.experts_elsewhere),
           1e-6 * (double)u.expert_bytes, 1e-9 * (double)u.expert_ns);
+  if (u.experts_elsewhere) fprintf(stderr, ", %llu computed elsewhere in %.2f s", (unsigned long long)u.experts_elsewhere, 1e-9 * (double)u.elsewhere_ns);
   if (u.experts_guessed) fprintf(stderr, ", %.1f %% of %llu guesses right", 100.0 * (double)u.guesses_right / (double)u.experts_guessed, (unsigned long long)u.experts_guessed);
 }
 

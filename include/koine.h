@@ -14,6 +14,7 @@
  * Where it is declared (this header includes all of it)
  *   koine/base.h          version, status and last error, log, progress
  *   koine/run.h           devices, models, plans, sessions: from ids to logits
+ *   koine/place.h         machines as data, where layers run best on them
  *   koine/text.h          tokenizers, chat, sampling, answers, perplexity
  *   koine/batch.h         several sessions in common steps
  *   koine/check.h         verification, measurements, tuning
@@ -46,6 +47,7 @@
 #define KOINE_H
 #include "koine/base.h"
 #include "koine/run.h"
+#include "koine/place.h"
 #include "koine/text.h"
 #include "koine/batch.h"
 #include "koine/check.h"

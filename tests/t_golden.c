@@ -123,7 +123,7 @@ static void test_model(koine_runtime *rt, const char *folder)
   koine_plan *plan = NULL;
   koine_plan_options po = {.size = sizeof po, .device = getenv("KOINE_TEST_DEVICE") ? getenv("KOINE_TEST_DEVICE") : "host", .chunk = 1024};
   const char *cache = getenv("KOINE_TEST_EXPERT_CACHE");
-  po.expert_caches = &cache, po.n_expert_caches = cache != NULL;
+  po.expert_caches = &cache, po.n_expert_caches = cache != NULL, po.misses_on = getenv("KOINE_TEST_MISSES_ON");
   koine_model_info info = {0};
   koine_status s = golden_open(folder, &g);
   if (!s) s = koine_model_open(folder, &model);

@@ -1,12 +1,12 @@
-/* Two devices of which one is lost at any call of a life, has less memory than it says, allows small allocations, or refuses one: an error that
- * names it, nothing left behind, other sessions that end cleanly, and another plan of what is left. On the fake backend.
+/* Two devices of which one is lost at any call of a life, has less memory than it says, allows small allocations, or refuses one, with layers on both
+ * or with experts that one computes where the other has no place for them: an error that names it, nothing left behind, other sessions that end cleanly, and another plan of what is left. On the fake backend.
  * usage: t_lost CHECKPOINT      KOINE_TEST_ALL=1: every call is tried, not a sample */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "fake.h"
 
-enum { N_PROMPT = 20, N_TOKENS = 22, CONTEXT = 64, CHUNK = 8, SAMPLE = 24, SMALL_BUFFER = 10 << 18 };
+enum { N_PROMPT = 20, N_TOKENS = 22, CONTEXT = 64, CHUNK = 8, FEW = 3, SAMPLE = 24, SMALL_BUFFER = 10 << 18 };
 
 static int n_checks, n_failed;
 static koine_runtime *rt;
@@ -16,7 +16,9 @@ static int32_t tokens[N_TOKENS];
 static float *right, *got; /* [n_vocab] of the last position */
 
 /* Attention and experts of the first layers apart, the rest on the other device. */
-static const char *const layers[] = {"fake=0-1", "fake1=2-"}, *const experts[] = {"fake1=0-0"}, *const only[] = {"fake=0-", "fake1=0-"};
+static const char *const layers[] = {"fake=0-1", "fake1=2-"}, *const experts[] = {"fake1=0-0"}, *const only[] = {"fake=0-", "fake1=0-"},
+                  *const cache[] = {"fake=800000"};
+static bool misses; /* in the place of these: experts by turns on one device, and on the other all of them, which computes those that are not there */
 
 static void check(bool ok, const char *what, long at)
 {
@@ -37,7 +39,7 @@ static koine_status evaluate(koine_session *s)
 
 static koine_status open_session(koine_plan *plan, koine_session **out)
 {
-  koine_session_options o = {.size = sizeof o, .context = CONTEXT, .chunk = CHUNK};
+  koine_session_options o = {.size = sizeof o, .context = CONTEXT, .chunk = misses ? FEW : CHUNK};
   return koine_session_open(plan, &o, out);
 }
 
@@ -46,6 +48,7 @@ static koine_status wake(int one, koine_plan **out)
 {
   koine_plan_options o = {.size = sizeof o, .chunk = CHUNK, .layers = one < 0 ? layers : only + one, .n_layers = one < 0 ? 2 : 1, .experts = experts,
                           .n_experts = one < 0};
+  if (one < 0 && misses) o.layers = only, o.n_layers = 1, o.n_experts = 0, o.expert_caches = cache, o.n_expert_caches = 1, o.misses_on = "fake1";
   koine_plan *plan = NULL;
   koine_status s = koine_plan_make(rt, model, &o, &plan);
   if (!s) s = koine_plan_wake(plan, NULL, NULL);
@@ -73,7 +76,8 @@ static bool is_right(void) { return !memcmp(got, right, n_vocab * sizeof *got); 
 static long step(long n)
 {
   const char *all = getenv("KOINE_TEST_ALL");
-  return (all && all[0] == '1') || n <= SAMPLE ? 1 : n / SAMPLE;
+  long sample = misses ? 4 * SAMPLE : SAMPLE; /* few calls are those of the device that helps */
+  return (all && all[0] == '1') || n <= sample ? 1 : n / sample;
 }
 
 static bool names_lost(void)
@@ -206,6 +210,11 @@ int main(int argc, char **argv)
   test_lost();
   test_refused();
   test_less_memory();
+  test_small_buffers();
+  misses = true;
+  setenv("KOINE_MISS", "cpu", 1);
+  test_lost();
+  test_refused();
   test_small_buffers();
   koine_model_close(model);
   koine_runtime_close(rt);

@@ -55,6 +55,12 @@ grep -q 'experts take turns' "$tmp/err" || fail "experts that take turns are not
 cp "$tmp/out" "$tmp/plan"
 prints '^experts of layers 0-42 by turns: .* a token come at' --exclude cpu --placement "$tmp/plan"
 prints '^experts: a GiB more buys most on' --exclude cpu
+prints 'misses=cpu embed head' --exclude cpu --misses-on cpu
+grep -q '^experts of layers 0-42: all of them on cpu' "$tmp/out" || fail "missing experts on cpu: $(cat "$tmp/out")"
+cp "$tmp/out" "$tmp/plan"
+prints '^experts of layers 0-42: all of them on cpu' --exclude cpu --placement "$tmp/plan"
+refuses 2 'no device gpu9; it has' --misses-on gpu9
+refuses 4 'while cpu holds all of them' --exclude cpu --misses-on cpu --memory cpu=64G
 last=0
 for g in 12 14 16 20; do # more memory, more tokens
   prints '^experts of layers' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=$((g << 30))

@@ -25,6 +25,7 @@ static void test_text(void **state)
   (void)state;
   round_trip("layers 0-42 device=cl0 embed head\n");
   round_trip("place split_groups=64\nlayers 0-21 device=cl0 embed\nlayers 22-42 device=cl1/0 experts=host head\n");
+  round_trip("layers 0-42 device=cl0 expert_cache=8589934592 misses=host embed head\n");
   round_trip("layers none device=host embed\nlayers 0-0 device=cl0\nlayers 1-42 device=cl1\nlayers none device=cl2 head\n");
   koi_placement p;
   assert_int_equal(koi_placement_parse("plan chunk=512\nlayers 2-5 device=cl1 name=\"a device=x head\" weight_bytes=7\r\nlayers 0-1 device=cl0 embed\n step tokens=1", &p), KOINE_OK);

@@ -67,7 +67,7 @@ static koine_status plan_by_turns(koine_runtime *runtime, koine_model *model, co
   koine_status s = koi_placing_turns(runtime, model, o, place);
   wish->place = place;
   if (!s) s = koi_plan_make(runtime, model, NULL, 0, wish, out);
-  if (s) return koi_error(KOINE_ERR_MEMORY, "%s", why);
+  if (s) return o->misses_on ? s : koi_error(KOINE_ERR_MEMORY, "%s", why); /* else it is the device for misses that does not hold them, say */
   koi_log(KOINE_LOG_WARNING, "%s; so routed experts take turns in the memory that is left, which is slower", why);
   return s;
 }
@@ -85,6 +85,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   if (named) s = koi_placing(runtime, model, &own, &place);
   else if (!s && !own.device) s = koi_placing_best(runtime, model, &own, &place, &basis);
   if (!s && own.n_expert_caches) s = koi_placing_caches(runtime, &own, &place);
+  if (!s && own.misses_on) s = koi_placing_misses(runtime, &own, &place);
   if (!s && !place.n_stages && !named) s = koi_runtime_find(runtime, own.device, &i);
   if (s && (s != KOINE_ERR_MEMORY || named)) return koi_placement_free(&place), s;
   koi_plan_wish wish = {.chunk = own.chunk, .cache = own.cache, .context = own.context, .mark_bytes = own.mark_bytes, .memory_bytes = own.memory_bytes,
@@ -133,6 +134,7 @@ koine_status koine_plan_get_usage(const koine_plan *plan, koine_plan_usage *out)
     koi_engine_bytes(plan, &own.weight_bytes, &own.scratch_bytes);
     own.experts_there = x.n_there, own.experts_loaded = x.n_loaded, own.expert_bytes = x.bytes, own.expert_ns = x.ns;
     own.experts_guessed = x.guesses, own.guesses_right = x.right, own.guesses_used = x.used, own.guess_ns = x.guess_ns, own.guess_bytes = x.guess_bytes;
+    own.experts_elsewhere = x.n_stayed, own.elsewhere_ns = x.stayed_ns;
   }
   KOI_GIVE(koine_plan_usage, &own, out);
   return KOINE_OK;

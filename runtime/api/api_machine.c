@@ -79,7 +79,7 @@ typedef char device_id[KOI_SITE_ID];
 typedef struct wishes {
   koi_assign_wish w;
   koi_placed *pins; koi_bound_memory *memory; koi_placement given;
-  const char **names;          /* [n_devices + n_exclude], into ids */
+  const char **names;          /* [n_devices + n_exclude + 1], into ids; the last: misses_on */
   device_id *ids;
 } wishes;
 
@@ -95,13 +95,13 @@ static koine_status take_names(const koine_machine *m, const koine_place_options
   koine_status s = KOINE_OK;
   w->names = koi_alloc(n + 1, sizeof *w->names), w->ids = koi_alloc(n + 1, sizeof *w->ids);
   if (!w->names || !w->ids) return KOINE_ERR_MEMORY;
-  for (size_t i = 0; i < n && !s; i++) {
-    const char *text = i < o->n_devices ? o->devices[i] : o->exclude[i - o->n_devices];
+  for (size_t i = 0; i < n + (o->misses_on != NULL) && !s; i++) {
+    const char *text = i < o->n_devices ? o->devices[i] : i < n ? o->exclude[i - o->n_devices] : o->misses_on;
     koi_print(w->ids[i], sizeof w->ids[i], "%s", text);
     w->names[i] = w->ids[i];
-    s = find(m, i < o->n_devices ? "device" : "exclude", text, w->ids[i]);
+    s = find(m, i < o->n_devices ? "device" : i < n ? "exclude" : "misses on", text, w->ids[i]);
   }
-  w->w.include = w->names, w->w.n_include = o->n_devices, w->w.exclude = w->names + o->n_devices, w->w.n_exclude = o->n_exclude;
+  w->w.include = w->names, w->w.n_include = o->n_devices, w->w.exclude = w->names + o->n_devices, w->w.n_exclude = o->n_exclude, w->w.misses_on = w->names[n];
   return s;
 }
 
@@ -135,7 +135,7 @@ static koine_status take(const koine_machine *m, const koine_place_options *o, u
   koine_status s = take_lists(m, o, n_layers, w);
   w->w = (koi_assign_wish){.context = o->context, .chunk = o->chunk, .exact = o->cache == KOINE_CACHE_EXACT, .n_streams = o->n_streams, .together = o->set & KOINE_PLACE_TOGETHER,
                            .exclude = w->w.exclude, .n_exclude = w->w.n_exclude, .include = w->w.include, .n_include = w->w.n_include, .pins = w->pins, .n_pins = o->n_layers,
-                           .memory = w->memory, .n_memory = o->n_memory, .shares = o->shares, .n_shares = o->n_shares, .on_cards = -1, .experts_on_cpu = -1};
+                           .memory = w->memory, .n_memory = o->n_memory, .shares = o->shares, .n_shares = o->n_shares, .on_cards = -1, .experts_on_cpu = -1, .misses_on = w->w.misses_on};
   if (o->set & KOINE_PLACE_ON_CARDS) w->w.on_cards = o->n_on_cards < INT32_MAX ? (int32_t)o->n_on_cards : INT32_MAX;
   if (o->set & KOINE_PLACE_EXPERTS_ON_CPU) w->w.experts_on_cpu = o->n_experts_on_cpu < INT32_MAX ? (int32_t)o->n_experts_on_cpu : INT32_MAX;
   return s;
@@ -168,7 +168,7 @@ static koine_status by_turns(const koine_machine *machine, const koine_model *m,
   if (machine->runtime) koi_measure_disk(m, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), &with);
   p->site.disk_per_s = with.disk_per_s, p->site.cached_per_s = with.cached_per_s;
   koine_status s = koi_assign_turns(&with, m, w, &p->assigned);
-  if (s) return koi_error(KOINE_ERR_MEMORY, "%s", why);
+  if (s) return w->misses_on ? s : koi_error(KOINE_ERR_MEMORY, "%s", why); /* else it may be that device */
   koi_log(KOINE_LOG_WARNING, "%s; so routed experts take turns in the memory that is left, which is slower", why);
   return s;
 }

@@ -122,7 +122,8 @@ static koine_status run_test(bench *b, size_t depth, uint32_t n, bool decode, ko
   }
   after = koi_engine_experts(b->plan);
   r->experts = (koi_expert_figures){after.n_there - before.n_there, after.n_loaded - before.n_loaded, after.bytes - before.bytes, after.ns - before.ns,
-                                    after.guesses - before.guesses, after.right - before.right, after.used - before.used, after.guess_ns - before.guess_ns, after.guess_bytes};
+                                    after.guesses - before.guesses, after.right - before.right, after.used - before.used, after.guess_ns - before.guess_ns, after.guess_bytes,
+                                    after.n_stayed - before.n_stayed, after.stayed_ns - before.stayed_ns};
   if (!st && !times) st = probe_all(b->plan, &r->probe);
   if (!st) qsort(r->per_s, reps, sizeof *r->per_s, ascending);
   koi_session_close(s);
@@ -162,14 +163,16 @@ static void json_ops(koi_text *t, const koi_op_time *times)
   koi_text_add(t, "]");
 }
 
-static bool by_turns(const koi_expert_figures *x) { return x->n_there + x->n_loaded > 0; }
+static uint64_t wanted(const koi_expert_figures *x) { return x->n_there + x->n_loaded + x->n_stayed; }
+static bool by_turns(const koi_expert_figures *x) { return wanted(x) > 0; }
 
 static void json_experts(koi_text *t, const koi_expert_figures *x)
 {
   if (by_turns(x))
-    koi_text_add(t, ", \"experts\": {\"there\": %llu, \"loaded\": %llu, \"bytes\": %llu, \"ns\": %llu, \"guessed\": %llu, \"guesses_right\": %llu, \"guesses_used\": %llu, \"guess_ns\": %llu}",
+    koi_text_add(t, ", \"experts\": {\"there\": %llu, \"loaded\": %llu, \"bytes\": %llu, \"ns\": %llu, \"guessed\": %llu, \"guesses_right\": %llu, \"guesses_used\": %llu, \"guess_ns\": %llu, \"elsewhere\": %llu, \"elsewhere_ns\": %llu}",
                  (unsigned long long)x->n_there, (unsigned long long)x->n_loaded, (unsigned long long)x->bytes, (unsigned long long)x->ns,
-                 (unsigned long long)x->guesses, (unsigned long long)x->right, (unsigned long long)x->used, (unsigned long long)x->guess_ns);
+                 (unsigned long long)x->guesses, (unsigned long long)x->right, (unsigned long long)x->used, (unsigned long long)x->guess_ns,
+                 (unsigned long long)x->n_stayed, (unsigned long long)x->stayed_ns);
 }
 
 /* The devices' names. */
@@ -246,18 +249,17 @@ static void put_rows(koi_text *t, const bench *b, bool csv)
 /* Where routed experts have their places by turns: of those that were wanted how many were there. */
 static void put_experts(koi_text *t, const bench *b, bool csv)
 {
-  const char *line = csv ? "%s,%llu,%llu,%.1f,%.2f,%.1f,%llu,%llu,%llu,%.1f\n" : "| %s | %llu | %llu | %.1f | %.2f | %.1f | %llu | %llu | %llu | %.1f |\n";
+  const char *line = csv ? "%s,%llu,%llu,%.1f,%.2f,%.1f,%llu,%llu,%llu,%.1f,%llu,%.1f\n" : "| %s | %llu | %llu | %.1f | %.2f | %.1f | %llu | %llu | %llu | %.1f | %llu | %.1f |\n";
   bool any = false;
   for (size_t i = 0; i < b->n; i++) any |= by_turns(&b->r[i].experts);
   if (!any) return;
-  koi_text_add(t, csv ? "\ntest,experts_there,experts_read,percent_there,mb_read,ms_reading,guessed,guesses_right,guesses_used,ms_guessing\n"
-                      : "\n| test | experts there | read | %% there | MB read | ms reading | guessed | right | used | ms guessing |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+  koi_text_add(t, csv ? "\ntest,experts_there,experts_read,percent_there,mb_read,ms_reading,guessed,guesses_right,guesses_used,ms_guessing,elsewhere,ms_elsewhere\n"
+                      : "\n| test | experts there | read | %% there | MB read | ms reading | guessed | right | used | ms guessing | elsewhere | ms elsewhere |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
   for (size_t i = 0; i < b->n; i++) {
     const koi_expert_figures *x = &b->r[i].experts;
-    double wanted = (double)(x->n_there + x->n_loaded);
-    koi_text_add(t, line, b->r[i].test, (unsigned long long)x->n_there, (unsigned long long)x->n_loaded, wanted > 0 ? 100 * (double)x->n_there / wanted : 0,
+    koi_text_add(t, line, b->r[i].test, (unsigned long long)x->n_there, (unsigned long long)x->n_loaded, wanted(x) ? 100 * (double)x->n_there / (double)wanted(x) : 0,
                  (double)x->bytes * 1e-6, (double)x->ns * 1e-6, (unsigned long long)x->guesses, (unsigned long long)x->right, (unsigned long long)x->used,
-                 (double)x->guess_ns * 1e-6);
+                 (double)x->guess_ns * 1e-6, (unsigned long long)x->n_stayed, (double)x->stayed_ns * 1e-6);
   }
 }
 

@@ -125,6 +125,17 @@ koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_option
   return KOINE_OK;
 }
 
+koine_status koi_placing_misses(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p)
+{
+  char device[KOI_PLACEMENT_ID];
+  if (strlen(o->misses_on) >= sizeof device) return koi_error(KOINE_ERR_NO_DEVICE, "misses on %.80s: no device has such a name", o->misses_on);
+  koi_print(device, sizeof device, "%s", o->misses_on);
+  koine_status s = koi_placing_id(rt, "misses on", o->misses_on, device);
+  for (size_t i = 0; i < p->n_stages && !s; i++)
+    if (p->stages[i].expert_bytes) memcpy(p->stages[i].misses, device, sizeof device);
+  return s;
+}
+
 /* ---- all of it ---------------------------------------------------------------------------------------------------------- */
 /* Nothing says where layers lie, but who has a cache for experts. */
 static koine_status put_cached(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *p)
@@ -140,7 +151,7 @@ koine_status koi_placing_turns(const koine_runtime *rt, const koine_model *m, co
   koine_status s = p->n_stages ? KOINE_OK : put_all(rt, m, o->device ? o->device : "", p);
   koi_placement_order(p);
   for (size_t i = 0; i < p->n_stages && !s; i++) p->stages[i].expert_bytes = KOI_EXPERTS_REST;
-  return s;
+  return s || !o->misses_on ? s : koi_placing_misses(rt, o, p);
 }
 
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out)

@@ -14,6 +14,8 @@ bool koi_placing_bytes(const char *text, char device[KOI_PLACEMENT_ID], uint64_t
 koine_status koi_placing(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *out);
 /* Gives those who compute routed experts the bytes for them that the options name. */
 koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p);
+/* Gives stages whose experts come by turns the device that the options name for those without a place. */
+koine_status koi_placing_misses(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p);
 /* Routed experts have what the plan leaves free, by turns; on the device that the options name, or the best, where there is no placement yet. */
 koine_status koi_placing_turns(const koine_runtime *rt, const koine_model *m, const koine_plan_options *o, koi_placement *p);
 /* Where it is best to have the layers, and what that is known from; an empty placement where the machine has one device and so no choice. What fits nowhere is

@@ -53,11 +53,13 @@ static koine_status wake_stage(koine_plan *p, const koi_plan_stage *at, koi_stag
   koi_stage_unlock(st);
   if (s || !at->experts) return s;
   st->experts = koi_alloc(1, sizeof *st->experts);
-  return st->experts ? wake_stage(p, at->experts, st->experts, progress, user) : KOINE_ERR_MEMORY;
+  s = st->experts ? wake_stage(p, at->experts, st->experts, progress, user) : KOINE_ERR_MEMORY;
+  return s || !st->slots ? s : koi_run_beside_open(st, &st->beside);
 }
 
 static void free_stage(koine_plan *p, koi_stage *st)
 {
+  koi_run_beside_close(st->beside);
   if (st->experts) free_stage(p, st->experts);
   koi_free(st->experts);
   if (st->dev) {
@@ -127,6 +129,7 @@ koi_expert_figures koi_engine_experts(const koine_plan *p)
     if (!x || !x->slots) continue;
     koi_expert_figures one = koi_slots_figures(x->slots);
     sum.n_there += one.n_there, sum.n_loaded += one.n_loaded, sum.bytes += one.bytes, sum.ns += one.ns;
+    sum.n_stayed += one.n_stayed, sum.stayed_ns += one.stayed_ns;
     sum.guesses += one.guesses, sum.right += one.right, sum.used += one.used, sum.guess_ns += one.guess_ns, sum.guess_bytes += one.guess_bytes;
   }
   return sum;

@@ -120,7 +120,7 @@ static koine_status find_lists(const koi_seq *v, size_t n, koi_step *step)
 {
   koi_shape shape = shape_of(v, n);
   koine_status s = koi_run_list(v->h->st, &shape, &step->list);
-  return s ? s : koi_run_experts(v->h->st, shape.n_tokens, &step->experts);
+  return s ? s : koi_run_experts(v->h->st, shape.n_tokens, step);
 }
 
 koine_status koi_history_lists(const koi_seq *v, size_t n)

@@ -193,6 +193,14 @@ void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n)
 }
 
 uint64_t koi_loads_guessed(const koi_loads *l) { return l->guessed; }
+bool koi_loads_has(koi_loads *l, uint32_t layer, int32_t expert)
+{
+  pthread_mutex_lock(&l->lock);
+  bool has = box_of(l, layer, expert) != NULL;
+  pthread_mutex_unlock(&l->lock);
+  return has;
+}
+
 bool koi_loads_ahead(const koi_loads *l) { return l->n_threads > 0; }
 
 void koi_loads_guess(koi_loads *l, uint32_t layer, const int32_t *experts, size_t n)

@@ -18,6 +18,8 @@ bool koi_loads_pass(const koi_laid_model *l, uint32_t layer, uint32_t slot, koi_
 void koi_loads_ask(koi_loads *l, uint32_t layer, const koi_arrival *a, size_t n);
 /* How many of them were guessed, and read or being read when they were asked for, until now. */
 uint64_t koi_loads_guessed(const koi_loads *l);
+/* Whether an expert was guessed, and is read or being read. */
+bool koi_loads_has(koi_loads *l, uint32_t layer, int32_t expert);
 /* Whether threads read ahead at all. */
 bool koi_loads_ahead(const koi_loads *l);
 /* These experts of a layer may be wanted when it is asked for next, likeliest first; any number, of which as many are read as have room beside what is

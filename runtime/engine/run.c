@@ -238,15 +238,27 @@ static void change_device(koi_stage *from, koi_stage *to)
   pthread_mutex_lock(&to->dev->lock);
 }
 
-koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_list **out)
+static koine_status list_on(koi_stage *st, koi_stage *other, uint32_t n_tokens, koi_list **out)
 {
   koi_shape shape = {.n_tokens = n_tokens, .n_rounds = 1, .n_seqs = 1};
-  *out = NULL;
-  if (!st->experts) return KOINE_OK;
-  change_device(st, st->experts);
-  koine_status s = koi_run_list(st->experts, &shape, out);
-  change_device(st->experts, st);
+  change_device(st, other);
+  koine_status s = koi_run_list(other, &shape, out);
+  change_device(other, st);
   return s;
+}
+
+/* Of few tokens each entry reads its expert's weights, wherever these are. Of many each expert is read once for all of them, and is better had here. */
+static bool may_stay(const koi_stage *by_turns, uint32_t n_tokens)
+{
+  return by_turns->beside && n_tokens < (uint32_t)by_turns->experts->at.tunables.group_tokens && by_turns->plan->misses != KOI_MISSES_LOAD;
+}
+
+koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_step *out)
+{
+  koi_stage *other = st->experts;
+  out->experts = out->stay = NULL;
+  koine_status s = other ? list_on(st, other, n_tokens, &out->experts) : KOINE_OK;
+  return s || !other || !may_stay(other, n_tokens) ? s : list_on(st, other->experts, n_tokens, &out->stay);
 }
 
 static koine_status until(koi_stage *other, const koi_step *x, bool giving, size_t *at)
@@ -257,23 +269,34 @@ static koine_status until(koi_stage *other, const koi_step *x, bool giving, size
   return s;
 }
 
+koine_status koi_run_layer(koi_stage *st, const koi_step *x, const koi_list *l, uint32_t layer)
+{
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < l->calls.n && !s; i++)
+    if (l->calls.v[i].layer == (int32_t)layer) s = watched(st, x, l, &l->v[i]);
+  return s;
+}
+
 /* A layer's experts as many at a time as have a place: the same calls for every turn, in which only entries of those who have it are computed, while
  * those of the next are read. */
 static koine_status in_turns(koi_stage *other, const koi_step *x, size_t *at)
 {
   const koi_list *l = x->experts;
   uint32_t n = l->shape.n_tokens;
-  int32_t *ids = (int32_t *)(void *)(x->host[KOI_HOST_EXPERTS] + koi_graph_desk_ids(&other->model->config, n));
+  int32_t *ids = (int32_t *)(void *)(x->host[KOI_HOST_EXPERTS] + koi_graph_desk(&other->model->config, n).ids);
   size_t begin = *at;
   bool now = false;
   koine_status s = KOINE_OK;
   koi_slots_begin(other->slots, (uint32_t)l->calls.v[begin].layer, ids, n);
+  if (x->stay) koi_run_beside_begin(other->beside, x, (uint32_t)l->calls.v[begin].layer);
+  if (x->watch) koi_run_beside_wait(other->beside, other); /* which looks at one call at a time */
   while (!s && koi_slots_turn(other->slots, ids, &now)) {
     if (now) *at = begin, s = until(other, x, false, at);
     if (now && !s) s = koi_device_flush(other->dev);
     if (!s) koi_slots_guess(other->slots, (const float *)(const void *)x->host[KOI_HOST_EXPERTS], x->places->tokens[0]);
     s = koi_slots_load(other->slots, s);
   }
+  while (*at < l->calls.n && l->v[*at].call->kind != KOI_CALL_GIVE) ++*at; /* nobody had a turn */
   return s;
 }
 
@@ -283,10 +306,12 @@ static koine_status run_experts(koi_stage *st, const koi_step *x, bool giving, s
 {
   koi_stage *other = st->experts;
   koine_status s = koi_device_flush(st->dev);
+  if (giving) koi_run_beside_wait(other->beside, st);
   change_device(st, other);
   if (!*at) koi_run_tape_step(other, x->experts);
   s = s ? s : other->slots && !giving ? in_turns(other, x, at) : until(other, x, giving, at);
   if (!s) s = koi_device_flush(other->dev);
+  if (!s && giving && x->stay) s = koi_run_beside_end(other->beside, x);
   change_device(other, st);
   return s;
 }
@@ -308,5 +333,6 @@ koine_status koi_run_step(koi_stage *st, const koi_step *step)
     if (kind == KOI_CALL_AWAY || kind == KOI_CALL_BACK) s = run_experts(st, &x, kind == KOI_CALL_BACK, &at), i++;
     else s = advance(st, &x, l, &i);
   }
+  if (s && st->experts) koi_run_beside_wait(st->experts->beside, st);
   return s;
 }

@@ -39,21 +39,27 @@ typedef struct koi_watch {
 
 /* The bound list of a shape; made when there is none yet. */
 koine_status koi_run_list(koi_stage *st, const koi_shape *shape, koi_list **out);
-/* The list of the stage's routed experts elsewhere; NULL where there are none. The stage's device is unlocked meanwhile, and theirs locked. */
-koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_list **out);
 typedef struct koi_step { /* what a step is run with */
   koi_list *list, *experts;      /* koi_run_list's, koi_run_experts' */
+  koi_list *stay;                /* of those that have no place and stay where they lie; NULL: nobody does in this step */
   const koi_place *places;       /* [n_places] of each sequence */
   size_t n_places;
   uint8_t *host[KOI_N_HOST];     /* those of a stage's own are its own */
   const koi_watch *watch;
 } koi_step;
+/* The lists of the stage's routed experts elsewhere; NULL where there are none. The stage's device is unlocked meanwhile, and theirs locked. */
+koine_status koi_run_experts(koi_stage *st, uint32_t n_tokens, koi_step *out);
 /* One step. The stage's device is unlocked while the experts' is locked: no thread ever holds two devices. */
 koine_status koi_run_step(koi_stage *st, const koi_step *step);
 /* Waits for what runs, and forgets every bound list, whatever it returns: buffers have changed. */
 koine_status koi_run_forget(koi_stage *st);
 /* A call's arguments on this stage. syms NULL: every symbol is 1. */
 void koi_run_args(const koi_stage *st, bool exact, const koi_call *c, const int32_t *syms, koi_args *out);
+/* ---- run_beside.c ---- */
+typedef struct koi_beside koi_beside;
+/* A thread that has experts computed which a stage by turns leaves where they lie: by st->experts, which is awake. */
+koine_status koi_run_beside_open(koi_stage *st, koi_beside **out);
+void koi_run_beside_close(koi_beside *b); /* NULL is allowed */
 /* ---- build.c ---- */
 /* Builds the kernels of every list that sessions can ask for, then launches each kernel once. */
 koine_status koi_run_build(koi_stage *st, koine_progress_fn *progress, void *user);

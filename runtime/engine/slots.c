@@ -5,6 +5,7 @@
 #include "guess.h"
 #include "loads.h"
 #include "plan/skew.h"
+#include "stay.h"
 #include "worth.h"
 
 struct koi_slots {
@@ -13,6 +14,7 @@ struct koi_slots {
   koi_turns *layers;       /* [at.layer1 - at.layer0] */
   koi_arrival *arrivals;   /* [n_slots] */
   size_t n_arrivals;       /* for the next turn */
+  size_t n_read;           /* of them those that nobody had begun to read */
   int32_t *ids;            /* of the layer at hand */
   uint32_t layer;
   size_t n_ids;
@@ -22,10 +24,13 @@ struct koi_slots {
   uint32_t guess_layer, n_guessed;
   bool known;              /* they are no guess */
   koi_worth worth;         /* of guessing */
+  koi_stay stay;
+  koi_absent *absentees;   /* [n_experts] */
   koi_skew skew;           /* of what single tokens wanted */
+  bool few;                /* the layer at hand may leave experts where they lie */
   bool warm;               /* the layer at hand has had as many tokens as it has places */
   uint64_t begun;          /* when the token at hand did; 0: the step is none */
-  _Atomic uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns;
+  _Atomic uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns, n_stayed, stayed_ns;
 };
 
 /* ---- loading ---- */
@@ -47,6 +52,7 @@ koine_status koi_slots_load(koi_slots *s, koine_status before)
 {
   koi_turns *t = &s->layers[s->layer - s->st->at.layer0];
   koine_status st = before;
+  uint64_t earlier = s->ns;
   for (size_t i = 0; i < s->n_arrivals; i++) {
     const koi_arrival *a = &s->arrivals[i];
     uint64_t start = koi_now_ns();
@@ -58,6 +64,7 @@ koine_status koi_slots_load(koi_slots *s, koine_status before)
     if (st) koi_turns_miss(t, a->slot);
     s->ns += koi_now_ns() - start;
   }
+  if (!st && s->n_arrivals && s->few) koi_stay_loaded(&s->stay, s->n_read, s->ns - earlier);
   if (s->n_arrivals) koi_loads_drop(s->loads);
   s->n_arrivals = 0;
   return st;
@@ -93,6 +100,40 @@ static void count_right(koi_slots *s)
   s->guess_layer = 0;
 }
 
+/* ---- staying ---- */
+/* Who is being read comes in any case, unless nobody may. */
+static size_t find_absent(koi_slots *s)
+{
+  size_t n = 0, all = koi_turns_absent(&s->layers[s->layer - s->st->at.layer0], s->absentees);
+  for (size_t i = 0; i < all; i++)
+    if (s->st->plan->misses == KOI_MISSES_STAY || !koi_loads_has(s->loads, s->layer, s->absentees[i].expert)) s->absentees[n++] = s->absentees[i];
+  return n;
+}
+
+uint32_t koi_slots_stay(koi_slots *s, int32_t *ids)
+{
+  koi_turns *t = &s->layers[s->layer - s->st->at.layer0];
+  size_t n = find_absent(s), n_stay = s->st->plan->misses == KOI_MISSES_STAY ? n : koi_stay_choose(&s->stay, s->absentees, n, koi_turns_coldest(t));
+  uint32_t n_entries = 0;
+  s->few = true;
+  for (size_t i = 0; i < s->n_ids; i++) {
+    ids[i] = KOI_NOBODY;
+    for (size_t k = 0; k < n_stay; k++)
+      if (s->absentees[k].expert == s->ids[i]) ids[i] = s->ids[i], n_entries++;
+  }
+  for (size_t k = 0; k < n_stay; k++) koi_turns_stay(t, s->absentees[k].expert);
+  s->n_there -= n_stay;
+  s->n_stayed += n_stay;
+  if (s->warm) s->skew.there -= n_stay;
+  return n_entries;
+}
+
+void koi_slots_stayed(koi_slots *s, uint32_t n_entries, uint64_t ns)
+{
+  koi_stay_stayed(&s->stay, n_entries, ns);
+  s->stayed_ns += ns;
+}
+
 /* ---- turns ---- */
 /* A token's last layer has had its turns. */
 static void end_token(koi_slots *s)
@@ -113,6 +154,7 @@ void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t 
   koi_turns *t = &s->layers[layer - s->st->at.layer0];
   koi_turns_begin(t, s->ids, s->n_ids, n_tokens);
   s->n_there += t->n_wait;
+  s->few = false;
   s->warm = n_tokens == 1 && t->n_tokens > t->n_slots;
   if (s->warm) s->skew.wanted += t->n_wait, s->skew.there += t->n_wait;
   count_right(s);
@@ -122,7 +164,9 @@ static void ask(koi_slots *s)
 {
   uint64_t before = koi_loads_guessed(s->loads);
   koi_loads_ask(s->loads, s->layer, s->arrivals, s->n_arrivals);
-  if (!s->known) s->used += koi_loads_guessed(s->loads) - before;
+  uint64_t guessed = koi_loads_guessed(s->loads) - before;
+  if (!s->known) s->used += guessed;
+  s->n_read = s->n_arrivals - guessed;
 }
 
 bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now)
@@ -156,8 +200,9 @@ static koine_status make(koi_slots *s)
   uint32_t n_layers = at->layer1 - at->layer0;
   koine_status st = koi_loads_open(at->laid, at->layer0, at->layer1, at->n_slots, s->st->kept, s->st->dev->n_threads, &s->loads);
   s->layers = koi_alloc(n_layers, sizeof *s->layers), s->arrivals = koi_alloc(at->n_slots, sizeof *s->arrivals);
+  s->absentees = koi_alloc(s->st->model->config.n_experts, sizeof *s->absentees);
   s->ids = koi_alloc((size_t)s->st->plan->chunk * s->st->model->config.n_used, sizeof *s->ids);
-  if (!st && (!s->layers || !s->arrivals || !s->ids)) st = KOINE_ERR_MEMORY;
+  if (!st && (!s->layers || !s->arrivals || !s->absentees || !s->ids)) st = KOINE_ERR_MEMORY;
   if (!st && s->st->plan->guess && !s->st->plan->bare && koi_plan_guesses(at, s->st->model) && koi_loads_ahead(s->loads)) make_guess(s);
   for (uint32_t n = 0; n < n_layers && !st; n++) st = koi_turns_make(at->n_slots, s->st->model->config.n_experts, &s->layers[n]);
   return st;
@@ -186,11 +231,12 @@ void koi_slots_close(koi_slots *s)
   koi_guess_close(s->guess);
   koi_free(s->guessed);
   koi_free(s->absent);
+  koi_free(s->absentees);
   koi_free(s->ids);
   koi_free(s);
 }
 
 koi_expert_figures koi_slots_figures(const koi_slots *s)
 {
-  return (koi_expert_figures){s->n_there, s->n_loaded, s->bytes, s->ns, s->guesses, s->right, s->used, s->guess_ns, s->guess ? koi_plan_gate_bytes(s->st->plan, &s->st->at) : 0};
+  return (koi_expert_figures){s->n_there, s->n_loaded, s->bytes, s->ns, s->guesses, s->right, s->used, s->guess_ns, s->guess ? koi_plan_gate_bytes(s->st->plan, &s->st->at) : 0, s->n_stayed, s->stayed_ns};
 }

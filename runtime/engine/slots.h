@@ -11,6 +11,11 @@ koine_status koi_slots_open(koi_stage *st, koi_slots **out);
 void koi_slots_close(koi_slots *s); /* NULL is allowed */
 /* A layer's part of a step: the experts of n_tokens, ids [n_tokens][n_used], which are copied. */
 void koi_slots_begin(koi_slots *s, uint32_t layer, const int32_t *ids, uint32_t n_tokens);
+/* Of the layer that has begun: who is not there and stays where it lies, to be computed by the stage that st->experts is. Of each entry ids
+ * [n_tokens][n_used] has whom it wants of those, -1: it wants somebody else. How many entries want any. */
+uint32_t koi_slots_stay(koi_slots *s, int32_t *ids);
+/* What computing those entries took. */
+void koi_slots_stayed(koi_slots *s, uint32_t n_entries, uint64_t ns);
 /* The next turn: places [n_tokens][n_used] says where each expert is that has it, -1: it is not its turn; *now: somebody has it. Who has the one after it
  * is read from here on, by threads. false: all had theirs. */
 bool koi_slots_turn(koi_slots *s, int32_t *places, bool *now);

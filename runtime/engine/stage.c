@@ -54,7 +54,7 @@ static koine_status make_tables(koi_stage *st)
 static koine_status make_desk(koi_stage *st)
 {
   uint64_t bytes[KOI_N_HOST];
-  if (st->at.of != KOI_OF_TRUNK) return KOINE_OK;
+  if (!st->at.experts) return KOINE_OK;
   koi_graph_host_bytes(&st->model->config, st->plan->chunk, bytes);
   st->desk = koi_alloc(bytes[KOI_HOST_EXPERTS], 1);
   return st->desk ? KOINE_OK : KOINE_ERR_MEMORY;

@@ -35,8 +35,10 @@ typedef struct koi_stage {
   struct koi_history *histories[2]; /* open ones of either cache mode, linked */
   struct koi_list *lists[KOI_MAX_LISTS]; /* most recently used first */
   uint64_t scratch_bytes;
-  struct koi_stage *experts;   /* its routed experts on another device, or by turns: a stage without caches, under this one's lock; NULL: they are here */
+  struct koi_stage *experts;   /* its routed experts on another device, or by turns: a stage without caches, under this one's lock; of such a stage by turns: those that
+                                  have no place; NULL: they are here */
   uint8_t *desk;               /* host memory between the two */
+  struct koi_beside *beside;   /* who works there while this stage, by turns, loads others; NULL: all are loaded */
   struct koi_slots *slots;     /* of a stage of routed experts that have their places by turns; NULL: all are there */
   uint64_t mark_bytes[2];      /* of a mark, over all stages of the plan, so that each keeps the same ones */
 } koi_stage;
@@ -93,8 +95,9 @@ koine_status koi_engine_need(const koine_plan *p);
 void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch);
 /* Of experts that have their places by turns, since the plan woke: those that a layer of a step wanted and that were there, or were loaded; bytes
  * loaded, and the time that took; of those guessed how many there were, how many were wanted then, and how many of these were read ahead since they were
- * not there; processor time that guessing took; bytes of its copies of gates. */
-typedef struct koi_expert_figures { uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns, guess_bytes; } koi_expert_figures;
+ * not there; processor time that guessing took; bytes of its copies of gates; of those that were not there how many stayed where they lie, and the time that
+ * computing them took there. */
+typedef struct koi_expert_figures { uint64_t n_there, n_loaded, bytes, ns, guesses, right, used, guess_ns, guess_bytes, n_stayed, stayed_ns; } koi_expert_figures;
 koi_expert_figures koi_engine_experts(const koine_plan *p);
 static inline koi_stage *koi_engine_stage(const koine_plan *p, size_t i) { return &p->awake->stages[i]; }
 #endif

@@ -67,6 +67,23 @@ static uint32_t coldest(const koi_turns *t)
   return best;
 }
 
+size_t koi_turns_absent(const koi_turns *t, koi_absent *v)
+{
+  size_t n = 0;
+  for (uint32_t e = 0; e < t->n_experts; e++)
+    if (t->waits[e] && t->slot[e] == KOI_NOBODY) v[n++] = (koi_absent){(int32_t)e, t->waits[e], heat_now(t, (int32_t)e)};
+  return n;
+}
+
+float koi_turns_coldest(const koi_turns *t)
+{
+  uint32_t s = coldest(t);
+  if (s == t->n_slots) return INFINITY;
+  return t->expert[s] == KOI_NOBODY ? -1.0f : heat_now(t, t->expert[s]);
+}
+
+void koi_turns_stay(koi_turns *t, int32_t expert) { t->waits[expert] = 0, t->n_wait--; }
+
 /* When more wait than have room, half of the slots compute while the other half is loaded. */
 bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n)
 {

@@ -20,12 +20,19 @@ typedef struct koi_turns {
 } koi_turns;
 
 typedef struct koi_arrival { int32_t expert; uint32_t slot; } koi_arrival;
+typedef struct koi_absent { int32_t expert; uint32_t n_entries; float heat; } koi_absent; /* one that a step wants and that has no place */
 
 /* n_slots: 1 to n_experts. KOINE_ERR_MEMORY. */
 koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, koi_turns *out);
 void koi_turns_free(koi_turns *t);
 /* A step of n_tokens, whose n entries want these experts. */
 void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_tokens);
+/* Of the step that has begun: who is absent, v [n_experts]; how many. */
+size_t koi_turns_absent(const koi_turns *t, koi_absent *v);
+/* The heat of whoever would go first; less than 0: there is a place for one more. */
+float koi_turns_coldest(const koi_turns *t);
+/* An absent one stays away in this step: it has no turn. */
+void koi_turns_stay(koi_turns *t, int32_t expert);
 /* The next turn: t->n_now experts have it, who are there; arrivals [n_slots] are those who have the one after it and are to be loaded meanwhile, *n of
  * them. false: all had theirs. */
 bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n);

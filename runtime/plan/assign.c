@@ -112,6 +112,7 @@ static koine_status choose_devices(koi_question *q)
 
 static koine_status check_names(const koi_site *s, const koi_assign_wish *w, uint32_t n_layers)
 {
+  if (w->misses_on && koi_site_find(s, w->misses_on) == s->n_devices) return koi_site_missing(s, w->misses_on);
   for (size_t i = 0; i < w->n_exclude + w->n_include + w->n_memory + w->n_pins; i++) {
     size_t k = i;
     const char *id = k < w->n_exclude ? w->exclude[k] : (k -= w->n_exclude) < w->n_include ? w->include[k] : (k -= w->n_include) < w->n_memory ? w->memory[k].device : w->pins[k - w->n_memory].device;

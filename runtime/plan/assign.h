@@ -21,6 +21,7 @@ typedef struct koi_assign_wish {
   int32_t on_cards;            /* so many items from the end (layers, and the head as one) are not on processors, the others are; -1: as is best */
   int32_t experts_on_cpu;      /* the routed experts of so many first layers lie on the processors; -1: as is best */
   koi_skew skew;               /* of the model's routes, from earlier runs; wanted 0: not known */
+  const char *misses_on;       /* the device that has all experts where they come by turns; NULL: none */
 } koi_assign_wish;
 enum { KOI_ASSIGN_CHUNK = 16384 };
 #define KOI_ASSIGN_WISH {.on_cards = -1, .experts_on_cpu = -1}
@@ -29,6 +30,7 @@ typedef struct koi_by_turns { /* routed experts that do not all have room */
   uint64_t all, room;          /* bytes of all of them; that are there at once, 0: all are */
   uint32_t n_slots;            /* of each layer's */
   double compute_s;            /* of a token's, when they are there */
+  double misses_s;             /* of a token's on the device that has all of them; 0: there is none, or it is not known */
   double there, least, most;   /* share of those wanted that are there: likely, if routes are less skewed, if they are more */
   double bytes, per_s;         /* that a token loads, and how fast they come */
   double more_device_s, more_host_s; /* that a token takes less with a GiB more on their device, of the host's memory */
@@ -36,6 +38,7 @@ typedef struct koi_by_turns { /* routed experts that do not all have room */
 
 typedef struct koi_assigned_stage { /* beside the placement's stage of the same number */
   uint32_t device, experts;    /* into the site's; experts: KOI_SOLVE_NOWHERE when they are on the same */
+  uint32_t misses;             /* as experts: who has all of them, where they come by turns */
   uint64_t weights, caches, own, expert_weights /* on the experts' device */;
   double seconds, low, high;   /* of a token, with what its experts take elsewhere; */
   double hop;                  /* to get what the stage before made */

@@ -65,6 +65,8 @@ static void count_turns(const koi_question *q, const koi_placed *p, koi_assigned
   uint64_t slots = p->expert_bytes / (t->all / n + !t->all);
   t->n_slots = (uint32_t)(slots < n ? slots : n), t->room = t->all / n * t->n_slots;
   *held -= t->all - t->room;
+  for (uint32_t l = p->layer0; l < p->layer1 && x->misses != KOI_SOLVE_NOWHERE; l++) t->misses_s += q->token.expert_seconds[(size_t)x->misses * q->token.n_items + l + 1];
+  if (!isfinite(t->misses_s)) t->misses_s = 0;
 }
 
 static koine_status check_known(const koi_question *q, const koi_assigned_stage *x)
@@ -78,9 +80,10 @@ static koine_status stage_figures(const koi_question *q, koi_assigned *a, size_t
 {
   const koi_placed *p = &a->placement.stages[i];
   koi_assigned_stage *x = &a->stages[i];
-  x->experts = KOI_SOLVE_NOWHERE;
+  x->experts = x->misses = KOI_SOLVE_NOWHERE;
   koine_status s = find(q, p->device, &x->device);
   if (!s && p->experts[0] && strcmp(p->experts, p->device)) s = find(q, p->experts, &x->experts);
+  if (!s && p->expert_bytes && p->misses[0]) s = find(q, p->misses, &x->misses);
   if (!s) s = check_known(q, x);
   if (s) return s;
   count_bytes(q, p, x);
@@ -102,6 +105,7 @@ static uint64_t held_on(const koi_assigned *a, uint32_t d)
     const koi_assigned_stage *x = &a->stages[i];
     if (x->device == d) bytes += x->weights + x->caches + x->own;
     if (x->experts == d) bytes += x->expert_weights + (experts ? 0 : x->own), experts = true;
+    if (x->misses == d) bytes += x->turns.all + (experts ? 0 : x->own), experts = true;
   }
   return bytes;
 }
@@ -148,7 +152,7 @@ static void add_up(const koi_question *q, koi_assigned *a)
     if (x->hop > a->longest_s) a->longest_s = x->hop;
     a->measured &= has_costs(q, x->device) && (x->experts == KOI_SOLVE_NOWHERE || has_costs(q, x->experts));
     for (uint32_t d = 0; d < q->site->n_devices; d++)
-      if (d == x->device || d == x->experts) a->estimated |= q->site->devices[d].estimated, a->old |= q->site->devices[d].old;
+      if (d == x->device || d == x->experts || d == x->misses) a->estimated |= q->site->devices[d].estimated, a->old |= q->site->devices[d].old;
   }
 }
 

@@ -41,6 +41,7 @@ static held held_on(const koi_assigned *a, uint32_t d)
     const koi_assigned_stage *x = &a->stages[i];
     if (x->device == d) h.weights += x->weights, h.caches += x->caches, h.own += x->own;
     if (x->experts == d) h.weights += x->expert_weights;
+    if (x->misses == d) h.weights += x->turns.all;
   }
   return h;
 }
@@ -48,7 +49,7 @@ static held held_on(const koi_assigned *a, uint32_t d)
 static bool is_used(const koi_assigned *a, uint32_t d)
 {
   for (size_t i = 0; i < a->placement.n_stages; i++)
-    if (a->stages[i].device == d || a->stages[i].experts == d) return true;
+    if (a->stages[i].device == d || a->stages[i].experts == d || a->stages[i].misses == d) return true;
   return false;
 }
 
@@ -81,6 +82,7 @@ static void layers_of(const koi_assigned *a, uint32_t d, koi_text *t)
       if (p->layer1 > p->layer0) koi_text_add(t, "layers %u-%u%s%s", p->layer0, p->layer1 - 1, a->stages[i].experts != KOI_SOLVE_NOWHERE ? " without experts" : "", p->head ? ", " : "");
       koi_text_add(t, "%s", p->head ? "head" : "");
     } else if (a->stages[i].experts == d) koi_text_add(t, "%sexperts of layers %u-%u", gap, p->layer0, p->layer1 - 1);
+    else if (a->stages[i].misses == d) koi_text_add(t, "%smissing experts of layers %u-%u", gap, p->layer0, p->layer1 - 1);
   }
 }
 

@@ -18,7 +18,7 @@ static void unused_text(const koi_assigned *a, const koi_site *site, koi_text *t
   size_t n = 0;
   for (size_t d = 0; d < site->n_devices; d++) {
     bool used = !site->devices[d].usable;
-    for (size_t i = 0; i < a->placement.n_stages; i++) used |= a->stages[i].device == d || a->stages[i].experts == d;
+    for (size_t i = 0; i < a->placement.n_stages; i++) used |= a->stages[i].device == d || a->stages[i].experts == d || a->stages[i].misses == d;
     if (!used) koi_text_add(t, "%s%s", n++ ? ", " : "unused: ", site->devices[d].id);
   }
   if (n) koi_text_add(t, "%s\n", a->n_unknown ? "; some of the devices were never measured: koine plan --measure does it" : "");
@@ -49,6 +49,11 @@ static void turns_text(const koi_assigned *a, const koi_site *site, koi_text *t)
     koi_text_add(t, "experts of layers %u-%u by turns: %u of each layer's there at once, %.2f of %.2f GiB; likely %.0f %% of those wanted are there (%.0f to %.0f), %.1f MB a token come at %.2f GB/s\n",
                  a->placement.stages[i].layer0, a->placement.stages[i].layer1 - 1, x->turns.n_slots, koi_gib(x->turns.room), koi_gib(x->turns.all), 100 * x->turns.there,
                  100 * x->turns.least, 100 * x->turns.most, 1e-6 * x->turns.bytes, 1e-9 * x->turns.per_s);
+    if (x->misses == KOI_SOLVE_NOWHERE) continue;
+    koi_text_add(t, "experts of layers %u-%u: all of them on %s, %.2f GiB, which computes those that are not there as far as that is quicker", a->placement.stages[i].layer0,
+                 a->placement.stages[i].layer1 - 1, site->devices[x->misses].id, koi_gib(x->turns.all));
+    if (x->turns.misses_s > 0) koi_text_add(t, "; all that a token wants would take it %.2f ms", 1e3 * x->turns.misses_s);
+    koi_text_add(t, "\n");
   }
   if (!a->by_turns) return;
   const koi_skew *k = &a->skew;

@@ -22,6 +22,7 @@ static uint64_t page_cache(const koi_question *q, const koi_assigned *a)
     for (size_t i = 0; i < a->placement.n_stages && koi_site_on_host(q->site, d); i++) {
       if (a->stages[i].device == d) held += a->stages[i].weights + a->stages[i].caches + a->stages[i].own;
       if (a->stages[i].experts == d) held += a->stages[i].expert_weights;
+      if (a->stages[i].misses == d) held += a->stages[i].turns.all;
     }
   }
   host -= host / KOI_SPARE_PART;
@@ -36,12 +37,15 @@ static double seconds_per_byte(const koi_question *q, uint32_t device, double ca
   return read > link ? read : link;
 }
 
-/* Seconds that a token takes more than if all experts were there. */
+/* Seconds that a token takes more than if all experts were there. Where another device computes some of those that are not, it is done when the rest has
+ * come. */
 static double wait_of(const koi_question *q, const koi_by_turns *t, uint32_t device, double room, double cached, double skew)
 {
   const koi_config *c = &q->model->config;
   double slots = room / ((double)t->all / c->n_experts), there = slots < c->n_experts ? koi_skew_share(slots, c->n_experts, skew) : 1;
   double bytes = (1 - there) * c->n_used / c->n_experts * (double)t->all, load = bytes * seconds_per_byte(q, device, cached, (double)t->all - room);
+  double misses = (1 - there) * t->misses_s;
+  if (misses > 0 && load > 0) load = load * misses / (load + misses);
   return load > there * t->compute_s ? load - there * t->compute_s : 0;
 }
 
@@ -88,6 +92,7 @@ static bool place_on(const koi_question *q, uint32_t d, koi_placed *out)
   if (!experts || limit < spare + rest || limit - spare - rest < experts / n) return false;
   uint64_t slots = (limit - spare - rest) / (experts / n);
   *out = (koi_placed){.layer1 = q->model->config.n_layers, .embed = true, .head = true, .expert_bytes = (slots < n ? slots : n) * (experts / n)};
+  if (q->w.misses_on) koi_print(out->misses, sizeof out->misses, "%s", q->w.misses_on);
   koi_print(out->device, sizeof out->device, "%s", q->site->devices[d].id);
   return true;
 }
@@ -101,7 +106,7 @@ koine_status koi_assign_turns(const koi_site *site, const koine_model *m, const 
   for (uint32_t i = 0; i < q.n && !s; i++) {
     koi_assigned a = {0};
     koi_placed one;
-    if (!place_on(&q, q.at[i], &one)) continue;
+    if (!place_on(&q, q.at[i], &one) || !strcmp(one.device, one.misses)) continue;
     koi_placed *p = koi_placement_add(&a.placement);
     s = p ? KOINE_OK : KOINE_ERR_MEMORY;
     if (p) *p = one, s = koi_question_figures(&q, &a);
@@ -111,7 +116,9 @@ koine_status koi_assign_turns(const koi_site *site, const koine_model *m, const 
     if (s == KOINE_ERR_MEMORY && p) s = KOINE_OK; /* not there, then */
   }
   koi_question_close(&q);
-  if (!s && !best.stages) s = koi_error(KOINE_ERR_MEMORY, "no device holds the model without its routed experts and one of them for each layer");
+  if (!s && !best.stages)
+    s = koi_error(KOINE_ERR_MEMORY, "no device holds the model without its routed experts and one of them for each layer%s%s%s", w->misses_on ? ", while " : "",
+                  w->misses_on ? w->misses_on : "", w->misses_on ? " holds all of them" : "");
   if (s) koi_assigned_free(&best);
   else *out = best;
   return s;

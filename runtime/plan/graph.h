@@ -22,8 +22,10 @@ typedef struct koi_graph { /* what a list depends on beside the chunk's shape; o
 
 /* Bytes of host memory, by KOI_HOST_*, that a chunk of n tokens takes. */
 void koi_graph_host_bytes(const koi_config *c, uint32_t n_tokens, uint64_t bytes[KOI_N_HOST]);
-/* Where in KOI_HOST_EXPERTS the experts' numbers lie, n_used for each of n tokens. */
-uint64_t koi_graph_desk_ids(const koi_config *c, uint32_t n_tokens);
+/* What lies where in KOI_HOST_EXPERTS: rows that a router saw, experts' numbers and weights, n_used for each of n tokens, and what each made of its row;
+ * bytes of one of each, of all rows or entries. */
+typedef struct koi_desk { uint64_t xn, ids, weights, parts, entries, rows, all; } koi_desk;
+koi_desk koi_graph_desk(const koi_config *c, uint64_t n_tokens);
 /* What the stage keeps of conversations: nothing where it has experts alone. */
 koine_status koi_graph_caches(const koi_graph *g, bool exact, koi_caches **out);
 /* Appends the calls for a chunk laid out by `feed`. KOINE_ERR_MEMORY. */

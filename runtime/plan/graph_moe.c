@@ -63,12 +63,10 @@ static void shared(emit *e, input *xn)
 }
 
 /* ---- on another device ---- */
-typedef struct desk { uint64_t xn, ids, weights, parts, entries, rows, all; } desk; /* what lies where in host memory; bytes of one of each */
-
-static desk desk_of(const koi_config *c, uint64_t n)
+koi_desk koi_graph_desk(const koi_config *c, uint64_t n)
 {
   uint64_t entries = n * c->n_used * sizeof(float), row = (uint64_t)c->hidden * sizeof(float);
-  desk d = {.entries = entries, .rows = n * row, .ids = n * row, .weights = n * row + entries, .parts = n * row + 2 * entries};
+  koi_desk d = {.entries = entries, .rows = n * row, .ids = n * row, .weights = n * row + entries, .parts = n * row + 2 * entries};
   d.all = d.parts + n * c->n_used * row;
   return d;
 }
@@ -76,12 +74,12 @@ static desk desk_of(const koi_config *c, uint64_t n)
 void koi_graph_host_bytes(const koi_config *c, uint32_t n_tokens, uint64_t bytes[KOI_N_HOST])
 {
   bytes[KOI_HOST_IN] = bytes[KOI_HOST_OUT] = (uint64_t)n_tokens * c->n_streams * c->hidden * sizeof(float);
-  bytes[KOI_HOST_EXPERTS] = desk_of(c, n_tokens).all;
+  bytes[KOI_HOST_EXPERTS] = koi_graph_desk(c, n_tokens).all;
 }
 
 static void send(emit *e)
 {
-  desk d = desk_of(e->c, (uint64_t)e->t);
+  koi_desk d = koi_graph_desk(e->c, (uint64_t)e->t);
   koi_graph_give(e, S(xn), HOST(EXPERTS, d.xn), d.rows);
   koi_graph_give(e, S(ids), HOST(EXPERTS, d.ids), d.entries);
   koi_graph_give(e, S(weights), HOST(EXPERTS, d.weights), d.entries);
@@ -90,16 +88,14 @@ static void send(emit *e)
 
 static void receive(emit *e)
 {
-  desk d = desk_of(e->c, (uint64_t)e->t);
+  koi_desk d = koi_graph_desk(e->c, (uint64_t)e->t);
   koi_graph_put(e, &(koi_call){.kind = KOI_CALL_BACK});
   koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), d.all - d.parts);
 }
 
-uint64_t koi_graph_desk_ids(const koi_config *c, uint32_t n_tokens) { return desk_of(c, n_tokens).ids; }
-
 void koi_graph_experts(emit *e)
 {
-  desk d = desk_of(e->c, (uint64_t)e->t);
+  koi_desk d = koi_graph_desk(e->c, (uint64_t)e->t);
   koi_graph_take(e, HOST(EXPERTS, d.parts), S(parts), 0); /* from here on: turns before this one left theirs */
   koi_graph_take(e, HOST(EXPERTS, d.xn), S(xn), d.rows);
   koi_graph_take(e, HOST(EXPERTS, d.ids), S(ids), d.entries);

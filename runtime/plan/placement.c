@@ -118,6 +118,7 @@ void koi_placement_stage_text(const koi_placed *s, koi_text *t)
   else koi_text_add(t, "layers none device=%s", s->device);
   if (s->experts[0]) koi_text_add(t, " experts=%s", s->experts);
   if (s->expert_bytes) koi_text_add(t, " expert_cache=%llu", (unsigned long long)s->expert_bytes);
+  if (s->misses[0]) koi_text_add(t, " misses=%s", s->misses);
   koi_text_add(t, "%s%s", s->embed ? " embed" : "", s->head ? " head" : "");
 }
 
@@ -138,7 +139,7 @@ static bool parse_stage(const char *at, koi_placed *out)
   if (!koi_word_is(&w, "none") && (!range(&s, 0, out) || s != w.s + w.n)) return false;
   while (koi_word_next(&at, &w)) {
     if (!koi_word_text(&w, "device=", out->device, sizeof out->device) || !koi_word_text(&w, "experts=", out->experts, sizeof out->experts) ||
-        !koi_word_count(&w, "expert_cache=", &out->expert_bytes))
+        !koi_word_text(&w, "misses=", out->misses, sizeof out->misses) || !koi_word_count(&w, "expert_cache=", &out->expert_bytes))
       return false;
     out->embed |= koi_word_is(&w, "embed"), out->head |= koi_word_is(&w, "head");
   }

@@ -13,6 +13,7 @@ typedef struct koi_placed {
   bool embed, head;           /* tokens begin here; logits are made here */
   char experts[KOI_PLACEMENT_ID]; /* the endpoint that computes the stage's routed experts; "": its own device */
   uint64_t expert_bytes;          /* that its routed experts have there, by turns; 0: room for all; KOI_EXPERTS_REST: what the plan leaves free */
+  char misses[KOI_PLACEMENT_ID];  /* by turns: the endpoint that has all of them, where those without a place may be computed; "": they are loaded */
 } koi_placed;
 
 /* Stages in the order of the layers. A device may have several. */
@@ -32,7 +33,7 @@ void koi_placement_order(koi_placement *p);
 /* Whether every layer of n_layers lies in exactly one stage, in order, and embedding and head do, at the ends. KOINE_ERR_ARG names the gap. */
 koine_status koi_placement_check(const koi_placement *p, uint32_t n_layers);
 /* A line a stage: "layers 0-21 device=cl0 embed", "layers 22-42 device=cl1 experts=cl2 head", "layers none device=cl2 head", with
- * " expert_cache=BYTES" where routed experts have their place by turns; before them
+ * " expert_cache=BYTES" where routed experts have their place by turns, and " misses=cl2" where others may be computed; before them
  * "place split_groups=N" where that is not 0. */
 void koi_placement_text(const koi_placement *p, koi_text *t);
 void koi_placement_stage_text(const koi_placed *s, koi_text *t); /* without the line's end */

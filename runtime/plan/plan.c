@@ -90,10 +90,12 @@ static koine_status share_rest(koine_plan *p)
 }
 
 /* ---- all of them ---- */
-static bool guess_is(const char *what)
+static bool is(const char *wanted, const char *what) { return wanted && !strcmp(wanted, what); }
+
+static koi_misses misses_wanted(void)
 {
-  const char *wanted = getenv("KOINE_GUESS");
-  return wanted && !strcmp(wanted, what);
+  const char *wanted = getenv("KOINE_MISS");
+  return is(wanted, "cpu") ? KOI_MISSES_STAY : is(wanted, "load") ? KOI_MISSES_LOAD : KOI_MISSES_QUICKEST;
 }
 
 static koine_status check(const koine_model *m, const koi_plan_wish *w)
@@ -122,6 +124,18 @@ static koine_status find_endpoint(const struct koine_runtime *rt, const char *id
   return usable(st->endpoint);
 }
 
+/* All experts of a stage by turns on another device, where those without a place may be computed. */
+static koine_status place_misses(koine_plan *p, const koi_placed *from, koi_plan_stage *by_turns)
+{
+  koi_plan_stage *x = &p->stages[p->n_all++];
+  *x = (koi_plan_stage){.layer0 = from->layer0, .layer1 = from->layer1, .of = KOI_OF_EXPERTS};
+  by_turns->experts = x;
+  koine_status s = find_endpoint(p->machine, from->misses, x);
+  if (!s && x->endpoint == by_turns->endpoint)
+    s = koi_error(KOINE_ERR_ARG, "experts that have no place on device %s are to be computed on it, but it is there that they have none; name another device", from->misses);
+  return s;
+}
+
 /* One stage of a placement, and that of its experts where they are elsewhere. */
 static koine_status place_stage(koine_plan *p, const koi_placed *from, koi_plan_stage *st)
 {
@@ -132,13 +146,14 @@ static koine_status place_stage(koine_plan *p, const koi_placed *from, koi_plan_
   koi_plan_stage *x = &p->stages[p->n_all++];
   *x = (koi_plan_stage){.layer0 = from->layer0, .layer1 = from->layer1, .of = KOI_OF_EXPERTS, .expert_bytes = from->expert_bytes};
   st->of = KOI_OF_TRUNK, st->experts = x;
-  return find_endpoint(p->machine, experts, x);
+  s = find_endpoint(p->machine, experts, x);
+  return !s && from->expert_bytes && from->misses[0] ? place_misses(p, from, x) : s;
 }
 
 static koine_status place_stages(koine_plan *p, const koi_placement *place)
 {
   koine_status s = KOINE_OK;
-  p->stages = koi_alloc(2 * place->n_stages, sizeof *p->stages);
+  p->stages = koi_alloc(3 * place->n_stages, sizeof *p->stages);
   if (!p->stages) return KOINE_ERR_MEMORY;
   p->n_stages = p->n_all = place->n_stages;
   for (size_t i = 0; i < place->n_stages && !s; i++) s = place_stage(p, &place->stages[i], &p->stages[i]);
@@ -185,7 +200,7 @@ koine_status koi_plan_make(struct koine_runtime *machine, const koine_model *m, 
   uint64_t usual = m->config.max_context < KOI_DEFAULT_CONTEXT ? m->config.max_context : KOI_DEFAULT_CONTEXT;
   *p = (koine_plan){.machine = machine, .model = m, .chunk = wish->chunk ? wish->chunk : KOI_DEFAULT_CHUNK, .cache = wish->cache,
                     .context = wish->context ? wish->context : usual, .mark_bytes = wish->mark_bytes ? wish->mark_bytes : KOI_DEFAULT_MARK_BYTES, .keep_layout = wish->keep_layout,
-                    .guess = !guess_is("off"), .guess_always = guess_is("always")};
+                    .guess = !is(getenv("KOINE_GUESS"), "off"), .guess_always = is(getenv("KOINE_GUESS"), "always"), .misses = misses_wanted()};
   s = wish->place ? place_stages(p, wish->place) : place_one(p, e, endpoint_at);
   if (!s) s = fill(p, wish);
   if (s) koi_plan_free(p);

@@ -23,7 +23,8 @@ typedef struct koi_plan_stage {
   uint32_t layer0, layer1;     /* [layer0, layer1) */
   bool embed, head;
   koi_of of;
-  struct koi_plan_stage *experts; /* its routed experts, on another device or by turns; NULL: they are here, all of them */
+  struct koi_plan_stage *experts; /* its routed experts, on another device or by turns; of such a stage by turns: all of them on another device, where those
+                                     without a place may be computed; NULL: they are here, all of them */
   uint64_t expert_bytes;       /* for the routed experts of all its layers, by turns; 0: room for all */
   uint32_t n_slots;            /* so many of each layer's are there at once; 0: all */
   koi_laid_model *laid;
@@ -31,6 +32,9 @@ typedef struct koi_plan_stage {
   koi_stage_bytes bytes;
   uint64_t memory_bytes;       /* that may be used; 0: unknown */
 } koi_plan_stage;
+
+/* Experts that have no place, where another device has all of them. */
+typedef enum koi_misses { KOI_MISSES_QUICKEST, KOI_MISSES_STAY /* are computed there */, KOI_MISSES_LOAD /* never */ } koi_misses;
 
 struct koine_plan {
   struct koine_runtime *machine;  /* whose devices the engine shares; NULL: it opens one of its own */
@@ -40,6 +44,7 @@ struct koine_plan {
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
   bool guess, guess_always;       /* experts by turns: who is wanted next is guessed, and read ahead; also where it was slower */
+  koi_misses misses;
   bool keep_layout;               /* weights as laid out are kept in files for the next start */
   int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
   koi_plan_stage *stages; size_t n_stages; /* in the order of the layers */

@@ -223,7 +223,7 @@ koi_stage_bytes koi_plan_bytes(const koine_plan *p)
 uint64_t koi_plan_bytes_per_token(const koine_plan *p)
 {
   uint64_t sum = 0;
-  for (size_t i = 0; i < p->n_all; i++) sum += p->stages[i].laid->bytes_per_token;
+  for (size_t i = 0; i < p->n_stages; i++) sum += p->stages[i].laid->bytes_per_token + (p->stages[i].experts ? p->stages[i].experts->laid->bytes_per_token : 0);
   return sum;
 }
 

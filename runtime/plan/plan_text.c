@@ -13,6 +13,7 @@ static void place_of(const koi_plan_stage *s, koi_placed *out)
   *out = (koi_placed){.layer0 = s->layer0, .layer1 = s->layer1, .embed = s->embed, .head = s->head};
   koi_print(out->device, sizeof out->device, "%s", s->endpoint->id);
   if (s->experts) koi_print(out->experts, sizeof out->experts, "%s", s->experts->endpoint->id), out->expert_bytes = s->experts->expert_bytes;
+  if (s->experts && s->experts->experts) koi_print(out->misses, sizeof out->misses, "%s", s->experts->experts->endpoint->id);
 }
 
 static void bytes_words(koi_text *t, const koi_plan_stage *s)
@@ -36,10 +37,10 @@ koine_status koi_plan_text(const koine_plan *p, char **out)
     place_of(s, &place);
     koi_placement_stage_text(&place, &t);
     bytes_words(&t, s);
-    if (s->experts) {
-      koi_text_add(&t, "experts %u-%u device=%s", s->layer0, s->layer1 - 1, s->experts->endpoint->id);
-      if (s->experts->n_slots) koi_text_add(&t, " slots=%u", s->experts->n_slots);
-      bytes_words(&t, s->experts);
+    for (const koi_plan_stage *x = s->experts; x; x = x->experts) {
+      koi_text_add(&t, "experts %u-%u device=%s", x->layer0, x->layer1 - 1, x->endpoint->id);
+      if (x->n_slots) koi_text_add(&t, " slots=%u", x->n_slots);
+      bytes_words(&t, x);
     }
     cost_line(&t, p, s, 1);
     if (p->chunk > 1) cost_line(&t, p, s, p->chunk);
@@ -59,6 +60,7 @@ koine_status koi_plan_line(const koine_plan *p, char **out)
     koi_text_add(&t, " on %s (%s)", s->endpoint->id, s->endpoint->name);
     if (s->experts && s->experts->endpoint != s->endpoint) koi_text_add(&t, " with routed experts on %s (%s)", s->experts->endpoint->id, s->experts->endpoint->name);
     if (s->experts && s->experts->n_slots) koi_text_add(&t, ", %u of a layer's %u experts there at once", s->experts->n_slots, p->model->config.n_experts);
+    if (s->experts && s->experts->experts) koi_text_add(&t, ", all on %s (%s), which computes what is quicker computed than loaded", s->experts->experts->endpoint->id, s->experts->experts->endpoint->name);
   }
   if (p->basis) koi_text_add(&t, ": %s", p->basis);
   return koi_text_take(&t, out);
