@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 const int emu_lanes[EMU_DEVICES] = {32, 64, 32, 8, 16, 64};
-const char *const emu_arch[EMU_DEVICES] = {"emulated32", "emulated64", "emulated32_12", "emulated8", "emulated16", "emulated64_fp8"};
 const char *const emu_unit[EMU_DEVICES] = {"EMU_WMMA_GFX11", "EMU_MFMA", "EMU_WMMA_GFX12", "EMU_SUB_GROUPS", "EMU_SUB_GROUPS", "EMU_MFMA_FP8"};
 const char emu_magic[16] = "emulated code 1";
 enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3, ALIGN_BYTES = 256 };
@@ -121,7 +120,7 @@ EMU_API hipError_t hipGetDeviceProperties(void *out, int device)
   char *chip = (char *)out + HIP_ARCH_AT_R0000;
 #endif
   if (there(device)) return hipErrorInvalidDevice;
-  snprintf(chip, HIP_ARCH_BYTES, "%s", emu_arch[device]);
+  emu_arch(device, chip);
   return hipSuccess;
 }
 
@@ -234,9 +233,18 @@ static void find(void *library, const char *name, void *to)
   memcpy(to, &symbol, sizeof symbol);
 }
 
+static hipError_t load_chip_code(hipModule_t *out, const void *image)
+{
+  hipError_t code = emu_check_chip_code(image, current);
+  if (code || !(*out = calloc(1, sizeof **out))) return code ? code : hipErrorOutOfMemory;
+  (*out)->kernel = (struct ihipModuleSymbol_t){.image = image, .device = current};
+  return hipSuccess;
+}
+
 EMU_API hipError_t hipModuleLoadData(hipModule_t *out, const void *image)
 {
   emu_code head;
+  if (emu_is_chip_code(image)) return load_chip_code(out, image);
   memcpy(&head, image, sizeof head);
   if (memcmp(head.magic, emu_magic, sizeof emu_magic)) return hipErrorInvalidImage;
   if (head.device != (uint32_t)current) return hipErrorNoBinaryForGpu;
@@ -257,14 +265,14 @@ EMU_API hipError_t hipModuleLoadData(hipModule_t *out, const void *image)
 EMU_API hipError_t hipModuleUnload(hipModule_t m)
 {
   hipFree(NULL); /* what is queued may be of it */
-  dlclose(m->kernel.library);
+  if (m->kernel.library) dlclose(m->kernel.library);
   free(m);
   return hipSuccess;
 }
 
 EMU_API hipError_t hipModuleGetFunction(hipFunction_t *out, hipModule_t m, const char *name)
 {
-  if (!dlsym(m->kernel.library, name)) return hipErrorNotFound;
+  if (m->kernel.library ? !dlsym(m->kernel.library, name) : !emu_has_chip_kernel(m->kernel.image, name)) return hipErrorNotFound;
   *out = &m->kernel;
   return hipSuccess;
 }
@@ -282,6 +290,7 @@ EMU_API hipError_t hipModuleLaunchKernel(hipFunction_t f, unsigned gx, unsigned 
   if (!gx || !gy || !gz || !items || items > EMU_MAX_GROUP || (f->group && items != f->group) || shared || extra || f->shared_bytes > EMU_LOCAL_BYTES)
     return hipErrorInvalidValue;
   if (f->device != current) return hipErrorInvalidHandle;
+  if (!f->library) return hipSuccess;
   work w = {.kind = LAUNCH, .function = f, .groups = {gx, gy, gz}, .local = {bx, by, bz}};
   f->keep_args(w.args, args);
   return enqueue(s, &w);

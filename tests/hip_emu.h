@@ -25,14 +25,15 @@ enum {
 
 enum { EMU_DEVICES = 6, EMU_MAX_GROUP = 1024, EMU_LOCAL_BYTES = 65536 };
 extern const int emu_lanes[EMU_DEVICES];
-extern const char *const emu_arch[EMU_DEVICES], *const emu_unit[EMU_DEVICES];
+extern const char *const emu_unit[EMU_DEVICES];
 
 /* A code object: this, and behind it the library that a host's compiler made of a kernel's text. */
 typedef struct emu_code { char magic[16]; uint32_t device, group; uint64_t bytes; } emu_code; /* group: as compiled for; 0 any */
 extern const char emu_magic[16];
 
 struct ihipModuleSymbol_t { /* a loaded kernel */
-  void *library;
+  void *library;            /* NULL: code for a chip, whose kernels do nothing */
+  const void *image;
   int device;
   uint32_t group;
   emu_link **link;
@@ -41,6 +42,15 @@ struct ihipModuleSymbol_t { /* a loaded kernel */
   char *shared;             /* local memory */
   unsigned long shared_bytes;
 };
+
+/* ---- hip_emu_chip.c ---- */
+/* What the device says of its chip. HIP_EMU_CHIPS gives the first devices other names, "gfx1100,gfx942:sramecc+:xnack-": then they load code that a compiler made
+ * for these chips, too. */
+const char *emu_arch(int device, char out[HIP_ARCH_BYTES]);
+/* Code for AMD's chips: it is looked at as a driver does, and does nothing. */
+bool emu_is_chip_code(const void *image);
+hipError_t emu_check_chip_code(const void *image, int device);
+bool emu_has_chip_kernel(const void *image, const char *name);
 
 /* ---- hip_emu_run.c ---- */
 /* Every work-group, one after the other. False: some work-items wait at a barrier that the others do not reach. */

@@ -12,7 +12,7 @@
 #include "kernels/ops.h"
 
 /* How many kernels came from where since the device was opened. */
-typedef struct koi_build_counts { atomic_ulong from_source, from_disk; } koi_build_counts;
+typedef struct koi_build_counts { atomic_ulong from_source, from_disk, shipped; } koi_build_counts;
 
 typedef struct koi_device { /* backends put their own fields behind it */
   const struct koi_backend *backend;
@@ -28,7 +28,7 @@ typedef struct koi_device { /* backends put their own fields behind it */
   char *cache_dir;           /* what may be kept on disk lies here; NULL: nothing is */
   uint32_t n_threads;        /* that may compile at once */
   struct koi_kerns *kerns;   /* kern.c's: every kernel in use */
-  struct koi_progs *progs;   /* prog.c's: compiled programs on disk */
+  struct koi_progs *progs;   /* prog.c's: compiled programs on disk, from here and from elsewhere */
   koi_build_counts built;
   koi_tuned_table tuned;     /* tuned.c's: parameters that measurements chose */
 } koi_device;
@@ -92,6 +92,9 @@ typedef struct koi_backend {
   /* A text that names device, driver and compiler with their versions: two devices with the same may exchange binaries. koi_free takes it
    * back. NULL: this backend has no binaries. */
   koine_status (*identity)(koi_device *d, char **out);
+  /* The same of binaries that any driver of such a chip takes: *chip as a folder is named, *identity a text that names it and how to compile for it. Both are
+   * for koi_free. NULL: there are none. */
+  koine_status (*portable)(const koi_endpoint *e, char **chip, char **identity);
   /* Compiles. KOINE_ERR_DEVICE with the compiler's first error line when the device cannot (the caller then uses the C reference), or when
    * it refuses the binary (the caller then builds from the text). *binary, for koi_free, is set where it is wanted and can be had. */
   koine_status (*build)(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes);

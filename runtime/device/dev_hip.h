@@ -87,6 +87,7 @@ typedef struct koi_hip {
   hipError_t (*properties)(void *, int);
   size_t arch_at;           /* in what properties fills in */
   int version;              /* of the runtime: major * 10000000 + minor * 100000 + patch */
+  const char *no_compiler;  /* NULL: hiprtc is there; else why not: programs that came with Koine run all the same */
   int compiler_major, compiler_minor;
 } koi_hip;
 #undef HIP_MEMBER
@@ -120,9 +121,14 @@ koine_status koi_dev_hip_failed(const hip_dev *d, const char *what, hipError_t c
 
 /* ---- dev_hip_probe.c ---- */
 koine_status koi_dev_hip_probe(koi_probe *out);
+/* An endpoint with what every device of this runtime has, and its chip with what follows from that alone, for whoever compiles without a device. */
+void koi_dev_hip_chip(const char *chip, koi_endpoint *e);
 
 /* ---- dev_hip_kernel.c ---- */
 koine_status koi_dev_hip_identity(koi_device *d, char **out);
+koine_status koi_dev_hip_portable(const koi_endpoint *e, char **chip, char **identity);
+/* What compilers are told of a program, in words between blanks, for koi_free: "--offload-arch=... -O3 -D A=1 -D B=2"; NULL without memory. */
+char *koi_dev_hip_options(const char *chip, const koi_build *b);
 koine_status koi_dev_hip_build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes);
 void koi_dev_hip_drop(koi_device *d, koi_kernel *k);
 koine_status koi_dev_hip_launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *r);

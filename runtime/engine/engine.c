@@ -7,11 +7,17 @@
 #include "run.h"
 #include "slots.h"
 
+static koine_status make_room(koi_stage *st)
+{
+  for (size_t i = 0; i < st->at.laid->n_parts && st->plan->careless; i++) st->at.laid->parts[i].care = 0;
+  return koi_upload_room(st->dev, st->at.laid, st->put);
+}
+
 static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *user)
 {
   st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
   if (!st->put) return KOINE_ERR_MEMORY;
-  if (st->plan->bare) return koi_upload_room(st->dev, st->at.laid, st->put);
+  if (st->plan->bare) return make_room(st);
   koine_status s = KOINE_OK;
   bool pass = koi_limits_crowded(koi_model_weight_bytes(st->model));
   if (st->plan->keep_layout) s = koi_kept_open(st->at.laid, st->at.endpoint->name, st->dev->cache_dir, pass, &st->kept);

@@ -39,6 +39,7 @@ struct koine_plan {
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
+  bool careless;                  /* bare, with the kernels for weights that need no care (lay.h) in the place of those that do with any */
   bool guess, guess_always;       /* experts by turns: who is wanted next is guessed, and read ahead; also where it was slower */
   bool keep_layout;               /* weights as laid out are kept in files for the next start */
   int32_t split_groups;           /* koi_tunables.split_groups of every stage; 0: the device's own */
