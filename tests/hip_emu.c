@@ -14,7 +14,7 @@ const char emu_magic[16] = "emulated code 1";
 enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3, ALIGN_BYTES = 256 };
 
 typedef struct work { /* one thing that is queued */
-  enum { COPY, FILL, LAUNCH, EVENT, GRAPH } kind;
+  enum { COPY, PEER, FILL, LAUNCH, EVENT, WAIT, GRAPH } kind;
   void *to;
   const void *from;
   size_t bytes;
@@ -23,38 +23,52 @@ typedef struct work { /* one thing that is queued */
   unsigned groups[3], local[3];
   unsigned long args[EMU_MAX_ARGS];
   hipEvent_t event;
+  unsigned long count;      /* of the event's records: WAIT */
   hipGraphExec_t graph;
 } work;
 
 struct ihipGraph { work *queue; size_t n; };
 struct hipGraphExec { int device; struct ihipGraph g; };
-struct ihipStream_t { int device; work *queue; size_t n; hipError_t failed; hipGraph_t capture; };
-struct ihipEvent_t { int device; hipStream_t stream; };
+struct ihipStream_t { int device; work *queue; size_t n, head; /* work from head on is to be done */ hipError_t failed; hipGraph_t capture; };
+struct ihipEvent_t { int device; hipStream_t stream; unsigned long n_recorded, n_done; hipError_t failed; }; /* stream: of the last record; failed: before it */
 struct ihipModule_t { struct ihipModuleSymbol_t kernel; };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that is here: devices share the processor */
 static struct ihipStream_t *streams[16];
 static _Thread_local int current;
+int emu_current(void) { return current; }
 
 /* ---- work -------------------------------------------------------------------------------------------------------------- */
+static hipError_t await(hipEvent_t e, unsigned long count);
+
 static void do_one(hipStream_t s, const work *w)
 {
   for (size_t i = 0; w->kind == GRAPH && i < w->graph->g.n; i++) do_one(s, &w->graph->g.queue[i]);
   if (w->kind == GRAPH) return;
-  if (w->kind == COPY) memcpy(w->to, w->from, w->bytes);
+  if (w->kind == PEER && !emu_copies_to_peer()) s->failed = hipErrorLaunchFailure;
+  else if (w->kind == COPY || w->kind == PEER) memcpy(w->to, w->from, w->bytes);
   else if (w->kind == FILL) memset(w->to, w->value, w->bytes);
-  else if (w->kind == EVENT) w->event->stream = NULL;
+  else if (w->kind == EVENT) w->event->n_done++, w->event->failed = s->failed;
+  else if (w->kind == WAIT) await(w->event, w->count);
   else if (!emu_run_kernel(w->function, w->groups, w->local, w->args)) s->failed = hipErrorLaunchFailure;
 }
 
-/* Up to this event, or all. What failed stays failed, as on a device. */
-static hipError_t drain(hipStream_t s, hipEvent_t until)
+/* Until an event was reached so many times, or all. What failed stays failed, as on a device. A wait may come back to a stream that is being drained. */
+static hipError_t drain(hipStream_t s, hipEvent_t until, unsigned long count)
 {
-  size_t done = 0;
-  for (; done < s->n && !(until && !until->stream); done++) do_one(s, &s->queue[done]);
-  if (done) memmove(s->queue, s->queue + done, (s->n - done) * sizeof *s->queue);
-  s->n -= done;
+  while (s->head < s->n && !(until && until->n_done >= count)) {
+    work w = s->queue[s->head++];
+    do_one(s, &w);
+  }
+  if (s->head == s->n) s->head = s->n = 0;
   return s->failed;
+}
+
+/* Until the event was reached so many times; its stream may be gone by then. */
+static hipError_t await(hipEvent_t e, unsigned long count)
+{
+  if (e->n_done < count) drain(e->stream, e, count);
+  return e->failed;
 }
 
 static void append(work **queue, size_t *n, const work *w)
@@ -141,7 +155,7 @@ EMU_API hipError_t hipStreamCreateWithFlags(hipStream_t *out, unsigned flags)
 EMU_API hipError_t hipStreamSynchronize(hipStream_t s)
 {
   pthread_mutex_lock(&lock);
-  hipError_t code = drain(s, NULL);
+  hipError_t code = drain(s, NULL, 0);
   pthread_mutex_unlock(&lock);
   return code;
 }
@@ -149,7 +163,7 @@ EMU_API hipError_t hipStreamSynchronize(hipStream_t s)
 EMU_API hipError_t hipStreamDestroy(hipStream_t s)
 {
   pthread_mutex_lock(&lock);
-  drain(s, NULL);
+  drain(s, NULL, 0);
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
     if (streams[i] == s) streams[i] = NULL;
   pthread_mutex_unlock(&lock);
@@ -170,16 +184,29 @@ EMU_API hipError_t hipEventDestroy(hipEvent_t e) { return free(e), hipSuccess; }
 EMU_API hipError_t hipEventRecord(hipEvent_t e, hipStream_t s)
 {
   if (e->device != current) return hipErrorInvalidHandle;
-  e->stream = s;
-  return enqueue(s, &(work){.kind = EVENT, .event = e});
+  hipError_t code = enqueue(s, &(work){.kind = EVENT, .event = e});
+  pthread_mutex_lock(&lock);
+  if (!code) e->stream = s, e->n_recorded++;
+  pthread_mutex_unlock(&lock);
+  return code;
 }
 
 EMU_API hipError_t hipEventSynchronize(hipEvent_t e)
 {
   pthread_mutex_lock(&lock);
-  hipError_t code = e->stream ? drain(e->stream, e) : hipSuccess;
+  hipError_t code = await(e, e->n_recorded);
   pthread_mutex_unlock(&lock);
   return code;
+}
+
+/* For what was recorded by now, on whichever device. */
+EMU_API hipError_t hipStreamWaitEvent(hipStream_t s, hipEvent_t e, unsigned flags)
+{
+  pthread_mutex_lock(&lock);
+  unsigned long count = e->n_recorded;
+  pthread_mutex_unlock(&lock);
+  if (flags) return hipErrorInvalidValue;
+  return count ? enqueue(s, &(work){.kind = WAIT, .event = e, .count = count}) : hipSuccess;
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
@@ -193,7 +220,7 @@ EMU_API hipError_t hipFree(void *at)
 {
   pthread_mutex_lock(&lock);
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
-    if (streams[i] && streams[i]->device == current) drain(streams[i], NULL);
+    if (streams[i] && streams[i]->device == current) drain(streams[i], NULL, 0);
   pthread_mutex_unlock(&lock);
   free(at);
   return hipSuccess;
@@ -211,6 +238,12 @@ static hipError_t copy(void *to, const void *from, size_t bytes, hipStream_t s) 
 EMU_API hipError_t hipMemcpyHtoDAsync(hipDeviceptr_t to, void *from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
 EMU_API hipError_t hipMemcpyDtoHAsync(void *to, hipDeviceptr_t from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
 EMU_API hipError_t hipMemcpyDtoDAsync(hipDeviceptr_t to, hipDeviceptr_t from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
+EMU_API hipError_t hipMemcpyPeerAsync(void *to, int to_device, const void *from, int from_device, size_t bytes, hipStream_t s)
+{
+  if (from_device != current || !emu_reaches(from_device, to_device)) return hipErrorInvalidValue;
+  return enqueue(s, &(work){.kind = PEER, .to = to, .from = from, .bytes = bytes});
+}
+
 EMU_API hipError_t hipMemsetD8Async(hipDeviceptr_t to, unsigned char value, size_t bytes, hipStream_t s)
 {
   return enqueue(s, &(work){.kind = FILL, .to = to, .value = value, .bytes = bytes});

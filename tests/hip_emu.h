@@ -16,10 +16,11 @@
 #include "device/dev_hip.h"
 #ifndef HIP_EMU_SIGNATURES
 enum {
-  hipErrorInvalidValue = 1, hipErrorInvalidImage = 200, hipErrorNoBinaryForGpu = 209, hipErrorInvalidHandle = 400, hipErrorNotFound = 500, hipErrorLaunchFailure = 719,
+  hipErrorInvalidValue = 1, hipErrorPeerAccessUnsupported = 217, hipErrorInvalidImage = 200, hipErrorNoBinaryForGpu = 209, hipErrorInvalidHandle = 400, hipErrorNotFound = 500, hipErrorLaunchFailure = 719,
   HIPRTC_SUCCESS = 0, HIPRTC_ERROR_INVALID_INPUT = 3, HIPRTC_ERROR_INVALID_OPTION = 5, HIPRTC_ERROR_COMPILATION = 6, HIPRTC_ERROR_INTERNAL_ERROR = 11
 };
 #endif
+#include <stdbool.h>
 #include "hip_emu_kernel.h"
 #define EMU_API __attribute__((visibility("default")))
 
@@ -51,6 +52,16 @@ const char *emu_arch(int device, char out[HIP_ARCH_BYTES]);
 bool emu_is_chip_code(const void *image);
 hipError_t emu_check_chip_code(const void *image, int device);
 bool emu_has_chip_kernel(const void *image, const char *name);
+
+/* ---- hip_emu_peer.c ---- */
+/* Whether the first device's copies reach the second's memory, by now. HIP_EMU_PEERS=off: no device can; lost: all can, and their copies fail when they come to be done. */
+bool emu_reaches(int from, int to);
+/* For tests, by dlsym: copies from device to device that were done. */
+EMU_API unsigned long emu_n_peer_copies(void);
+bool emu_copies_to_peer(void); /* counts one; false: it fails */
+
+/* ---- hip_emu.c ---- */
+int emu_current(void); /* the thread's device */
 
 /* ---- hip_emu_run.c ---- */
 /* Every work-group, one after the other. False: some work-items wait at a barrier that the others do not reach. */

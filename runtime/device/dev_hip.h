@@ -44,6 +44,10 @@ typedef struct _hiprtcProgram *hiprtcProgram;
   X(hipMemcpyHtoDAsync, hipError_t, (hipDeviceptr_t, void *, size_t, hipStream_t)) \
   X(hipMemcpyDtoHAsync, hipError_t, (void *, hipDeviceptr_t, size_t, hipStream_t)) \
   X(hipMemcpyDtoDAsync, hipError_t, (hipDeviceptr_t, hipDeviceptr_t, size_t, hipStream_t)) \
+  X(hipDeviceCanAccessPeer, hipError_t, (int *, int, int)) \
+  X(hipDeviceEnablePeerAccess, hipError_t, (int, unsigned)) \
+  X(hipMemcpyPeerAsync, hipError_t, (void *, int, const void *, int, size_t, hipStream_t)) \
+  X(hipStreamWaitEvent, hipError_t, (hipStream_t, hipEvent_t, unsigned)) \
   X(hipMemsetD8Async, hipError_t, (hipDeviceptr_t, unsigned char, size_t, hipStream_t)) \
   X(hipModuleLoadData, hipError_t, (hipModule_t *, const void *)) \
   X(hipModuleUnload, hipError_t, (hipModule_t)) \
@@ -69,7 +73,7 @@ typedef struct _hiprtcProgram *hiprtcProgram;
 
 #ifndef HIP_INCLUDE_HIP_HIP_RUNTIME_API_H
 enum {
-  hipSuccess = 0, hipErrorOutOfMemory = 2, hipErrorNoDevice = 100, hipErrorInvalidDevice = 101,
+  hipSuccess = 0, hipErrorOutOfMemory = 2, hipErrorNoDevice = 100, hipErrorInvalidDevice = 101, hipErrorPeerAccessAlreadyEnabled = 704,
   hipStreamNonBlocking = 1, hipEventDisableTiming = 2, hipStreamCaptureModeThreadLocal = 1,
   hipDeviceAttributeClockRate = 5, hipDeviceAttributeIntegrated = 16, hipDeviceAttributeL2CacheSize = 19, hipDeviceAttributeMaxThreadsPerBlock = 56,
   hipDeviceAttributeMultiprocessorCount = 63, hipDeviceAttributePciBusId = 67, hipDeviceAttributePciDeviceId = 68, hipDeviceAttributePciDomainID = 69,
@@ -141,4 +145,11 @@ void koi_dev_hip_unbind(koi_device *d, koi_bound *b);
 koine_status koi_dev_hip_record(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out);
 koine_status koi_dev_hip_replay(koi_device *d, koi_recorded *r);
 void koi_dev_hip_unrecord(koi_device *d, koi_recorded *r);
+
+/* ---- dev_hip_way.c ---- */
+koine_status koi_dev_hip_way_open(koi_device *from, koi_device *to, koi_way **out);
+void koi_dev_hip_way_close(koi_way *w);
+koine_status koi_dev_hip_way_give(koi_way *w, koi_buf *src, size_t at, koi_buf *through, size_t bytes);
+koine_status koi_dev_hip_way_take(koi_way *w, koi_buf *through, koi_buf *dst, size_t bytes);
+koine_status koi_dev_hip_way_wait(koi_way *w);
 #endif

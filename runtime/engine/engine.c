@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include "device/limits.h"
 #include "device/machine.h"
+#include "gap.h"
 #include "gemm.h"
 #include "run.h"
 #include "slots.h"
@@ -70,6 +71,7 @@ static void free_stage(koine_plan *p, koi_stage *st)
     koi_stage_lock(st);
     koi_run_forget(st); /* queued work may still use what is freed below */
     koi_slots_close(st->slots);
+    koi_gap_close(st);
     if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
     koi_stage_free(st);
     koi_stage_unlock(st);
@@ -103,6 +105,7 @@ koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *u
   for (size_t i = 0; i < p->n_stages && !s; i++) {
     p->awake->n_stages = i + 1;
     s = wake_stage(p, &p->stages[i], &p->awake->stages[i], progress, user);
+    if (!s && i) s = koi_gap_open(&p->awake->stages[i - 1], &p->awake->stages[i]);
   }
   if (!s) s = count_marks(p);
   if (s) koi_engine_sleep(p);
@@ -145,6 +148,6 @@ void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch)
     for (const koi_stage *st = &p->awake->stages[i]; st; st = st->experts) {
       bool counted = false; /* what a library keeps belongs to the device */
       for (size_t j = 0; j < i; j++) counted |= p->awake->stages[j].dev == st->dev;
-      *weights += st->at.laid->bytes, *scratch += st->scratch_bytes + (counted ? 0 : st->dev->gemm_bytes);
+      *weights += st->at.laid->bytes, *scratch += st->scratch_bytes + koi_gap_bytes(st) + (counted ? 0 : st->dev->gemm_bytes);
     }
 }

@@ -46,6 +46,7 @@ typedef struct koi_step { /* what a step is run with */
   const koi_place *places;       /* [n_places] of each sequence */
   size_t n_places;
   uint8_t *host[KOI_N_HOST];     /* those of a stage's own are its own */
+  struct koi_gap_slot *in, *out; /* not NULL: in the place of KOI_HOST_IN, KOI_HOST_OUT */
   const koi_watch *watch;
 } koi_step;
 /* One step. The stage's device is unlocked while the experts' is locked: no thread ever holds two devices. */
