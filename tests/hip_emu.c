@@ -9,13 +9,12 @@
 #include <unistd.h>
 
 const int emu_lanes[EMU_DEVICES] = {32, 64, 32, 8, 16, 64};
-const char *const emu_arch[EMU_DEVICES] = {"emulated32", "emulated64", "emulated32_12", "emulated8", "emulated16", "emulated64_fp8"};
 const char *const emu_unit[EMU_DEVICES] = {"EMU_WMMA_GFX11", "EMU_MFMA", "EMU_WMMA_GFX12", "EMU_SUB_GROUPS", "EMU_SUB_GROUPS", "EMU_MFMA_FP8"};
 const char emu_magic[16] = "emulated code 1";
 enum { EMU_VERSION = 50221153, MEMORY_BYTES = 1 << 30, N_UNITS = 4, CLOCK_KHZ = 1000000, CACHE_BYTES = 1 << 20, FIRST_BUS = 3, ALIGN_BYTES = 256 };
 
 typedef struct work { /* one thing that is queued */
-  enum { COPY, FILL, LAUNCH, EVENT, GRAPH } kind;
+  enum { COPY, PEER, FILL, LAUNCH, EVENT, WAIT, GRAPH } kind;
   void *to;
   const void *from;
   size_t bytes;
@@ -24,38 +23,52 @@ typedef struct work { /* one thing that is queued */
   unsigned groups[3], local[3];
   unsigned long args[EMU_MAX_ARGS];
   hipEvent_t event;
+  unsigned long count;      /* of the event's records: WAIT */
   hipGraphExec_t graph;
 } work;
 
 struct ihipGraph { work *queue; size_t n; };
 struct hipGraphExec { int device; struct ihipGraph g; };
-struct ihipStream_t { int device; work *queue; size_t n; hipError_t failed; hipGraph_t capture; };
-struct ihipEvent_t { int device; hipStream_t stream; };
+struct ihipStream_t { int device; work *queue; size_t n, head; /* work from head on is to be done */ hipError_t failed; hipGraph_t capture; };
+struct ihipEvent_t { int device; hipStream_t stream; unsigned long n_recorded, n_done; hipError_t failed; }; /* stream: of the last record; failed: before it */
 struct ihipModule_t { struct ihipModuleSymbol_t kernel; };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that is here: devices share the processor */
 static struct ihipStream_t *streams[16];
 static _Thread_local int current;
+int emu_current(void) { return current; }
 
 /* ---- work -------------------------------------------------------------------------------------------------------------- */
+static hipError_t await(hipEvent_t e, unsigned long count);
+
 static void do_one(hipStream_t s, const work *w)
 {
   for (size_t i = 0; w->kind == GRAPH && i < w->graph->g.n; i++) do_one(s, &w->graph->g.queue[i]);
   if (w->kind == GRAPH) return;
-  if (w->kind == COPY) memcpy(w->to, w->from, w->bytes);
+  if (w->kind == PEER && !emu_copies_to_peer()) s->failed = hipErrorLaunchFailure;
+  else if (w->kind == COPY || w->kind == PEER) memcpy(w->to, w->from, w->bytes);
   else if (w->kind == FILL) memset(w->to, w->value, w->bytes);
-  else if (w->kind == EVENT) w->event->stream = NULL;
+  else if (w->kind == EVENT) w->event->n_done++, w->event->failed = s->failed;
+  else if (w->kind == WAIT) await(w->event, w->count);
   else if (!emu_run_kernel(w->function, w->groups, w->local, w->args)) s->failed = hipErrorLaunchFailure;
 }
 
-/* Up to this event, or all. What failed stays failed, as on a device. */
-static hipError_t drain(hipStream_t s, hipEvent_t until)
+/* Until an event was reached so many times, or all. What failed stays failed, as on a device. A wait may come back to a stream that is being drained. */
+static hipError_t drain(hipStream_t s, hipEvent_t until, unsigned long count)
 {
-  size_t done = 0;
-  for (; done < s->n && !(until && !until->stream); done++) do_one(s, &s->queue[done]);
-  if (done) memmove(s->queue, s->queue + done, (s->n - done) * sizeof *s->queue);
-  s->n -= done;
+  while (s->head < s->n && !(until && until->n_done >= count)) {
+    work w = s->queue[s->head++];
+    do_one(s, &w);
+  }
+  if (s->head == s->n) s->head = s->n = 0;
   return s->failed;
+}
+
+/* Until the event was reached so many times; its stream may be gone by then. */
+static hipError_t await(hipEvent_t e, unsigned long count)
+{
+  if (e->n_done < count) drain(e->stream, e, count);
+  return e->failed;
 }
 
 static void append(work **queue, size_t *n, const work *w)
@@ -121,7 +134,7 @@ EMU_API hipError_t hipGetDeviceProperties(void *out, int device)
   char *chip = (char *)out + HIP_ARCH_AT_R0000;
 #endif
   if (there(device)) return hipErrorInvalidDevice;
-  snprintf(chip, HIP_ARCH_BYTES, "%s", emu_arch[device]);
+  emu_arch(device, chip);
   return hipSuccess;
 }
 
@@ -142,7 +155,7 @@ EMU_API hipError_t hipStreamCreateWithFlags(hipStream_t *out, unsigned flags)
 EMU_API hipError_t hipStreamSynchronize(hipStream_t s)
 {
   pthread_mutex_lock(&lock);
-  hipError_t code = drain(s, NULL);
+  hipError_t code = drain(s, NULL, 0);
   pthread_mutex_unlock(&lock);
   return code;
 }
@@ -150,7 +163,7 @@ EMU_API hipError_t hipStreamSynchronize(hipStream_t s)
 EMU_API hipError_t hipStreamDestroy(hipStream_t s)
 {
   pthread_mutex_lock(&lock);
-  drain(s, NULL);
+  drain(s, NULL, 0);
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
     if (streams[i] == s) streams[i] = NULL;
   pthread_mutex_unlock(&lock);
@@ -171,16 +184,29 @@ EMU_API hipError_t hipEventDestroy(hipEvent_t e) { return free(e), hipSuccess; }
 EMU_API hipError_t hipEventRecord(hipEvent_t e, hipStream_t s)
 {
   if (e->device != current) return hipErrorInvalidHandle;
-  e->stream = s;
-  return enqueue(s, &(work){.kind = EVENT, .event = e});
+  hipError_t code = enqueue(s, &(work){.kind = EVENT, .event = e});
+  pthread_mutex_lock(&lock);
+  if (!code) e->stream = s, e->n_recorded++;
+  pthread_mutex_unlock(&lock);
+  return code;
 }
 
 EMU_API hipError_t hipEventSynchronize(hipEvent_t e)
 {
   pthread_mutex_lock(&lock);
-  hipError_t code = e->stream ? drain(e->stream, e) : hipSuccess;
+  hipError_t code = await(e, e->n_recorded);
   pthread_mutex_unlock(&lock);
   return code;
+}
+
+/* For what was recorded by now, on whichever device. */
+EMU_API hipError_t hipStreamWaitEvent(hipStream_t s, hipEvent_t e, unsigned flags)
+{
+  pthread_mutex_lock(&lock);
+  unsigned long count = e->n_recorded;
+  pthread_mutex_unlock(&lock);
+  if (flags) return hipErrorInvalidValue;
+  return count ? enqueue(s, &(work){.kind = WAIT, .event = e, .count = count}) : hipSuccess;
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
@@ -194,7 +220,7 @@ EMU_API hipError_t hipFree(void *at)
 {
   pthread_mutex_lock(&lock);
   for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
-    if (streams[i] && streams[i]->device == current) drain(streams[i], NULL);
+    if (streams[i] && streams[i]->device == current) drain(streams[i], NULL, 0);
   pthread_mutex_unlock(&lock);
   free(at);
   return hipSuccess;
@@ -212,6 +238,12 @@ static hipError_t copy(void *to, const void *from, size_t bytes, hipStream_t s) 
 EMU_API hipError_t hipMemcpyHtoDAsync(hipDeviceptr_t to, void *from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
 EMU_API hipError_t hipMemcpyDtoHAsync(void *to, hipDeviceptr_t from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
 EMU_API hipError_t hipMemcpyDtoDAsync(hipDeviceptr_t to, hipDeviceptr_t from, size_t bytes, hipStream_t s) { return copy(to, from, bytes, s); }
+EMU_API hipError_t hipMemcpyPeerAsync(void *to, int to_device, const void *from, int from_device, size_t bytes, hipStream_t s)
+{
+  if (from_device != current || !emu_reaches(from_device, to_device)) return hipErrorInvalidValue;
+  return enqueue(s, &(work){.kind = PEER, .to = to, .from = from, .bytes = bytes});
+}
+
 EMU_API hipError_t hipMemsetD8Async(hipDeviceptr_t to, unsigned char value, size_t bytes, hipStream_t s)
 {
   return enqueue(s, &(work){.kind = FILL, .to = to, .value = value, .bytes = bytes});
@@ -234,9 +266,18 @@ static void find(void *library, const char *name, void *to)
   memcpy(to, &symbol, sizeof symbol);
 }
 
+static hipError_t load_chip_code(hipModule_t *out, const void *image)
+{
+  hipError_t code = emu_check_chip_code(image, current);
+  if (code || !(*out = calloc(1, sizeof **out))) return code ? code : hipErrorOutOfMemory;
+  (*out)->kernel = (struct ihipModuleSymbol_t){.image = image, .device = current};
+  return hipSuccess;
+}
+
 EMU_API hipError_t hipModuleLoadData(hipModule_t *out, const void *image)
 {
   emu_code head;
+  if (emu_is_chip_code(image)) return load_chip_code(out, image);
   memcpy(&head, image, sizeof head);
   if (memcmp(head.magic, emu_magic, sizeof emu_magic)) return hipErrorInvalidImage;
   if (head.device != (uint32_t)current) return hipErrorNoBinaryForGpu;
@@ -257,14 +298,14 @@ EMU_API hipError_t hipModuleLoadData(hipModule_t *out, const void *image)
 EMU_API hipError_t hipModuleUnload(hipModule_t m)
 {
   hipFree(NULL); /* what is queued may be of it */
-  dlclose(m->kernel.library);
+  if (m->kernel.library) dlclose(m->kernel.library);
   free(m);
   return hipSuccess;
 }
 
 EMU_API hipError_t hipModuleGetFunction(hipFunction_t *out, hipModule_t m, const char *name)
 {
-  if (!dlsym(m->kernel.library, name)) return hipErrorNotFound;
+  if (m->kernel.library ? !dlsym(m->kernel.library, name) : !emu_has_chip_kernel(m->kernel.image, name)) return hipErrorNotFound;
   *out = &m->kernel;
   return hipSuccess;
 }
@@ -282,6 +323,7 @@ EMU_API hipError_t hipModuleLaunchKernel(hipFunction_t f, unsigned gx, unsigned 
   if (!gx || !gy || !gz || !items || items > EMU_MAX_GROUP || (f->group && items != f->group) || shared || extra || f->shared_bytes > EMU_LOCAL_BYTES)
     return hipErrorInvalidValue;
   if (f->device != current) return hipErrorInvalidHandle;
+  if (!f->library) return hipSuccess;
   work w = {.kind = LAUNCH, .function = f, .groups = {gx, gy, gz}, .local = {bx, by, bz}};
   f->keep_args(w.args, args);
   return enqueue(s, &w);

@@ -74,9 +74,10 @@ static int run(char *const *words, const char *log)
 static int device_of(int n, const char **options)
 {
   static const char key[] = "--offload-arch=";
+  char arch[HIP_ARCH_BYTES];
   for (int i = 0; i < n; i++)
     for (int d = 0; d < EMU_DEVICES && !strncmp(options[i], key, sizeof key - 1); d++)
-      if (!strcmp(options[i] + sizeof key - 1, emu_arch[d])) return d;
+      if (!strcmp(options[i] + sizeof key - 1, emu_arch(d, arch))) return d;
   return -1;
 }
 

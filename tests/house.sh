@@ -16,7 +16,7 @@ figure() { # what it counts; its places on standard input, a line each
   [ "$n" = 0 ] || { printf '%s\n' "$places" | sed 's/^/        /'; : >"$tmp/bad"; }
 }
 
-files=$(ls include/*.h include/*/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch] cli/load/*.[ch] examples/*.c tests/*.[ch] tests/bench/*.[ch] |
+files=$(ls include/*.h include/*/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch] cli/load/*.[ch] examples/*.c tests/*.[ch] tests/bench/*.[ch] tools/*.c |
   grep -vx -e kernels/sources.c -e cli/serve/page_text.c)
 mkdir "$tmp/src"
 tar cf - $files | tar xf - -C "$tmp/src"

@@ -11,7 +11,7 @@ static koine_status open_device(const koi_endpoint *e, koi_device **out)
 {
   koi_device *d = koi_alloc(1, sizeof *d);
   if (!d) return KOINE_ERR_MEMORY;
-  *d = (koi_device){.backend = &null_backend, .endpoint = e, .can_record = true};
+  *d = (koi_device){.backend = e->backend, .endpoint = e, .can_record = true}; /* who builds may be another */
   *out = d;
   return KOINE_OK;
 }

@@ -12,7 +12,7 @@
 #include "kernels/ops.h"
 
 /* How many kernels came from where since the device was opened. */
-typedef struct koi_build_counts { atomic_ulong from_source, from_disk; } koi_build_counts;
+typedef struct koi_build_counts { atomic_ulong from_source, from_disk, shipped; } koi_build_counts;
 
 typedef struct koi_device { /* backends put their own fields behind it */
   const struct koi_backend *backend;
@@ -28,7 +28,7 @@ typedef struct koi_device { /* backends put their own fields behind it */
   char *cache_dir;           /* what may be kept on disk lies here; NULL: nothing is */
   uint32_t n_threads;        /* that may compile at once */
   struct koi_kerns *kerns;   /* kern.c's: every kernel in use */
-  struct koi_progs *progs;   /* prog.c's: compiled programs on disk */
+  struct koi_progs *progs;   /* prog.c's: compiled programs on disk, from here and from elsewhere */
   koi_build_counts built;
   koi_tuned_table tuned;     /* tuned.c's: parameters that measurements chose */
 } koi_device;
@@ -69,6 +69,9 @@ typedef struct koi_bound {
 /* Calls that are started by one request. Backends put their own fields behind it. */
 typedef struct koi_recorded { size_t n; } koi_recorded; /* n: calls */
 
+/* Bytes from one device to another, past the host. Backends put their own fields behind it. */
+typedef struct koi_way { koi_device *from, *to; } koi_way;
+
 /* As koi_op_gemm (ops.h); offsets are where the arguments begin in their buffers, in floats. */
 typedef struct koi_gemm { size_t n, rows, k, ldx, y_offset, ldy, x_offset, w_offset; } koi_gemm;
 
@@ -92,6 +95,9 @@ typedef struct koi_backend {
   /* A text that names device, driver and compiler with their versions: two devices with the same may exchange binaries. koi_free takes it
    * back. NULL: this backend has no binaries. */
   koine_status (*identity)(koi_device *d, char **out);
+  /* The same of binaries that any driver of such a chip takes: *chip as a folder is named, *identity a text that names it and how to compile for it. Both are
+   * for koi_free. NULL: there are none. */
+  koine_status (*portable)(const koi_endpoint *e, char **chip, char **identity);
   /* Compiles. KOINE_ERR_DEVICE with the compiler's first error line when the device cannot (the caller then uses the C reference), or when
    * it refuses the binary (the caller then builds from the text). *binary, for koi_free, is set where it is wanted and can be had. */
   koine_status (*build)(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes);
@@ -111,6 +117,13 @@ typedef struct koi_backend {
   koine_status (*record)(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out);
   koine_status (*replay)(koi_device *d, koi_recorded *r);
   void (*unrecord)(koi_device *d, koi_recorded *r);
+  /* A way between two devices of the backend, for a buffer of the second's through which bytes go: one give, then one take of it, and so on. NULL, or *out NULL:
+   * there is none. None of these but take holds `to`, and open, wait and close need no device's lock. */
+  koine_status (*way_open)(koi_device *from, koi_device *to, koi_way **out);
+  void (*way_close)(koi_way *w); /* once both devices have finished */
+  koine_status (*way_give)(koi_way *w, koi_buf *src, size_t at, koi_buf *through, size_t bytes); /* queued on `from`, behind what `to` still takes */
+  koine_status (*way_take)(koi_way *w, koi_buf *through, koi_buf *dst, size_t bytes);            /* queued on `to`, behind the give */
+  koine_status (*way_wait)(koi_way *w); /* until the give is done: what failed on `from` until then shows here */
   koine_status (*finish)(koi_device *d);
   koine_status (*flush)(koi_device *d); /* what is queued begins, without waiting for it; NULL: nothing ever waits to begin */
   /* A library's dense product, queued like a launch; what Y held is not read. NULL: there is none. Its kernels are built at its first call. */

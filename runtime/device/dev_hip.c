@@ -184,7 +184,8 @@ static koine_status fill(koi_device *device, koi_buf *buf, uint8_t value)
 
 const koi_backend koi_backend_hip = {
   .name = "hip", .probe = koi_dev_hip_probe, .unprobe = unprobe, .open = open_, .close = close_, .alloc = alloc, .view = view, .free = free_,
-  .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = koi_dev_hip_identity, .build = koi_dev_hip_build, .drop = koi_dev_hip_drop,
+  .write = write_, .read = read_, .copy = copy, .fill = fill, .identity = koi_dev_hip_identity, .portable = koi_dev_hip_portable, .build = koi_dev_hip_build, .drop = koi_dev_hip_drop,
   .launch = koi_dev_hip_launch, .bind = koi_dev_hip_bind, .patch = koi_dev_hip_patch, .start = koi_dev_hip_start, .unbind = koi_dev_hip_unbind,
   .record = koi_dev_hip_record, .replay = koi_dev_hip_replay, .unrecord = koi_dev_hip_unrecord,
-  .finish = finish};
+  .way_open = koi_dev_hip_way_open, .way_close = koi_dev_hip_way_close, .way_give = koi_dev_hip_way_give, .way_take = koi_dev_hip_way_take,
+  .way_wait = koi_dev_hip_way_wait, .finish = finish};

@@ -44,6 +44,10 @@ typedef struct _hiprtcProgram *hiprtcProgram;
   X(hipMemcpyHtoDAsync, hipError_t, (hipDeviceptr_t, void *, size_t, hipStream_t)) \
   X(hipMemcpyDtoHAsync, hipError_t, (void *, hipDeviceptr_t, size_t, hipStream_t)) \
   X(hipMemcpyDtoDAsync, hipError_t, (hipDeviceptr_t, hipDeviceptr_t, size_t, hipStream_t)) \
+  X(hipDeviceCanAccessPeer, hipError_t, (int *, int, int)) \
+  X(hipDeviceEnablePeerAccess, hipError_t, (int, unsigned)) \
+  X(hipMemcpyPeerAsync, hipError_t, (void *, int, const void *, int, size_t, hipStream_t)) \
+  X(hipStreamWaitEvent, hipError_t, (hipStream_t, hipEvent_t, unsigned)) \
   X(hipMemsetD8Async, hipError_t, (hipDeviceptr_t, unsigned char, size_t, hipStream_t)) \
   X(hipModuleLoadData, hipError_t, (hipModule_t *, const void *)) \
   X(hipModuleUnload, hipError_t, (hipModule_t)) \
@@ -69,7 +73,7 @@ typedef struct _hiprtcProgram *hiprtcProgram;
 
 #ifndef HIP_INCLUDE_HIP_HIP_RUNTIME_API_H
 enum {
-  hipSuccess = 0, hipErrorOutOfMemory = 2, hipErrorNoDevice = 100, hipErrorInvalidDevice = 101,
+  hipSuccess = 0, hipErrorOutOfMemory = 2, hipErrorNoDevice = 100, hipErrorInvalidDevice = 101, hipErrorPeerAccessAlreadyEnabled = 704,
   hipStreamNonBlocking = 1, hipEventDisableTiming = 2, hipStreamCaptureModeThreadLocal = 1,
   hipDeviceAttributeClockRate = 5, hipDeviceAttributeIntegrated = 16, hipDeviceAttributeL2CacheSize = 19, hipDeviceAttributeMaxThreadsPerBlock = 56,
   hipDeviceAttributeMultiprocessorCount = 63, hipDeviceAttributePciBusId = 67, hipDeviceAttributePciDeviceId = 68, hipDeviceAttributePciDomainID = 69,
@@ -87,6 +91,7 @@ typedef struct koi_hip {
   hipError_t (*properties)(void *, int);
   size_t arch_at;           /* in what properties fills in */
   int version;              /* of the runtime: major * 10000000 + minor * 100000 + patch */
+  const char *no_compiler;  /* NULL: hiprtc is there; else why not: programs that came with Koine run all the same */
   int compiler_major, compiler_minor;
 } koi_hip;
 #undef HIP_MEMBER
@@ -120,9 +125,14 @@ koine_status koi_dev_hip_failed(const hip_dev *d, const char *what, hipError_t c
 
 /* ---- dev_hip_probe.c ---- */
 koine_status koi_dev_hip_probe(koi_probe *out);
+/* An endpoint with what every device of this runtime has, and its chip with what follows from that alone, for whoever compiles without a device. */
+void koi_dev_hip_chip(const char *chip, koi_endpoint *e);
 
 /* ---- dev_hip_kernel.c ---- */
 koine_status koi_dev_hip_identity(koi_device *d, char **out);
+koine_status koi_dev_hip_portable(const koi_endpoint *e, char **chip, char **identity);
+/* What compilers are told of a program, in words between blanks, for koi_free: "--offload-arch=... -O3 -D A=1 -D B=2"; NULL without memory. */
+char *koi_dev_hip_options(const char *chip, const koi_build *b);
 koine_status koi_dev_hip_build(koi_device *d, const koi_build *b, koi_kernel **out, void **binary, size_t *binary_bytes);
 void koi_dev_hip_drop(koi_device *d, koi_kernel *k);
 koine_status koi_dev_hip_launch(koi_device *d, koi_kernel *k, const koi_args *a, const koi_range *r);
@@ -135,4 +145,11 @@ void koi_dev_hip_unbind(koi_device *d, koi_bound *b);
 koine_status koi_dev_hip_record(koi_device *d, koi_bound *const *calls, const koi_range *ranges, size_t n, koi_recorded **out);
 koine_status koi_dev_hip_replay(koi_device *d, koi_recorded *r);
 void koi_dev_hip_unrecord(koi_device *d, koi_recorded *r);
+
+/* ---- dev_hip_way.c ---- */
+koine_status koi_dev_hip_way_open(koi_device *from, koi_device *to, koi_way **out);
+void koi_dev_hip_way_close(koi_way *w);
+koine_status koi_dev_hip_way_give(koi_way *w, koi_buf *src, size_t at, koi_buf *through, size_t bytes);
+koine_status koi_dev_hip_way_take(koi_way *w, koi_buf *through, koi_buf *dst, size_t bytes);
+koine_status koi_dev_hip_way_wait(koi_way *w);
 #endif

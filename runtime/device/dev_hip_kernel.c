@@ -41,6 +41,16 @@ koine_status koi_dev_hip_identity(koi_device *device, char **out)
   return *out ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
+/* A chip's name has settings behind it, ":sramecc+:xnack-", which code that says nothing of them runs with. */
+koine_status koi_dev_hip_portable(const koi_endpoint *e, char **chip, char **identity)
+{
+  *chip = koi_format("%.*s", (int)strcspn(e->arch, ":"), e->arch);
+  *identity = *chip ? koi_format("%s\n%s", *chip, base_options) : NULL;
+  if (*identity) return KOINE_OK;
+  koi_free(*chip);
+  return KOINE_ERR_MEMORY;
+}
+
 /* The first line that speaks of an error, else the first with anything on it. */
 static const char *error_line(char *log)
 {
@@ -66,14 +76,18 @@ static koine_status compiling_failed(const hip_dev *d, const char *name, hiprtcP
   return s;
 }
 
-/* Words of one text: "--offload-arch=... -O3 -D A=1 -D B=2". */
+char *koi_dev_hip_options(const char *chip, const koi_build *b)
+{
+  char group[KOI_NAME] = "";
+  if (b->group_items) snprintf(group, sizeof group, " -DKOI_GROUP=%zu", b->group_items);
+  return koi_format("--offload-arch=%s %s%s %s", chip, base_options, group, b->defs);
+}
+
 static koine_status run_compiler(const hip_dev *d, const koi_build *b, hiprtcProgram program)
 {
   const char *word[MAX_OPTIONS];
-  char group[KOI_NAME] = "", *save;
+  char *save, *text = koi_dev_hip_options(d->base.endpoint->arch, b);
   int n = 0;
-  if (b->group_items) snprintf(group, sizeof group, " -DKOI_GROUP=%zu", b->group_items);
-  char *text = koi_format("--offload-arch=%s %s%s %s", d->base.endpoint->arch, base_options, group, b->defs);
   if (!text) return KOINE_ERR_MEMORY;
   for (char *w = strtok_r(text, " ", &save); w && n < MAX_OPTIONS; w = strtok_r(NULL, " ", &save)) word[n++] = w;
   hiprtcResult code = d->hip->hiprtcCompileProgram(program, n, word);
@@ -93,6 +107,9 @@ static koine_status take_code(const hip_dev *d, const char *name, hiprtcProgram 
 static koine_status compile(const hip_dev *d, const koi_build *b, void **code, size_t *bytes)
 {
   hiprtcProgram program = NULL;
+  if (d->hip->no_compiler)
+    return koi_error(KOINE_ERR_DEVICE, "device %s (%s): op %s with %.300s is none of the programs that came with Koine, and there is no compiler: %s", d->base.endpoint->id,
+                     d->base.endpoint->name, b->name, b->defs, d->hip->no_compiler);
   hiprtcResult failed = d->hip->hiprtcCreateProgram(&program, b->text, b->name, 0, NULL, NULL);
   if (failed) return compiling_failed(d, b->name, NULL, failed);
   koine_status s = run_compiler(d, b, program);

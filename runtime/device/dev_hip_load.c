@@ -21,7 +21,7 @@ static const char *const folders[] = {"", "/opt/rocm/lib/"}; /* where the loader
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static koi_hip table;
 static bool loaded;
-static char why[WHY_BYTES];
+static char why[WHY_BYTES], no_compiler[WHY_BYTES];
 
 /* A library that is there and cannot be loaded says more than the next, which is not there. */
 static void note(const char *path)
@@ -40,22 +40,30 @@ static void *open_library(const char *folder, const char *name)
   return library;
 }
 
-/* The first release that is there: runtime and compiler, which may be one library. NULL: none, and why. */
+/* The compiler of a runtime, which may be in it; NULL: it is missing, which only ends what is not compiled yet. library NULL: it can be nowhere else. */
+static void *open_compiler(void *runtime, const char *name, const char *folder, const char *library)
+{
+  void *compiler = dlsym(runtime, "hiprtcCompileProgram") ? runtime : library ? open_library(folder, library) : NULL;
+  if (!compiler) snprintf(no_compiler, sizeof no_compiler, "%.200s is there, but not %s, its compiler", name, library ? library : "hiprtc");
+  return compiler;
+}
+
+/* The first release that is there: runtime and compiler. NULL: none, and why. */
 static void *open_release(void **compiler)
 {
   const char *told = getenv("KOINE_HIP_LIBRARY");
   if (told && *told) {
     void *runtime = open_library("", told);
     if (!runtime && !why[0]) snprintf(why, sizeof why, "KOINE_HIP_LIBRARY names %.200s, which is not there", told);
-    return *compiler = runtime;
+    *compiler = runtime ? open_compiler(runtime, told, "", NULL) : NULL;
+    return runtime;
   }
   for (size_t f = 0; f < KOI_COUNT(folders); f++)
     for (size_t i = 0; i < KOI_COUNT(releases); i++) {
       void *runtime = open_library(folders[f], releases[i].runtime);
       if (!runtime) continue;
-      *compiler = dlsym(runtime, "hiprtcCompileProgram") ? runtime : open_library(folders[f], releases[i].compiler);
-      if (!*compiler && !why[0]) snprintf(why, sizeof why, "%s is there, but not %s, its compiler", releases[i].runtime, releases[i].compiler);
-      return *compiler ? runtime : NULL;
+      *compiler = open_compiler(runtime, releases[i].runtime, folders[f], releases[i].compiler);
+      return runtime;
     }
   if (!why[0]) snprintf(why, sizeof why, "ROCm is not installed: no libamdhip64.so.7, .6 or .5 where the loader looks");
   return NULL;
@@ -77,7 +85,9 @@ static bool find_all(void *runtime, void *compiler)
 #define FIND_RUNTIME(name, result, parameters) find(runtime, #name, &table.name, missing, sizeof missing);
 #define FIND_COMPILER(name, result, parameters) find(compiler, #name, &table.name, missing, sizeof missing);
   HIP_CALLS(FIND_RUNTIME)
-  HIPRTC_CALLS(FIND_COMPILER)
+  if (compiler) {
+    HIPRTC_CALLS(FIND_COMPILER)
+  } else table.no_compiler = no_compiler;
   char none[1] = "";
   bool newer = find(runtime, "hipGetDevicePropertiesR0600", &table.properties, none, 0);
   table.arch_at = newer ? HIP_ARCH_AT_R0600 : HIP_ARCH_AT_R0000;
@@ -104,7 +114,7 @@ static bool check_versions(void)
     snprintf(why, sizeof why, "its runtime says version %d.%d, ROCm 5.2 or later is needed", table.version / 10000000, table.version / 100000 % 100);
     return false;
   }
-  if (table.hiprtcVersion(&table.compiler_major, &table.compiler_minor)) {
+  if (!table.no_compiler && table.hiprtcVersion(&table.compiler_major, &table.compiler_minor)) {
     snprintf(why, sizeof why, "its compiler does not say its version");
     return false;
   }

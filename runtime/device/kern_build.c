@@ -11,7 +11,7 @@ static koine_status from_text(koi_device *d, koi_build *b, koi_kernel **out)
 {
   void *binary = NULL;
   size_t bytes = 0;
-  b->want_binary = d->progs != NULL;
+  b->want_binary = koi_prog_keeps(d);
   koine_status s = d->backend->build(d, b, out, &binary, &bytes);
   if (s) return s;
   atomic_fetch_add(&d->built.from_source, 1);
@@ -20,16 +20,16 @@ static koine_status from_text(koi_device *d, koi_build *b, koi_kernel **out)
   return KOINE_OK;
 }
 
-/* What was kept on disk may be nothing, or something that the driver refuses: then *out stays NULL. Memory can run out, though. */
-static koine_status from_disk(koi_device *d, const koi_build *b, koi_kernel **out)
+/* What is kept on a shelf may be nothing, or something that the driver refuses: then *out stays NULL. Memory can run out, though. */
+static koine_status from_shelf(koi_device *d, koi_shelf which, const koi_build *b, atomic_ulong *count, koi_kernel **out)
 {
   koi_build kept = *b;
   void *binary = NULL;
-  koine_status s = d->progs ? koi_prog_get(d, b, &binary, &kept.binary_bytes) : KOINE_OK;
+  koine_status s = koi_prog_get(d, which, b, &binary, &kept.binary_bytes);
   if (s || !binary) return s;
   kept.binary = binary;
   s = d->backend->build(d, &kept, out, NULL, NULL);
-  if (!s) atomic_fetch_add(&d->built.from_disk, 1);
+  if (!s) atomic_fetch_add(count, 1);
   koi_free(binary);
   return s == KOINE_ERR_MEMORY ? s : KOINE_OK;
 }
@@ -54,7 +54,8 @@ static koine_status with_text(koi_device *d, const koi_op *op, const int32_t *c,
   koine_status s = koi_text_take(&defs, &all);
   if (s) return s;
   b->defs = all;
-  s = from_disk(d, b, out);
+  s = from_shelf(d, KOI_SHELF_OWN, b, &d->built.from_disk, out);
+  if (!s && !*out) s = from_shelf(d, KOI_SHELF_SHIPPED, b, &d->built.shipped, out);
   if (!s && !*out) s = from_text(d, b, out);
   koi_free(all);
   return s;

@@ -1,4 +1,4 @@
-/* See prog.h. Owns d->progs. A file: head, key text, binary. Invariants: a file appears under its name only whole; every file whose key, sizes
+/* See prog.h. Owns d->progs: a shelf of the user's, in the cache folder, and one that came with Koine, which is only read. A file: head, key text, binary. Invariants: a file appears under its name only whole; every file whose key, sizes
  * and sum are not as expected counts as absent; nothing here ends a build. */
 #include "prog.h"
 #include <dirent.h>
@@ -17,8 +17,13 @@ enum { HASH_DIGITS = 16, NAME_BYTES = 2 * HASH_DIGITS + 1, MAX_FILE_BYTES = 256 
 typedef struct head { char magic[16]; uint64_t order, key_bytes, binary_bytes, sum; } head;
 static const head blank = {.magic = "koine program 1", .order = 0x0123456789abcdef}; /* order: of bytes in a number */
 
+#ifndef KOINE_PROGRAMS_DIR
+#define KOINE_PROGRAMS_DIR "" /* Makefile.am says where programs that were compiled beforehand are installed; other builds have none */
+#endif
+
+typedef struct shelf { char *dir, *identity; } shelf; /* dir NULL: there is none */
 typedef struct koi_progs {
-  char *dir, *identity;
+  shelf of[KOI_N_SHELVES];
   pthread_mutex_t lock;  /* of what follows */
   bool said;
   bool counted;          /* bytes_there is known */
@@ -41,7 +46,7 @@ static void say(koi_progs *g, const char *what, int e)
   bool first = !g->said;
   g->said = true;
   pthread_mutex_unlock(&g->lock);
-  if (first) koi_log(KOINE_LOG_NOTE, "compiled programs are not kept in %s: %s%s%s; every start compiles them again", g->dir, what, e ? ": " : "", e ? strerror(e) : "");
+  if (first) koi_log(KOINE_LOG_NOTE, "compiled programs are not kept in %s: %s%s%s; every start compiles them again", g->of[KOI_SHELF_OWN].dir, what, e ? ": " : "", e ? strerror(e) : "");
 }
 
 /* ---- keys -------------------------------------------------------------------------------------------------------------- */
@@ -70,31 +75,65 @@ static koine_status make_identity(koi_device *d, char **out)
   return koi_text_take(&t, out);
 }
 
-koine_status koi_prog_open(koi_device *d)
+static const char *shipped_dir(void)
+{
+  const char *told = getenv("KOINE_PROGRAMS");
+  return told ? told : KOINE_PROGRAMS_DIR;
+}
+
+bool koi_prog_shipped(const char *folder)
+{
+  char *path = *shipped_dir() ? koi_format("%s/%s", shipped_dir(), folder) : NULL;
+  bool there = path && !access(path, R_OK | X_OK);
+  koi_free(path);
+  return there;
+}
+
+static koine_status open_own(koi_device *d, shelf *own)
 {
   if (!d->cache_dir || !d->backend->identity || d->endpoint->keeps_programs) return KOINE_OK;
+  own->dir = koi_format("%s/programs", d->cache_dir);
+  return own->dir ? make_identity(d, &own->identity) : KOINE_ERR_MEMORY;
+}
+
+static koine_status open_shipped(koi_device *d, shelf *shipped)
+{
+  char *chip, *own;
+  if (!d->backend->portable || !*shipped_dir()) return KOINE_OK;
+  koine_status s = d->backend->portable(d->endpoint, &chip, &own);
+  if (s) return s;
+  shipped->identity = koi_format("%s\n%s\n", d->backend->name, own);
+  shipped->dir = koi_format("%s/%s/%s/programs", shipped_dir(), d->backend->name, chip);
+  koi_free(chip);
+  koi_free(own);
+  return shipped->identity && shipped->dir ? KOINE_OK : KOINE_ERR_MEMORY;
+}
+
+koine_status koi_prog_open(koi_device *d)
+{
   koi_progs *g = koi_alloc(1, sizeof *g);
   if (!g) return KOINE_ERR_MEMORY;
   pthread_mutex_init(&g->lock, NULL);
   d->progs = g;
-  g->dir = koi_format("%s/programs", d->cache_dir);
-  return g->dir ? make_identity(d, &g->identity) : KOINE_ERR_MEMORY;
+  koine_status s = open_own(d, &g->of[KOI_SHELF_OWN]);
+  return s ? s : open_shipped(d, &g->of[KOI_SHELF_SHIPPED]);
 }
 
 void koi_prog_close(koi_device *d)
 {
   koi_progs *g = d->progs;
   if (!g) return;
-  koi_free(g->dir);
-  koi_free(g->identity);
+  for (int i = 0; i < KOI_N_SHELVES; i++) koi_free(g->of[i].dir), koi_free(g->of[i].identity);
   pthread_mutex_destroy(&g->lock);
   koi_free(g);
   d->progs = NULL;
 }
 
-static koine_status make_key(const koi_progs *g, const koi_build *b, koi_text *key, char name[NAME_BYTES])
+bool koi_prog_keeps(const koi_device *d) { return d->progs->of[KOI_SHELF_OWN].dir != NULL; }
+
+static koine_status make_key(const shelf *on, const koi_build *b, koi_text *key, char name[NAME_BYTES])
 {
-  koi_text_add(key, "%s\n%s\n%s\n%zu\n", g->identity, b->name, b->defs, b->group_items);
+  koi_text_add(key, "%s\n%s\n%s\n%zu\n", on->identity, b->name, b->defs, b->group_items);
   koi_text_bytes(key, b->text, strlen(b->text));
   if (key->failed) {
     koi_free(key->s);
@@ -135,22 +174,24 @@ static const char *check(const char *file, size_t bytes, const koi_text *key, si
   return binary;
 }
 
-koine_status koi_prog_get(koi_device *d, const koi_build *b, void **binary, size_t *bytes)
+koine_status koi_prog_get(koi_device *d, koi_shelf which, const koi_build *b, void **binary, size_t *bytes)
 {
+  const shelf *on = &d->progs->of[which];
+  if (!on->dir) return KOINE_OK;
   koi_text key = {0};
   char name[NAME_BYTES], *file = NULL;
   size_t n_file, n = 0;
   struct stat st;
-  koine_status s = make_key(d->progs, b, &key, name);
+  koine_status s = make_key(on, b, &key, name);
   if (s) return s;
-  char *path = koi_format("%s/%s", d->progs->dir, name);
+  char *path = koi_format("%s/%s", on->dir, name);
   s = path ? KOINE_OK : KOINE_ERR_MEMORY;
   if (!s && !stat(path, &st)) s = koi_file_read(path, MAX_FILE_BYTES, &file, &n_file);
   if (s == KOINE_ERR_FILE) s = KOINE_OK;
   const char *found = file ? check(file, n_file, &key, &n) : NULL;
   if (file && !found) koi_log(KOINE_LOG_NOTE, "%s: damaged, or of another program; built again", path);
   if (found) {
-    touch(path);
+    if (which == KOI_SHELF_OWN) touch(path);
     memmove(file, found, n);
     *binary = file, *bytes = n;
   } else
@@ -202,12 +243,12 @@ static void scan(const char *dir, folder *f)
 static void trim(koi_progs *g)
 {
   folder f = {0};
-  scan(g->dir, &f);
+  scan(g->of[KOI_SHELF_OWN].dir, &f);
   if (f.bytes > limit()) {
     qsort(f.list, f.n, sizeof *f.list, older);
     for (size_t i = 0; i < f.n && f.bytes > limit() / 4 * 3; i++) {
       char path[4096];
-      snprintf(path, sizeof path, "%s/%s", g->dir, f.list[i].name);
+      snprintf(path, sizeof path, "%s/%s", g->of[KOI_SHELF_OWN].dir, f.list[i].name);
       if (!unlink(path)) f.bytes -= f.list[i].bytes;
     }
   }
@@ -253,12 +294,13 @@ void koi_prog_put(koi_device *d, const koi_build *b, const void *binary, size_t 
 {
   static atomic_ulong n_written; /* of this process, so that no two threads share a temporary file */
   koi_progs *g = d->progs;
+  const shelf *own = &g->of[KOI_SHELF_OWN];
   koi_text key = {0};
   char name[NAME_BYTES];
-  if (make_key(g, b, &key, name)) return;
-  char *path = koi_format("%s/%s", g->dir, name);
-  char *temp = koi_format("%s/.%.16s.%ld.%lu", g->dir, name, (long)getpid(), atomic_fetch_add(&n_written, 1));
-  if (koi_paths_make(g->dir)) say(g, koi_error_text(), 0);
+  if (make_key(own, b, &key, name)) return;
+  char *path = koi_format("%s/%s", own->dir, name);
+  char *temp = koi_format("%s/.%.16s.%ld.%lu", own->dir, name, (long)getpid(), atomic_fetch_add(&n_written, 1));
+  if (koi_paths_make(own->dir)) say(g, koi_error_text(), 0);
   else if (path && temp) {
     int e = write_file(temp, path, &key, binary, bytes);
     if (e) say(g, "writing failed", e);

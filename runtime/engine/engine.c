@@ -3,15 +3,22 @@
 #include <stdlib.h>
 #include "device/limits.h"
 #include "device/machine.h"
+#include "gap.h"
 #include "gemm.h"
 #include "run.h"
 #include "slots.h"
+
+static koine_status make_room(koi_stage *st)
+{
+  for (size_t i = 0; i < st->at.laid->n_parts && st->plan->careless; i++) st->at.laid->parts[i].care = 0;
+  return koi_upload_room(st->dev, st->at.laid, st->put);
+}
 
 static koine_status upload(koi_stage *st, koine_progress_fn *progress, void *user)
 {
   st->put = koi_alloc(st->at.laid->n_parts, sizeof *st->put);
   if (!st->put) return KOINE_ERR_MEMORY;
-  if (st->plan->bare) return koi_upload_room(st->dev, st->at.laid, st->put);
+  if (st->plan->bare) return make_room(st);
   koine_status s = KOINE_OK;
   bool pass = koi_limits_crowded(koi_model_weight_bytes(st->model));
   if (st->plan->keep_layout) s = koi_kept_open(st->at.laid, st->at.endpoint->name, st->dev->cache_dir, pass, &st->kept);
@@ -66,6 +73,7 @@ static void free_stage(koine_plan *p, koi_stage *st)
     koi_stage_lock(st);
     koi_run_forget(st); /* queued work may still use what is freed below */
     koi_slots_close(st->slots);
+    koi_gap_close(st);
     if (st->put) koi_upload_free(st->dev, st->put, st->at.laid->n_parts);
     koi_stage_free(st);
     koi_stage_unlock(st);
@@ -99,6 +107,7 @@ koine_status koi_engine_wake(koine_plan *p, koine_progress_fn *progress, void *u
   for (size_t i = 0; i < p->n_stages && !s; i++) {
     p->awake->n_stages = i + 1;
     s = wake_stage(p, &p->stages[i], &p->awake->stages[i], progress, user);
+    if (!s && i) s = koi_gap_open(&p->awake->stages[i - 1], &p->awake->stages[i]);
   }
   if (!s) s = count_marks(p);
   if (s) koi_engine_sleep(p);
@@ -142,6 +151,6 @@ void koi_engine_bytes(const koine_plan *p, uint64_t *weights, uint64_t *scratch)
     for (const koi_stage *st = &p->awake->stages[i]; st; st = st->experts) {
       bool counted = false; /* what a library keeps belongs to the device */
       for (size_t j = 0; j < i; j++) counted |= p->awake->stages[j].dev == st->dev;
-      *weights += st->at.laid->bytes, *scratch += st->scratch_bytes + (counted ? 0 : st->dev->gemm_bytes);
+      *weights += st->at.laid->bytes, *scratch += st->scratch_bytes + koi_gap_bytes(st) + (counted ? 0 : st->dev->gemm_bytes);
     }
 }

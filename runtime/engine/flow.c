@@ -11,6 +11,8 @@ typedef struct flow {
   size_t until;              /* chunks that are to be done */
   size_t begun;              /* by the first stage */
   size_t *done;              /* [n_stages] chunks that each has finished */
+  koi_between *between;      /* [1 + n_stages][KOI_LINE_SLOTS] before the first stage nothing, and behind each what it left of its last chunks */
+  uint64_t sound;            /* positions beyond it may rest on what was given and lost */
   bool ready;                /* all threads are there */
   koine_status status;       /* the first failure */
   char why[KOI_LINE_WHY];    /* its message, which was another thread's */
@@ -60,16 +62,33 @@ static void stop(flow *f)
 }
 
 /* ---- the stages ---- */
+/* What stage i begins a chunk with: the first with nothing. */
+static koi_between *before(const flow *f, size_t i, size_t c) { return &f->between[i * KOI_LINE_SLOTS + c % KOI_LINE_SLOTS]; }
+
+static koine_status settle(flow *f, koi_between *b, uint64_t began)
+{
+  koine_status s = koi_gap_settle(b->slot);
+  b->slot = NULL;
+  if (!s) return s;
+  pthread_mutex_lock(&f->lock);
+  if (began < f->sound) f->sound = began;
+  pthread_mutex_unlock(&f->lock);
+  return s;
+}
+
 static koine_status work_once(flow *f, size_t i, size_t c)
 {
-  koi_line *l = f->l;
-  koi_history *h = &l->h[i];
+  koi_history *h = &f->l->h[i];
   koi_seq one = {h, &f->v[c]};
+  koi_between *in = before(f, i, c), *out = before(f, i + 1, c);
+  uint64_t began = h->n;
+  *out = koi_line_between(f->l, i, c, one.c->n);
   koi_stage_lock(h->st);
   koine_status s = koi_history_prepare(h, one.c);
-  if (!s) s = koi_history_run(&one, 1, i ? koi_line_slot(l, i - 1, c) : NULL, koi_line_slot(l, i, c), NULL);
+  if (!s) s = koi_history_run(&one, 1, in, out, NULL);
   koi_stage_unlock(h->st);
-  return s;
+  koine_status given = settle(f, in, began);
+  return given ? given : s;
 }
 
 static void *work(void *user)
@@ -117,8 +136,9 @@ static koine_status run(flow *f, size_t n, worker *w, koi_flow_fn *finished, voi
   if (all) work_last(f, finished, user);
   for (size_t i = 0; i < n_workers; i++) pthread_join(w[i].thread, NULL);
   if (!all) return koi_error(KOINE_ERR_MEMORY, "a thread for each of %zu stages cannot be started", f->l->n_stages);
+  for (size_t i = 0; i < f->l->n_stages * KOI_LINE_SLOTS; i++) settle(f, &f->between[KOI_LINE_SLOTS + i], 0); /* what nobody came to take */
   if (!f->status) return KOINE_OK;
-  koi_line_rewind(f->l, UINT64_MAX);
+  koi_line_rewind(f->l, f->sound);
   return koi_error(f->status, "%s", f->why);
 }
 
@@ -141,12 +161,14 @@ koine_status koi_flow_run(koi_line *l, const koi_chunk *v, size_t n, koi_flow_fn
 {
   koine_status s = reserve(l, v, n);
   if (s) return s;
-  flow f = {.l = l, .v = v, .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+  flow f = {.l = l, .v = v, .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER, .sound = UINT64_MAX};
   worker *w = koi_alloc(l->n_stages, sizeof *w);
   f.done = koi_alloc(l->n_stages, sizeof *f.done);
-  s = w && f.done ? run(&f, n, w, finished, user) : KOINE_ERR_MEMORY;
+  f.between = koi_alloc((l->n_stages + 1) * KOI_LINE_SLOTS, sizeof *f.between);
+  s = w && f.done && f.between ? run(&f, n, w, finished, user) : KOINE_ERR_MEMORY;
   koi_free(w);
   koi_free(f.done);
+  koi_free(f.between);
   pthread_mutex_destroy(&f.lock);
   pthread_cond_destroy(&f.moved);
   return s;

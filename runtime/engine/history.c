@@ -177,9 +177,9 @@ koine_status koi_history_prepare(koi_history *h, const koi_chunk *c)
 
 void koi_history_unprepare(koi_history *h, const koi_chunk *c) { settle(h, c, false); }
 
-koine_status koi_history_run(const koi_seq *v, size_t n, float *in, float *out, const koi_watch *watch)
+koine_status koi_history_run(const koi_seq *v, size_t n, const koi_between *in, const koi_between *out, const koi_watch *watch)
 {
-  koi_step step = {.host = {[KOI_HOST_IN] = (uint8_t *)in, [KOI_HOST_OUT] = (uint8_t *)out}, .watch = watch};
+  koi_step step = {.host = {[KOI_HOST_IN] = (uint8_t *)in->host, [KOI_HOST_OUT] = (uint8_t *)out->host}, .in = in->slot, .out = out->slot, .watch = watch};
   koine_status s = run(v, n, &step);
   for (size_t i = 0; i < n; i++) {
     koi_history *h = v[i].h;

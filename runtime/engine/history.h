@@ -6,6 +6,7 @@
  * Pages are shared with forks and marks; who writes a page that others hold takes a copy first. Locking: the stage, and its device. */
 #ifndef KOI_HISTORY_H
 #define KOI_HISTORY_H
+#include "gap.h"
 #include "run.h"
 
 typedef struct koi_mark {
@@ -61,7 +62,7 @@ typedef struct koi_seq { koi_history *h; const koi_chunk *c; } koi_seq; /* a his
 koine_status koi_history_lists(const koi_seq *v, size_t n);
 /* One step with a chunk of each at its h->n, prepared; streams of all from `in` to `out` where stages come before and behind. After a failure the caches
  * stand for what the last mark holds, or, where nothing was written, for what they did. */
-koine_status koi_history_run(const koi_seq *v, size_t n, float *in, float *out, const koi_watch *watch);
+koine_status koi_history_run(const koi_seq *v, size_t n, const koi_between *in, const koi_between *out, const koi_watch *watch);
 /* ---- history_saved.c: a history in pieces ---- */
 typedef struct koi_piece_at { size_t kind, mark, nth; } koi_piece_at; /* a page or slot of a kind: of a mark, or, with the last one, a page of rows */
 typedef struct koi_pieces {

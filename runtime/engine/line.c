@@ -117,9 +117,11 @@ koine_status koi_line_make_room(koi_line *l, uint32_t n_tokens)
   return KOINE_OK;
 }
 
-float *koi_line_slot(const koi_line *l, size_t i, size_t c)
+koi_between koi_line_between(const koi_line *l, size_t i, size_t c, uint32_t n_tokens)
 {
-  return i + 1 < l->n_stages ? l->hidden + (i * KOI_LINE_SLOTS + c % KOI_LINE_SLOTS) * l->hidden_tokens * token_floats(l) : NULL;
+  if (i + 1 >= l->n_stages) return (koi_between){NULL, NULL};
+  return (koi_between){l->hidden + (i * KOI_LINE_SLOTS + c % KOI_LINE_SLOTS) * l->hidden_tokens * token_floats(l),
+                       koi_gap_claim(stage(l, i + 1), (uint64_t)n_tokens * token_floats(l) * sizeof(float))};
 }
 
 /* ---- a step ---- */
@@ -170,30 +172,44 @@ static koine_status ready(const koi_member *v, size_t n)
   return s;
 }
 
-/* Stages from `first` on were not begun; then all lines go to where every stage can. */
-static void go_back(const koi_member *v, size_t n, size_t first)
+/* Stages from `first` on were not begun; then all lines go to where every stage can, and none beyond where it was: what a stage gave may have been lost unnoticed. */
+static void go_back(const koi_member *v, size_t n, size_t first, const uint64_t *began)
 {
   for (size_t k = 0; k < n; k++) {
     unprepare(v[k].line, first, v[k].line->n_stages, v[k].chunk);
-    koi_line_rewind(v[k].line, UINT64_MAX);
+    koi_line_rewind(v[k].line, began[k]);
   }
+}
+
+static koine_status run_stage(const koi_member *v, size_t n, size_t i, const koi_between *in, const koi_between *out, const koi_watch *watch)
+{
+  koi_stage *st = stage(v->line, i);
+  koi_seq seqs[KOI_MAX_SEQS];
+  seqs_of(v, n, i, seqs);
+  koi_stage_lock(st);
+  koine_status s = koi_history_run(seqs, n, in, out, watch);
+  koi_stage_unlock(st);
+  koine_status given = koi_gap_settle(in->slot);
+  return given ? given : s; /* who gave nothing right is the cause */
 }
 
 koine_status koi_line_run(const koi_member *v, size_t n, const koi_watch *watch)
 {
   koi_line *l = v->line;
-  koi_seq seqs[KOI_MAX_SEQS];
+  koi_between in = {NULL, NULL}, out;
+  uint64_t began[KOI_MAX_SEQS];
+  uint32_t n_tokens = 0;
   koine_status s = ready(v, n);
   if (s) return s;
-  for (size_t i = 0; i < l->n_stages && !s; i++) {
-    seqs_of(v, n, i, seqs);
-    koi_stage_lock(stage(l, i));
-    s = koi_history_run(seqs, n, i ? koi_line_slot(l, i - 1, 0) : NULL, koi_line_slot(l, i, 0), watch);
-    koi_stage_unlock(stage(l, i));
+  for (size_t k = 0; k < n; k++) began[k] = koi_line_n(v[k].line), n_tokens += v[k].chunk->n;
+  for (size_t i = 0; i < l->n_stages && !s; i++, in = out) {
+    out = koi_line_between(l, i, 0, n_tokens);
+    s = run_stage(v, n, i, &in, &out, watch);
     if (!s) continue;
     char why[KOI_LINE_WHY];
     koi_print(why, sizeof why, "%s", koi_error_text()); /* going back may fail as well, for the same reason */
-    go_back(v, n, i + 1);
+    koi_gap_settle(out.slot);
+    go_back(v, n, i + 1, began);
     koi_error(s, "%s", why);
   }
   return s;

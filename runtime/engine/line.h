@@ -33,9 +33,10 @@ typedef struct koi_member { koi_line *line; const koi_chunk *chunk; } koi_member
 koine_status koi_line_run(const koi_member *v, size_t n, const koi_watch *watch);
 /* A step of one line, prepared and run. */
 koine_status koi_line_step(koi_line *l, const koi_chunk *c, const koi_watch *watch);
-/* Where the streams between stage i and the next are kept, of chunk c; room for chunks of n tokens comes first. */
+/* Where the streams of n tokens between stage i and the next are kept, of chunk c, behind the last stage nowhere; room for chunks of n tokens comes first. Who takes
+ * them settles the slot (gap.h). */
 koine_status koi_line_make_room(koi_line *l, uint32_t n_tokens);
-float *koi_line_slot(const koi_line *l, size_t i, size_t c);
+koi_between koi_line_between(const koi_line *l, size_t i, size_t c, uint32_t n_tokens);
 
 /* ---- line_saved.c: a line in pieces; a stage is held for one piece at a time ---- */
 /* Positions of marks that all stages have, ascending; how many, at most `most`, the last ones. */

@@ -1,5 +1,6 @@
 /* See run.h. Owns the lists. Invariant: a bound list has the stage's buffers as they are now: who changes one forgets the lists. */
 #include "run.h"
+#include "gap.h"
 #include "slots.h"
 #include "run_impl.h"
 #include <string.h>
@@ -191,6 +192,19 @@ static koine_status read_logits(koi_stage *st, const koi_step *x, const koi_boun
   return s;
 }
 
+static koine_status give(koi_stage *st, const koi_step *x, const koi_bound_call *b, const koi_ref *to, size_t n)
+{
+  if (x->out && to->id == KOI_HOST_OUT) return koi_gap_give(x->out, b->from, b->at, n);
+  return st->dev->backend->read(st->dev, b->from, b->at, n, x->host[to->id] + to->at);
+}
+
+static koine_status take(koi_stage *st, const koi_step *x, const koi_bound_call *b, const koi_ref *from, size_t n)
+{
+  if (!n) return KOINE_OK;
+  if (x->in && from->id == KOI_HOST_IN) return koi_gap_take(x->in, b->to, n);
+  return st->dev->backend->write(st->dev, b->to, 0, n, x->host[from->id] + from->at);
+}
+
 static koine_status start(koi_stage *st, const koi_step *x, const koi_list *l, const koi_bound_call *b)
 {
   const koi_backend *k = st->dev->backend;
@@ -202,8 +216,8 @@ static koine_status start(koi_stage *st, const koi_step *x, const koi_list *l, c
   case KOI_CALL_OP: s = koi_device_start(st->dev, b->bound, &b->range); break;
   case KOI_CALL_FEED: s = k->write(st->dev, st->feed, 0, n, l->image); break;
   case KOI_CALL_READ: s = read_logits(st, x, b, c->row, (uint32_t)(n / sizeof(float) / st->model->config.n_vocab)); break;
-  case KOI_CALL_GIVE: s = k->read(st->dev, b->from, b->at, n, x->host[to->id] + to->at); break;
-  case KOI_CALL_TAKE: s = !n ? KOINE_OK : k->write(st->dev, b->to, 0, n, x->host[from->id] + from->at); break;
+  case KOI_CALL_GIVE: s = give(st, x, b, to, n); break;
+  case KOI_CALL_TAKE: s = take(st, x, b, from, n); break;
   case KOI_CALL_AWAY:
   case KOI_CALL_BACK: break;
   }

@@ -45,6 +45,7 @@ typedef struct koi_step { /* what a step is run with */
   const koi_place *places;       /* [n_places] of each sequence */
   size_t n_places;
   uint8_t *host[KOI_N_HOST];     /* those of a stage's own are its own */
+  struct koi_gap_slot *in, *out; /* not NULL: in the place of KOI_HOST_IN, KOI_HOST_OUT */
   const koi_watch *watch;
 } koi_step;
 /* The lists of the stage's routed experts elsewhere; NULL where there are none. The stage's device is unlocked meanwhile, and theirs locked. */

@@ -40,6 +40,7 @@ typedef struct koi_stage {
   uint8_t *desk;               /* host memory between the two */
   struct koi_beside *beside;   /* who works there while this stage, by turns, loads others; NULL: all are loaded */
   struct koi_slots *slots;     /* of a stage of routed experts that have their places by turns; NULL: all are there */
+  struct koi_gap *gap;         /* before it, from the stage before; NULL: streams come through host memory */
   uint64_t mark_bytes[2];      /* of a mark, over all stages of the plan, so that each keeps the same ones */
 } koi_stage;
 

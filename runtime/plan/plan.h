@@ -43,6 +43,7 @@ struct koine_plan {
   koine_cache cache;              /* counted for; a session may take the other */
   uint64_t context, mark_bytes;
   bool bare;                      /* wakes without weights: there is room for them, and nothing in it (for measuring) */
+  bool careless;                  /* bare, with the kernels for weights that need no care (lay.h) in the place of those that do with any */
   bool guess, guess_always;       /* experts by turns: who is wanted next is guessed, and read ahead; also where it was slower */
   koi_misses misses;
   bool keep_layout;               /* weights as laid out are kept in files for the next start */
@@ -89,6 +90,8 @@ koi_stage_bytes koi_plan_bytes(const koine_plan *p);
 uint64_t koi_plan_bytes_per_token(const koine_plan *p);
 /* Memory that its devices may use, each card's once; 0: unknown. */
 uint64_t koi_plan_limit(const koine_plan *p);
+/* What the plan leaves of the memory that the stage's device may use; UINT64_MAX: unknown. */
+uint64_t koi_plan_spare(const koine_plan *p, const koi_plan_stage *st);
 /* What describes the stage to graph.h. */
 koi_graph koi_plan_graph(const koine_plan *p, const koi_plan_stage *s);
 /* Places the scratch memory of a stage; the lists of the smallest and the largest chunk, in both cache modes, say what lives together. */

@@ -213,6 +213,14 @@ koine_status koi_plan_check_memory(const koine_plan *p)
   return KOINE_OK;
 }
 
+uint64_t koi_plan_spare(const koine_plan *p, const koi_plan_stage *st)
+{
+  uint64_t used = 0;
+  for (size_t i = 0; i < p->n_all; i++)
+    if (share_memory(p, st, &p->stages[i])) used = add(used, p->stages[i].bytes.total);
+  return !st->memory_bytes ? UINT64_MAX : used < st->memory_bytes ? st->memory_bytes - used : 0;
+}
+
 koi_stage_bytes koi_plan_bytes(const koine_plan *p)
 {
   koi_stage_bytes sum = {0};
