@@ -204,7 +204,7 @@ koine_status cli_runtime_open(const cli_args *a, koine_runtime **out)
 {
   const cli_value *v = a->v;
   koine_runtime_options options = {.size = sizeof options, .topology_xml = v[OPT_TOPOLOGY].text, .subdevices = v[OPT_SUBDEVICES].texts,
-                                   .n_subdevices = v[OPT_SUBDEVICES].n};
+                                   .n_subdevices = v[OPT_SUBDEVICES].n, .n_threads = (uint32_t)v[OPT_THREADS].i};
   return koine_runtime_open(&options, out);
 }
 

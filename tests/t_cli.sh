@@ -115,6 +115,10 @@ done
 KOINE_BACKENDS=host expect 4 'expert cache of 1 bytes on device host: one expert of each of its 5 layers takes' run -m "$top/models/austen" -p x --expert-cache host=3
 KOINE_BACKENDS=host expect 4 'weights 0\.00[1-9] GiB.* host 0\.0[12][0-9]; what would fit: 0\.0[0-9]+ GiB' run -m "$top/models/austen" -p x --memory host=20M
 
+# ---- an option that has nothing to do says so ----
+"$koine" logits -m "$model" --tokens "$tmp/good" -o - --device host --misses-on host 2>"$tmp/err" >/dev/null || fail "logits --misses-on: $(cat "$tmp/err")"
+grep -q 'warning: misses on host: no routed experts come by turns' "$tmp/err" || fail "--misses-on without turns: expected a warning, found: $(cat "$tmp/err")"
+
 # ---- and a good one: the size, the same to a file and to a pipe, nothing left beside it ----
 "$koine" logits -m "$model" --tokens "$tmp/good" -o "$tmp/logits" --device host 2>"$tmp/err" || fail "logits: $(cat "$tmp/err")"
 [ "$(stat -c %s "$tmp/logits")" = $((3 * 128 * 4)) ] || fail "logits: expected $((3 * 128 * 4)) bytes, found $(stat -c %s "$tmp/logits")"

@@ -150,7 +150,7 @@ typedef struct koine_plan_usage {
   uint64_t wake_ns;                /* what wake took */
   uint64_t cache_bytes;            /* of one session of the plan's context and cache mode, when it is full */
   uint64_t mark_bytes;             /* of one session, to rewind */
-  uint64_t program_bytes;          /* compiled kernels */
+  uint64_t program_bytes;          /* an allowance for compiled kernels */
   uint64_t limit_bytes;            /* that the plan may use; 0: unknown */
   /* With expert caches, since the plan woke: of experts wanted those that were
    * there, or read (bytes, time); guesses a layer ahead, right ones, those read

@@ -72,6 +72,13 @@ static koine_status plan_by_turns(koine_runtime *runtime, koine_model *model, co
   return s;
 }
 
+static void warn_of_misses(const koine_plan *p, const char *device)
+{
+  bool any = false;
+  for (size_t i = 0; i < p->n_stages; i++) any |= p->stages[i].experts && p->stages[i].experts->experts;
+  if (!any) koi_log(KOINE_LOG_WARNING, "misses on %.80s: no routed experts come by turns in this plan, so that none is missed and the device has nothing to do", device);
+}
+
 koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const koine_plan_options *options, koine_plan **out)
 {
   if (!runtime || !model || !out) return koi_missing("koine_plan_make");
@@ -93,6 +100,7 @@ koine_status koine_plan_make(koine_runtime *runtime, koine_model *model, const k
   if (!s) s = koi_plan_make(runtime, model, &runtime->endpoints[i], i, &wish, out);
   if (s == KOINE_ERR_MEMORY && !own.n_expert_caches && !own.placement) s = plan_by_turns(runtime, model, &own, &wish, &place, out);
   if (!s) (*out)->basis = basis;
+  if (!s && own.misses_on) warn_of_misses(*out, own.misses_on);
   koi_placement_free(&place);
   return s;
 }
