@@ -1,6 +1,7 @@
 /* A backend for fault tests: the host backend behind a counter that refuses chosen calls. All fakes of a process share the counter. */
 #ifndef FAKE_H
 #define FAKE_H
+#include "device/backend.h"
 #include "device/machine.h"
 
 typedef enum fake_kind {

@@ -33,6 +33,20 @@ found=$(arrows | awk '
   $2 == "none" || $4 == "none" { print $1 " includes " $3 ": a folder without a level in tests/t_includes.sh"; next }
   $4 >= $2 && folder($1) != folder($3) { print $1 " (level " $2 ") includes " $3 " (level " $4 ")" }')
 [ -z "$found" ] || { echo "$found"; bad=1; }
+# Who plans sees no device: none of its files has the backends' hooks in sight, by whatever way.
+found=$(arrows | awk '
+  { to[$1] = to[$1] " " $3 }
+  END {
+    for (file in to) if (file ~ /^runtime\/plan\//) {
+      n = 1; delete seen; way[1] = file; seen[file] = 1
+      for (k = 1; k <= n; k++) {
+        m = split(to[way[k]], next_, " ")
+        for (j = 1; j <= m; j++) if (!seen[next_[j]]++) way[++n] = next_[j]
+      }
+      if (seen["runtime/device/backend.h"]) print file " sees runtime/device/backend.h"
+    }
+  }')
+[ -z "$found" ] || { echo "$found"; bad=1; }
 only() { # header, files that may include it
   found=$(grep -lE "^#include <$1" runtime/*/* kernels/*.[ch] kernels/ref/* cli/*.[ch] cli/serve/* cli/load/* 2>/dev/null | grep -vE "^($2)\$")
   [ -z "$found" ] || { echo "<$1 is included by $found"; bad=1; }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "golden.h"
+#include "device/backend.h"
 #include "device/machine.h"
 
 enum { MAX_DEVICES = 4, MAX_CHUNKS = 8, MAX_PARTS = 16, PART = 64 };

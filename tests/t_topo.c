@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "device/backend.h"
 #include "device/machine.h"
 
 static int n_checks, n_failed;

@@ -2,6 +2,7 @@
  * Owns the topology, the endpoints with their handles, and the cards; opens no device.
  * Invariants: a card's endpoints are consecutive; a card's memory is counted once; every endpoint belongs to exactly one card. */
 #include "machine.h"
+#include "backend.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

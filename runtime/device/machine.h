@@ -2,8 +2,11 @@
  * Environment: KOINE_BACKENDS=opencl,hip,host limits which backends are asked. */
 #ifndef KOI_RUNTIME_H
 #define KOI_RUNTIME_H
-#include "backend.h"
+#include <pthread.h>
+#include "dev.h"
 #include "topo.h"
+
+typedef struct koi_device koi_device; /* backend.h: who plans sees none of it */
 
 /* A physical card; its memory counts once however many endpoints reach it. The host is a card too: CPU endpoints belong to it. */
 typedef struct koi_card {

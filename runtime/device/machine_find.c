@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "machine.h"
+#include "backend.h"
 
 enum { CLASS_3D = 0x0302 }; /* of PCI: computes without a display */
 

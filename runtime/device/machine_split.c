@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "machine.h"
+#include "backend.h"
 
 enum { MAX_PARTS = 64, MAX_UNITS = 1 << 20 };
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "machine.h"
+#include "backend.h"
 
 static const char *unreached(const koine_runtime *rt)
 {
