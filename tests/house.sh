@@ -36,10 +36,10 @@ n_files=$(grep -c '' "$tmp/files") n_functions=$(grep -c '' "$tmp/functions")
 [ "$n_files" -gt 100 ] && [ "$n_functions" -gt 1000 ] || { echo "only $n_files files and $n_functions functions were found"; exit 1; }
 echo "$n_files files, the longest $(head -n 1 "$tmp/files"); $n_functions functions, the longest $(head -n 1 "$tmp/functions")"
 
-# FN and KERNEL begin every function of a kernel's text.
+# FN and KERNEL begin nearly every function of a kernel's text.
 for file in $(cd "$tmp/src" && ls kernels/cl/*); do
   begun=$(grep -cE '^(FN|KERNEL)' "$tmp/src/$file") found=$(cut -d ' ' -f 2 "$tmp/functions" | grep -cFx "$file")
-  [ "$begun" = "$found" ] || echo "$file: $begun functions, $found found"
+  [ "$begun" -le "$found" ] || echo "$file: $begun functions, $found found"
 done | figure "kernel texts that were not understood"
 
 awk -v most=$file_lines '$1 > most' "$tmp/files" | figure "files over $file_lines lines"
