@@ -1,5 +1,5 @@
 /* The formats of weights: one record each, read by the checkpoint's binding, the layout, the upload, the references and the verifier.
- * A new format is a row of the table in format.c with its decoder there, and a decoder in cl/weights.clh (HACKING.md, "Add a weight format").
+ * A new format is a row of the table in format.c with its decoder there, and a decoder in cl/weights.clh or cl/blocks.clh (HACKING.md, "Add a weight format").
  *
  * A matrix lies in a file by rows, each a sequence of blocks, perhaps with a tensor of scales beside it; on a device it lies in tiles
  * (layout.h), cut into streams: codes, scales and what else the format has (minima, say). A stream is an array of words

@@ -182,7 +182,7 @@ static long count_dpas(const char *code, long bytes)
 void compile_read_intel(const target *on, const compile_case *c, usage *u)
 {
   (void)on;
-  char *log = compile_file("log"), *parts = compile_file("PTM.txt");
+  char *log = compile_file("log"), *parts = compile_file("PTM.txt"), move[COMPILE_TEXT];
   char *name = strstr(parts, "KernelName ");
   if (name) *name = 0; /* what follows is a table of symbols, which has code as well */
   long spilled = number_after(log, "spilled around ");
@@ -190,7 +190,8 @@ void compile_read_intel(const target *on, const compile_case *c, usage *u)
   u->spilled = spilled > 0 ? spilled : 0, u->stack = 0;
   u->local = c->op->local_bytes ? (long)c->op->local_bytes(c->c, c->p) : 0;
   u->code = number_after(parts, "KernelUnpaddedSize ");
-  u->matrix = compile_shell("mv *_KernelHeap.dat heap") ? -1 : 0;
+  snprintf(move, sizeof move, "mv %s_KernelHeap.dat heap", c->op->name); /* a table of symbols may have such a file, too */
+  u->matrix = compile_shell(move) ? -1 : 0;
   char *heap = compile_file("heap");
   if (!u->matrix) u->matrix = count_dpas(heap, u->code);
   koi_free(log);

@@ -1,8 +1,9 @@
 #!/bin/sh
-# House figures, each of which must be 0: of all C files and headers, the public ones, tests, benchmarks and examples too, as clang-format
-# lays them out at 80 columns. Prints a line a figure, and the places behind one that is not 0.
+# House figures, each of which must be 0: of all C files and headers, the public ones, tests, benchmarks and examples too, and of the texts of kernels, as
+# clang-format lays them out at 80 columns. Prints a line a figure, and the places behind one that is not 0.
 cd "${srcdir:-$(dirname "$0")/..}" || exit 1
-style='{BasedOnStyle: LLVM, ColumnLimit: 80, SortIncludes: Never}'
+attributes=KERNEL,FN,FN_IN,GLOBAL,LOCAL,LOCAL_PTR,CONSTANT,CONSTANT_PTR,FEW_LANES,UNIT_KERNEL # of the dialect that kernels are written in
+style="{BasedOnStyle: LLVM, ColumnLimit: 80, SortIncludes: Never, AttributeMacros: [$attributes]}"
 file_lines=500 function_lines=60
 
 command -v clang-format >/dev/null || { echo "no clang-format: scripts/install test"; exit 77; }
@@ -16,15 +17,17 @@ figure() { # what it counts; its places on standard input, a line each
   [ "$n" = 0 ] || { printf '%s\n' "$places" | sed 's/^/        /'; : >"$tmp/bad"; }
 }
 
-files=$(ls include/*.h include/*/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch] cli/load/*.[ch] examples/*.c tests/*.[ch] tests/bench/*.[ch] tools/*.c |
+files=$(ls include/*.h include/*/*.h runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] cli/*.[ch] cli/serve/*.[ch] cli/load/*.[ch] examples/*.c tests/*.[ch] tests/bench/*.[ch] tools/*.c \
+  kernels/cl/*.cl kernels/cl/*.clh |
   grep -vx -e kernels/sources.c -e cli/serve/page_text.c)
 mkdir "$tmp/src"
 tar cf - $files | tar xf - -C "$tmp/src"
 cd "$tmp/src" || exit 1
 printf '%s\n' $files | xargs -n 20 -P "$(nproc)" clang-format -i --style="$style" || exit 1
 awk '{ n[FILENAME]++ } END { for (f in n) print n[f], f }' $files | sort -rn >"$tmp/files"
-# Of each function its length, place and name; one without an end is a function that was not understood.
-ctags --quiet --options=NONE --languages=C --langmap=C:.c.h --kinds-C=f --fields=+ne -f - $files |
+# Of each function its length, place and name; one without an end is a function that was not understood. Macros that stand like attributes or, with arguments,
+# for whole functions are nothing to ctags, which passes over what is behind them else.
+ctags --quiet --options=NONE --languages=C --langmap=C:.c.h.cl.clh -I "$attributes,KERNEL_OF+,OF_16+" --kinds-C=f --fields=+ne -f - $files |
   awk -F '\t' '{ first = last = 0
     for (k = 4; k <= NF; k++) { if ($k ~ /^line:/) first = substr($k, 6); if ($k ~ /^end:/) last = substr($k, 5) }
     print last ? last - first + 1 : 999999, $2, $1 }' | sort -rn >"$tmp/functions"
@@ -32,6 +35,12 @@ cd "$OLDPWD" || exit 1
 n_files=$(grep -c '' "$tmp/files") n_functions=$(grep -c '' "$tmp/functions")
 [ "$n_files" -gt 100 ] && [ "$n_functions" -gt 1000 ] || { echo "only $n_files files and $n_functions functions were found"; exit 1; }
 echo "$n_files files, the longest $(head -n 1 "$tmp/files"); $n_functions functions, the longest $(head -n 1 "$tmp/functions")"
+
+# FN and KERNEL begin nearly every function of a kernel's text.
+for file in $(cd "$tmp/src" && ls kernels/cl/*); do
+  begun=$(grep -cE '^(FN|KERNEL)' "$tmp/src/$file") found=$(cut -d ' ' -f 2 "$tmp/functions" | grep -cFx "$file")
+  [ "$begun" -le "$found" ] || echo "$file: $begun functions, $found found"
+done | figure "kernel texts that were not understood"
 
 awk -v most=$file_lines '$1 > most' "$tmp/files" | figure "files over $file_lines lines"
 awk -v most=$function_lines '$1 > most' "$tmp/functions" | figure "functions over $function_lines lines"

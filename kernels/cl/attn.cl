@@ -338,6 +338,18 @@ FN_IN void attend(const view *a, GLOBAL const float *q, int n_heads, int v0, int
 }
 #endif
 
+/* Rows of compressed positions that a token attends to which sees so many positions. */
+FN int compressed_rows(int seen, int ratio, int K)
+{
+#if SEL == 1
+  return seen / ratio;
+#elif SEL == 2
+  return seen / ratio < K ? seen / ratio : K;
+#else
+  return 0;
+#endif
+}
+
 ATTN_KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL const int *tables, GLOBAL const int *idx, GLOBAL float *PO, GLOBAL float *ML,
                  SLABS(GLOBAL const uchar *, W, COMMA), SLABS(GLOBAL const uchar *, C, COMMA), GLOBAL const E *sink,
                  GLOBAL const float *rope, GLOBAL float *O, GLOBAL int *arrivals, int T, int window, int w_table, int w_pages,
@@ -349,41 +361,29 @@ ATTN_KERNEL void attn(GLOBAL const float *Q, GLOBAL const int *rows, GLOBAL cons
   tables += rows[2 * t + 1];
 #if L == 1
 #define WHERE W0, W1, W2, W3, W4, W5, W6, W7, C0, C1, C2, C3, C4, C5, C6, C7
+#define PAD_GIVEN
 #else
   LOCAL pad p;
   if (LOCAL_ID(0) == 0) {
-    p.slabs[0] = W0, p.slabs[1] = W1, p.slabs[2] = W2, p.slabs[3] = W3, p.slabs[4] = W4, p.slabs[5] = W5, p.slabs[6] = W6, p.slabs[7] = W7;
-    p.slabs[8] = C0, p.slabs[9] = C1, p.slabs[10] = C2, p.slabs[11] = C3, p.slabs[12] = C4, p.slabs[13] = C5, p.slabs[14] = C6, p.slabs[15] = C7;
+    KEEP_SLABS(W, p.slabs, 0), KEEP_SLABS(C, p.slabs, 8);
   }
   BARRIER();
 #define WHERE p.slabs
+#define PAD_GIVEN , &p, LOCAL_ID(0)
 #endif
   view a = {WHERE, tables + w_table, tables + c_table, idx + t * K, w_page_bytes, c_page_bytes, w_at, c_at, seen - n, n, w_pages};
-#if SEL == 1
-  n += seen / ratio;
-#elif SEL == 2
-  n += seen / ratio < K ? seen / ratio : K;
-#endif
+  n += compressed_rows(seen, ratio, K);
   long v0 = (long)split * rows_per_split, v1 = v0 + rows_per_split;
   if (v0 > n) v0 = n;
   if (v1 > n) v1 = n;
-#if L == 1
-  attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2);
-#else
-  attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2, &p, LOCAL_ID(0));
-#endif
+  attend(&a, Q + (t * NH + h0) * DH, n_heads, (int)v0, (int)v1, scale, PO + out * DH, ML + out * 2 PAD_GIVEN);
 #if SEL == 2 /* a choice among scores that are no numbers is none */
   if (n > (seen < window ? seen : window) && a.idx[0] < 0)
     for (int h = LOCAL_ID(0); h < n_heads; h += L) ML[(out + h) * 2 + 1] = INFINITY - INFINITY;
 #endif
 #if MERGE
-#if L > 1
-  LOCAL int last;
-  LOCAL merging m;
-#else
-  int last;
-  merging m;
-#endif
+  SHARED_ROOM int last;
+  SPACE_ROOM merging m;
   if (arrived_last(arrivals + t * CEIL_DIV(NH, HB) + GROUP_ID(0), n_splits, &last, LOCAL_ID(0)))
     merge_heads(PO, ML, sink, rope, O, t, h0, n_heads, n_splits, &m, LOCAL_ID(0));
 #endif

@@ -6,10 +6,6 @@
 KERNEL void attn_merge(GLOBAL const float *PO, GLOBAL const float *ML, GLOBAL const E *sink, GLOBAL const float *rope, GLOBAL float *O, int T,
                        int n_splits)
 {
-#if L > 1
-  LOCAL merging m;
-#else
-  merging m;
-#endif
+  SPACE_ROOM merging m;
   merge_heads(PO, ML, sink, rope, O, GROUP_ID(1), GROUP_ID(0), 1, n_splits, &m, LOCAL_ID(0));
 }

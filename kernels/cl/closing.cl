@@ -18,13 +18,34 @@
 #if L > 1
 /* Local memory: what is wanted late, or by few, takes no registers meanwhile. */
 typedef struct places { GLOBAL uchar *slab[24]; GLOBAL const E *norm; GLOBAL const float *rope; GLOBAL const int *rows, *tables; } places;
-#define KEEP_SLABS(S, at) \
-  p.slab[at] = S##0, p.slab[at + 1] = S##1, p.slab[at + 2] = S##2, p.slab[at + 3] = S##3, p.slab[at + 4] = S##4, p.slab[at + 5] = S##5, \
-  p.slab[at + 6] = S##6, p.slab[at + 7] = S##7
 #define PART_IN(S, at, entry, bytes, offset) (p.slab[at + ((entry) >> 24)] + PART_OFFSET(entry, bytes, offset))
+#define TAKE_BACK() GLOBAL const E *norm = p.norm; rope = p.rope, rows = p.rows, tables = p.tables
+#define SYNC() BARRIER()
 #else
 #define PART_IN(S, at, entry, bytes, offset) PART(S, entry, bytes, offset)
+#define TAKE_BACK() GLOBAL const E *norm = of_index ? b_norm : a_norm
+#define SYNC()
 #endif
+
+/* A window's row to y, by the group. */
+FN_IN void pool_window(GLOBAL const float *in, GLOBAL const float *ape, GLOBAL const int *win, GLOBAL const uchar *state, GLOBAL float *y, int dim, int lane)
+{
+  for (int d = lane * VW; d < dim; d += L * VW) {
+    int n = dim - d < VW ? dim - d : VW;
+    put_pooled(pooled(in, ape, win, state, R, dim, 2 * COFF * dim, COFF, d, n), y + d, n);
+  }
+  SYNC();
+}
+
+/* The row y into the cache, by the group. most: room for KV_ROOM where there are several work-items. */
+FN_IN void keep_row(GLOBAL const float *y, GLOBAL uchar *part, uint r, LOCAL_PTR float *most, int lane)
+{
+#if L > 1
+  store_row_together(y, part, r, most, lane);
+#else
+  for (int group = 0; group <= GROUPS; group++) store_row(y, part, r, group);
+#endif
+}
 
 KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL const E *a_norm, GLOBAL float *YA, GLOBAL const float *B, GLOBAL const float *b_ape,
                     GLOBAL const E *b_norm, GLOBAL float *YB, GLOBAL const int *wins, GLOBAL const float *rope, GLOBAL const int *rows, GLOBAL const int *tables,
@@ -35,16 +56,10 @@ KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL con
   LOCAL float tmp[L], most[KV_ROOM];
   LOCAL places p;
 #else
-  LOCAL_PTR float *tmp = 0;
+  LOCAL_PTR float *tmp = 0, *most = 0;
 #endif
 #ifdef IH
-#if EXACT
-  ROW F *x = 0;
-  ROW U *c = 0;
-#else
-  ROW_ARRAY F x[ROW_VECS];
-  ROW_ARRAY U c[ROW_VECS];
-#endif
+  KEY_ROOM;
   int of_index = (int)GROUP_ID(1), dim = of_index ? IH : DH;
 #else
   const int of_index = 0, dim = DH;
@@ -53,7 +68,7 @@ KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL con
   size_t i = GROUP_ID(0);
 #if L > 1
   if (lane == 0) {
-    KEEP_SLABS(S, 0), KEEP_SLABS(C, 8), KEEP_SLABS(I, 16);
+    KEEP_SLABS(S, p.slab, 0), KEEP_SLABS(C, p.slab, 8), KEEP_SLABS(I, p.slab, 16);
     p.norm = of_index ? b_norm : a_norm, p.rope = rope, p.rows = rows, p.tables = tables;
   }
   BARRIER();
@@ -62,20 +77,10 @@ KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL con
   GLOBAL const float *rows_in = of_index ? B : A, *ape = of_index ? b_ape : a_ape;
   GLOBAL const uchar *state = PART_IN(S, 0, win[3], slot_bytes, of_index ? b_at : a_at);
   GLOBAL float *y = (of_index ? YB : YA) + i * dim;
-  for (int d = lane * VW; d < dim; d += L * VW) {
-    int n = dim - d < VW ? dim - d : VW;
-    put_pooled(pooled(rows_in, ape, win, state, R, dim, 2 * COFF * dim, COFF, d, n), y + d, n);
-  }
-#if L > 1
-  BARRIER();
-#endif
-#if L > 1
-  rope = p.rope, rows = p.rows, tables = p.tables;
-  norm_row(y, p.norm, rope + i * RD, y, dim, RD, eps, 1, tmp, lane);
-  BARRIER();
-#else
-  norm_row(y, of_index ? b_norm : a_norm, rope + i * RD, y, dim, RD, eps, 1, tmp, lane);
-#endif
+  pool_window(rows_in, ape, win, state, y, dim, lane);
+  TAKE_BACK();
+  norm_row(y, norm, rope + i * RD, y, dim, RD, eps, 1, tmp, lane);
+  SYNC();
   int number = rows[2 * i], entry = tables[rows[2 * i + 1] + (of_index ? i_table : c_table) + (int)PAGE_OF(number)];
 #ifdef IH
   if (of_index) {
@@ -83,10 +88,5 @@ KERNEL void closing(GLOBAL const float *A, GLOBAL const float *a_ape, GLOBAL con
     return;
   }
 #endif
-  GLOBAL uchar *part = PART_IN(C, 8, entry, c_page_bytes, c_at);
-#if L > 1
-  store_row_together(y, part, IN_PAGE(number), most, lane);
-#else
-  for (int group = 0; group <= GROUPS; group++) store_row(y, part, IN_PAGE(number), group);
-#endif
+  keep_row(y, PART_IN(C, 8, entry, c_page_bytes, c_at), IN_PAGE(number), most, lane);
 }

@@ -44,6 +44,26 @@ FN void add_parts(GLOBAL const float *parts, int n, MIXES float *m, int lane)
 #include "comb.clh"
 #endif
 
+/* 1 / the root mean square of the streams x, by the group. */
+FN __attribute__((always_inline)) float inverse_rms(GLOBAL const float *x, int D, float rms_eps, LOCAL_PTR float *tmp, int lane)
+{
+  int whole = D / VW * VW;
+  F squares[HC];
+  UNROLL for (int i = 0; i < HC; i++) squares[i] = SPLAT(0.0f);
+  for (int d = lane * VW; d < whole; d += L * VW) {
+    UNROLL for (int i = 0; i < HC; i++) {
+      F v = VLOAD(x + (size_t)i * D + d);
+      squares[i] += v * v;
+    }
+  }
+  UNROLL for (int i = 1; i < HC; i++) squares[0] += squares[i];
+  float sum = lanes_sum(squares[0]);
+  for (int d = whole + lane; d < D; d += L) {
+    UNROLL for (int i = 0; i < HC; i++) sum += x[(size_t)i * D + d] * x[(size_t)i * D + d];
+  }
+  return 1.0f / SQRT(group_sum(sum, tmp, lane) / (float)(HC * D) + rms_eps);
+}
+
 KERNEL void hc_pre(GLOBAL const float *M, GLOBAL const float *X, GLOBAL const float *scale, GLOBAL const float *base, GLOBAL const E *norm,
                    GLOBAL float *Y, GLOBAL float *post, GLOBAL float *comb, int T, int D, int n_parts, float rms_eps, float hc_eps)
 {
@@ -58,23 +78,7 @@ KERNEL void hc_pre(GLOBAL const float *M, GLOBAL const float *X, GLOBAL const fl
   GLOBAL const float *x = X + t * HC * D;
   GLOBAL float *y = Y + t * D;
   add_parts(M + t * n_parts * N_MIX, n_parts, m, lane);
-
-  F squares[HC];
-  UNROLL for (int i = 0; i < HC; i++) squares[i] = SPLAT(0.0f);
-  for (int d = lane * VW; d < whole; d += L * VW) {
-    UNROLL for (int i = 0; i < HC; i++) {
-      F v = VLOAD(x + (size_t)i * D + d);
-      squares[i] += v * v;
-    }
-  }
-  float sum = 0.0f;
-  UNROLL for (int i = 1; i < HC; i++) squares[0] += squares[i];
-  sum = lanes_sum(squares[0]);
-  for (int d = whole + lane; d < D; d += L) {
-    UNROLL for (int i = 0; i < HC; i++) sum += x[(size_t)i * D + d] * x[(size_t)i * D + d];
-  }
-  float r = 1.0f / SQRT(group_sum(sum, tmp, lane) / (float)(HC * D) + rms_eps);
-
+  float r = inverse_rms(x, D, rms_eps, tmp, lane);
   float pre[HC];
   UNROLL for (int i = 0; i < HC; i++) pre[i] = sigmoid(m[i] * r * scale[0] + base[i]) + hc_eps;
   F square = SPLAT(0.0f);
@@ -84,7 +88,7 @@ KERNEL void hc_pre(GLOBAL const float *M, GLOBAL const float *X, GLOBAL const fl
     square += v * v;
     VSTORE(v, y + d);
   }
-  sum = lanes_sum(square);
+  float sum = lanes_sum(square);
   for (int d = whole + lane; d < D; d += L) {
     float v = pre[0] * x[d];
     UNROLL for (int i = 1; i < HC; i++) v += pre[i] * x[(size_t)i * D + d];

@@ -3,13 +3,14 @@
  * decoded once for PG * NT entries. SK 8 and PG 1: weights and sums stay in registers (GPUs). Else the weights decoded ahead lie in
  * private memory, which a CPU keeps in its nearest cache, and the sums are fetched for SK columns at a time.
  * XL: columns of the panel that the group (TG sets of tiles) holds in local memory; 0: none.
- * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps, NT whole products and the group whole units: a unit has STRIPS strips of 16 rows,
- * and panels are staged in UNIT_FEW parts of fp16. */
+ * DECODE 1 where there is a matrix unit (unit.clh), XL holds whole steps, NT whole products and the group whole units: matmul_unit.clh. */
 #define PANELS 1
 #include "unit.clh"
 
 #define BY_UNIT (KOI_UNIT && PG == 1 && XL > 0 && XL % 32 == 0 && NT % UNIT_VECTORS == 0 && TG * ROWS % UNIT_LANES == 0)
-#if !BY_UNIT
+#if BY_UNIT
+#include "matmul_unit.clh"
+#else
 
 #if XL
 typedef LOCAL_PTR const float *X_PTR;
@@ -205,6 +206,28 @@ FN void multiply_all(const tile_set *set, F acc[PG][RT][NT], X_PTR x, ulong ldp,
 }
 #endif
 
+/* The tiles from `first` on of the unit that begins at tile `at` of those in W and S; beyond the last: it once more, which is computed again and not stored. */
+FN void take_tiles(tile_set *set, GLOBAL const WORD *W, GLOBAL const BLOCK *S, ulong at, int first, int tile0, int tile1, int K, int lane)
+{
+  UNROLL for (int r = 0; r < RT; r++) {
+    int tile = first + r < tile1 ? first + r : tile1 - 1;
+    ulong here = at + (ulong)(tile - tile0);
+    set->w[r] = W + here * (ulong)WORDS_OF(K) * ROWS + lane * VW;
+    set->s[r] = S + here * (ulong)BLOCKS_OF(K) * ROWS + lane * VW;
+  }
+}
+
+/* Entry t of a panel: its sums into its row of Y, where it has one. */
+FN void put_entry(F acc[RT][NT], int t, GLOBAL float *Y, int row, int n_rows, int ldy, int first, int tile1, int sub_rows, int lane)
+{
+  int per_sub = (sub_rows + ROWS - 1) / ROWS;
+  UNROLL for (int r = 0; r < RT; r++) {
+    int tile = first + r, in_sub = tile % per_sub * ROWS + lane * VW;
+    if (row >= 0 && row < n_rows && tile < tile1)
+      put_rows(Y + (ulong)row * (ulong)ldy + tile / per_sub * sub_rows + in_sub, acc[r][t], sub_rows - in_sub);
+  }
+}
+
 #if VW * RT * NT > 16
 FEW_LANES
 #endif
@@ -212,7 +235,7 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
                    GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
                    int n_rows, int ldy, int y0)
 {
-  int item = (int)LOCAL_ID(0), lane = item % LANES, per_sub = (sub_rows + ROWS - 1) / ROWS;
+  int item = (int)LOCAL_ID(0), lane = item % LANES;
   int first_tile = tile0 + ((int)GROUP_ID(0) * TG + item / LANES) * RT;
   int panel = (int)GROUP_ID(1) * PG, end = panel + PG < n_panels ? panel + PG : n_panels;
   ulong ldp = (ulong)K * NT;
@@ -225,13 +248,8 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
     if (u >= unit0 && u < unit1) { /* the whole group alike */
       tile_set set;
       F acc[PG][RT][NT];
-      UNROLL for (int r = 0; r < RT; r++) {
-        int tile = first_tile + r < tile1 ? first_tile + r : tile1 - 1; /* beyond the last: computed again, not stored */
-        ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
-        set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + lane * VW;
-        set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + lane * VW;
-        UNROLL for (int p = 0; p < PG; p++) UNROLL for (int t = 0; t < NT; t++) acc[p][r][t] = SPLAT(0.0f);
-      }
+      take_tiles(&set, W, S, (ulong)(u - unit0) * (ulong)(tile1 - tile0), first_tile, tile0, tile1, K, lane);
+      UNROLL for (int p = 0; p < PG; p++) UNROLL for (int r = 0; r < RT; r++) UNROLL for (int t = 0; t < NT; t++) acc[p][r][t] = SPLAT(0.0f);
       GLOBAL const float *x = XP + (ulong)panel * ldp;
 #if XL
       for (int k = 0; k < K; k += XL) {
@@ -249,167 +267,12 @@ KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, G
       UNROLL for (int p = 0; p < PG; p++) {
         UNROLL for (int t = 0; t < NT; t++) {
           int at = (panel + p) * NT + t, row = p < n ? (has_rows ? rows[at] : at) : -1;
-          UNROLL for (int r = 0; r < RT; r++) {
-            int tile = first_tile + r, in_sub = tile % per_sub * ROWS + lane * VW;
-            if (row >= 0 && row < n_rows && tile < tile1)
-              put_rows(Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub, acc[p][r][t], sub_rows - in_sub);
-          }
+          put_entry(acc[p], t, Y + y0, row, n_rows, ldy, first_tile, tile1, sub_rows, lane);
         }
       }
     }
     if (PG == 1) break; /* said once more for compilers that do not see it */
     panel += n;
-  }
-}
-#else
-#define STEP 32
-#define SETS (NT / UNIT_VECTORS)
-#if UNIT_OF_GROUPS
-#define STRIPS (UNIT_LANES / UNIT_STRIP) /* of a unit; registers last for one tile, so that the RT are taken in turns */
-#define EVERY_TURN ROLLED for (int turn = 0; turn < RT; turn++, first += GROUP / UNIT_LANES * STRIPS)
-#else
-#define STRIPS (UNIT_LANES / UNIT_STRIP * RT)
-#define EVERY_TURN
-#endif
-#define PER_TILE (ROWS / UNIT_STRIP)
-#define GROUP (TG * LANES)
-#define PART (4 * UNIT_VECTORS) /* shares of a step's activations */
-
-/* Columns [k, k + XL) of a panel as the unit takes them: stage[step][UNIT_VECTORS entries][part], each entry's 32 columns times a power of two, which
- * `back` [step][NT] undoes together with the decoder's gain. Columns from K on are 0. */
-FN void stage_panel(GLOBAL const float *x, int k, int K, LOCAL_PTR unit_four *stage, LOCAL_PTR float *back, int item)
-{
-  for (int at = item; at < XL / 8 * NT; at += GROUP) { /* t is at % 4: the four that share an entry's step are neighbours */
-    int t = at % 4, entry = at / 4 % NT, step = at / (4 * NT), from = k + step * STEP;
-    float v[8], most = 0.0f;
-    UNROLL for (int i = 0; i < 8; i++) {
-      int col = from + unit_col(t, i);
-      v[i] = x[(ulong)(col < K ? col : K - 1) * NT + entry]; /* no branch: all eight go out together */
-      if (col >= K) v[i] = 0.0f;
-      most = FMAX(most, FABS(v[i]));
-    }
-    most = FMAX(most, unit_across(most, 1));
-    most = FMAX(most, unit_across(most, 2));
-    float undo, by = unit_scale(most, &undo);
-    if (t == 0) back[step * NT + entry] = undo * UNIT_GAIN;
-    UNROLL for (int i = 0; i < 8; i++) v[i] *= by;
-    UNROLL for (int p = 0; p < UNIT_FEW; p++)
-      unit_put(stage + ((step * SETS + entry / UNIT_VECTORS) * UNIT_FEW + p) * PART, entry % UNIT_VECTORS, t, unit_part(v));
-  }
-}
-
-typedef struct strip_set {
-  GLOBAL const WORD *w[STRIPS]; /* at the lane's first row */
-  GLOBAL const BLOCK *s[STRIPS];
-} strip_set;
-
-#if UNIT_OF_GROUPS /* registers are left for one part of some vectors at a time */
-#define LATE 1
-#else
-#define LATE 0
-#endif
-
-/* What the unit takes of a strip's codes in one turn, times the activations staged at x and back; b, by: these where they were fetched before. */
-FN void multiply_strip(const unit_raw *r, float acc[SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane,
-                       uint b[SETS][UNIT_FEW][2 * UNIT_B], float by[SETS][UNIT_EACH])
-{
-  uint a[2][UNIT_A];
-  unit_decode(r, a);
-  UNROLL for (int n = 0; n < SETS; n++) {
-    float c[UNIT_ROWS * UNIT_EACH];
-    UNROLL for (int j = 0; j < UNIT_ROWS * UNIT_EACH; j++) c[j] = 0.0f;
-    UNROLL for (int p = UNIT_FEW - 1; p >= 0; p--) {
-#if LATE
-      uint now[2 * UNIT_B];
-      unit_take(x + (n * UNIT_FEW + p) * PART, lane, now);
-#else
-      const uint *now = b[n][p];
-#endif
-      unit_multiply(c, a[0], now);
-      unit_multiply(c, a[1], now + UNIT_B);
-    }
-#if LATE
-    float now[UNIT_EACH];
-    UNROLL for (int i = 0; i < UNIT_EACH; i++) now[i] = back[n * UNIT_VECTORS + unit_vector(lane, i)];
-#else
-    const float *now = by[n];
-#endif
-    unit_onto(r, c, now, acc[n]);
-  }
-}
-
-/* One step of every strip of the unit; its activations are staged at x and back. */
-FN void multiply(const unit_raw *r, float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH], LOCAL_PTR const unit_four *x, LOCAL_PTR const float *back, int lane)
-{
-  uint b[SETS][UNIT_FEW][2 * UNIT_B];
-  float by[SETS][UNIT_EACH];
-#if !LATE
-  UNROLL for (int n = 0; n < SETS; n++) {
-    UNROLL for (int p = 0; p < UNIT_FEW; p++) unit_take(x + (n * UNIT_FEW + p) * PART, lane, b[n][p]);
-    UNROLL for (int i = 0; i < UNIT_EACH; i++) by[n][i] = back[n * UNIT_VECTORS + unit_vector(lane, i)];
-  }
-#endif
-  UNROLL for (int i = 0; i < STRIPS; i++) {
-#ifdef UNIT_FITS
-    unit_way way = unit_way_of(&r[i]);
-    ROLLED for (int turn = 0; turn < way.turns; turn++) {
-      unit_raw taken = unit_taken(&r[i], &way, turn);
-      multiply_strip(&taken, acc[i], x, back, lane, b, by);
-    }
-#else
-    multiply_strip(&r[i], acc[i], x, back, lane, b, by);
-#endif
-  }
-}
-
-UNIT_KERNEL
-KERNEL_OF(TG * LANES) void matmul(GLOBAL const WORD *W, GLOBAL const BLOCK *S, GLOBAL const float *XP, GLOBAL const int *unit, GLOBAL const int *rows,
-                   GLOBAL float *Y, int n_panels, int K, int n_sub, int sub_rows, int unit0, int unit1, int tile0, int tile1, int has_rows,
-                   int n_rows, int ldy, int y0)
-{
-  LOCAL unit_four stage[XL / STEP * SETS * UNIT_FEW * PART];
-  LOCAL float back[XL / STEP * NT];
-  int item = UNIT_ITEM, lane = item % UNIT_LANES, per_sub = (sub_rows + ROWS - 1) / ROWS;
-  int first = (tile0 + (int)GROUP_ID(0) * TG * RT) * PER_TILE + item / UNIT_LANES * STRIPS, panel = (int)GROUP_ID(1);
-  int u = has_rows ? unit[panel] : 0;
-  if (u < unit0 || u >= unit1) return; /* the whole group alike */
-  GLOBAL const float *x = XP + (ulong)panel * (ulong)K * NT;
-  EVERY_TURN {
-    strip_set set;
-    float acc[STRIPS][SETS][UNIT_ROWS * UNIT_EACH];
-    UNROLL for (int r = 0; r < STRIPS; r++) {
-      int tile = (first + r) / PER_TILE < tile1 ? (first + r) / PER_TILE : tile1 - 1; /* beyond the last: computed again, not stored */
-      int in_tile = (first + r) % PER_TILE * UNIT_STRIP + unit_row(lane);
-      ulong at = (ulong)(u - unit0) * (ulong)(tile1 - tile0) + (ulong)(tile - tile0);
-      set.w[r] = W + at * (ulong)WORDS_OF(K) * ROWS + in_tile;
-      set.s[r] = S + at * (ulong)BLOCKS_OF(K) * ROWS + in_tile;
-      UNROLL for (int n = 0; n < SETS; n++) UNROLL for (int i = 0; i < UNIT_ROWS * UNIT_EACH; i++) acc[r][n][i] = 0.0f;
-    }
-    unit_raw now[STRIPS], next[STRIPS];
-    UNROLL for (int r = 0; r < STRIPS; r++) now[r] = unit_fetch(set.w[r], set.s[r], 0, unit_share(lane), WORDS_OF(K) - 1);
-    for (int k = 0; k < K; k += XL) {
-      BARRIER();
-      stage_panel(x, k, K, stage, back, item);
-      BARRIER();
-      UNIT_STEPS for (int j = 0; j < XL / STEP && k + j * STEP < K; j++) {
-        int then = k + (j + 1) * STEP < K ? k + (j + 1) * STEP : k + j * STEP; /* the last once more */
-        UNROLL for (int r = 0; r < STRIPS; r++) next[r] = unit_fetch(set.w[r], set.s[r], then, unit_share(lane), WORDS_OF(K) - 1);
-        UNIT_FENCE();
-        multiply(now, acc, stage + j * SETS * UNIT_FEW * PART, back + j * NT, lane);
-        UNROLL for (int r = 0; r < STRIPS; r++) now[r] = next[r];
-      }
-    }
-    UNROLL for (int i = 0; i < SETS * UNIT_EACH; i++) {
-      int at = panel * NT + i / UNIT_EACH * UNIT_VECTORS + unit_vector(lane, i % UNIT_EACH), row = has_rows ? rows[at] : at;
-      if (row < 0 || row >= n_rows) continue;
-      UNROLL for (int r = 0; r < STRIPS; r++) {
-        int tile = (first + r) / PER_TILE, in_sub = tile % per_sub * ROWS + (first + r) % PER_TILE * UNIT_STRIP + unit_row(lane);
-        GLOBAL float *y = Y + (ulong)row * (ulong)ldy + y0 + tile / per_sub * sub_rows + in_sub;
-        UNROLL for (int h = 0; h < UNIT_ROWS; h++) {
-          if (tile < tile1 && in_sub + h < sub_rows) y[h] = acc[r][i / UNIT_EACH][h * UNIT_EACH + i % UNIT_EACH];
-        }
-      }
-    }
   }
 }
 #endif

@@ -17,11 +17,7 @@ KERNEL_OF(GROUP) void matvec_route(GLOBAL const WORD *W, GLOBAL const BLOCK *S, 
 {
   ROOM;
   LOCAL route_room room;
-#if GROUP > 1
-  LOCAL int last;
-#else
-  int last;
-#endif
+  SHARED_ROOM int last;
   int item = (int)LOCAL_ID(0), lane = item % LANES, part = item / LANES % KS, slot = item / (LANES * KS);
   int tiles = (n_experts + ROWS - 1) / ROWS, tile = (int)GROUP_ID(0) * TG + slot, mine = tile < tiles, row = tile * ROWS + lane * VW;
   ulong at = mine ? (ulong)tile : 0;
