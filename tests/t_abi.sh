@@ -28,6 +28,7 @@ grown=$(cat "$tmp"/grown/koine/*.h | grep -c '^  uint64_t grown;')
 [ "$grown" = "$records" ] || fail "expected $records records with a size, grown: $grown"
 # Each is a row of the library's table, and ends in a member, not in padding.
 for r in $(awk '/^  size_t size;/ { on = 1 } on && /^} koine_/ { gsub(/[};]/, ""); print $1; on = 0 }' "$headers"/koine/*.h); do
+  grep -qE "(TAKEN|FILLED)\($r," "$top/tests/abi.c" || fail "tests/abi.c has no row for $r"
   last=$(grep -oE "X\($r, [a-z_]+\)" "$top/runtime/base/record.h" | sed 's/.*, \(.*\))/\1/')
   [ -n "$last" ] || fail "runtime/base/record.h has no row for $r"
   printf '#include <koine.h>\n#include <stddef.h>\n_Static_assert(offsetof(%s, %s) + sizeof(((%s *)0)->%s) == sizeof(%s), "padding");\n' \
