@@ -14,7 +14,7 @@ static void check(bool ok, const char *what)
 }
 
 /* ---- records that are filled: nothing behind them is touched, whatever size they say ---- */
-enum { GUARD = 4096 };
+enum { GUARD = 4096, MOST_STEPS = 16 };
 #define FILLED(type, call, known) \
   do { \
     struct { type r; unsigned char guard[GUARD]; } x; \
@@ -61,6 +61,9 @@ static koine_plan *plan;
 static koine_session *session;
 static koine_tokenizer *tokenizer;
 static koine_chat *chat;
+static koine_batch *batch;
+static koine_machine *machine;
+static koine_placement *placement;
 
 static koine_status runtime(const koine_runtime_options *o)
 {
@@ -176,6 +179,56 @@ static void test_options(const char *folder)
   h.name = "v4-flash";
   TAKEN(koine_shape, h, synthetic(&h));
   REFUSED(koine_shape, h, synthetic(&h));
+}
+
+static koine_status place(const koine_place_options *o)
+{
+  koine_placement_free(placement);
+  placement = NULL;
+  return koine_place(machine, model, o, &placement);
+}
+
+static void test_place(void)
+{
+  static const char *const host[] = {"host"};
+  koine_place_options o = KOINE_PLACE_OPTIONS_INIT;
+  check(koine_machine_open(rt, &machine) == KOINE_OK, "the machine");
+  o.context = 100, o.devices = host, o.n_devices = 1;
+  TAKEN(koine_place_options, o, place(&o));
+  REFUSED(koine_place_options, o, place(&o));
+  o.misses_on = "none";
+  check(place(&o) == KOINE_ERR_NO_DEVICE && strstr(koine_last_error(), "misses on none"), "the last member: a device that is not there");
+  o.misses_on = NULL;
+  check(place(&o) == KOINE_OK, "a placement");
+  FILLED(koine_estimate, koine_placement_estimate(placement, out), out->n_stages == 1 && out->token_s > 0 && out->token_s_low <= out->token_s_high);
+}
+
+static koine_status batch_with(const koine_batch_options *o)
+{
+  koine_batch_close(batch);
+  batch = NULL;
+  return koine_batch_open(plan, o, &batch);
+}
+
+static void test_batch(void)
+{
+  static const int32_t tokens[] = {0, 5, 7};
+  size_t n_ended = 0;
+  koine_session_options s = KOINE_SESSION_OPTIONS_INIT;
+  check(session_with(&s) == KOINE_OK, "a session for the batch");
+  koine_batch_options o = KOINE_BATCH_OPTIONS_INIT;
+  o.tokens = 17;
+  check(batch_with(&o) == KOINE_ERR_ARG, "more tokens than the plan's chunk");
+  o.tokens = 2, o.prompt_tokens = 1;
+  TAKEN(koine_batch_options, o, batch_with(&o));
+  REFUSED(koine_batch_options, o, batch_with(&o));
+  koine_generate_options g = KOINE_GENERATE_OPTIONS_INIT;
+  g.n_predict = 2;
+  check(batch_with(&o) == KOINE_OK && koine_batch_generate(batch, session, tokenizer, tokens, 3, &g) == KOINE_OK, "an answer begins");
+  for (int i = 0; i < MOST_STEPS && !n_ended; i++) check(koine_batch_step(batch, &n_ended) == KOINE_OK, "a step");
+  check(n_ended == 1, "the answer ends");
+  FILLED(koine_batch_result, koine_batch_ended(batch, 0, out),
+         out->session == session && !out->status && out->stop == KOINE_STOP_LENGTH && !*out->message && out->ids && out->n_ids == 2);
 }
 
 static void test_calls(void)
@@ -306,6 +359,8 @@ int main(int argc, char **argv)
   if (!n_bad) test_placed();
   if (!n_bad) test_batch();
   if (!n_bad) test_quantize();
+  if (!n_bad) test_place();
+  if (!n_bad) test_batch();
 #ifdef SAME
   check(koine_version_number() == KOINE_VERSION_NUMBER && !strcmp(koine_version(), KOINE_VERSION), "the version is the header's");
 #else
@@ -313,6 +368,9 @@ int main(int argc, char **argv)
 #endif
   check(!strcmp(koine_status_text(KOINE_OK), "no error") && !strcmp(koine_status_text(KOINE_ERR_UNSUPPORTED), "not supported") &&
           !strcmp(koine_status_text((koine_status)-99), "unknown status") && !strcmp(koine_status_text((koine_status)1), "unknown status"), "statuses in words");
+  koine_placement_free(placement);
+  koine_machine_close(machine);
+  koine_batch_close(batch);
   koine_session_close(session);
   koine_plan_free(plan);
   koine_chat_close(chat);

@@ -26,11 +26,13 @@ for h in "$headers"/koine/*.h; do
 done
 grown=$(cat "$tmp"/grown/koine/*.h | grep -c '^  uint64_t grown;')
 [ "$grown" = "$records" ] || fail "expected $records records with a size, grown: $grown"
-# Each is a row of the library's table, and ends in a member, not in padding.
+# Each is a row of the library's table and of the program's calls, and ends in a member, not in padding.
 for r in $(awk '/^  size_t size;/ { on = 1 } on && /^} koine_/ { gsub(/[};]/, ""); print $1; on = 0 }' "$headers"/koine/*.h); do
   grep -qE "(TAKEN|FILLED)\($r," "$top/tests/abi.c" || fail "tests/abi.c has no row for $r"
   last=$(grep -oE "X\($r, [a-z_]+\)" "$top/runtime/base/record.h" | sed 's/.*, \(.*\))/\1/')
   [ -n "$last" ] || fail "runtime/base/record.h has no row for $r"
+  grep -q "^ *FILLED($r, " "$top/tests/abi.c" || { grep -q "^ *TAKEN($r, " "$top/tests/abi.c" && grep -q "^ *REFUSED($r, " "$top/tests/abi.c"; } ||
+    fail "tests/abi.c uses no $r: it wants FILLED, or TAKEN and REFUSED"
   printf '#include <koine.h>\n#include <stddef.h>\n_Static_assert(offsetof(%s, %s) + sizeof(((%s *)0)->%s) == sizeof(%s), "padding");\n' \
     "$r" "$last" "$r" "$last" "$r" >"$tmp/record.c"
   "${cc[@]}" -std=c11 -I"$tmp/old" -c "$tmp/record.c" -o "$tmp/record.o" 2>"$tmp/err" || fail "$r of 0.1.0 ends in padding: $(head -1 "$tmp/err")"

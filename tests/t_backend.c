@@ -7,6 +7,7 @@
 #include <string.h>
 #include "kernels/sources.h"
 #include "device/kern.h"
+#include "device/machine_open.h"
 #include "checks.h"
 #include "fake.h"
 #include "small_call.h"

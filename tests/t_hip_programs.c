@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "checks.h"
 #include "device/kern.h"
-#include "device/machine.h"
+#include "device/machine_open.h"
 #include "device/prog.h"
 #include "engine/stage.h"
 

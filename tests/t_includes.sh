@@ -1,7 +1,7 @@
 #!/bin/sh
 # Includes go downwards only, and folders are the levels: a file includes its own folder or one of a lower level.
 # Vendor headers appear in their own files, hwloc in topo.c, and the command sees koine.h alone.
-# `t_includes.sh arrows` prints instead what includes what: file, its level, header, its level. tests/house.sh reads that.
+# `t_includes.sh arrows` prints instead what includes what: file, its level, header, its level. tests/house.sh reads that. `t_includes.sh levels`: folder, level.
 cd "${srcdir:-.}" || exit 1
 bad=0
 levels='
@@ -15,6 +15,7 @@ runtime/tune 5 runtime/quant 5
 runtime/api 6
 cli/serve 7 cli/load 7
 cli 8'
+[ "$1" = levels ] && { printf '%s %s\n' $levels; exit; }
 arrows() {
   awk -v levels="$levels" '
     function folder(file) { return substr(file, 1, match(file, "/[^/]*$") - 1) }

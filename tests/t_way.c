@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "checks.h"
-#include "device/machine.h"
+#include "device/machine_open.h"
 #include "engine/session.h"
 
 enum { TOKENS = 61, CHUNK = 16, SESSIONS = 3 };

@@ -1,6 +1,7 @@
 /* See placing.h. Owns nothing. */
 #include "placing.h"
 #include <string.h>
+#include "device/machine_open.h"
 #include "plan/assign.h"
 #include "plan/solve.h"
 #include "plan/words.h"

@@ -6,8 +6,6 @@
 #include "dev.h"
 #include "topo.h"
 
-typedef struct koi_device koi_device; /* backend.h: who plans sees none of it */
-
 /* A physical card; its memory counts once however many endpoints reach it. The host is a card too: CPU endpoints belong to it. */
 typedef struct koi_card {
   char name[KOI_NAME], vendor[KOI_NAME];
@@ -32,7 +30,7 @@ struct koine_runtime {
   char *cache_dir;             /* for devices opened from now on; NULL: nothing is kept on disk */
   uint32_t n_threads;          /* the same; 0: as many as processors */
   pthread_mutex_t lock;        /* of `open` */
-  struct koi_open_device { koi_device *device; size_t n_uses; bool failed; } *open; /* [n_endpoints] */
+  struct koi_open_device { struct koi_device *device; size_t n_uses; bool failed; } *open; /* [n_endpoints] machine_open.h */
 };
 
 /* A runtime from a topology and what was probed: takes over both, whatever it returns. */
@@ -53,12 +51,6 @@ void koi_runtime_tell(const koine_runtime *rt, size_t chosen);
 const char *koi_runtime_type_name(koine_device_type type);
 /* What devices may keep on disk: dir NULL: the user's cache folder; "": nothing; else a folder, made when it is needed. */
 koine_status koi_runtime_set_cache(koine_runtime *rt, const char *dir);
-
-/* Endpoint i's device, opened at its first use and shared from then on; each is given back by a drop, the last of which closes it. */
-koine_status koi_machine_device(koine_runtime *rt, size_t i, koi_device **out);
-void koi_machine_device_drop(koine_runtime *rt, koi_device *d); /* NULL is allowed */
-/* Whether endpoint i's device failed while it was used: what is planned without a device's name leaves it out. */
-bool koi_machine_device_failed(koine_runtime *rt, size_t i);
 
 /* ---- machine_split.c ---- */
 /* Adds what "ID=UNITS,UNITS,..." asks for to the endpoints that were found. */

@@ -2,7 +2,7 @@
  * have on loan from the machine. Invariant: a plan is awake whole or not at all. */
 #include <stdlib.h>
 #include "device/limits.h"
-#include "device/machine.h"
+#include "device/machine_open.h"
 #include "gap.h"
 #include "gemm.h"
 #include "run.h"

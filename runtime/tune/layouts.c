@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
-#include "device/machine.h"
+#include "device/machine_open.h"
 #include "tried.h"
 
 enum { ROUNDS = 3, MOST_VALUES = 8 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device/kern.h"
+#include "device/machine_open.h"
 #include "measure.h"
 
 enum { SMALL = 64 << 10, LARGE = 16 << 20, PROBE_BYTES = 128 << 20, TURNS = 7, WORK_BYTES = 32 << 20, LAUNCHES = 64 };
