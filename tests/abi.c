@@ -302,62 +302,12 @@ static void test_filled(void)
   FILLED(koine_perplexity_result, koine_perplexity(session, tokenizer, "It is a", 7, 0, NULL, NULL, out), out->n_bytes == 7 && out->bits_per_byte > 0);
 }
 
-static koine_status place(const koine_machine *machine, const koine_place_options *o, koine_placement **kept)
-{
-  koine_placement *p = NULL;
-  koine_status s = koine_place(machine, model, o, &p);
-  koine_placement_free(*kept);
-  *kept = p;
-  return s;
-}
-
-static void test_placed(void)
-{
-  koine_machine *machine = NULL;
-  koine_placement *placed = NULL;
-  koine_place_options o = KOINE_PLACE_OPTIONS_INIT;
-  o.context = 100;
-  check(koine_machine_open(rt, &machine) == KOINE_OK, "the machine");
-  TAKEN(koine_place_options, o, place(machine, &o, &placed));
-  REFUSED(koine_place_options, o, place(machine, &o, &placed));
-  check(place(machine, &o, &placed) == KOINE_OK, "a placement");
-  FILLED(koine_estimate, koine_placement_estimate(placed, out), out->n_stages == 1 && out->token_s > 0);
-  koine_placement_free(placed);
-  koine_machine_close(machine);
-}
-
-static koine_status batch(const koine_batch_options *o)
-{
-  koine_batch *b = NULL;
-  koine_status s = koine_batch_open(plan, o, &b);
-  koine_batch_close(b);
-  return s;
-}
-
-static void test_batch(void)
-{
-  static const int32_t tokens[] = {0, 5, 7};
-  koine_batch *b = NULL;
-  koine_eval_options none = KOINE_EVAL_OPTIONS_INIT;
-  koine_batch_options o = KOINE_BATCH_OPTIONS_INIT;
-  size_t n_ended = 0;
-  o.tokens = 4;
-  TAKEN(koine_batch_options, o, batch(&o));
-  REFUSED(koine_batch_options, o, batch(&o));
-  check(koine_batch_open(plan, &o, &b) == KOINE_OK && koine_batch_eval(b, session, tokens, 3, &none, NULL) == KOINE_OK, "an evaluation in a batch");
-  while (!n_ended && koine_batch_step(b, &n_ended) == KOINE_OK) {}
-  FILLED(koine_batch_result, koine_batch_ended(b, 0, out), out->session == session && out->status == KOINE_OK && !out->ids);
-  koine_batch_close(b);
-}
-
 int main(int argc, char **argv)
 {
   if (argc != 2) return 2;
   test_options(argv[1]);
   if (!n_bad) test_calls();
   if (!n_bad) test_filled();
-  if (!n_bad) test_placed();
-  if (!n_bad) test_batch();
   if (!n_bad) test_quantize();
   if (!n_bad) test_place();
   if (!n_bad) test_batch();

@@ -28,7 +28,6 @@ grown=$(cat "$tmp"/grown/koine/*.h | grep -c '^  uint64_t grown;')
 [ "$grown" = "$records" ] || fail "expected $records records with a size, grown: $grown"
 # Each is a row of the library's table and of the program's calls, and ends in a member, not in padding.
 for r in $(awk '/^  size_t size;/ { on = 1 } on && /^} koine_/ { gsub(/[};]/, ""); print $1; on = 0 }' "$headers"/koine/*.h); do
-  grep -qE "(TAKEN|FILLED)\($r," "$top/tests/abi.c" || fail "tests/abi.c has no row for $r"
   last=$(grep -oE "X\($r, [a-z_]+\)" "$top/runtime/base/record.h" | sed 's/.*, \(.*\))/\1/')
   [ -n "$last" ] || fail "runtime/base/record.h has no row for $r"
   grep -q "^ *FILLED($r, " "$top/tests/abi.c" || { grep -q "^ *TAKEN($r, " "$top/tests/abi.c" && grep -q "^ *REFUSED($r, " "$top/tests/abi.c"; } ||
