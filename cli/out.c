@@ -23,7 +23,7 @@ int cli_out_failed(const cli_out *o) { return cli_fail_with(EXIT_FILE, "%s: writ
 static FILE *open_part(cli_out *o)
 {
   char *folder = strdup(o->name);
-  int fd = folder ? open(dirname(folder), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666) : -1;
+  int fd = folder && !access("/proc/self/fd", X_OK) ? open(dirname(folder), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666) : -1;
   free(folder);
   o->nameless = fd >= 0;
   return o->nameless ? fdopen(fd, "wb") : fopen(o->part, "wb");
@@ -33,6 +33,7 @@ static bool give_name(const cli_out *o)
 {
   char self[32];
   snprintf(self, sizeof self, "/proc/self/fd/%d", fileno(o->f));
+  unlink(o->part); /* of a process of this number that was killed */
   return !linkat(AT_FDCWD, self, AT_FDCWD, o->part, AT_SYMLINK_FOLLOW);
 }
 
