@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "koine.h"
+#include "near.h"
 
 enum { N_TOKENS = 61, N_PROMPT = 50, ROOM = 4096 };
 static int n_checks, n_failed;
@@ -50,16 +51,10 @@ static koine_status evaluate(koine_plan *plan, koine_cache mode, float *logits)
 }
 
 /* Within 1e-5 of the range everywhere, by more than which a wrong or stale expert differs. */
-static int alike(const float *a, const float *b)
+static int alike(const float *want, const float *got)
 {
-  float low = a[0], high = a[0], most = 0;
-  for (size_t i = 0; i < (size_t)N_TOKENS * info.n_vocab; i++) {
-    float d = a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
-    if (a[i] < low) low = a[i];
-    if (a[i] > high) high = a[i];
-    if (!(d <= most)) most = d;
-  }
-  return most <= 1e-5f * (high - low);
+  size_t n = (size_t)N_TOKENS * info.n_vocab;
+  return near_add(false, got, want, n, near_range(want, n)) <= 1e-5;
 }
 
 static unsigned long long number_behind(const char *text, const char *word)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "checks.h"
+#include "near.h"
 #include "device/machine.h"
 #include "engine/stay.h"
 #include "koine.h"
@@ -106,15 +107,10 @@ static koine_status evaluate(koine_plan *p, koine_cache mode, float *logits)
 }
 
 /* Within 1e-5 of the range everywhere, by more than which a part that is missing, stale or another's differs. */
-static bool alike(const float *a, const float *b)
+static bool alike(const float *want, const float *got)
 {
-  float low = a[0], high = a[0], most = 0;
-  for (size_t i = 0; i < (size_t)N_TOKENS * info.n_vocab; i++) {
-    float d = a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
-    low = a[i] < low ? a[i] : low, high = a[i] > high ? a[i] : high;
-    if (!(d <= most)) most = d;
-  }
-  return most <= 1e-5f * (high - low);
+  size_t n = (size_t)N_TOKENS * info.n_vocab;
+  return near_add(false, got, want, n, near_range(want, n)) <= 1e-5;
 }
 
 /* Bytes of all routed experts on a device; of a plan that has them by turns, with another device for those without a place. */
