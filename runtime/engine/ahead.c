@@ -2,8 +2,7 @@
  * read them, and a piece's slot is written by one thread from when it is begun until it is ready.
  * Locking: `lock` guards all but the pieces' bytes. Threads allocate nothing but the text of an error. */
 #include "ahead.h"
-#include <pthread.h>
-#include <signal.h>
+#include "base/thread.h"
 #include <string.h>
 
 enum { MAX_READERS = 8, LEAST_BYTES = 4 << 20 /* of a model that is worth a thread */ };
@@ -158,14 +157,9 @@ static koine_status make_slots(koi_ahead *a)
   return a->slots ? KOINE_OK : KOINE_ERR_MEMORY;
 }
 
-/* Signals stay the program's own. */
 static void start(koi_ahead *a)
 {
-  sigset_t every, before;
-  sigfillset(&every);
-  pthread_sigmask(SIG_SETMASK, &every, &before);
-  while (a->n_fetches > 1 && a->n_threads < a->n_fetches && !pthread_create(&a->readers[a->n_threads].thread, NULL, work, &a->readers[a->n_threads])) a->n_threads++;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  while (a->n_fetches > 1 && a->n_threads < a->n_fetches && koi_thread_start(&a->readers[a->n_threads].thread, work, &a->readers[a->n_threads])) a->n_threads++;
 }
 
 koine_status koi_ahead_open(const koi_laid_model *l, struct koi_kept *kept, uint32_t n_threads, bool pass, koi_ahead **out)

@@ -1,9 +1,9 @@
 /* A long prefill over several stages: a thread for each stage but the last, which the calling thread takes, and every stage at a chunk of its own.
  * Owns the threads and their account of who has finished what. Invariant: stage i works on chunk c only when the stage before has finished it
  * and the stage behind has finished chunk c - KOI_LINE_SLOTS, whose slot it writes to. */
-#include <signal.h>
 #include <string.h>
 #include "line.h"
+#include "base/thread.h"
 
 typedef struct flow {
   koi_line *l;
@@ -110,18 +110,14 @@ static void work_last(flow *f, koi_flow_fn *finished, void *user)
 }
 
 /* ---- threads ---- */
-/* How many were started; signals stay the program's own. */
+/* How many were started. */
 static size_t start_workers(flow *f, worker *w)
 {
-  sigset_t all, before;
   size_t n = 0;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   for (; n + 1 < f->l->n_stages; n++) {
     w[n] = (worker){.f = f, .stage = n};
-    if (pthread_create(&w[n].thread, NULL, work, &w[n])) break;
+    if (!koi_thread_start(&w[n].thread, work, &w[n])) break;
   }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   return n;
 }
 

@@ -3,8 +3,7 @@
  * never without a box.
  * Locking: `lock` guards all but the boxes' bytes. Threads allocate nothing but the text of an error. */
 #include "loads.h"
-#include <pthread.h>
-#include <signal.h>
+#include "base/thread.h"
 #include <string.h>
 
 enum { MAX_LOADERS = 6, MAX_BOXES = 12, BOXES_BYTES = 192 << 20 };
@@ -262,14 +261,10 @@ static koine_status make_boxes(koi_loads *l, uint32_t layer0, uint32_t layer1)
   return KOINE_OK;
 }
 
-/* Signals stay the program's own. The last of the fetches is the caller's. */
+/* The last of the fetches is the caller's. */
 static void start(koi_loads *l)
 {
-  sigset_t every, before;
-  sigfillset(&every);
-  pthread_sigmask(SIG_SETMASK, &every, &before);
-  while (l->n_threads + 1 < l->n_fetches && !pthread_create(&l->loaders[l->n_threads].thread, NULL, work, &l->loaders[l->n_threads])) l->n_threads++;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  while (l->n_threads + 1 < l->n_fetches && koi_thread_start(&l->loaders[l->n_threads].thread, work, &l->loaders[l->n_threads])) l->n_threads++;
 }
 
 koine_status koi_loads_open(const koi_laid_model *laid, uint32_t layer0, uint32_t layer1, uint32_t n_slots, struct koi_kept *kept, uint32_t n_threads, koi_loads **out)

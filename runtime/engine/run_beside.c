@@ -1,8 +1,7 @@
 /* See run_impl.h. Owns a thread, and the desk's rows while it computes. Invariant: from begin to wait the stage `st->experts` is the thread's; all else of the
  * step is its caller's, who holds the lock of both stages. The thread holds no device but that one's, and who waits for it holds none. */
 #include "run_impl.h"
-#include <pthread.h>
-#include <signal.h>
+#include "base/thread.h"
 #include <string.h>
 #include "slots.h"
 
@@ -93,17 +92,6 @@ koine_status koi_run_beside_end(koi_beside *b, const koi_step *x)
 }
 
 /* ---- making it ---- */
-/* Signals stay the program's own. */
-static bool start(koi_beside *b)
-{
-  sigset_t every, before;
-  sigfillset(&every);
-  pthread_sigmask(SIG_SETMASK, &every, &before);
-  bool started = !pthread_create(&b->thread, NULL, work, b);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return started;
-}
-
 koine_status koi_run_beside_open(koi_stage *st, koi_beside **out)
 {
   koi_beside *b = koi_alloc(1, sizeof *b);
@@ -112,7 +100,7 @@ koine_status koi_run_beside_open(koi_stage *st, koi_beside **out)
   pthread_mutex_init(&b->lock, NULL);
   pthread_cond_init(&b->work, NULL);
   pthread_cond_init(&b->done, NULL);
-  if (start(b)) {
+  if (koi_thread_start(&b->thread, work, b)) {
     *out = b;
     return KOINE_OK;
   }
