@@ -17,7 +17,7 @@
 #include "engine/session.h"
 #include "engine/worth.h"
 
-enum { N_TOKENS = 48, N_SLOTS = 4, N_THREADS = 3, TRACE = 300, MOST = 64, ROOM = 4096 };
+enum { N_TOKENS = 48, N_SLOTS = 4, N_THREADS = 3, TRACE = 300, MOST = 64, ROOM = 4096, LATE_US = 3000 };
 static koine_runtime *rt;
 static koine_model *model;
 static int32_t tokens[N_TOKENS];
@@ -34,6 +34,7 @@ ssize_t pread(int fd, void *to, size_t n, off_t at)
   int of = atomic_load(&every);
   if (!of || (!atomic_load(&all) && pthread_equal(pthread_self(), self)) || (atomic_fetch_add(&n_reads, 1) + 1) % of) return syscall(SYS_pread64, fd, to, n, at);
   atomic_fetch_add(&n_bad, 1);
+  usleep(LATE_US); /* who waits for the failure asks before its reader tells of it */
   return errno = EIO, -1;
 }
 #pragma GCC visibility pop

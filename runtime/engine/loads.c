@@ -94,6 +94,7 @@ static koine_status fill(koi_fetch *f, const box *b)
 static void fill_box(koi_fetch *f, box *b)
 {
   b->status = fill(f, b);
+  koi_free(b->why);
   b->why = b->status ? koi_strdup(koi_error_text()) : NULL;
 }
 
@@ -146,12 +147,16 @@ static box *begin(koi_loads *l)
   return l->begun < l->n_asked ? begin_asked(l) : begin_guess(l);
 }
 
-/* Under the lock, which others have meanwhile. */
+/* Under the lock, which others have meanwhile. A guess that failed before somebody asked for it is no error of theirs: it is read again. */
 static void read_box(koi_loads *l, koi_fetch *f, box *b)
 {
-  pthread_mutex_unlock(&l->lock);
-  fill_box(f, b);
-  pthread_mutex_lock(&l->lock);
+  bool guessed;
+  do {
+    guessed = b->guess;
+    pthread_mutex_unlock(&l->lock);
+    fill_box(f, b);
+    pthread_mutex_lock(&l->lock);
+  } while (guessed && !b->guess && b->status);
   b->state = READY;
   if (b->guess && (b->status || b->layer != l->guess_layer)) free_box(b); /* who asks for it tries again; too late */
   pthread_cond_broadcast(&l->ready);
