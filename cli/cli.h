@@ -75,6 +75,8 @@ void cli_engine_close(cli_engine *e);
 /* ---- common_place.c ---- */
 /* koine_place with what the options wish for; given: a placement as text, NULL: the best is searched. */
 koine_status cli_place(const cli_args *a, const koine_machine *machine, const koine_model *model, uint64_t context, const char *given, koine_placement **out);
+/* koine_machine_measure with the devices that --device and --exclude leave; with progress. */
+koine_status cli_measure(const cli_args *a, koine_machine *machine, const koine_model *model, bool all);
 /* The placement as text that --placement, --exclude, --memory and llama.cpp's options ask for; NULL when none of them does. 0, or the exit status after a message. Free *out. */
 int cli_placement(const cli_args *a, koine_runtime *runtime, const koine_model *model, uint64_t context, char **out);
 

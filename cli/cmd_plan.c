@@ -40,7 +40,7 @@ static int open_scene(const cli_args *a, bool measure, scene *c)
   if (file) return read_machine(file, &c->machine);
   s = cli_runtime_open(a, &c->runtime);
   if (!s) s = koine_machine_open(c->runtime, &c->machine);
-  if (!s && measure) s = koine_machine_measure(c->machine, c->model, a->v[OPT_MEASURE].i, 0, cli_progress, NULL);
+  if (!s && measure) s = cli_measure(a, c->machine, c->model, a->v[OPT_MEASURE].i);
   cli_progress_end();
   return s ? cli_fail(s) : EXIT_DONE;
 }

@@ -9,7 +9,7 @@ koine_status cli_place(const cli_args *a, const koine_machine *machine, const ko
   double *shares = calloc(v[OPT_SHARES].n + 1, sizeof *shares);
   for (size_t i = 0; shares && i < v[OPT_SHARES].n; i++) shares[i] = (double)v[OPT_SHARES].list[i];
   koine_place_options o = {.size = sizeof o, .context = context, .chunk = (uint32_t)v[OPT_CHUNK].i, .cache = (koine_cache)v[OPT_CACHE].i,
-                           .n_streams = 1, .exclude = v[OPT_EXCLUDE].texts, .n_exclude = v[OPT_EXCLUDE].n,
+                           .n_streams = 1, .devices = &v[OPT_DEVICE].text, .n_devices = v[OPT_DEVICE].given, .exclude = v[OPT_EXCLUDE].texts, .n_exclude = v[OPT_EXCLUDE].n,
                            .layers = v[OPT_LAYERS].texts, .n_layers = v[OPT_LAYERS].n, .memory = v[OPT_MEMORY].texts, .n_memory = v[OPT_MEMORY].n,
                            .shares = shares, .n_shares = shares ? v[OPT_SHARES].n : 0, .given = given, .n_on_cards = (uint32_t)v[OPT_ON_CARDS].i, .misses_on = v[OPT_MISSES_ON].text};
   if (v[OPT_STREAMS].given) o.n_streams = v[OPT_STREAMS].i ? (double)v[OPT_STREAMS].i : INFINITY;
@@ -19,6 +19,13 @@ koine_status cli_place(const cli_args *a, const koine_machine *machine, const ko
   koine_status s = koine_place(machine, model, &o, out);
   free(shares);
   return s;
+}
+
+koine_status cli_measure(const cli_args *a, koine_machine *machine, const koine_model *model, bool all)
+{
+  const cli_value *v = a->v;
+  koine_place_options o = {.size = sizeof o, .devices = &v[OPT_DEVICE].text, .n_devices = v[OPT_DEVICE].given, .exclude = v[OPT_EXCLUDE].texts, .n_exclude = v[OPT_EXCLUDE].n};
+  return koine_machine_measure(machine, model, &o, all, 0, cli_progress, NULL);
 }
 
 /* The text of the best placement under the user's wishes. */

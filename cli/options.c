@@ -23,7 +23,7 @@ const cli_option cli_options[N_OPTIONS] = {
                  .help = "most tokens evaluated at once (512 unless said); 1 is decode token by token"},
   [OPT_CACHE] = {{"--cache"}, CLI_CHOICE, "MODE", .choices = CHOICES("packed", "exact"), .fallback = "packed", .commands = PLACED | PLACES | BIT(CMD_QUANTIZE),
                  .help = "cache rows in FP8/FP4 as the published model has them, or in fp32 without rounding"},
-  [OPT_DEVICE] = {{"--device"}, CLI_TEXT, "NAME", .commands = ENGINE | BIT(CMD_VERIFY) | BIT(CMD_QUANTIZE), .help = "an id of koine devices, or a part of a name; else the best"},
+  [OPT_DEVICE] = {{"--device"}, CLI_TEXT, "NAME", .commands = ENGINE | PLACES | BIT(CMD_VERIFY) | BIT(CMD_QUANTIZE), .help = "an id of koine devices, or a part of a name; else the best"},
   [OPT_LAYERS] = {{"--layers"}, CLI_TEXTS, "DEVICE=FIRST-LAST", .commands = PLACED | PLACES,
                   .help = "these layers on this device, cl1=22- to the last; several times, until every layer has one"},
   [OPT_EXPERTS_ON] = {{"--experts-on"}, CLI_TEXTS, "DEVICE[=FIRST-LAST]", .commands = PLACED,

@@ -37,6 +37,8 @@ prints 'layers 0-42 device=cpu embed head' -ngl 99 --exclude gpu0 --exclude gpu1
 grep -q 'wanted on cards' "$tmp/err" || fail "layers for cards that are not there: $(cat "$tmp/err")"
 prints 'unused: gpu0, gpu1' --exclude gpu0 --exclude gpu1
 prints 'unused: .*gpu1' --memory gpu1=1 -c 8192
+prints 'layers 0-42 device=cpu embed head' --device cpu
+refuses 2 'no device gpu9; it has: gpu0, gpu1, gpu2, cpu' --device gpu9
 prints 'at most' -np 0
 refuses 2 'no device gpu9; it has: gpu0, gpu1, gpu2, cpu' --exclude gpu9
 refuses 2 'subdevices: expected without --machine' --subdevices gpu0=1,1
@@ -75,6 +77,9 @@ sed 's/^machine .*/& disk_bytes_per_s=4e9 cached_bytes_per_s=8e9/' "$data/laptop
 refuses 2 'line such as' --placement "$data/README"
 "$koine" estimate --machine "$data/mi300x.machine" --shape v4-flash >"$tmp/out" 2>&1 || fail "estimate: $(cat "$tmp/out")"
 grep -q '^decode: .* tokens/s, likely' "$tmp/out" || fail "estimate: $(cat "$tmp/out")"
+KOINE_BACKENDS=opencl,host XDG_CACHE_HOME=$tmp/one "$koine" plan -m "${srcdir:-.}/models/austen" --device host --measure >"$tmp/out" 2>&1 || fail "plan --measure of one device: $(cat "$tmp/out")"
+grep -q 'by measurements of this machine' "$tmp/out" && grep -q '^cost device="host"' "$tmp/one/koine/machine.txt" || fail "one device, measured: $(cat "$tmp/out")"
+! grep '^cost' "$tmp/one/koine/machine.txt" | grep -v 'device="host"' || fail "a device was measured that is not to take part"
 "$koine" devices --save "$tmp/here" >/dev/null 2>"$tmp/err" || fail "devices --save: $(cat "$tmp/err")"
 sed '1,/^topology$/d' "$tmp/here" >"$tmp/here.xml"
 "$koine" devices --topology "$tmp/here.xml" >"$tmp/out" 2>&1 && grep -q '^Machine:' "$tmp/out" || fail "the saved topology: $(cat "$tmp/out")"

@@ -19,10 +19,6 @@ KOINE_API void koine_machine_close(koine_machine *machine);
 /* Measures the links of every usable device, small and large transfers, both ways, alone and while both sides compute, and how fast it reads its
  * memory and computes; keeps it in the cache folder. Some seconds a device. KOINE_ERR_STATE for a machine that was parsed, KOINE_ERR_CANCELLED. */
 KOINE_API koine_status koine_machine_probe(koine_machine *machine, koine_progress_fn *progress, void *user);
-/* Runs one layer of every kind that the model has, in its real sizes with random weights, on every usable device whose costs are not known yet (all:
- * on every one), and keeps what it took. seconds: about how long in all, 0: 60. A device that has no room for a layer is left as it is, with a
- * warning in the log. As koine_machine_probe, which it calls where links are not known. */
-KOINE_API koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, bool all, uint32_t seconds, koine_progress_fn *progress, void *user);
 /* To be read by koine_machine_parse: cards, devices, rates, links, costs, and the topology as hwloc's XML. */
 KOINE_API koine_status koine_machine_text(const koine_machine *machine, char **out);
 /* The links as a table for people: from each device (and the host) to each. */
@@ -54,6 +50,12 @@ typedef struct koine_place_options {
   const char *misses_on;          /* an id: where not all routed experts have room on their device, this one has all of them (koine_plan_options.misses_on) */
 } koine_place_options;
 #define KOINE_PLACE_OPTIONS_INIT {sizeof(koine_place_options), 0, 0, KOINE_CACHE_PACKED, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, NULL}
+
+/* Runs one layer of every kind that the model has, in its real sizes with random weights, on every usable device whose costs are not known yet (all:
+ * on every one), and keeps what it took; of the options (NULL: none) devices and exclude say which devices. seconds: about how long in all, 0: 60. A
+ * device that has no room for a layer is left as it is, with a warning in the log. As koine_machine_probe, which it calls where links are not known. */
+KOINE_API koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, const koine_place_options *options, bool all, uint32_t seconds,
+                                             koine_progress_fn *progress, void *user);
 
 /* Which device has which layers, and what that will take. */
 typedef struct koine_placement koine_placement;

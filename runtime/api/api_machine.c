@@ -51,14 +51,7 @@ koine_status koine_machine_probe(koine_machine *machine, koine_progress_fn *prog
 {
   if (!machine) return koi_missing("koine_machine_probe");
   koine_status s = only_here(machine);
-  return s ? s : koi_measure_links(machine->runtime, &machine->site, progress, user);
-}
-
-koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, bool all, uint32_t seconds, koine_progress_fn *progress, void *user)
-{
-  if (!machine || !model) return koi_missing("koine_machine_measure");
-  koine_status s = only_here(machine);
-  return s ? s : koi_measure_layers(machine->runtime, &machine->site, model, all, seconds, progress, user);
+  return s ? s : koi_measure_links(machine->runtime, &machine->site, &(koi_measure_wish){.progress = progress, .user = user});
 }
 
 koine_status koine_machine_text(const koine_machine *machine, char **out)
@@ -141,6 +134,46 @@ static koine_status take(const koine_machine *m, const koine_place_options *o, u
   return s;
 }
 
+static void free_wishes(wishes *w)
+{
+  koi_free(w->pins);
+  koi_free(w->memory);
+  koi_free(w->names);
+  koi_free(w->ids);
+  koi_placement_free(&w->given);
+}
+
+/* ---- measuring --------------------------------------------------------------------------------------------------------- */
+/* Whoever a placement by these options would not ask. */
+static koine_status leave_out(const koine_machine *m, const koine_place_options *o, bool *out)
+{
+  wishes w = {0};
+  koine_status s = take_names(m, o, &w);
+  for (size_t d = 0; d < m->site.n_devices && !s; d++) {
+    bool in = !o->n_devices;
+    for (size_t i = 0; i < o->n_devices; i++) in |= !strcmp(w.w.include[i], m->site.devices[d].id);
+    for (size_t i = 0; i < o->n_exclude; i++) in &= strcmp(w.w.exclude[i], m->site.devices[d].id) != 0;
+    out[d] = !in;
+  }
+  free_wishes(&w);
+  return s;
+}
+
+koine_status koine_machine_measure(koine_machine *machine, const koine_model *model, const koine_place_options *options, bool all, uint32_t seconds,
+                                   koine_progress_fn *progress, void *user)
+{
+  if (!machine || !model) return koi_missing("koine_machine_measure");
+  koine_place_options own;
+  koine_status s = only_here(machine);
+  bool *left_out = koi_alloc(machine->site.n_devices + 1, sizeof *left_out);
+  if (!s) s = left_out ? KOI_TAKE(koine_place_options, options, &own) : KOINE_ERR_MEMORY;
+  if (!s) s = leave_out(machine, &own, left_out);
+  koi_measure_wish w = {.left_out = left_out, .all = all, .seconds = seconds, .progress = progress, .user = user};
+  if (!s) s = koi_measure_layers(machine->runtime, &machine->site, model, &w);
+  koi_free(left_out);
+  return s;
+}
+
 /* ---- placements -------------------------------------------------------------------------------------------------------- */
 static koine_status copy_site(const koi_site *from, koi_site *to)
 {
@@ -188,11 +221,7 @@ koine_status koine_place(const koine_machine *machine, const koine_model *model,
   if (!s) s = copy_site(&machine->site, &p->site);
   if (!s) s = own.given ? koi_assign_given(&machine->site, model, &w.w, &w.given, &p->assigned) : koi_assign(&machine->site, model, &w.w, &p->assigned);
   if (s == KOINE_ERR_MEMORY && p && !own.given && free_choice(&w.w)) s = by_turns(machine, model, &w.w, p);
-  koi_free(w.pins);
-  koi_free(w.memory);
-  koi_free(w.names);
-  koi_free(w.ids);
-  koi_placement_free(&w.given);
+  free_wishes(&w);
   if (s) koine_placement_free(p);
   else *out = p;
   return s;

@@ -190,7 +190,7 @@ static koine_status assign(const koi_site *site, const koine_model *m, const koi
 static size_t n_wanted(const koi_site *s)
 {
   size_t n = 0;
-  for (size_t d = 0; d < s->n_devices; d++) n += koi_measure_wanted(s, d);
+  for (size_t d = 0; d < s->n_devices; d++) n += koi_measure_wanted(s, NULL, d);
   return n;
 }
 

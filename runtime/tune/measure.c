@@ -80,11 +80,13 @@ koine_status koi_measure_keep(koine_runtime *rt, const koi_site *site)
   return KOINE_OK;
 }
 
-bool koi_measure_wanted(const koi_site *s, size_t device)
+static bool takes_part(const koi_site *s, const bool *left_out, size_t device) { return s->devices[device].usable && !(left_out && left_out[device]); }
+
+bool koi_measure_wanted(const koi_site *s, const bool *left_out, size_t device)
 {
   bool others = false;
-  for (size_t i = 0; i < s->n_devices; i++) others |= s->devices[i].usable && !s->devices[i].reference;
-  return s->devices[device].usable && (!s->devices[device].reference || !others);
+  for (size_t i = 0; i < s->n_devices; i++) others |= takes_part(s, left_out, i) && !s->devices[i].reference;
+  return takes_part(s, left_out, device) && (!s->devices[device].reference || !others);
 }
 
 /* ---- the clock ---------------------------------------------------------------------------------------------------------- */
@@ -301,25 +303,30 @@ static koine_status excerpt_of(const koine_model *m, koine_model **out)
   return koi_model_excerpt(m, layers, n, N_EXPERTS, out);
 }
 
-static bool needs_links(const koi_site *s)
+static bool needs_links(const koi_site *s, const bool *left_out)
 {
   for (size_t d = 0; d < s->n_devices; d++)
-    if (koi_measure_wanted(s, d) && !(s->devices[d].rates.bytes_per_s > 0)) return true;
+    if (koi_measure_wanted(s, left_out, d) && !(s->devices[d].rates.bytes_per_s > 0)) return true;
   return false;
 }
 
-koine_status koi_measure_layers(koine_runtime *rt, koi_site *site, const koine_model *m, bool all, uint32_t seconds, koine_progress_fn *progress, void *user)
+static bool needs_costs(const koi_site *s, const koi_measure_wish *w, size_t device, uint32_t width)
+{
+  return koi_measure_wanted(s, w->left_out, device) && (w->all || !has_costs(s, device, width));
+}
+
+koine_status koi_measure_layers(koine_runtime *rt, koi_site *site, const koine_model *m, const koi_measure_wish *w)
 {
   koine_model *excerpt = NULL;
   size_t n = 0, done = 0;
-  koine_status s = all || needs_links(site) ? koi_measure_links(rt, site, progress, user) : KOINE_OK;
+  koine_status s = w->all || needs_links(site, w->left_out) ? koi_measure_links(rt, site, w) : KOINE_OK;
   if (!s) s = excerpt_of(m, &excerpt);
-  for (size_t d = 0; d < site->n_devices; d++) n += koi_measure_wanted(site, d) && (all || !has_costs(site, d, m->config.hidden));
+  for (size_t d = 0; d < site->n_devices; d++) n += needs_costs(site, w, d, m->config.hidden);
   for (size_t d = 0; d < site->n_devices && !s; d++) {
-    if (!koi_measure_wanted(site, d) || (!all && has_costs(site, d, m->config.hidden))) continue;
-    if (progress && !progress(user, "measuring layers", done++, n)) s = koi_error(KOINE_ERR_CANCELLED, "cancelled");
+    if (!needs_costs(site, w, d, m->config.hidden)) continue;
+    if (w->progress && !w->progress(w->user, "measuring layers", done++, n)) s = koi_error(KOINE_ERR_CANCELLED, "cancelled");
     if (s) break;
-    koine_status one = measure_device(rt, site, (uint32_t)d, excerpt, (double)(seconds ? seconds : DEFAULT_SECONDS) / (double)n);
+    koine_status one = measure_device(rt, site, (uint32_t)d, excerpt, (double)(w->seconds ? w->seconds : DEFAULT_SECONDS) / (double)n);
     if (one) koi_log(KOINE_LOG_WARNING, "device %s (%s) is not measured: %s", site->devices[d].id, site->devices[d].name, koi_error_text());
     else s = koi_measure_keep(rt, site); /* whatever ends the process at the next */
   }

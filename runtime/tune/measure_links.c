@@ -151,12 +151,12 @@ static koine_status measure_rates(koi_device *dev, koi_rates *r)
   return KOINE_OK;
 }
 
-koine_status koi_measure_links(koine_runtime *rt, koi_site *site, koine_progress_fn *progress, void *user)
+koine_status koi_measure_links(koine_runtime *rt, koi_site *site, const koi_measure_wish *w)
 {
   for (size_t d = 0; d < site->n_devices; d++) {
     koi_device *dev = NULL;
-    if (!koi_measure_wanted(site, d)) continue;
-    if (progress && !progress(user, "measuring links", d, site->n_devices)) return koi_error(KOINE_ERR_CANCELLED, "cancelled");
+    if (!koi_measure_wanted(site, w->left_out, d)) continue;
+    if (w->progress && !w->progress(w->user, "measuring links", d, site->n_devices)) return koi_error(KOINE_ERR_CANCELLED, "cancelled");
     koine_status s = koi_machine_device(rt, d, &dev);
     if (!s) {
       pthread_mutex_lock(&dev->lock);
