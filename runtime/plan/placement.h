@@ -30,6 +30,9 @@ koine_status koi_placement_copy(const koi_placement *from, koi_placement *to);
 koine_status koi_placement_range(const char *text, uint32_t n_layers, koi_placed *out);
 /* Orders stages by layer, and lets the first embed and the last have the head where no stage does. */
 void koi_placement_order(koi_placement *p);
+/* Of the routed experts that a device computes so many bytes are there at once: each of its stages has as much of them as it has layers. KOINE_ERR_ARG where
+ * it computes none, or they come by turns already. */
+koine_status koi_placement_cache(koi_placement *p, const char *device, uint64_t bytes);
 /* Whether every layer of n_layers lies in exactly one stage, in order, and embedding and head do, at the ends. KOINE_ERR_ARG names the gap. */
 koine_status koi_placement_check(const koi_placement *p, uint32_t n_layers);
 /* A line a stage: "layers 0-21 device=cl0 embed", "layers 22-42 device=cl1 experts=cl2 head", "layers none device=cl2 head", with
