@@ -2,11 +2,11 @@
  * Owns the list of tensors. Invariant: memory does not grow with the model; a file that has its name is whole. */
 #include "quant.h"
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#include "base/thread.h"
 #include "kernels/encode.h"
 #include "meta.h"
 #include "mix.h"
@@ -303,7 +303,7 @@ static koine_status work_all(job *j)
   if (n > MAX_THREADS) n = MAX_THREADS;
   pthread_t *threads = koi_alloc(n, sizeof *threads);
   if (!threads) return KOINE_ERR_MEMORY;
-  while (started + 1 < n && !pthread_create(&threads[started], NULL, start, j)) started++;
+  while (started + 1 < n && koi_thread_start(&threads[started], start, j)) started++;
   koine_status s = work(j, true);
   for (size_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
   koi_free(threads);
