@@ -142,15 +142,6 @@ void koi_placement_stage_text(const koi_placed *s, koi_text *t)
   koi_text_add(t, "%s%s", s->embed ? " embed" : "", s->head ? " head" : "");
 }
 
-void koi_placement_text(const koi_placement *p, koi_text *t)
-{
-  if (p->split_groups) koi_text_add(t, "place split_groups=%u\n", p->split_groups);
-  for (size_t i = 0; i < p->n_stages; i++) {
-    koi_placement_stage_text(&p->stages[i], t);
-    koi_text_add(t, "\n");
-  }
-}
-
 static bool parse_stage(const char *at, koi_placed *out)
 {
   koi_word w;
