@@ -123,7 +123,7 @@ static void put_tensor(koi_out_header *h, target *t, const koi_role *r)
   bool table = r->use == KOI_IDS || r->k != KOI_D_ONE, vector = r->use < KOI_TABLE;
   uint64_t dims[3] = {vector && table ? t->w->k : t->k, vector ? t->w->rows : t->rows, t->n};
   uint32_t n_dims = r->units == KOI_EXPERTS ? 3 : vector && !table ? 1 : 2;
-  t->at = koi_out_tensor(h, t->name, dims, n_dims, t->wt == WT_IDS ? KOI_OUT_I32 : koi_out_type(t->wt), t->bytes);
+  t->at = koi_out_tensor(h, t->name, dims, n_dims, t->wt == WT_IDS ? (uint32_t)koi_gguf_dtype_number(KOI_I32) : koi_out_type(t->wt), t->bytes);
 }
 
 typedef struct listing { job *j; koi_out_header *h; size_t at; } listing;
