@@ -230,7 +230,8 @@ int cli_engine_open(const cli_args *a, uint64_t context, uint64_t max_tokens, cl
   if (status) return status;
   if (!(options.placement = placement))
     options.layers = v[OPT_LAYERS].texts, options.n_layers = v[OPT_LAYERS].n, options.experts = v[OPT_EXPERTS_ON].texts, options.n_experts = v[OPT_EXPERTS_ON].n;
-  options.expert_caches = v[OPT_EXPERT_CACHE].texts, options.n_expert_caches = v[OPT_EXPERT_CACHE].n, options.misses_on = v[OPT_MISSES_ON].text;
+  bool searched = placement && !v[OPT_PLACEMENT].given; /* with the budgets for experts in it */
+  options.expert_caches = v[OPT_EXPERT_CACHE].texts, options.n_expert_caches = searched ? 0 : v[OPT_EXPERT_CACHE].n, options.misses_on = v[OPT_MISSES_ON].text;
   s = koine_plan_make(out->runtime, out->model, &options, &out->plan);
   if (!s) s = koine_plan_wake(out->plan, cli_progress, NULL);
   free(placement);

@@ -12,6 +12,7 @@ koine_status cli_place(const cli_args *a, const koine_machine *machine, const ko
                            .n_streams = 1, .devices = &v[OPT_DEVICE].text, .n_devices = v[OPT_DEVICE].given, .exclude = v[OPT_EXCLUDE].texts, .n_exclude = v[OPT_EXCLUDE].n,
                            .layers = v[OPT_LAYERS].texts, .n_layers = v[OPT_LAYERS].n, .memory = v[OPT_MEMORY].texts, .n_memory = v[OPT_MEMORY].n,
                            .shares = shares, .n_shares = shares ? v[OPT_SHARES].n : 0, .given = given, .n_on_cards = (uint32_t)v[OPT_ON_CARDS].i, .misses_on = v[OPT_MISSES_ON].text};
+  o.expert_caches = v[OPT_EXPERT_CACHE].texts, o.n_expert_caches = v[OPT_EXPERT_CACHE].n;
   if (v[OPT_STREAMS].given) o.n_streams = v[OPT_STREAMS].i ? (double)v[OPT_STREAMS].i : INFINITY;
   if (v[OPT_ON_CARDS].given) o.set |= KOINE_PLACE_ON_CARDS;
   if (v[OPT_CPU_MOE].i || v[OPT_N_CPU_MOE].given) o.set |= KOINE_PLACE_EXPERTS_ON_CPU;

@@ -7,7 +7,7 @@
 
 static const struct { int status; const char *what; } statuses[] = {
   {EXIT_DONE, "done"}, {EXIT_CHECK, "the check failed, or a result was no number"}, {EXIT_USAGE, "wrong usage, or a prompt longer than the context"},
-  {EXIT_FILE, "a bad input file or chat request"}, {EXIT_DEVICE, "no device, a driver's failure, or out of memory"}, {EXIT_INTERRUPT, "interrupted"},
+  {EXIT_FILE, "a bad input file or chat request"}, {EXIT_DEVICE, "no device, a driver's failure, out of memory, or an address to serve at that cannot be had"}, {EXIT_INTERRUPT, "interrupted"},
 };
 static const struct { const char *line, *what; } examples[] = {
   {"koine devices", "which devices there are"},

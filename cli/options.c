@@ -28,7 +28,7 @@ const cli_option cli_options[N_OPTIONS] = {
                   .help = "these layers on this device, cl1=22- to the last; several times, until every layer has one"},
   [OPT_EXPERTS_ON] = {{"--experts-on"}, CLI_TEXTS, "DEVICE[=FIRST-LAST]", .commands = PLACED,
                       .help = "routed experts of all layers, or of these, on this device; attention and the rest stay where they are. May be given several times"},
-  [OPT_EXPERT_CACHE] = {{"--expert-cache"}, CLI_TEXTS, "DEVICE=BYTES", .commands = PLACED,
+  [OPT_EXPERT_CACHE] = {{"--expert-cache"}, CLI_TEXTS, "DEVICE=BYTES", .commands = PLACED | PLACES,
                         .help = "routed experts have so much of this device, 8G say, by turns, and come when wanted. May be given several times"},
   [OPT_MISSES_ON] = {{"--misses-on"}, CLI_TEXT, "DEVICE", .commands = PLACED | PLACES,
                      .help = "has all experts too, computes those not there if quicker"},

@@ -196,9 +196,10 @@ static void test_place(void)
   o.context = 100, o.devices = host, o.n_devices = 1;
   TAKEN(koine_place_options, o, place(&o));
   REFUSED(koine_place_options, o, place(&o));
-  o.misses_on = "none";
-  check(place(&o) == KOINE_ERR_NO_DEVICE && strstr(koine_last_error(), "misses on none"), "the last member: a device that is not there");
-  o.misses_on = NULL;
+  static const char *const cache[] = {"none=1G"};
+  o.expert_caches = cache, o.n_expert_caches = 1;
+  check(place(&o) == KOINE_ERR_NO_DEVICE && strstr(koine_last_error(), "expert cache none"), "the last members: a device that is not there");
+  o.n_expert_caches = 0;
   check(place(&o) == KOINE_OK, "a placement");
   FILLED(koine_estimate, koine_placement_estimate(placement, out), out->n_stages == 1 && out->token_s > 0 && out->token_s_low <= out->token_s_high);
 }

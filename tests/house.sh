@@ -59,4 +59,5 @@ circles <"$tmp/modules" | figure "circles between files"
 
 grep -nE '(^|[^A-Za-z0-9_])(i|buf|c|p)\[[0-9]+\]' kernels/*.c kernels/ref/*.[ch] runtime/plan/*.[ch] runtime/engine/*.[ch] runtime/check/*.[ch] |
   grep -v '^kernels/sources.c:' | figure "positions by number"
+grep -n 'pthread_create(' runtime/*/*.[ch] kernels/*.[ch] kernels/ref/*.[ch] | grep -v '^runtime/base/thread.c:' | figure "threads that may take a program's signals"
 [ ! -e "$tmp/bad" ]

@@ -37,7 +37,7 @@ static koi_site site_of(const char *name)
 static char *lines_of(const koi_placement *p)
 {
   koi_text t = {0};
-  koi_placement_text(p, &t);
+  for (size_t i = 0; i < p->n_stages; i++) koi_placement_stage_text(&p->stages[i], &t), koi_text_add(&t, "\n");
   return t.s;
 }
 

@@ -134,7 +134,6 @@ static void expect_effort(const char *more, koine_thinking thinking, const char 
   koi_chat_options o = {.thinking = thinking};
   snprintf(python, sizeof python, "%s%s", prose, more);
   koi_chat *chat = chat_load(chat_write_encoding(python));
-  assert_false(koi_chat_has_own_wording(chat));
   snprintf(want, sizeof want, BOS "%s" RENDERED "%s", effort, thinking ? THINK : END);
   expect_prompt(chat, request, strlen(request), &o, want);
   koi_chat_free(chat);
@@ -160,19 +159,16 @@ static void test_prose(void **state)
   }
   static const char *const strange[] = {"", "TOOLS_TEMPLATE = 'open\n", "TOOLS_TEMPLATE = \"\"\"open", "TOOLS_TEMPLATE = (((((('x'", "A = {'k'", "A = {'k': {", "TOOLS_TEMPLATE = f'{tool_schemas}'\n",
     "TOOLS_TEMPLATE = '{tool_schemas}'.strip()\n", "TOOLS_TEMPLATE = '\\N{BULLET}{tool_schemas}'\n", "TOOLS_TEMPLATE =", "\\", "TOOLS_TEMPLATE = unknown + '{tool_schemas}'\n"};
-  for (size_t i = 0; i < KOI_COUNT(strange); i++) { /* not understood: our own wording then */
-    chat = chat_load(chat_write_encoding(strange[i]));
+  for (size_t i = 0; i <= KOI_COUNT(strange); i++) { /* not understood: our own wording then; the last: no such file, our own too */
+    const char *folder = chat_write_encoding(i < KOI_COUNT(strange) ? strange[i] : "");
+    if (i == KOI_COUNT(strange)) chat_remove_encoding();
+    chat = chat_load(folder);
     koi_chat_prompt p;
     assert_int_equal(koi_chat_encode(chat, request, strlen(request), NULL, &p), KOINE_OK);
     assert_non_null(strstr(p.text, "# Functions"));
     koi_chat_prompt_clear(&p);
     koi_chat_free(chat);
   }
-  const char *folder = chat_write_encoding("");
-  chat_remove_encoding();
-  chat = chat_load(folder); /* no such file: our own too */
-  assert_true(koi_chat_has_own_wording(chat));
-  koi_chat_free(chat);
 }
 
 /* The same prose in the names that llama.cpp's template gives it. */

@@ -159,6 +159,11 @@ KOINE_BACKENDS=host expect 2 'expert cache host=2M: device host has one already'
 [[ $("$koine" --version) =~ ^koine\ [0-9]+\.[0-9]+ ]] || fail "--version: found $("$koine" --version)"
 "$koine" --man >"$tmp/man" || fail "--man"
 "$koine" --completion-bash >"$tmp/completion" || fail "--completion-bash"
+# README's exit statuses are the table's, with more words at most
+while read -r status; do
+  read -r what
+  grep -qF "| $status | ${what%.}" "$top/README.md" || fail "README.md does not say that exit status $status is: $what"
+done < <(sed -n '/^.SH EXIT STATUS/,/^.SH EXAMPLES/{s/^\.B \([0-9]*\)$/\1/p;/^[a-z]/p}' "$tmp/man")
 cmp "$tmp/man" "$top/docs/koine.1" || fail "docs/koine.1 is not what koine --man prints: koine --man > docs/koine.1"
 bash -n "$tmp/completion" || fail "the completion is no bash"
 # shellcheck disable=SC1091

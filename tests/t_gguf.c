@@ -327,9 +327,20 @@ static void test_memory(void **state)
   make_gguf_free(&m);
 }
 
+/* Readers and writers share one table of ggml's numbers: here they are a second time, from ggml.h. */
+static void test_numbers(void **state)
+{
+  (void)state;
+  static const struct { koi_dtype dtype; int number; } all[] = {
+    {KOI_F32, 0}, {KOI_F16, 1}, {KOI_Q4_0, 2}, {KOI_Q4_1, 3}, {KOI_Q5_0, 6}, {KOI_Q5_1, 7}, {KOI_Q8_0, 8}, {KOI_Q2_K, 10}, {KOI_Q3_K, 11}, {KOI_Q4_K, 12}, {KOI_Q5_K, 13},
+    {KOI_Q6_K, 14}, {KOI_IQ2_XXS, 16}, {KOI_IQ2_XS, 17}, {KOI_IQ3_XXS, 18}, {KOI_IQ1_S, 19}, {KOI_IQ4_NL, 20}, {KOI_IQ3_S, 21}, {KOI_IQ2_S, 22}, {KOI_IQ4_XS, 23}, {KOI_I8, 24},
+    {KOI_I32, 26}, {KOI_I64, 27}, {KOI_IQ1_M, 29}, {KOI_BF16, 30}, {KOI_TQ1_0, 34}, {KOI_TQ2_0, 35}, {KOI_MXFP4, 39}, {KOI_F8_E4M3, -1}, {KOI_U8, -1}, {KOI_DTYPE_OTHER, -1}};
+  for (size_t i = 0; i < KOI_COUNT(all); i++) assert_int_equal(koi_gguf_dtype_number(all[i].dtype), all[i].number);
+}
+
 int main(void)
 {
   const struct CMUnitTest all[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_truncated), cmocka_unit_test(test_flipped), cmocka_unit_test(test_lies),
-                                   cmocka_unit_test(test_split), cmocka_unit_test(test_memory)};
+                                   cmocka_unit_test(test_split), cmocka_unit_test(test_numbers), cmocka_unit_test(test_memory)};
   return cmocka_run_group_tests(all, NULL, NULL);
 }

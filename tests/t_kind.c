@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/kind.h"
+#include "base/newfile.h"
 #include "file/weights.h"
 
 static int n_checks, n_failed;
@@ -36,7 +37,7 @@ static char *path_of(const char *name) { return koi_format("%s%s%s", folder, *na
 static void write_file(const char *name, const char *bytes, size_t n)
 {
   char *path = path_of(name);
-  CHECK(!koi_file_replace(path, bytes, n));
+  CHECK(!koi_newfile_put(path, bytes, n));
   koi_free(path);
 }
 

@@ -63,6 +63,28 @@ cp "$tmp/out" "$tmp/plan"
 prints '^experts of layers 0-42: all of them on cpu' --exclude cpu --placement "$tmp/plan"
 refuses 2 'no device gpu9; it has' --misses-on gpu9
 refuses 4 'while cpu holds all of them' --exclude cpu --misses-on cpu --memory cpu=64G
+# the user's budget for experts by turns
+prints '^layers 0-42 device=gpu1 expert_cache=6442450920 embed head' --expert-cache gpu1=6G
+grep -q '^experts of layers 0-42 by turns: 11 of each' "$tmp/out" || fail "a budget of 6 GiB: $(cat "$tmp/out")"
+cp "$tmp/out" "$tmp/plan"
+prints '^experts of layers 0-42 by turns: 11 of each' --placement "$tmp/plan"
+[ "$(grep ^layers "$tmp/plan")" = "$(grep ^layers "$tmp/out")" ] || fail "a budget that was read back is another: $(cat "$tmp/out")"
+prints 'device=gpu1 expert_cache=6442450920 misses=cpu embed head' --expert-cache gpu1=6G --misses-on cpu
+prints 'device=gpu0 experts=cpu expert_cache=32212254686 embed head' --cpu-moe --expert-cache cpu=30G --memory cpu=64G
+prints '^experts of layers .* by turns: ' --exclude gpu0 --expert-cache gpu1=6G
+grep '^layers' "$tmp/plan" | sed 's/ expert_cache=[0-9]*//' >"$tmp/whole"
+prints 'device=gpu1 expert_cache=' --placement "$tmp/whole" --expert-cache gpu1=6G
+refuses 2 'device gpu1 has one already' --placement "$tmp/plan" --expert-cache gpu1=6G
+refuses 2 'device gpu0 has one already' --expert-cache gpu0=1G --expert-cache gpu0=2G
+refuses 2 'device gpu1 computes no routed experts' --layers gpu0=0-42 --expert-cache gpu1=1G
+refuses 2 'by turns and to have none' --exclude gpu0 --expert-cache gpu0=1G
+refuses 2 'no device gpu9; it has' --expert-cache gpu9=1G
+refuses 2 'DEVICE=BYTES' --expert-cache gpu0=0
+refuses 4 'one expert of each of its 43 layers takes' --expert-cache gpu0=1
+refuses 4 'the model does not fit' --expert-cache gpu0=100G
+"$koine" estimate --machine "$data/unlike.machine" --shape v4-flash --expert-cache gpu1=6G 2>/dev/null | grep -q '^experts of layers 0-42 by turns: 11 of each' || fail "estimate with a budget"
+"$koine" run -m "${srcdir:-.}/models/austen" -p x -n 1 --memory host=1G --expert-cache host=2M -v 2>"$tmp/err" >/dev/null || fail "run with a wish and a budget: $(cat "$tmp/err")"
+grep -q 'there at once' "$tmp/err" || fail "run with a wish and a budget: $(cat "$tmp/err")"
 last=0
 for g in 12 14 16 20; do # more memory, more tokens
   prints '^experts of layers' --exclude cpu --exclude gpu1 --exclude gpu2 --memory gpu0=$((g << 30))

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/base.h"
+#include "base/newfile.h"
 #include "file/weights.h"
 
 static int n_checks, n_failed;
@@ -27,7 +27,7 @@ static char *austen(const char *name)
 static void put(const char *name, const char *text, size_t n)
 {
   char *path = koi_format("%s/%s", folder, name);
-  if (koi_file_replace(path, text, n)) n_failed++, printf("FAIL %s\n", koi_error_text());
+  if (koi_newfile_put(path, text, n)) n_failed++, printf("FAIL %s\n", koi_error_text());
   koi_free(path);
 }
 

@@ -14,7 +14,8 @@ static void round_trip(const char *text)
   koi_placement p = {0};
   koi_text t = {0};
   assert_int_equal(koi_placement_parse(text, &p), KOINE_OK);
-  koi_placement_text(&p, &t);
+  if (p.split_groups) koi_text_add(&t, "place split_groups=%u\n", p.split_groups);
+  for (size_t i = 0; i < p.n_stages; i++) koi_placement_stage_text(&p.stages[i], &t), koi_text_add(&t, "\n");
   assert_string_equal(t.s, text);
   koi_free(t.s);
   koi_placement_free(&p);

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 enum { N = 8 };
+static const koi_sample_params greedy = {.top_p = 1, .repetition_penalty = 1};
+
 static const float logits[N] = {0.5f, 2, -1, 2, 1, -INFINITY, 0, -3};
 
 static koi_sampler *open(koi_sample_params p, size_t n)
@@ -20,7 +22,7 @@ static koi_sampler *open(koi_sample_params p, size_t n)
 
 static koi_sample_params plain(float temperature)
 {
-  koi_sample_params p = koi_sample_greedy;
+  koi_sample_params p = greedy;
   p.temperature = temperature;
   p.seed = 42;
   return p;
@@ -36,7 +38,7 @@ static int32_t next(koi_sampler *s, const float *l)
 static void test_greedy(void **state)
 {
   (void)state;
-  koi_sampler *s = open(koi_sample_greedy, N);
+  koi_sampler *s = open(greedy, N);
   assert_int_equal(next(s, logits), 1); /* of equal logits the lower id */
   koi_sample_close(s);
 }
@@ -122,7 +124,7 @@ static void test_penalties(void **state)
   (void)state;
   static const float l[4] = {2, 1.5f, -1, -1.2f};
   const int32_t prompt[] = {0, 99, -1};
-  koi_sample_params p = koi_sample_greedy;
+  koi_sample_params p = greedy;
   p.repetition_penalty = 1.5f;
   koi_sampler *s = open(p, 4);
   assert_int_equal(next(s, l), 0);
@@ -131,7 +133,7 @@ static void test_penalties(void **state)
   koi_sample_see(s, 1);
   assert_int_equal(next(s, l), 0); /* 1.33 against 1 */
   koi_sample_close(s);
-  p = koi_sample_greedy;
+  p = greedy;
   p.presence_penalty = 0.7f;
   s = open(p, 4);
   koi_sample_see_prompt(s, prompt, 1); /* of no account for this one */
@@ -142,7 +144,7 @@ static void test_penalties(void **state)
   for (int i = 0; i < 9; i++) koi_sample_see(s, 0);
   assert_int_equal(next(s, l), 0);
   koi_sample_close(s);
-  p = koi_sample_greedy;
+  p = greedy;
   p.frequency_penalty = 0.3f;
   s = open(p, 4);
   koi_sample_see(s, 0);
@@ -151,7 +153,7 @@ static void test_penalties(void **state)
   assert_int_equal(next(s, l), 1);
   koi_sample_close(s);
   static const float negative[2] = {-1, -1.2f}; /* a negative logit grows more negative */
-  p = koi_sample_greedy;
+  p = greedy;
   p.repetition_penalty = 1.5f;
   s = open(p, 2);
   koi_sample_see(s, 0);
@@ -180,7 +182,7 @@ static void test_errors(void **state)
     assert_int_equal(koi_sample_open(&wrong[i].p, 3, &s), KOINE_ERR_ARG);
     assert_non_null(strstr(koi_error_text(), wrong[i].says));
   }
-  assert_int_equal(koi_sample_open(&koi_sample_greedy, 0, &s), KOINE_ERR_ARG);
+  assert_int_equal(koi_sample_open(&greedy, 0, &s), KOINE_ERR_ARG);
   koi_sample_gate *g;
   const char *stops[] = {"x", ""}, *inside[] = {"\x80"};
   assert_int_equal(koi_sample_gate_open(stops, 2, &g), KOINE_ERR_ARG);
@@ -210,7 +212,7 @@ static void run_gate(const char *const *stops, size_t n_stops, const char *in, s
   bool stopped = false;
   assert_int_equal(koi_sample_gate_open(stops, n_stops, &g), KOINE_OK);
   for (size_t i = 0; i < n && !stopped; i += size) {
-    assert_int_equal(koi_sample_gate_feed(g, in + i, n - i < size ? n - i : size, &text, &n_text, &stopped), KOINE_OK);
+    assert_int_equal(koi_sample_gate_feed(g, in + i, n - i < size ? n - i : size, 0, &text, &n_text, &stopped), KOINE_OK);
     assert_true(valid_utf8(text, n_text));
     memcpy(out + at, text, n_text);
     at += n_text;
@@ -257,7 +259,7 @@ static void test_gate_at_once(void **state)
   bool stopped;
   assert_int_equal(koi_sample_gate_open(stops, 1, &g), KOINE_OK);
   for (size_t i = 0; i < KOI_COUNT(steps); i++) {
-    assert_int_equal(koi_sample_gate_feed(g, steps[i].in, strlen(steps[i].in), &text, &n, &stopped), KOINE_OK);
+    assert_int_equal(koi_sample_gate_feed(g, steps[i].in, strlen(steps[i].in), 0, &text, &n, &stopped), KOINE_OK);
     assert_int_equal(n, strlen(steps[i].out));
     assert_memory_equal(text, steps[i].out, n);
     assert_int_equal(stopped, i >= 10);
@@ -275,9 +277,9 @@ static void test_memory(void **state)
     size_t n;
     bool stopped;
     koi_alloc_fail_at(at);
-    koine_status status = koi_sample_open(&koi_sample_greedy, 10, &s);
+    koine_status status = koi_sample_open(&greedy, 10, &s);
     if (status == KOINE_OK) status = koi_sample_gate_open(stops, 2, &g);
-    if (status == KOINE_OK) status = koi_sample_gate_feed(g, "abc st", 6, &text, &n, &stopped);
+    if (status == KOINE_OK) status = koi_sample_gate_feed(g, "abc st", 6, 0, &text, &n, &stopped);
     koi_alloc_fail_at(0);
     koi_sample_close(s);
     koi_sample_gate_close(g);

@@ -176,6 +176,48 @@ static void test_messages_call(void **state)
   json_object_put(o);
 }
 
+/* ---- calls that are cut off ---- */
+/* Requests that end in the middle of a call, by the limit and by a stop text. */
+static const struct { const char *path, *form, *limit; } cut[] = {
+  {CHAT, "{" ASK "," TOOLS "," NAMED "\"max_tokens\":%d,\"seed\":4%s%s}", "length"},
+  {CHAT, "{" ASK "," TOOLS "," NAMED "\"max_tokens\":%d,\"seed\":4,\"stop\":[\"weather\"]%s%s}", "stop"},
+  {"/v1/responses", "{\"input\":\"How is your sister?\",\"tools\":[{\"type\":\"function\",\"name\":\"weather\",\"parameters\":" SCHEMA "}],\"tool_choice\":\"required\","
+                    "\"max_output_tokens\":%d,\"seed\":4%s%s}", "incomplete"},
+  {"/v1/messages", "{\"model\":\"claude-x\"," ASK ",\"tools\":[{\"name\":\"weather\",\"input_schema\":" SCHEMA "}],\"tool_choice\":{\"type\":\"any\"},"
+                   "\"max_tokens\":%d,\"seed\":4%s%s}", "max_tokens"},
+};
+
+/* Neither markup nor half a call; why it ended is said. */
+static void expect_cut(const char *text, const char *why)
+{
+  static const char *const none[] = {"DSML", "invoke", "function_call\"", "tool_use", "call_", "\"finish_reason\":\"tool_calls"};
+  if (!strstr(text, why)) fail_msg("no %s: %s", why, text);
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+    if (strstr(text, none[i])) fail_msg("%s: %s", none[i], text);
+}
+
+static void test_cut(void **state)
+{
+  (void)state;
+  char body[4096], why[64];
+  for (size_t i = 0; i < sizeof cut / sizeof *cut; i++)
+    for (int n = 1; n <= 24; n += 1 + n / 4) {
+      bool by_stop = !strcmp(cut[i].limit, "stop");
+      snprintf(why, sizeof why, "\"%s\"", cut[i].limit);
+      snprintf(body, sizeof body, cut[i].form, by_stop ? 300 : n, "", "");
+      json_object *o = ask(cut[i].path, body), *echo = at(o, "tools");
+      if (echo) json_object_object_del(o, "tools"), json_object_object_del(o, "tool_choice");
+      expect_cut(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), why);
+      json_object_put(o);
+      stream s;
+      snprintf(body, sizeof body, cut[i].form, by_stop ? 300 : n, ",\"stream\":", "true");
+      stream_ask(&s, cut[i].path, body);
+      expect_cut(s.text, why);
+      free(s.text);
+      if (by_stop) break;
+    }
+}
+
 /* Once an answer begins to call, it does so well: the bias makes it begin. */
 static void test_auto(void **state)
 {
@@ -226,7 +268,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_required), cmocka_unit_test(test_parallel), cmocka_unit_test(test_chat_call), cmocka_unit_test(test_responses_call), cmocka_unit_test(test_messages_call),
-    cmocka_unit_test(test_auto), cmocka_unit_test(test_schema),
+    cmocka_unit_test(test_cut), cmocka_unit_test(test_auto), cmocka_unit_test(test_schema),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/newfile.h"
 #include "device/backend.h"
 #include "device/machine.h"
 
@@ -82,7 +83,7 @@ static void test_bad_files(void)
   char cut[4096];
   snprintf(cut, sizeof cut, "%s/koine_t_topo_%ld.xml", dir ? dir : "/tmp", (long)getpid());
   for (size_t i = 0; i < n; i += n / 40) {
-    CHECK(!koi_file_replace(cut, text, i));
+    CHECK(!koi_newfile_put(cut, text, i));
     koine_status s = koi_topo_open(cut, &t);
     CHECK(s == KOINE_ERR_FILE);
     if (!s) koi_topo_close(t);

@@ -48,8 +48,11 @@ typedef struct koine_place_options {
   uint32_t n_experts_on_cpu;      /* routed experts of so many layers from the first lie on processors (llama.cpp's --n-cpu-moe) */
   uint32_t reserved;
   const char *misses_on;          /* an id: where not all routed experts have room on their device, this one has all of them (koine_plan_options.misses_on) */
+  const char *const *expert_caches; size_t n_expert_caches; /* "DEVICE=BYTES": routed experts that this device computes have so much of it by turns, and
+                                     the rest of its memory is for what else lies there (koine_plan_options.expert_caches). Where nothing says who has
+                                     layers, these devices alone do */
 } koine_place_options;
-#define KOINE_PLACE_OPTIONS_INIT {sizeof(koine_place_options), 0, 0, KOINE_CACHE_PACKED, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, NULL}
+#define KOINE_PLACE_OPTIONS_INIT {sizeof(koine_place_options), 0, 0, KOINE_CACHE_PACKED, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, NULL, NULL, 0}
 
 /* Runs one layer of every kind that the model has, in its real sizes with random weights, on every usable device whose costs are not known yet (all:
  * on every one), and keeps what it took; of the options (NULL: none) devices and exclude say which devices. seconds: about how long in all, 0: 60. A

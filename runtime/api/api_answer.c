@@ -86,7 +86,7 @@ static koine_status show(koine_answer *g, int32_t id)
   if (o->stream && koi_tok_is_eos(g->tok, id)) koi_chat_stream_ended(o->stream->stream);
   if (hidden && (!o->stream || koi_tok_is_eos(g->tok, id))) return KOINE_OK;
   koi_tok_piece(g->tok, id, &bytes, &n);
-  koine_status s = koi_sample_gate_feed_marked(g->gate, bytes, n, mark, &text, &n_text, &stopped);
+  koine_status s = koi_sample_gate_feed(g->gate, bytes, n, mark, &text, &n_text, &stopped);
   if (id == g->stops_after) g->stops_after = -1, koi_sample_gate_rest(g->gate, false);
   if (stopped) end(g, KOINE_STOP_TEXT);
   return s ? s : give(g, text, n_text);

@@ -71,7 +71,7 @@ koine_status koine_machine_links(const koine_machine *machine, char **out) { ret
 typedef char device_id[KOI_SITE_ID];
 typedef struct wishes {
   koi_assign_wish w;
-  koi_placed *pins; koi_bound_memory *memory; koi_placement given;
+  koi_placed *pins; koi_bound_memory *memory /* limits, then caches */; koi_placement given;
   const char **names;          /* [n_devices + n_exclude + 1], into ids; the last: misses_on */
   device_id *ids;
 } wishes;
@@ -102,16 +102,18 @@ static koine_status take_lists(const koine_machine *m, const koine_place_options
 {
   koine_status s = take_names(m, o, w);
   w->pins = koi_alloc(o->n_layers + 1, sizeof *w->pins);
-  w->memory = koi_alloc(o->n_memory + 1, sizeof *w->memory);
+  w->memory = koi_alloc(o->n_memory + o->n_expert_caches + 1, sizeof *w->memory);
   if (!s && (!w->pins || !w->memory)) return KOINE_ERR_MEMORY;
   for (size_t i = 0; i < o->n_layers && !s; i++) {
     s = koi_placement_range(o->layers[i], n_layers, &w->pins[i]);
     if (!s) s = find(m, "layers", o->layers[i], w->pins[i].device);
   }
-  for (size_t i = 0; i < o->n_memory && !s; i++) {
-    bool fine = koi_placing_bytes(o->memory[i], w->memory[i].device, &w->memory[i].bytes);
-    if (!fine) s = koi_error(KOINE_ERR_ARG, "memory %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", o->memory[i]);
-    if (!s) s = find(m, "memory", o->memory[i], w->memory[i].device);
+  for (size_t i = 0; i < o->n_memory + o->n_expert_caches && !s; i++) {
+    bool cache = i >= o->n_memory;
+    const char *text = cache ? o->expert_caches[i - o->n_memory] : o->memory[i], *option = cache ? "expert cache" : "memory";
+    bool fine = koi_placing_bytes(text, w->memory[i].device, &w->memory[i].bytes) && (w->memory[i].bytes || !cache);
+    if (!fine) s = koi_error(KOINE_ERR_ARG, "%s %.80s: expected DEVICE=BYTES, such as cl0=8589934592 or cl0=8G", option, text);
+    if (!s) s = find(m, option, text, w->memory[i].device);
   }
   for (size_t i = 0; i < o->n_shares && !s; i++)
     if (!(o->shares[i] >= 0 && isfinite(o->shares[i]))) s = koi_error(KOINE_ERR_ARG, "share %zu of the layers is %g, expected 0 or more", i, o->shares[i]);
@@ -126,12 +128,14 @@ static koine_status take(const koine_machine *m, const koine_place_options *o, u
   if (!(o->n_streams >= 0)) return koi_error(KOINE_ERR_ARG, "%g streams, expected 0 or more", o->n_streams);
   if (o->chunk > KOI_ASSIGN_CHUNK) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens, expected 1 to %d", o->chunk, KOI_ASSIGN_CHUNK);
   koine_status s = take_lists(m, o, n_layers, w);
+  if (s) return s;
   w->w = (koi_assign_wish){.context = o->context, .chunk = o->chunk, .exact = o->cache == KOINE_CACHE_EXACT, .n_streams = o->n_streams, .together = o->set & KOINE_PLACE_TOGETHER,
                            .exclude = w->w.exclude, .n_exclude = w->w.n_exclude, .include = w->w.include, .n_include = w->w.n_include, .pins = w->pins, .n_pins = o->n_layers,
-                           .memory = w->memory, .n_memory = o->n_memory, .shares = o->shares, .n_shares = o->n_shares, .on_cards = -1, .experts_on_cpu = -1, .misses_on = w->w.misses_on};
+                           .memory = w->memory, .n_memory = o->n_memory, .shares = o->shares, .n_shares = o->n_shares, .on_cards = -1, .experts_on_cpu = -1, .misses_on = w->w.misses_on,
+                           .caches = w->memory + o->n_memory, .n_caches = o->n_expert_caches};
   if (o->set & KOINE_PLACE_ON_CARDS) w->w.on_cards = o->n_on_cards < INT32_MAX ? (int32_t)o->n_on_cards : INT32_MAX;
   if (o->set & KOINE_PLACE_EXPERTS_ON_CPU) w->w.experts_on_cpu = o->n_experts_on_cpu < INT32_MAX ? (int32_t)o->n_experts_on_cpu : INT32_MAX;
-  return s;
+  return KOINE_OK;
 }
 
 static void free_wishes(wishes *w)
@@ -191,6 +195,13 @@ static koine_status copy_site(const koi_site *from, koi_site *to)
   return KOINE_OK;
 }
 
+/* Experts by turns come from the disk. */
+static void know_disk(const koine_machine *machine, const koine_model *m, koi_site *with, koine_placement *p)
+{
+  if (machine->runtime) koi_measure_disk(m, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), with);
+  p->site.disk_per_s = with->disk_per_s, p->site.cached_per_s = with->cached_per_s;
+}
+
 /* What does not fit whole may fit with routed experts that take turns; if not, the reason why it does not fit whole is the one to tell. */
 static koine_status by_turns(const koine_machine *machine, const koine_model *m, const koi_assign_wish *w, koine_placement *p)
 {
@@ -198,8 +209,7 @@ static koine_status by_turns(const koine_machine *machine, const koine_model *m,
   char why[LONG];
   koi_print(why, sizeof why, "%s", koi_error_text());
   koi_site with = machine->site;
-  if (machine->runtime) koi_measure_disk(m, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), &with);
-  p->site.disk_per_s = with.disk_per_s, p->site.cached_per_s = with.cached_per_s;
+  know_disk(machine, m, &with, p);
   koine_status s = koi_assign_turns(&with, m, w, &p->assigned);
   if (s) return w->misses_on ? s : koi_error(KOINE_ERR_MEMORY, "%s", why); /* else it may be that device */
   koi_log(KOINE_LOG_WARNING, "%s; so routed experts take turns in the memory that is left, which is slower", why);
@@ -207,7 +217,7 @@ static koine_status by_turns(const koine_machine *machine, const koine_model *m,
 }
 
 /* Where the user left it to us. */
-static bool free_choice(const koi_assign_wish *w) { return !w->n_pins && !w->n_shares && w->on_cards < 0 && w->experts_on_cpu < 0; }
+static bool free_choice(const koi_assign_wish *w) { return !w->n_caches && !w->n_pins && !w->n_shares && w->on_cards < 0 && w->experts_on_cpu < 0; }
 
 koine_status koine_place(const koine_machine *machine, const koine_model *model, const koine_place_options *options, koine_placement **out)
 {
@@ -219,7 +229,9 @@ koine_status koine_place(const koine_machine *machine, const koine_model *model,
   if (!s) s = p ? take(machine, &own, model->config.n_layers, &w) : KOINE_ERR_MEMORY;
   if (!s && machine->runtime) koi_skew_known(machine->runtime->cache_dir, model, &w.w.skew);
   if (!s) s = copy_site(&machine->site, &p->site);
-  if (!s) s = own.given ? koi_assign_given(&machine->site, model, &w.w, &w.given, &p->assigned) : koi_assign(&machine->site, model, &w.w, &p->assigned);
+  koi_site with = machine->site;
+  if (!s && own.n_expert_caches) know_disk(machine, model, &with, p);
+  if (!s) s = own.given ? koi_assign_given(&with, model, &w.w, &w.given, &p->assigned) : koi_assign(&with, model, &w.w, &p->assigned);
   if (s == KOINE_ERR_MEMORY && p && !own.given && free_choice(&w.w)) s = by_turns(machine, model, &w.w, p);
   free_wishes(&w);
   if (s) koine_placement_free(p);

@@ -98,32 +98,18 @@ static koine_status take_cache(const koine_runtime *rt, const char *text, char d
   return koi_placing_id(rt, "expert cache", text, device);
 }
 
-static const char *who_computes(const koi_placed *s) { return s->experts[0] ? s->experts : s->device; }
-
-/* At least 1: with 0 a stage has room for all. */
-static uint64_t part_of(uint64_t bytes, uint64_t n_layers, uint64_t own)
-{
-  uint64_t n = bytes / n_layers * own;
-  return n ? n : 1;
-}
-
-/* Of what one device has for experts each of its stages gets as much as it has layers. */
 koine_status koi_placing_caches(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p)
 {
-  for (size_t i = 0; i < o->n_expert_caches; i++) {
+  koine_status s = KOINE_OK;
+  for (size_t i = 0; i < o->n_expert_caches && !s; i++) {
     char device[KOI_PLACEMENT_ID];
-    uint64_t bytes, n_layers = 0;
-    koine_status s = take_cache(rt, o->expert_caches[i], device, &bytes);
+    uint64_t bytes;
+    s = take_cache(rt, o->expert_caches[i], device, &bytes);
     if (s) return s;
-    for (size_t k = 0; k < p->n_stages; k++)
-      if (!strcmp(who_computes(&p->stages[k]), device) && p->stages[k].expert_bytes) return koi_error(KOINE_ERR_ARG, "expert cache %.80s: device %s has one already", o->expert_caches[i], device);
-    for (size_t k = 0; k < p->n_stages; k++)
-      if (!strcmp(who_computes(&p->stages[k]), device)) n_layers += p->stages[k].layer1 - p->stages[k].layer0;
-    if (!n_layers) return koi_error(KOINE_ERR_ARG, "expert cache %.80s: device %s computes no routed experts in this placement", o->expert_caches[i], device);
-    for (size_t k = 0; k < p->n_stages; k++)
-      if (!strcmp(who_computes(&p->stages[k]), device)) p->stages[k].expert_bytes = part_of(bytes, n_layers, p->stages[k].layer1 - p->stages[k].layer0);
+    s = koi_placement_cache(p, device, bytes);
+    if (s) koi_error_prefix(s, "expert cache %.80s", o->expert_caches[i]);
   }
-  return KOINE_OK;
+  return s;
 }
 
 koine_status koi_placing_misses(const koine_runtime *rt, const koine_plan_options *o, koi_placement *p)

@@ -78,6 +78,4 @@ koine_status koi_text_take(koi_text *t, char **out);
 koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_t *n);
 /* n bytes from place `at`: 0, or errno. *got is less than n where the file ends. */
 int koi_file_at(int fd, uint64_t at, size_t n, void *to, size_t *got);
-/* Writes beside `path` and renames, so that a reader sees the old or the new file, never a part. */
-koine_status koi_file_replace(const char *path, const void *data, size_t bytes);
 #endif

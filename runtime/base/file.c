@@ -1,8 +1,7 @@
-/* Whole files, read and replaced: see base.h. Owns nothing. Invariant: a file that is replaced is at every moment the old one or the new. */
+/* Files that are read: see base.h. Owns nothing. */
 #include "base.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -40,21 +39,6 @@ koine_status koi_file_read(const char *path, size_t max_bytes, char **out, size_
   }
   *out = s, *n = size;
   return KOINE_OK;
-}
-
-koine_status koi_file_replace(const char *path, const void *data, size_t bytes)
-{
-  static atomic_ulong n_written; /* of this process, so that no two threads share a temporary file */
-  char *temp = koi_format("%s.%ld.%lu.new", path, (long)getpid(), atomic_fetch_add(&n_written, 1));
-  if (!temp) return KOINE_ERR_MEMORY;
-  FILE *f = fopen(temp, "wb");
-  bool ok = f && fwrite(data, 1, bytes, f) == bytes && fflush(f) == 0 && fsync(fileno(f)) == 0;
-  int e = errno;
-  if (f && fclose(f)) ok = false, e = errno;
-  if (ok && rename(temp, path)) ok = false, e = errno;
-  if (!ok && f) remove(temp);
-  koi_free(temp);
-  return ok ? KOINE_OK : koi_error(KOINE_ERR_FILE, "%s: cannot write: %s", path, strerror(e));
 }
 
 int koi_file_at(int fd, uint64_t at, size_t n, void *to, size_t *got)

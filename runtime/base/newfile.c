@@ -1,11 +1,12 @@
 /* See newfile.h. Owns the unfinished file. Invariant: under its name a file is whole; an unfinished one has no name, so that nothing is left however
- * the process ends (where the file system cannot do that, a name beside it, which an error removes). */
+ * the process ends (where the file system cannot do that, or no /proc is there to name it by, a name beside it, which an error removes). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* O_TMPFILE */
 #endif
 #include "newfile.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,20 +20,32 @@ struct koi_newfile {
 
 static koine_status failed(const koi_newfile *f, const char *what, int e) { return koi_error(KOINE_ERR_FILE, "%s: cannot %s: %s", f->path, what, strerror(e)); }
 
-static char *temp_name(const koi_newfile *f) { return koi_format("%s.%ld.%d.new", f->path, (long)getpid(), f->fd); }
+/* A name beside its own that no other file of this process has; one that is there was left by a process of this number that was killed. */
+static char *temp_name(const koi_newfile *f)
+{
+  static atomic_ulong n_named;
+  char *temp = koi_format("%s.%ld.%lu.new", f->path, (long)getpid(), atomic_fetch_add(&n_named, 1));
+  if (temp) unlink(temp);
+  return temp;
+}
 
 static koine_status make(koi_newfile *f, unsigned mode)
 {
   struct stat st;
   if (!stat(f->path, &st) && !S_ISREG(st.st_mode))
     return koi_error(KOINE_ERR_FILE, "%s: expected a file's name to write to, found a folder or device", f->path);
-  f->fd = open(f->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+  bool nameless = !access("/proc/self/fd", X_OK);
+  f->fd = nameless ? open(f->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, mode) : -1;
   if (f->fd >= 0) return KOINE_OK;
-  if (errno == ENOENT || errno == EACCES || errno == EROFS || errno == ENOSPC) return failed(f, "be made", errno);
+  if (nameless && (errno == ENOENT || errno == EACCES || errno == EROFS || errno == ENOSPC)) return failed(f, "be made", errno);
   f->temp = temp_name(f);
   if (!f->temp) return KOINE_ERR_MEMORY;
   f->fd = open(f->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  return f->fd >= 0 ? KOINE_OK : failed(f, "be made", errno);
+  if (f->fd >= 0) return KOINE_OK;
+  int e = errno;
+  koi_free(f->temp);
+  f->temp = NULL; /* whatever has that name is another's */
+  return failed(f, "be made", e);
 }
 
 koine_status koi_newfile_open(const char *path, unsigned mode, koi_newfile **out)
@@ -76,7 +89,6 @@ static int name(koi_newfile *f)
     if (errno != EEXIST) return errno;
     char *temp = temp_name(f);
     if (!temp) return ENOMEM;
-    unlink(temp);
     int e = linkat(AT_FDCWD, from, AT_FDCWD, temp, AT_SYMLINK_FOLLOW) ? errno : 0;
     if (e) return koi_free(temp), e;
     f->temp = temp;
@@ -116,4 +128,14 @@ void koi_newfile_drop(koi_newfile *f)
   koi_free(f->folder);
   koi_free(f->path);
   koi_free(f);
+}
+
+koine_status koi_newfile_put(const char *path, const void *data, size_t bytes)
+{
+  koi_newfile *f = NULL;
+  koine_status s = koi_newfile_open(path, 0666, &f);
+  if (!s) s = koi_newfile_write(f, 0, data, bytes);
+  if (!s) return koi_newfile_finish(f);
+  koi_newfile_drop(f);
+  return s;
 }

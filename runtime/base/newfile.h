@@ -14,4 +14,6 @@ koine_status koi_newfile_write(koi_newfile *f, uint64_t at, const void *data, si
 koine_status koi_newfile_finish(koi_newfile *f);
 /* Leaves nothing. NULL is allowed. */
 void koi_newfile_drop(koi_newfile *f);
+/* All of that at once, of bytes that are there, for everybody whom the umask leaves. */
+koine_status koi_newfile_put(const char *path, const void *data, size_t bytes);
 #endif

@@ -13,7 +13,7 @@ enum { KOI_RECORD_MOST = 4096 }; /* bytes: a larger size is no size */
   X(koine_plan_options, misses_on) X(koine_plan_usage, elsewhere_ns) X(koine_session_options, context) X(koine_eval_options, user) \
   X(koine_session_stats, context) X(koine_chat_options, reserved) X(koine_sampling, tokenizer) X(koine_generate_options, stops_after) \
   X(koine_perplexity_result, n_bytes) X(koine_bench_options, cache) X(koine_tune_options, flags) \
-  X(koine_place_options, misses_on) X(koine_estimate, reserved) X(koine_divergence_result, n_bytes) X(koine_quantize_options, user) \
+  X(koine_place_options, n_expert_caches) X(koine_estimate, reserved) X(koine_divergence_result, n_bytes) X(koine_quantize_options, user) \
   X(koine_batch_options, prompt_tokens) X(koine_batch_result, n_ids)
 #define KOI_OLDEST(type, last) KOI_OLDEST_##type = offsetof(type, last) + sizeof(((type *)0)->last),
 enum { KOI_RECORDS(KOI_OLDEST) };

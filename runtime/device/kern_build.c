@@ -2,6 +2,7 @@
  * built is handed to the device's kernels, logged and reported by the calling thread. */
 #include <stdio.h>
 #include <string.h>
+#include "base/thread.h"
 #include "kern.h"
 #include "kernels/sources.h"
 #include "prog.h"
@@ -138,7 +139,7 @@ static koine_status run(crew *w, koine_progress_fn *progress, void *user)
   pthread_t threads[64];
   size_t n = 0, wanted = w->d->n_threads < w->n ? w->d->n_threads : w->n;
   if (wanted > KOI_COUNT(threads)) wanted = KOI_COUNT(threads);
-  while (wanted > 1 && n < wanted && !pthread_create(&threads[n], NULL, work, w)) n++;
+  while (wanted > 1 && n < wanted && koi_thread_start(&threads[n], work, w)) n++;
   pthread_mutex_lock(&w->lock);
   koine_status s = wait_for(w, !n, progress, user);
   pthread_mutex_unlock(&w->lock);

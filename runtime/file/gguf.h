@@ -39,6 +39,8 @@ koi_weights *koi_gguf_take(koi_gguf *g);
 size_t koi_gguf_count(const koi_gguf *g);
 const koi_gguf_value *koi_gguf_at(const koi_gguf *g, size_t i); /* by key */
 const koi_gguf_value *koi_gguf_find(const koi_gguf *g, const char *key); /* NULL: there is none */
+/* ggml's number of what tensors are stored as: -1 where it has none for it, or what is stored has no size that is known. */
+int32_t koi_gguf_dtype_number(koi_dtype d);
 const char *koi_gguf_type_name(koi_gguf_type t);
 /* Item i of a value whose items have one size, as a number; false: they are strings, or there is no such item. Integers beyond 2^53 lose digits. */
 bool koi_gguf_number(const koi_gguf_value *v, uint64_t i, double *out);

@@ -18,6 +18,13 @@ static const koi_dtype stored[] = {
   [38] = KOI_DTYPE_OTHER, [39] = KOI_MXFP4, [40] = KOI_NVFP4, [41] = KOI_Q1_0, [42] = KOI_Q2_0,
 };
 
+int32_t koi_gguf_dtype_number(koi_dtype d)
+{
+  for (size_t i = 0; i < KOI_COUNT(stored) && d != KOI_DTYPE_OTHER; i++)
+    if (stored[i] == d) return (int32_t)i;
+  return -1;
+}
+
 typedef struct scan {
   koi_shard *shard;
   const char *file;

@@ -25,6 +25,13 @@ static bool pinned(const koi_assign_wish *w, const char *id)
   return false;
 }
 
+static bool cached(const koi_assign_wish *w, const char *id)
+{
+  for (size_t i = 0; i < w->n_caches; i++)
+    if (!strcmp(w->caches[i].device, id)) return true;
+  return false;
+}
+
 static bool known(const koi_question *q, uint32_t d)
 {
   for (uint32_t i = 0; i < q->n_items; i++)
@@ -35,7 +42,13 @@ static bool known(const koi_question *q, uint32_t d)
 static bool named(const koi_question *q, uint32_t d)
 {
   const char *id = q->site->devices[d].id;
-  return pinned(&q->w, id) || listed(q->w.include, q->w.n_include, id);
+  return pinned(&q->w, id) || listed(q->w.include, q->w.n_include, id) || cached(&q->w, id);
+}
+
+/* Whether only those that are named have layers. Where nothing says who has any, a budget for experts does. */
+static bool by_name(const koi_assign_wish *w)
+{
+  return w->n_include || (w->n_caches && !w->n_pins && !w->n_exclude && !w->n_shares && w->on_cards < 0 && w->experts_on_cpu < 0);
 }
 
 static double token_on(const koi_question *q, uint32_t d)
@@ -99,7 +112,7 @@ static koine_status choose_devices(koi_question *q)
     for (uint32_t d = 0; d < q->site->n_devices && !s; d++) {
       const koi_site_device *x = &q->site->devices[d];
       bool wanted = named(q, d);
-      if (!x->usable || listed(w->exclude, w->n_exclude, x->id) || (w->n_include && !wanted) || (x->reference && !wanted && !plain)) continue;
+      if (!x->usable || listed(w->exclude, w->n_exclude, x->id) || (by_name(w) && !wanted) || (x->reference && !wanted && !plain)) continue;
       q->n_unknown += x->estimated && (!x->reference || plain);
       if (known(q, d)) s = add_device(q, d);
     }
@@ -113,6 +126,10 @@ static koine_status choose_devices(koi_question *q)
 static koine_status check_names(const koi_site *s, const koi_assign_wish *w, uint32_t n_layers)
 {
   if (w->misses_on && koi_site_find(s, w->misses_on) == s->n_devices) return koi_site_missing(s, w->misses_on);
+  for (size_t i = 0; i < w->n_caches; i++) {
+    if (koi_site_find(s, w->caches[i].device) == s->n_devices) return koi_site_missing(s, w->caches[i].device);
+    if (listed(w->exclude, w->n_exclude, w->caches[i].device)) return koi_error(KOINE_ERR_ARG, "device %s is to have routed experts by turns and to have none", w->caches[i].device);
+  }
   for (size_t i = 0; i < w->n_exclude + w->n_include + w->n_memory + w->n_pins; i++) {
     size_t k = i;
     const char *id = k < w->n_exclude ? w->exclude[k] : (k -= w->n_exclude) < w->n_include ? w->include[k] : (k -= w->n_include) < w->n_memory ? w->memory[k].device : w->pins[k - w->n_memory].device;
@@ -222,6 +239,7 @@ static koine_status answer(const koi_question *q, koi_assigned *a)
 {
   koine_status s = (q->w.n_shares ? by_shares : pins_cover(q) ? by_pins : by_search)(q, &a->placement);
   if (!s) s = koi_placement_check(&a->placement, q->model->config.n_layers);
+  if (!s) s = koi_question_caches(q, &a->placement);
   return s ? s : koi_question_figures(q, a);
 }
 
@@ -249,6 +267,7 @@ koine_status koi_assign_given(const koi_site *site, const koine_model *m, const 
   if (!s) s = koi_question_open(site, m, w, &q);
   if (s) return s;
   s = koi_placement_copy(p, &a.placement);
+  if (!s) s = koi_question_caches(&q, &a.placement);
   if (!s) s = koi_question_figures(&q, &a);
   return finish(s, &q, &a, out);
 }

@@ -22,6 +22,7 @@ typedef struct koi_assign_wish {
   int32_t experts_on_cpu;      /* the routed experts of so many first layers lie on the processors; -1: as is best */
   koi_skew skew;               /* of the model's routes, from earlier runs; wanted 0: not known */
   const char *misses_on;       /* the device that has all experts where they come by turns; NULL: none */
+  const koi_bound_memory *caches; size_t n_caches; /* of the experts that a device computes, what is there at once */
 } koi_assign_wish;
 enum { KOI_ASSIGN_CHUNK = 16384 };
 #define KOI_ASSIGN_WISH {.on_cards = -1, .experts_on_cpu = -1}

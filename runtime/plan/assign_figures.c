@@ -54,19 +54,23 @@ static void count_bytes(const koi_question *q, const koi_placed *p, koi_assigned
 }
 
 /* With p->expert_bytes of the stage's routed experts there at once. */
-static void count_turns(const koi_question *q, const koi_placed *p, koi_assigned_stage *x)
+static koine_status count_turns(const koi_question *q, const koi_placed *p, koi_assigned_stage *x)
 {
   koi_by_turns *t = &x->turns;
   uint32_t d = x->experts == KOI_SOLVE_NOWHERE ? x->device : x->experts, n = q->model->config.n_experts;
   uint64_t *held = x->experts == KOI_SOLVE_NOWHERE ? &x->weights : &x->expert_weights;
-  if (!p->expert_bytes || p->layer0 == p->layer1 || !n) return;
+  if (!p->expert_bytes || p->layer0 == p->layer1 || !n) return KOINE_OK;
   for (uint32_t l = p->layer0; l < p->layer1; l++)
     t->all += q->hold.items[l + 1].experts, t->compute_s += q->token.expert_seconds[(size_t)d * q->token.n_items + l + 1];
   uint64_t slots = p->expert_bytes / (t->all / n + !t->all);
+  if (!slots)
+    return koi_error(KOINE_ERR_MEMORY, "expert cache of %llu bytes on device %s: one expert of each of its %u layers takes %llu; give it at least as much", (unsigned long long)p->expert_bytes,
+                     q->site->devices[d].id, p->layer1 - p->layer0, (unsigned long long)(t->all / n));
   t->n_slots = (uint32_t)(slots < n ? slots : n), t->room = t->all / n * t->n_slots;
   *held -= t->all - t->room;
   for (uint32_t l = p->layer0; l < p->layer1 && x->misses != KOI_SOLVE_NOWHERE; l++) t->misses_s += q->token.expert_seconds[(size_t)x->misses * q->token.n_items + l + 1];
   if (!isfinite(t->misses_s)) t->misses_s = 0;
+  return KOINE_OK;
 }
 
 static koine_status check_known(const koi_question *q, const koi_assigned_stage *x)
@@ -87,7 +91,7 @@ static koine_status stage_figures(const koi_question *q, koi_assigned *a, size_t
   if (!s) s = check_known(q, x);
   if (s) return s;
   count_bytes(q, p, x);
-  count_turns(q, p, x);
+  if ((s = count_turns(q, p, x))) return s;
   seconds token = stage_seconds(q, &q->token, p, x, 1), chunk = stage_seconds(q, &q->prompt, p, x, q->w.chunk);
   double hop = i ? koi_question_hop(q, a->stages[i - 1].device, x->device, koi_question_stream(q, q->w.chunk)) : 0;
   x->seconds = token.middle, x->low = token.low, x->high = token.high;

@@ -33,6 +33,10 @@ typedef struct koi_change { uint64_t context /* 0: as wished */; double weights 
 koine_status koi_question_solve(const koi_question *q, const koi_change *c, koi_solved *out);
 /* Never KOINE_OK: says what is needed, what is there, and what would fit. */
 koine_status koi_question_refuse(const koi_question *q);
+/* Puts the wish's budgets for experts by turns into a placement, and who computes those that are not there. */
+koine_status koi_question_caches(const koi_question *q, koi_placement *p);
+/* What a device's budget takes of its memory: no more than all routed experts. 0: it has none. */
+uint64_t koi_question_cache(const koi_question *q, uint32_t device);
 /* Adds what stages wait for experts that are not there; chunk_s: to the likely seconds of a chunk, the least and the most. */
 void koi_question_turns(const koi_question *q, koi_assigned *a, double chunk_s[3]);
 /* Figures of a placement that covers the model. */

@@ -53,15 +53,19 @@ static void put_links(const koi_question *q, tables *t)
   }
 }
 
+/* Experts by turns take their budget of a device, however many layers it has, and no more: counted with the device. What is waited for them is not
+ * searched over: who gives a device a budget wants it used. */
 static void put_items(const koi_question *q, const koi_holding *h, double weights, tables *t)
 {
-  for (uint32_t i = 0; i < q->n; i++)
+  for (uint32_t i = 0; i < q->n; i++) {
+    bool by_turns = koi_question_cache(q, q->at[i]) != 0;
     for (uint32_t k = 0; k < q->n_items; k++) {
       size_t to = (size_t)i * q->n_items + k, from = (size_t)q->at[i] * q->n_items + k;
       t->seconds[to] = q->token.seconds[from], t->expert_seconds[to] = q->token.expert_seconds[from];
-      t->expert_bytes[to] = (uint64_t)(weights * (double)h->items[k].experts);
+      t->expert_bytes[to] = by_turns ? h->items[k].experts != 0 : (uint64_t)(weights * (double)h->items[k].experts); /* not 0: there is a way to them */
       t->bytes[to] = t->expert_bytes[to] + (uint64_t)(weights * (double)(h->items[k].weights - h->items[k].experts)) + h->items[k].caches;
     }
+  }
 }
 
 /* Only device `to` may have the item, or (not) it must not. */
@@ -121,7 +125,9 @@ static void put_devices(const koi_question *q, const koi_holding *h, const koi_c
 {
   uint32_t largest = 0;
   for (uint32_t i = 0; i < q->n; i++) {
-    t->devices[i] = (koi_solve_device){h->own_bytes, koi_question_limit(q, q->at[i]), group_of(q, i), false};
+    uint64_t limit = koi_question_limit(q, q->at[i]), budget = koi_question_cache(q, q->at[i]);
+    if (limit != UINT64_MAX) limit -= budget < limit ? budget : limit;
+    t->devices[i] = (koi_solve_device){h->own_bytes, limit, group_of(q, i), false};
     if (t->devices[i].limit_bytes > t->devices[largest].limit_bytes) largest = i;
   }
   if (t->devices[largest].limit_bytes < UINT64_MAX - c->more_bytes) t->devices[largest].limit_bytes += c->more_bytes;

@@ -12,6 +12,28 @@
 static const double usual_cached_per_s = 2e9, usual_disk_per_s = 1.5e9; /* bytes read and laid out, by several threads, where nobody has measured it */
 static const uint64_t gib = UINT64_C(1) << 30;
 
+/* ---- budgets that were given ------------------------------------------------------------------------------------------- */
+uint64_t koi_question_cache(const koi_question *q, uint32_t device)
+{
+  uint64_t all = 0, bytes = 0;
+  for (uint32_t i = 0; i < q->n_items; i++) all += q->hold.items[i].experts;
+  for (size_t i = 0; i < q->w.n_caches; i++)
+    if (!strcmp(q->w.caches[i].device, q->site->devices[device].id)) bytes = q->w.caches[i].bytes;
+  return bytes < all ? bytes : all;
+}
+
+koine_status koi_question_caches(const koi_question *q, koi_placement *p)
+{
+  for (size_t i = 0; i < q->w.n_caches; i++) {
+    koine_status s = koi_placement_cache(p, q->w.caches[i].device, q->w.caches[i].bytes);
+    if (s) return koi_error_prefix(s, "expert cache of %llu bytes", (unsigned long long)q->w.caches[i].bytes);
+  }
+  for (size_t i = 0; i < p->n_stages && q->w.n_caches && q->w.misses_on; i++)
+    if (p->stages[i].expert_bytes) koi_print(p->stages[i].misses, sizeof p->stages[i].misses, "%s", q->w.misses_on);
+  return KOINE_OK;
+}
+
+/* ---- what turns take --------------------------------------------------------------------------------------------------- */
 /* The host's memory beside what lies there. */
 static uint64_t page_cache(const koi_question *q, const koi_assigned *a)
 {
@@ -81,6 +103,7 @@ void koi_question_turns(const koi_question *q, koi_assigned *a, double chunk_s[3
   }
 }
 
+/* ---- what does not fit ------------------------------------------------------------------------------------------------- */
 /* All of the model on this device, its experts in what is left. false: not one expert of each layer has room. */
 static bool place_on(const koi_question *q, uint32_t d, koi_placed *out)
 {

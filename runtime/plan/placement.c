@@ -94,6 +94,26 @@ void koi_placement_order(koi_placement *p)
   p->stages[p->n_stages - 1].head |= !head;
 }
 
+static const char *who_computes(const koi_placed *s) { return s->experts[0] ? s->experts : s->device; }
+
+koine_status koi_placement_cache(koi_placement *p, const char *device, uint64_t bytes)
+{
+  uint64_t n_layers = 0;
+  for (size_t i = 0; i < p->n_stages; i++) {
+    const koi_placed *s = &p->stages[i];
+    if (strcmp(who_computes(s), device)) continue;
+    if (s->expert_bytes) return koi_error(KOINE_ERR_ARG, "device %s has one already", device);
+    n_layers += s->layer1 - s->layer0;
+  }
+  if (!n_layers) return koi_error(KOINE_ERR_ARG, "device %s computes no routed experts in this placement", device);
+  for (size_t i = 0; i < p->n_stages; i++) {
+    koi_placed *s = &p->stages[i];
+    uint64_t own = bytes / n_layers * (s->layer1 - s->layer0);
+    if (!strcmp(who_computes(s), device) && s->layer0 < s->layer1) s->expert_bytes = own ? own : 1; /* with 0 a stage has room for all */
+  }
+  return KOINE_OK;
+}
+
 koine_status koi_placement_check(const koi_placement *p, uint32_t n_layers)
 {
   uint32_t at = 0;
@@ -120,15 +140,6 @@ void koi_placement_stage_text(const koi_placed *s, koi_text *t)
   if (s->expert_bytes) koi_text_add(t, " expert_cache=%llu", (unsigned long long)s->expert_bytes);
   if (s->misses[0]) koi_text_add(t, " misses=%s", s->misses);
   koi_text_add(t, "%s%s", s->embed ? " embed" : "", s->head ? " head" : "");
-}
-
-void koi_placement_text(const koi_placement *p, koi_text *t)
-{
-  if (p->split_groups) koi_text_add(t, "place split_groups=%u\n", p->split_groups);
-  for (size_t i = 0; i < p->n_stages; i++) {
-    koi_placement_stage_text(&p->stages[i], t);
-    koi_text_add(t, "\n");
-  }
 }
 
 static bool parse_stage(const char *at, koi_placed *out)

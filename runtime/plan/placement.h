@@ -30,14 +30,15 @@ koine_status koi_placement_copy(const koi_placement *from, koi_placement *to);
 koine_status koi_placement_range(const char *text, uint32_t n_layers, koi_placed *out);
 /* Orders stages by layer, and lets the first embed and the last have the head where no stage does. */
 void koi_placement_order(koi_placement *p);
+/* Of the routed experts that a device computes so many bytes are there at once: each of its stages has as much of them as it has layers. KOINE_ERR_ARG where
+ * it computes none, or they come by turns already. */
+koine_status koi_placement_cache(koi_placement *p, const char *device, uint64_t bytes);
 /* Whether every layer of n_layers lies in exactly one stage, in order, and embedding and head do, at the ends. KOINE_ERR_ARG names the gap. */
 koine_status koi_placement_check(const koi_placement *p, uint32_t n_layers);
-/* A line a stage: "layers 0-21 device=cl0 embed", "layers 22-42 device=cl1 experts=cl2 head", "layers none device=cl2 head", with
- * " expert_cache=BYTES" where routed experts have their place by turns, and " misses=cl2" where others may be computed; before them
- * "place split_groups=N" where that is not 0. */
-void koi_placement_text(const koi_placement *p, koi_text *t);
-void koi_placement_stage_text(const koi_placed *s, koi_text *t); /* without the line's end */
-/* Reads what koi_placement_text wrote, and any text with such lines: other lines and other words in these are passed over. The result is ordered
+/* As in a plan's text, without the line's end: "layers 0-21 device=cl0 embed", "layers 22-42 device=cl1 experts=cl2 head", "layers none device=cl2 head",
+ * with " expert_cache=BYTES" where routed experts have their place by turns, and " misses=cl2" where others may be computed. */
+void koi_placement_stage_text(const koi_placed *s, koi_text *t);
+/* Reads such lines, and "place split_groups=N" before them: other lines and other words in these are passed over. The result is ordered
  * but not checked. KOINE_ERR_ARG names the line. */
 koine_status koi_placement_parse(const char *text, koi_placement *out);
 #endif

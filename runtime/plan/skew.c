@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/newfile.h"
 #include "base/paths.h"
 #include "model/fingerprint.h"
 #include "words.h"
@@ -103,7 +104,7 @@ static koine_status write(const char *cache_dir, const char *path, const char *n
   put_line(&t, name, x);
   koi_text_bytes(&t, rest->s ? rest->s : "", rest->len);
   koine_status s = t.failed || rest->failed ? KOINE_ERR_MEMORY : koi_paths_make(cache_dir);
-  if (!s) s = koi_file_replace(path, t.s, t.len);
+  if (!s) s = koi_newfile_put(path, t.s, t.len);
   koi_free(t.s);
   return s;
 }

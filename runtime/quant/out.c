@@ -2,7 +2,7 @@
 #include "out.h"
 #include "base/newfile.h"
 #include <string.h>
-#include "kernels/format.h"
+#include "model/model.h"
 
 enum { ALIGNMENT = 32, GGUF_VERSION = 3 };
 
@@ -89,11 +89,10 @@ void koi_out_header_free(koi_out_header *h)
 
 uint32_t koi_out_type(int wt)
 {
-  static const uint32_t types[KOI_N_FORMATS] = {
-    [KOI_WT_F32] = 0, [KOI_WT_F16] = 1, [KOI_WT_Q4_0] = 2, [KOI_WT_Q4_1] = 3, [KOI_WT_Q5_0] = 6, [KOI_WT_Q5_1] = 7, [KOI_WT_Q8_0] = 8,
-    [KOI_WT_Q2_K] = 10, [KOI_WT_Q3_K] = 11, [KOI_WT_Q4_K] = 12, [KOI_WT_Q5_K] = 13, [KOI_WT_Q6_K] = 14, [KOI_WT_IQ2_XXS] = 16, [KOI_WT_IQ2_XS] = 17,
-    [KOI_WT_IQ3_XXS] = 18, [KOI_WT_IQ4_NL] = 20, [KOI_WT_IQ3_S] = 21, [KOI_WT_IQ2_S] = 22, [KOI_WT_IQ4_XS] = 23, [KOI_WT_BF16] = 30, [KOI_WT_MXFP4] = 39};
-  return types[wt];
+  int32_t type = -1;
+  for (int d = 0; d < KOI_N_DTYPES && type < 0; d++)
+    if (koi_model_format((koi_dtype)d) == wt) type = koi_gguf_dtype_number((koi_dtype)d);
+  return (uint32_t)type;
 }
 
 /* ---- the file ---- */

@@ -23,7 +23,6 @@ uint64_t koi_out_tensor(koi_out_header *h, const char *name, const uint64_t *dim
 void koi_out_header_free(koi_out_header *h);
 /* The number of KOI_WT_* in GGUF files. */
 uint32_t koi_out_type(int wt);
-enum { KOI_OUT_I32 = 26 };
 
 /* ---- the file ---- */
 typedef struct koi_out koi_out;

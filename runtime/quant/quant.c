@@ -2,11 +2,11 @@
  * Owns the list of tensors. Invariant: memory does not grow with the model; a file that has its name is whole. */
 #include "quant.h"
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#include "base/thread.h"
 #include "kernels/encode.h"
 #include "meta.h"
 #include "mix.h"
@@ -123,7 +123,7 @@ static void put_tensor(koi_out_header *h, target *t, const koi_role *r)
   bool table = r->use == KOI_IDS || r->k != KOI_D_ONE, vector = r->use < KOI_TABLE;
   uint64_t dims[3] = {vector && table ? t->w->k : t->k, vector ? t->w->rows : t->rows, t->n};
   uint32_t n_dims = r->units == KOI_EXPERTS ? 3 : vector && !table ? 1 : 2;
-  t->at = koi_out_tensor(h, t->name, dims, n_dims, t->wt == WT_IDS ? KOI_OUT_I32 : koi_out_type(t->wt), t->bytes);
+  t->at = koi_out_tensor(h, t->name, dims, n_dims, t->wt == WT_IDS ? (uint32_t)koi_gguf_dtype_number(KOI_I32) : koi_out_type(t->wt), t->bytes);
 }
 
 typedef struct listing { job *j; koi_out_header *h; size_t at; } listing;
@@ -303,7 +303,7 @@ static koine_status work_all(job *j)
   if (n > MAX_THREADS) n = MAX_THREADS;
   pthread_t *threads = koi_alloc(n, sizeof *threads);
   if (!threads) return KOINE_ERR_MEMORY;
-  while (started + 1 < n && !pthread_create(&threads[started], NULL, start, j)) started++;
+  while (started + 1 < n && koi_thread_start(&threads[started], start, j)) started++;
   koine_status s = work(j, true);
   for (size_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
   koi_free(threads);

@@ -34,8 +34,6 @@ void koi_chat_free(koi_chat *chat)
   koi_free(chat);
 }
 
-bool koi_chat_has_own_wording(const koi_chat *chat) { return chat->own; }
-
 /* ---- segments ---- */
 static const char *const controls[] = {
   KOI_CHAT_BOS, KOI_CHAT_EOS, KOI_CHAT_USER, KOI_CHAT_ASSISTANT, KOI_CHAT_REMINDER, KOI_CHAT_THINK, KOI_CHAT_THINK_END, KOI_CHAT_DSML,

@@ -23,7 +23,6 @@ koine_status koi_chat_load(const char *folder, koi_chat **out);
 /* The same with the prose of a chat template in Jinja, of n bytes; `path` stands for it in messages. */
 koine_status koi_chat_load_template(const char *path, const char *text, size_t n, koi_chat **out);
 void koi_chat_free(koi_chat *chat);
-bool koi_chat_has_own_wording(const koi_chat *chat); /* false: the checkpoint's */
 
 typedef struct koi_chat_options {
   koine_thinking thinking;

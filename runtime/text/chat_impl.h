@@ -80,7 +80,6 @@ void koi_chat_call_json(const koi_chat_call *call, koi_text *out); /* as an elem
 
 /* ---- chat_wording.c: prose ---- */
 struct koi_chat {
-  bool own;              /* no encoding file was found */
   char *tools;           /* templates: {name} stands for a text, {{ and }} for braces */
   char *response_format;
   char *effort[KOINE_THINK_MAX + 1]; /* before everything, by thinking; NULL: nothing */

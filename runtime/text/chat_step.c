@@ -1,9 +1,12 @@
 /* Owns: cutting an answer into reasoning, content and tool calls, a step at a time.
- * Does not: take bytes or ids (chat_stream.c), or correct an answer: what is malformed is named, and stays in the text where it stood.
+ * Does not: take bytes or ids (chat_stream.c), or correct an answer: what is malformed is named, and stays in the text where it stood. A call that the
+ * answer was cut off in is no text that the model wrote for a reader, and half of it nothing to run: it is named and left out.
  * Invariant: what lies before `at` was handed out or is markup that was understood; what was handed out does not depend on how the answer
  * was cut. */
 #include <string.h>
 #include "chat_impl.h"
+
+static const char BREAKS_OFF[] = "the tool calls break off";
 
 /* ---- handing out ---- */
 static void tell(koi_chat_stream *s, koine_chat_part part, const char *text, size_t n)
@@ -64,6 +67,19 @@ static size_t may_begin(const koi_chat_stream *s, const koi_chat_source *t)
   return hold;
 }
 
+/* Whether the text ends where the model would have gone on: no end token came. */
+static bool is_cut_off(const koi_chat_stream *s, const koi_chat_source *t) { return t->last && !s->answer.ended; }
+
+/* How much of the end of an answer that was cut off began a block of tool calls: at least to the control token, since before it is a mere <. */
+static size_t begun_block(const koi_chat_stream *s, const koi_chat_source *t)
+{
+  const koi_chat_mark block = koi_chat_mark_block;
+  size_t left = t->n - s->at, k = koi_chat_overlap(t->s + s->at, left, block.s);
+  if (k < block.control + strlen(koi_chat_mark_dsml.s) || (t->begins && !(t->begins[t->n - k + block.control] & 1))) return 0;
+  for (size_t i = 0; i < 2 && left > k && t->s[t->n - 1 - k] == '\n'; i++) k++;
+  return k;
+}
+
 /* Where a text before the tool calls ends: the blank line between belongs to neither. */
 static size_t before_block(const koi_chat_source *t, size_t from, size_t at)
 {
@@ -102,7 +118,9 @@ static bool step_text(koi_chat_stream *s, const koi_chat_source *t)
     s->in_reasoning = reasoning, s->opened = s->raw = false, s->n_good = 0;
     return true;
   }
-  give_text(s, t, t->last ? t->n : t->n - may_begin(s, t));
+  size_t begun = is_cut_off(s, t) ? begun_block(s, t) : 0;
+  give_text(s, t, t->last ? t->n - begun : t->n - may_begin(s, t));
+  if (begun) koi_chat_step_defect(s, BREAKS_OFF), s->at = t->n;
   return false;
 }
 
@@ -132,8 +150,8 @@ static void leave_block(koi_chat_stream *s)
 
 static bool break_off(koi_chat_stream *s, const koi_chat_source *t, size_t at)
 {
-  if (s->n_good) koi_chat_step_defect(s, "the tool calls break off"), s->at = at;
-  else give_raw(s, t, s->at, at, "the tool calls break off");
+  if (s->n_good || (at == t->n && is_cut_off(s, t))) koi_chat_step_defect(s, BREAKS_OFF), s->at = s->cut = at;
+  else give_raw(s, t, s->at, at, BREAKS_OFF);
   leave_block(s);
   return true;
 }
@@ -203,6 +221,7 @@ static bool step_call(koi_chat_stream *s, const koi_chat_source *t, size_t at)
     if (tag < t->n) s->looked = tag + 1;
     return false;
   }
+  if (end == t->n && tag == t->n && is_cut_off(s, t)) return break_off(s, t, end);
   give_raw(s, t, at, end, words);
   s->looked = end;
   return true;
@@ -238,6 +257,7 @@ static bool step_block(koi_chat_stream *s, const koi_chat_source *t)
   if (koi_chat_is_at(t, at, koi_chat_mark_block) || (s->in_reasoning && koi_chat_is_at(t, at, koi_chat_mark_think_end))) return break_off(s, t, at);
   size_t end = next_mark(s, t, at);
   if (end == t->n && !t->last) return false;
+  if (end == t->n && is_cut_off(s, t)) return break_off(s, t, end);
   give_raw(s, t, at, end, "text between tool calls");
   return true;
 }

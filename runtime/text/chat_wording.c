@@ -156,7 +156,6 @@ static koine_status read_file(const char *path, koi_chat *chat)
 
 static koine_status use_own(koi_chat *chat)
 {
-  chat->own = true;
   chat->tools = koi_strdup(own_tools);
   chat->response_format = koi_strdup(own_response_format);
   chat->effort[KOINE_THINK_MAX] = koi_strdup(own_effort_max);

@@ -7,8 +7,6 @@
 #include <string.h>
 #include "sample.h"
 
-const koi_sample_params koi_sample_greedy = {.top_p = 1, .repetition_penalty = 1};
-
 typedef struct candidate {
   float logit;
   int32_t id;

@@ -23,9 +23,6 @@ typedef struct koi_sample_params {
   uint64_t seed;
 } koi_sample_params;
 
-/* Greedy, nothing filtered, no penalty. */
-extern const koi_sample_params koi_sample_greedy;
-
 typedef struct koi_sampler koi_sampler;
 
 /* KOINE_ERR_ARG names a parameter that is out of range. Release with koi_sample_close. */
@@ -54,13 +51,10 @@ koine_status koi_sample_gate_open(const char *const *stops, size_t n_stops, koi_
 void koi_sample_gate_close(koi_sample_gate *gate);
 /* The bytes of one token (or any piece). *text, *n_text: what may be given out now; it lives until the next call. *stopped: a stop text
  * is complete; the text then ends before it, and later bytes give nothing. Of several stop texts the one that is complete first
- * counts; of those complete at the same byte the longest. */
-koine_status koi_sample_gate_feed(koi_sample_gate *gate, const char *bytes, size_t n, const char **text, size_t *n_text, bool *stopped);
-/* The same for bytes that are a token of their own: no character goes over its edges, and its bytes are marked. BEGIN marks the first one
- * alone, HIDDEN all. */
+ * counts; of those complete at the same byte the longest. mark: 0, or what is done with bytes that are a token of their own, so that no character goes
+ * over its edges: BEGIN marks the first one alone, HIDDEN all. */
 enum { KOI_GATE_BEGIN = 1, KOI_GATE_HIDDEN = 2 };
-koine_status koi_sample_gate_feed_marked(koi_sample_gate *gate, const char *bytes, size_t n, char mark, const char **text, size_t *n_text,
-                                         bool *stopped);
+koine_status koi_sample_gate_feed(koi_sample_gate *gate, const char *bytes, size_t n, char mark, const char **text, size_t *n_text, bool *stopped);
 /* The marks of the text that was given out last, a byte for each of its bytes. */
 const char *koi_sample_gate_marks(const koi_sample_gate *gate);
 /* While it rests no text is a stop text. */

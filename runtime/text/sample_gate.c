@@ -127,7 +127,7 @@ static koine_status give(koi_sample_gate *g, bool all, const char **text, size_t
   return KOINE_OK;
 }
 
-koine_status koi_sample_gate_feed_marked(koi_sample_gate *g, const char *bytes, size_t n, char mark, const char **text, size_t *n_text, bool *stopped)
+koine_status koi_sample_gate_feed(koi_sample_gate *g, const char *bytes, size_t n, char mark, const char **text, size_t *n_text, bool *stopped)
 {
   koi_text_bytes(&g->held, "", 0);
   koi_text_bytes(&g->held_marks, "", 0);
@@ -137,11 +137,6 @@ koine_status koi_sample_gate_feed_marked(koi_sample_gate *g, const char *bytes, 
   koine_status s = give(g, false, text, n_text);
   if (s == KOINE_OK) *stopped = g->which >= 0;
   return s;
-}
-
-koine_status koi_sample_gate_feed(koi_sample_gate *g, const char *bytes, size_t n, const char **text, size_t *n_text, bool *stopped)
-{
-  return koi_sample_gate_feed_marked(g, bytes, n, 0, text, n_text, stopped);
 }
 
 const char *koi_sample_gate_marks(const koi_sample_gate *g) { return g->out_marks.s; }

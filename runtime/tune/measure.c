@@ -3,6 +3,7 @@
 #include "measure.h"
 #include <stdlib.h>
 #include <string.h>
+#include "base/newfile.h"
 #include "base/paths.h"
 #include "device/tuned.h"
 #include "engine/session.h"
@@ -73,7 +74,7 @@ koine_status koi_measure_keep(koine_runtime *rt, const koi_site *site)
   char *path = file_of(rt), *text = NULL;
   koine_status s = path ? koi_paths_make(rt->cache_dir) : KOINE_OK;
   if (path && !s) s = koi_site_text(site, &text);
-  if (path && !s) s = koi_file_replace(path, text, strlen(text));
+  if (path && !s) s = koi_newfile_put(path, text, strlen(text));
   if (s) koi_log(KOINE_LOG_WARNING, "what was measured is not kept: %s", koi_error_text());
   koi_free(path);
   koi_free(text);

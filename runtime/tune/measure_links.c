@@ -1,9 +1,9 @@
 /* Links between a device and the host's memory, small and large, both ways, alone and beside work on the other side; and how fast the device reads and
  * computes. Owns the buffers and the thread of a measurement. */
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/thread.h"
 #include "device/kern.h"
 #include "device/machine_open.h"
 #include "measure.h"
@@ -64,7 +64,7 @@ static koine_status measure_busy(const ends *e, koi_site_device *d)
   load l = {.from = koi_alloc(1, WORK_BYTES), .to = koi_alloc(1, WORK_BYTES)};
   koine_status s = l.from && l.to ? KOINE_OK : KOINE_ERR_MEMORY;
   atomic_init(&l.stop, false);
-  if (!s && pthread_create(&l.thread, NULL, work, &l)) s = koi_error(KOINE_ERR_MEMORY, "a thread cannot be started");
+  if (!s && !koi_thread_start(&l.thread, work, &l)) s = koi_error(KOINE_ERR_MEMORY, "a thread cannot be started");
   if (!s) {
     s = measure_link(e, true, &d->to_host_busy);
     if (!s) s = measure_link(e, false, &d->from_host_busy);

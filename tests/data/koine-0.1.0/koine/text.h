@@ -70,8 +70,9 @@ KOINE_API koine_status koine_chat_encode(const koine_tokenizer *tokenizer, const
  * content, tool_calls. thinking: as the prompt was made. By ids only control tokens count as markup, never text that looks like one: this
  * is the way to read what a model wrote. By text, which is the ids with their control tokens spelled, quoted markup cannot be told from
  * real markup.
- * Nothing is lost: whole calls are given, and what was not understood stays in the text where it stood. Then the message has a member
- * `defects` too, an array that says what is wrong in words. Bytes that are no UTF-8 become U+FFFD. Malformed answers are no errors. */
+ * Whole calls are given, and what was not understood stays in the text where it stood; nothing is lost but the beginning of a call, or of a block of
+ * calls, in which an answer without an end token was cut off, by a limit or a stop text. In both cases the message has a member `defects` too, an
+ * array that says what is wrong in words. Bytes that are no UTF-8 become U+FFFD. Malformed answers are no errors. */
 KOINE_API koine_status koine_chat_parse_ids(const koine_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, koine_thinking thinking,
                                             char **json);
 KOINE_API koine_status koine_chat_parse(const char *answer, size_t n_bytes, koine_thinking thinking, char **json);
