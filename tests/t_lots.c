@@ -1,6 +1,6 @@
 /* Experts of a layer that are stored in several formats and come by turns: who may have which place, for any number of places; turns in which everybody
  * has one, in a place of its lot; and the logits that come with all experts there, for every budget down to one expert of each format, in both cache modes,
- * in chunks of several sizes, with guesses, and with another device for those that are not there; a byte too few.
+ * in chunks of several sizes, with guesses, out of files that keep what was laid out, and with another device for those that are not there; a byte too few.
  * usage: t_lots    on the host, and on PoCL in two parts. KOINE_GUESS and KOINE_MISS are the test's own. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,6 +273,7 @@ static void test_device(const char *device, const char *misses_on, koine_cache m
   if (whole) OK(evaluate(whole, &r, r.want));
   koine_plan_free(whole);
   r.o.expert_caches = &r.given, r.o.n_expert_caches = 1, r.o.misses_on = misses_on;
+  r.o.keep_layout = mode == KOINE_CACHE_EXACT && !how; /* the first wake keeps all experts, the others read them there */
   test_budgets(&r, b, chunk, how);
   free(r.want);
   free(r.first);
@@ -320,9 +321,12 @@ static void test_model(bool portable)
 int main(void)
 {
   remake r = remake_load(remake_data("tiny-quant"));
+  char *folder = remake_mkdir(), command[4200];
   store_otherwise(&r);
   OK(koine_runtime_open(NULL, &rt));
-  OK(remake_open(&r, &model));
+  remake_config(folder, "tiny-quant");
+  remake_write_all(&r, folder);
+  OK(koi_model_open(folder, &model));
   remake_free(&r);
   if (n_failed || koine_model_get_info(model, &info)) return printf("%s\n", koine_last_error()), 1;
   for (size_t i = 0; i < N_TOKENS; i++) tokens[i] = (int32_t)((i * 37 + 11) % (info.n_vocab - 2) + 1);
@@ -335,6 +339,9 @@ int main(void)
   test_model(portable);
   koine_model_close(model);
   koine_runtime_close(rt);
+  snprintf(command, sizeof command, "rm -r '%s'", folder);
+  CHECK(!system(command));
+  free(folder);
   printf("t_lots: %d checks, %d failed%s\n", n_checks, n_failed, portable ? "" : "; no device Portable of two units here");
   return n_failed ? 1 : portable ? 0 : 77;
 }
