@@ -56,7 +56,7 @@ static void test_turns(void **unused)
   static const uint32_t n_slots[] = {1, 2, 5, 6, 31, 64};
   for (size_t k = 0; k < KOI_COUNT(n_slots); k++) {
     koi_turns t;
-    assert_int_equal(koi_turns_make(n_slots[k], 64, &t), KOINE_OK);
+    assert_int_equal(koi_turns_make(n_slots[k], 64, NULL, &t), KOINE_OK);
     state = 7;
     for (int step = 0; step < 300; step++) {
       int32_t ids[40 * N_USED];
@@ -76,7 +76,7 @@ static void test_miss(void **unused)
   koi_arrival arrivals[2];
   size_t n;
   const int32_t ids[] = {3, 5};
-  assert_int_equal(koi_turns_make(2, 8, &t), KOINE_OK);
+  assert_int_equal(koi_turns_make(2, 8, NULL, &t), KOINE_OK);
   koi_turns_begin(&t, ids, 2, 1);
   assert_true(koi_turns_next(&t, arrivals, &n));
   assert_int_equal(n, 2);
@@ -123,7 +123,7 @@ static double our_rate(const trace *r, uint32_t n_slots)
   koi_turns t;
   koi_arrival *arrivals = calloc(n_slots, sizeof *arrivals);
   size_t n, loaded = 0;
-  assert_int_equal(koi_turns_make(n_slots, (uint32_t)r->n_experts, &t), KOINE_OK);
+  assert_int_equal(koi_turns_make(n_slots, (uint32_t)r->n_experts, NULL, &t), KOINE_OK);
   for (int k = 0; k < r->n_tokens; k++) {
     koi_turns_begin(&t, r->ids + k * r->n_used, (size_t)r->n_used, 1);
     while (koi_turns_next(&t, arrivals, &n)) loaded += n;

@@ -117,7 +117,7 @@ typedef struct koine_plan_options {
                            (expert_caches) are all laid out by the first wake, and read from there whenever they come. 0: no */
   const char *const *expert_caches; /* [n_expert_caches] "DEVICE=BYTES": of the routed experts that this device computes so many bytes are there at
                          once; a step that wants others reads them from the checkpoint, in place of those that were wanted least of late. Results are the
-                         same for any number of bytes that holds one expert of each of its layers */
+                         same for any number of bytes that holds one expert of each of its layers, and of each format that a layer's are stored in */
   size_t n_expert_caches;
   const char *misses_on; /* a device that has all of those experts, and computes those that are not there when few tokens want them, as far as that is
                             quicker than loading them. NULL: none */

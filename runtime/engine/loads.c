@@ -25,7 +25,7 @@ struct koi_loads {
   const koi_laid_model *l;
   box boxes[MAX_BOXES];
   size_t n_boxes;
-  koi_arrival *asked;        /* [n_slots] */
+  koi_arrival *asked;        /* [most] */
   uint32_t layer;            /* theirs */
   size_t n_asked, begun, taken;
   int32_t guesses[MAX_BOXES];
@@ -67,11 +67,17 @@ bool koi_loads_pass(const koi_laid_model *l, uint32_t layer, uint32_t slot, koi_
   return false;
 }
 
+/* The largest of a layer's. */
 static uint64_t bytes_of(const koi_loads *l, uint32_t layer)
 {
-  koi_pass p = {0};
-  while (koi_loads_pass(l->l, layer, 0, &p)) {}
-  return p.end;
+  const koi_lots *lots = &l->l->lots[layer];
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < lots->n; i++) {
+    koi_pass p = {0};
+    while (koi_loads_pass(l->l, layer, lots->first[i], &p)) {}
+    if (p.end > most) most = p.end;
+  }
+  return most;
 }
 
 /* ---- reading ---- */
@@ -79,7 +85,8 @@ static koine_status fill(koi_fetch *f, const box *b)
 {
   koine_status s = KOINE_OK;
   char name[KOI_ROLE_NAME];
-  for (koi_pass p = {0}; !s && koi_loads_pass(f->l, b->layer, 0, &p);) { /* cut like every slot's */
+  uint32_t slot = koi_lots_slot(&f->l->lots[b->layer], (uint32_t)b->expert); /* cut like every slot that it may have */
+  for (koi_pass p = {0}; !s && koi_loads_pass(f->l, b->layer, slot, &p);) {
     uint8_t *out[KOI_MAX_STREAMS] = {NULL};
     bool care = false;
     for (int i = 0; i < KOI_MAX_STREAMS; i++)
@@ -272,7 +279,7 @@ static void start(koi_loads *l)
   while (l->n_threads + 1 < l->n_fetches && koi_thread_start(&l->loaders[l->n_threads].thread, work, &l->loaders[l->n_threads])) l->n_threads++;
 }
 
-koine_status koi_loads_open(const koi_laid_model *laid, uint32_t layer0, uint32_t layer1, uint32_t n_slots, struct koi_kept *kept, uint32_t n_threads, koi_loads **out)
+koine_status koi_loads_open(const koi_laid_model *laid, uint32_t layer0, uint32_t layer1, uint32_t most, struct koi_kept *kept, uint32_t n_threads, koi_loads **out)
 {
   koi_loads *l = koi_alloc(1, sizeof *l);
   size_t n = 1 + (n_threads < MAX_LOADERS - 1 ? n_threads : MAX_LOADERS - 1);
@@ -281,7 +288,7 @@ koine_status koi_loads_open(const koi_laid_model *laid, uint32_t layer0, uint32_
   pthread_cond_init(&l->work, NULL);
   pthread_cond_init(&l->ready, NULL);
   l->l = laid;
-  koine_status s = (l->asked = koi_alloc(n_slots, sizeof *l->asked)) ? KOINE_OK : KOINE_ERR_MEMORY;
+  koine_status s = (l->asked = koi_alloc(most, sizeof *l->asked)) ? KOINE_OK : KOINE_ERR_MEMORY;
   for (; l->n_fetches < n && !s; l->n_fetches += !s) {
     l->loaders[l->n_fetches].l = l;
     s = koi_fetch_open(laid, kept, false, &l->loaders[l->n_fetches].f);

@@ -9,8 +9,8 @@ typedef struct koi_loads koi_loads;
 /* A part of an expert: where its streams lie in what was read. */
 typedef struct koi_pass { uint32_t role, part; uint64_t at[KOI_MAX_STREAMS], bytes[KOI_MAX_STREAMS], end; } koi_pass;
 
-/* l: experts by turns of layers [layer0, layer1), n_slots of each. n_threads: that may work beside the caller; 0: the caller reads. */
-koine_status koi_loads_open(const koi_laid_model *l, uint32_t layer0, uint32_t layer1, uint32_t n_slots, struct koi_kept *kept, uint32_t n_threads, koi_loads **out);
+/* l: experts by turns of layers [layer0, layer1), of which at most `most` are asked for at once. n_threads: that may work beside the caller; 0: the caller reads. */
+koine_status koi_loads_open(const koi_laid_model *l, uint32_t layer0, uint32_t layer1, uint32_t most, struct koi_kept *kept, uint32_t n_threads, koi_loads **out);
 void koi_loads_close(koi_loads *l); /* NULL is allowed */
 /* The next part of an expert of a layer that has this slot, after *p, which is zero at first; false: there is none. */
 bool koi_loads_pass(const koi_laid_model *l, uint32_t layer, uint32_t slot, koi_pass *p);

@@ -1,5 +1,6 @@
 /* See slots.h. Owns who has which place. Invariant: a slot whose expert is known has all of its parts. */
 #include "slots.h"
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 #include "guess.h"
@@ -12,7 +13,7 @@ struct koi_slots {
   koi_stage *st;
   koi_loads *loads;
   koi_turns *layers;       /* [at.layer1 - at.layer0] */
-  koi_arrival *arrivals;   /* [n_slots] */
+  koi_arrival *arrivals;   /* [n_experts] */
   size_t n_arrivals;       /* for the next turn */
   size_t n_read;           /* of them those that nobody had begun to read */
   int32_t *ids;            /* of the layer at hand */
@@ -110,10 +111,19 @@ static size_t find_absent(koi_slots *s)
   return n;
 }
 
+/* The heat of whoever the hottest of n absent ones would displace. */
+static float coldest(const koi_slots *s, size_t n)
+{
+  size_t hottest = 0;
+  for (size_t i = 1; i < n; i++)
+    if (s->absentees[i].heat > s->absentees[hottest].heat) hottest = i;
+  return n ? koi_turns_coldest(&s->layers[s->layer - s->st->at.layer0], s->absentees[hottest].expert) : INFINITY;
+}
+
 uint32_t koi_slots_stay(koi_slots *s, int32_t *ids)
 {
   koi_turns *t = &s->layers[s->layer - s->st->at.layer0];
-  size_t n = find_absent(s), n_stay = s->st->plan->misses == KOI_MISSES_STAY ? n : koi_stay_choose(&s->stay, s->absentees, n, koi_turns_coldest(t));
+  size_t n = find_absent(s), n_stay = s->st->plan->misses == KOI_MISSES_STAY ? n : koi_stay_choose(&s->stay, s->absentees, n, coldest(s, n));
   uint32_t n_entries = 0;
   s->few = true;
   for (size_t i = 0; i < s->n_ids; i++) {
@@ -197,14 +207,14 @@ static void make_guess(koi_slots *s)
 static koine_status make(koi_slots *s)
 {
   const koi_plan_stage *at = &s->st->at;
-  uint32_t n_layers = at->layer1 - at->layer0;
-  koine_status st = koi_loads_open(at->laid, at->layer0, at->layer1, at->n_slots, s->st->kept, s->st->dev->n_threads, &s->loads);
-  s->layers = koi_alloc(n_layers, sizeof *s->layers), s->arrivals = koi_alloc(at->n_slots, sizeof *s->arrivals);
-  s->absentees = koi_alloc(s->st->model->config.n_experts, sizeof *s->absentees);
+  uint32_t n_layers = at->layer1 - at->layer0, n_experts = s->st->model->config.n_experts;
+  koine_status st = koi_loads_open(at->laid, at->layer0, at->layer1, n_experts, s->st->kept, s->st->dev->n_threads, &s->loads);
+  s->layers = koi_alloc(n_layers, sizeof *s->layers), s->arrivals = koi_alloc(n_experts, sizeof *s->arrivals);
+  s->absentees = koi_alloc(n_experts, sizeof *s->absentees);
   s->ids = koi_alloc((size_t)s->st->plan->chunk * s->st->model->config.n_used, sizeof *s->ids);
   if (!st && (!s->layers || !s->arrivals || !s->absentees || !s->ids)) st = KOINE_ERR_MEMORY;
   if (!st && s->st->plan->guess && !s->st->plan->bare && koi_plan_guesses(at, s->st->model) && koi_loads_ahead(s->loads)) make_guess(s);
-  for (uint32_t n = 0; n < n_layers && !st; n++) st = koi_turns_make(at->n_slots, s->st->model->config.n_experts, &s->layers[n]);
+  for (uint32_t n = 0; n < n_layers && !st; n++) st = koi_turns_make(at->laid->lots[at->layer0 + n].n_slots, n_experts, &at->laid->lots[at->layer0 + n], &s->layers[n]);
   return st;
 }
 

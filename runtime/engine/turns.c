@@ -4,9 +4,9 @@
 
 #define COOLING 0.98f /* of an expert's heat with every token: who was wanted by one of the last 50 counts as much as who is wanted by all of them, once */
 
-koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, koi_turns *out)
+koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, const koi_lots *lots, koi_turns *out)
 {
-  *out = (koi_turns){.n_slots = n_slots, .n_experts = n_experts};
+  *out = (koi_turns){.n_slots = n_slots, .n_experts = n_experts, .lots = lots};
   out->expert = koi_alloc(n_slots, sizeof *out->expert), out->turn = koi_alloc(n_slots, sizeof *out->turn);
   out->slot = koi_alloc(n_experts, sizeof *out->slot), out->waits = koi_alloc(n_experts, sizeof *out->waits);
   out->heat = koi_alloc(n_experts, sizeof *out->heat), out->heated = koi_alloc(n_experts, sizeof *out->heated);
@@ -52,13 +52,20 @@ static void take_turn(koi_turns *t, uint32_t slot, uint64_t turn)
   t->waits[t->expert[slot]] = 0, t->n_wait--;
 }
 
-/* Of the slots that have no part in this turn or the next, and whose expert waits for none, the one whose expert has the least heat; n_slots: there is
+/* ---- lots ---- */
+typedef struct range { uint32_t slot0, slot1; } range;
+
+static uint32_t n_lots(const koi_turns *t) { return t->lots ? t->lots->n : 1; }
+static uint32_t lot_of(const koi_turns *t, uint32_t e) { return t->lots ? t->lots->of[e] : 0; }
+static range slots_of(const koi_turns *t, uint32_t lot) { return t->lots ? (range){t->lots->first[lot], t->lots->first[lot + 1]} : (range){0, t->n_slots}; }
+
+/* Of the slots that have no part in this turn or the next, and whose expert waits for none, the one whose expert has the least heat; r.slot1: there is
  * none. */
-static uint32_t coldest(const koi_turns *t)
+static uint32_t coldest(const koi_turns *t, range r)
 {
-  uint32_t best = t->n_slots;
+  uint32_t best = r.slot1;
   float least = INFINITY;
-  for (uint32_t s = 0; s < t->n_slots; s++) {
+  for (uint32_t s = r.slot0; s < r.slot1; s++) {
     int32_t e = t->expert[s];
     if (t->turn[s] >= t->n_turns || (e != KOI_NOBODY && t->waits[e])) continue;
     float heat = e == KOI_NOBODY ? -1.0f : heat_now(t, e);
@@ -75,31 +82,50 @@ size_t koi_turns_absent(const koi_turns *t, koi_absent *v)
   return n;
 }
 
-float koi_turns_coldest(const koi_turns *t)
+float koi_turns_coldest(const koi_turns *t, int32_t expert)
 {
-  uint32_t s = coldest(t);
-  if (s == t->n_slots) return INFINITY;
+  range r = slots_of(t, lot_of(t, (uint32_t)expert));
+  uint32_t s = coldest(t, r);
+  if (s == r.slot1) return INFINITY;
   return t->expert[s] == KOI_NOBODY ? -1.0f : heat_now(t, t->expert[s]);
 }
 
 void koi_turns_stay(koi_turns *t, int32_t expert) { t->waits[expert] = 0, t->n_wait--; }
 
-/* When more wait than have room, half of the slots compute while the other half is loaded. */
-bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n)
+static uint32_t n_waiting(const koi_turns *t, uint32_t lot)
 {
-  uint32_t most = t->n_wait > t->n_slots ? (t->n_slots + 1) / 2 : t->n_slots;
-  *n = 0, t->n_now = 0, t->n_turns++;
-  for (uint32_t s = 0; s < t->n_slots; s++) t->n_now += t->turn[s] == t->n_turns;
-  for (uint32_t s = 0; s < t->n_slots && t->n_now < most; s++)
-    if (t->expert[s] != KOI_NOBODY && t->waits[t->expert[s]]) take_turn(t, s, t->n_turns), t->n_now++;
-  for (uint32_t e = 0; e < t->n_experts && t->n_wait && *n < most; e++) {
-    if (!t->waits[e] || t->slot[e] != KOI_NOBODY) continue;
-    uint32_t s = coldest(t);
-    if (s == t->n_slots) break;
+  uint32_t n = 0;
+  for (uint32_t e = 0; e < t->n_experts; e++) n += t->waits[e] && lot_of(t, e) == lot;
+  return n;
+}
+
+/* Who of a lot comes for the next turn, at most `most`. */
+static void come(koi_turns *t, uint32_t lot, uint32_t most, koi_arrival *arrivals, size_t *n)
+{
+  range r = slots_of(t, lot);
+  for (uint32_t e = 0; e < t->n_experts && most; e++) {
+    if (!t->waits[e] || t->slot[e] != KOI_NOBODY || lot_of(t, e) != lot) continue;
+    uint32_t s = coldest(t, r);
+    if (s == r.slot1) break;
     if (t->expert[s] != KOI_NOBODY) t->slot[t->expert[s]] = KOI_NOBODY;
     t->expert[s] = (int32_t)e, t->slot[e] = (int32_t)s;
     take_turn(t, s, t->n_turns + 1);
-    arrivals[(*n)++] = (koi_arrival){(int32_t)e, s};
+    arrivals[(*n)++] = (koi_arrival){(int32_t)e, s}, most--;
+  }
+}
+
+/* When more of a lot wait than have room, half of its slots compute while the other half is loaded. */
+bool koi_turns_next(koi_turns *t, koi_arrival *arrivals, size_t *n)
+{
+  *n = 0, t->n_now = 0, t->n_turns++;
+  for (uint32_t lot = 0; lot < n_lots(t); lot++) {
+    range r = slots_of(t, lot);
+    uint32_t size = r.slot1 - r.slot0, most = n_waiting(t, lot) > size ? (size + 1) / 2 : size, now = 0;
+    for (uint32_t s = r.slot0; s < r.slot1; s++) now += t->turn[s] == t->n_turns;
+    for (uint32_t s = r.slot0; s < r.slot1 && now < most; s++)
+      if (t->expert[s] != KOI_NOBODY && t->waits[t->expert[s]]) take_turn(t, s, t->n_turns), now++;
+    t->n_now += now;
+    come(t, lot, most, arrivals, n);
   }
   return t->n_now || *n;
 }

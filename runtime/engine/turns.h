@@ -1,13 +1,14 @@
 /* Which of a layer's experts have a place on its device, when not all can: whom a step wants comes in turns, and whom the fewest have wanted lately
- * goes. Numbers alone; slots.h loads. */
+ * goes, of those whose place fits. Numbers alone; slots.h loads. */
 #ifndef KOI_TURNS_H
 #define KOI_TURNS_H
-#include "base/base.h"
+#include "plan/lots.h"
 
 enum { KOI_NOBODY = -1 };
 
 typedef struct koi_turns {
   uint32_t n_slots, n_experts;
+  const koi_lots *lots; /* who may have which places; NULL: everybody all */
   int32_t *expert;  /* [n_slots] who is there, or KOI_NOBODY */
   int32_t *slot;    /* [n_experts] where it is, or KOI_NOBODY */
   uint32_t *waits;  /* [n_experts] entries of the step that wait for it */
@@ -22,15 +23,15 @@ typedef struct koi_turns {
 typedef struct koi_arrival { int32_t expert; uint32_t slot; } koi_arrival;
 typedef struct koi_absent { int32_t expert; uint32_t n_entries; float heat; } koi_absent; /* one that a step wants and that has no place */
 
-/* n_slots: 1 to n_experts. KOINE_ERR_MEMORY. */
-koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, koi_turns *out);
+/* n_slots: 1 to n_experts. lots: NULL, or what divides them, which must outlive the turns. KOINE_ERR_MEMORY. */
+koine_status koi_turns_make(uint32_t n_slots, uint32_t n_experts, const koi_lots *lots, koi_turns *out);
 void koi_turns_free(koi_turns *t);
 /* A step of n_tokens, whose n entries want these experts. */
 void koi_turns_begin(koi_turns *t, const int32_t *ids, size_t n, uint32_t n_tokens);
 /* Of the step that has begun: who is absent, v [n_experts]; how many. */
 size_t koi_turns_absent(const koi_turns *t, koi_absent *v);
-/* The heat of whoever would go first; less than 0: there is a place for one more. */
-float koi_turns_coldest(const koi_turns *t);
+/* The heat of whoever would go first if this expert came; less than 0: there is a place for it. */
+float koi_turns_coldest(const koi_turns *t, int32_t expert);
 /* An absent one stays away in this step: it has no turn. */
 void koi_turns_stay(koi_turns *t, int32_t expert);
 /* The next turn: t->n_now experts have it, who are there; arrivals [n_slots] are those who have the one after it and are to be loaded meanwhile, *n of

@@ -107,14 +107,14 @@ void koi_question_turns(const koi_question *q, koi_assigned *a, double chunk_s[3
 /* All of the model on this device, its experts in what is left. false: not one expert of each layer has room. */
 static bool place_on(const koi_question *q, uint32_t d, koi_placed *out)
 {
-  uint64_t rest = q->hold.own_bytes, experts = 0, limit = koi_question_limit(q, d), spare = limit / KOI_SPARE_PART, n = q->model->config.n_experts;
+  uint64_t rest = q->hold.own_bytes, experts = 0, least = 0, limit = koi_question_limit(q, d), spare = limit / KOI_SPARE_PART, n = q->model->config.n_experts;
   for (uint32_t i = 0; i < q->n_items; i++) {
     const koi_item_bytes *b = &q->hold.items[i];
-    rest += b->weights - b->experts + b->caches, experts += b->experts;
+    rest += b->weights - b->experts + b->caches, experts += b->experts, least += b->least;
   }
-  if (!experts || limit < spare + rest || limit - spare - rest < experts / n) return false;
-  uint64_t slots = (limit - spare - rest) / (experts / n);
-  *out = (koi_placed){.layer1 = q->model->config.n_layers, .embed = true, .head = true, .expert_bytes = (slots < n ? slots : n) * (experts / n)};
+  if (!experts || limit < spare + rest || limit - spare - rest < least) return false;
+  uint64_t slots = (limit - spare - rest) / (experts / n), most = (slots < n ? slots : n) * (experts / n);
+  *out = (koi_placed){.layer1 = q->model->config.n_layers, .embed = true, .head = true, .expert_bytes = most > least ? most : least};
   if (q->w.misses_on) koi_print(out->misses, sizeof out->misses, "%s", q->w.misses_on);
   koi_print(out->device, sizeof out->device, "%s", q->site->devices[d].id);
   return true;

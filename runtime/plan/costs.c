@@ -175,7 +175,10 @@ void koi_costs_free(koi_costs *c)
 static koine_status hold_layer(const koine_model *m, const koi_laid_model *laid, uint32_t l, uint64_t context, uint32_t chunk, bool exact, koi_item_bytes *out)
 {
   koi_caches *c = NULL;
-  koine_status s = koi_caches_make(m, exact, l, l + 1, &c);
+  koi_laid_model *least = NULL;
+  koine_status s = koi_lay_share(m, 0, laid->tile, &(koi_share){.layer0 = l, .layer1 = l + 1, .of = KOI_OF_EXPERTS, .n_slots = 1}, &least);
+  if (!s) out->least = least->bytes, s = koi_caches_make(m, exact, l, l + 1, &c);
+  koi_lay_free(least);
   if (s) return s;
   for (size_t r = 0; r < KOI_N_LAYER_ROLES; r++) out->weights += laid->layers[l][r].bytes;
   out->experts = laid->layers[l][KOI_W_expert_up].bytes + laid->layers[l][KOI_W_expert_down].bytes;

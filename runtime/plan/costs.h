@@ -27,7 +27,7 @@ koine_status koi_costs_make(const koi_site *site, const koine_model *m, const ko
 void koi_costs_free(koi_costs *c);
 
 /* Bytes of an item that a device holds. */
-typedef struct koi_item_bytes { uint64_t weights, experts /* of the weights, the routed experts */, caches, mark; } koi_item_bytes;
+typedef struct koi_item_bytes { uint64_t weights, experts /* of the weights, the routed experts */, least /* of these, by turns (lots.h) */, caches, mark; } koi_item_bytes;
 typedef struct koi_holding {
   koi_item_bytes *items;         /* [n_items] */
   uint64_t own_bytes;            /* of a device that has any: scratch, marks, programs */

@@ -79,56 +79,62 @@ static bool units_alike(const koi_weight *w, uint32_t a, uint32_t b)
   return true;
 }
 
-/* Stretches of units whose matrices are stored alike, each cut where the format changes within a stack. */
-static koine_status cut_matrix(const cutter *c, const koi_weight *from)
+/* Units [unit0, unit1) that are stored as unit `like` is, cut where the format changes within a stack. */
+static koine_status cut_units(const cutter *c, const koi_weight *from, uint32_t like, int32_t unit0, int32_t unit1)
 {
   int32_t per_sub = (int32_t)koi_tiles(from->rows, c->o->l->tile);
   koine_status s = KOINE_OK;
-  for (uint32_t u = 0, end; u < from->n_units && !s; u = end) {
-    for (end = u + 1; end < from->n_units && units_alike(from, u, end); end++) {}
-    for (uint32_t sub = 0, next; sub < from->n_sub && !s; sub = next) {
-      int32_t wt = koi_weight_piece(from, u, sub)->format;
-      for (next = sub + 1; next < from->n_sub && koi_weight_piece(from, u, next)->format == wt; next++) {}
-      if (wt != c->w->wt) c->w->wt = u || sub ? KOI_FORMAT_NONE : wt;
-      s = cut_stretch(c, (koi_part){(int32_t)u, (int32_t)end, (int32_t)sub * per_sub, (int32_t)next * per_sub, wt, 0}, largest_tile(c->o->l, wt, from->k), false);
-    }
+  for (uint32_t sub = 0, next; sub < from->n_sub && !s; sub = next) {
+    int32_t wt = koi_weight_piece(from, like, sub)->format;
+    for (next = sub + 1; next < from->n_sub && koi_weight_piece(from, like, next)->format == wt; next++) {}
+    if (wt != c->w->wt) c->w->wt = unit0 || sub ? KOI_FORMAT_NONE : wt;
+    s = cut_stretch(c, (koi_part){unit0, unit1, (int32_t)sub * per_sub, (int32_t)next * per_sub, wt, 0}, largest_tile(c->o->l, wt, from->k), false);
   }
   return s;
 }
 
-static koine_status cut(layer_out *o, const koi_role *role, const koi_weight *from, koi_laid *w, const char *name)
+/* Stretches of units whose matrices are stored alike. */
+static koine_status cut_matrix(const cutter *c, const koi_weight *from)
+{
+  koine_status s = KOINE_OK;
+  for (uint32_t u = 0, end; u < from->n_units && !s; u = end) {
+    for (end = u + 1; end < from->n_units && units_alike(from, u, end); end++) {}
+    s = cut_units(c, from, u, (int32_t)u, (int32_t)end);
+  }
+  return s;
+}
+
+/* The same of places: stretches of lots whose experts are stored alike in this role. */
+static koine_status cut_places(const cutter *c, const koi_weight *from, const koi_lots *lots)
+{
+  koine_status s = KOINE_OK;
+  for (uint32_t i = 0, end; i < lots->n && !s; i = end) {
+    for (end = i + 1; end < lots->n && units_alike(from, lots->like[i], lots->like[end]); end++) {}
+    s = cut_units(c, from, lots->like[i], (int32_t)lots->first[i], (int32_t)lots->first[end]);
+  }
+  return s;
+}
+
+/* lots: NULL, or those of the places that its units have by turns. */
+static koine_status cut(layer_out *o, const koi_role *role, const koi_weight *from, const koi_lots *lots, koi_laid *w, const char *name)
 {
   const cutter c = {o, role, w, name};
+  if (lots) return cut_places(&c, from, lots);
   if (koi_role_is_matrix(role)) return cut_matrix(&c, from);
   return cut_stretch(&c, (koi_part){0, 1, 0, w->sub_rows, w->wt, 0}, row_bytes(role, w), true); /* no op takes a vector in pieces */
 }
 
-static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi_weight *from, koi_laid *to)
+static koine_status lay(layer_out *o, const koi_role *role, int layer, const koi_weight *from, const koi_lots *lots, koi_laid *to)
 {
   char name[KOI_ROLE_NAME];
   koi_laid_model *l = o->l;
   if (!from->rows) return KOINE_OK;
   *to = (koi_laid){.wt = role->use == KOI_IDS ? 0 : from->format, .k = (int32_t)from->k, .sub_rows = (int32_t)from->rows, .n_sub = (int32_t)from->n_sub,
-                   .n_units = (int32_t)from->n_units, .first = l->n_parts};
-  koine_status s = cut(o, role, from, to, koi_role_name(role, layer, name));
-  if (role->units == KOI_EXPERTS) to->bytes_per_token = to->bytes / from->n_units * l->model->config.n_used;
+                   .n_units = (int32_t)(lots ? lots->n_slots : from->n_units), .first = l->n_parts};
+  koine_status s = cut(o, role, from, lots, to, koi_role_name(role, layer, name));
+  if (role->units == KOI_EXPERTS) to->bytes_per_token = to->bytes / (uint64_t)to->n_units * l->model->config.n_used;
   else to->bytes_per_token = role->use == KOI_TABLE || role->use == KOI_IDS ? koi_ceil_div(to->bytes, koi_tiles(from->rows, l->tile) * l->tile) : to->bytes;
   l->bytes += to->bytes, l->bytes_per_token += to->bytes_per_token;
-  return s;
-}
-
-/* Places that any of a layer's experts can have: all are stored alike, or one could not stand where another stood. */
-static koine_status lay_slots(layer_out *o, const koi_role *role, int layer, const koi_weight *from, uint32_t n_slots, koi_laid *to)
-{
-  char name[KOI_ROLE_NAME];
-  koi_weight some = *from;
-  for (uint32_t u = 1; u < from->n_units; u++)
-    if (!units_alike(from, 0, u))
-      return koi_error(KOINE_ERR_UNSUPPORTED, "%s: experts 0 and %u are stored in different formats, so they cannot take turns in an expert cache; load this model without one",
-                       koi_role_name(role, layer, name), u);
-  some.n_units = n_slots;
-  koine_status s = lay(o, role, layer, &some, to);
-  for (uint32_t i = to->first; i < to->first + to->n_parts && !s; i++) o->l->parts[i].care = 1; /* until they come, nobody knows */
   return s;
 }
 
@@ -137,11 +143,19 @@ static bool has_role(const koi_share *share, const koi_role *role)
   return share->of == KOI_OF_ALL || (share->of == KOI_OF_EXPERTS) == (role->units == KOI_EXPERTS);
 }
 
-static koine_status lay_layer(layer_out *o, const koi_share *share, int layer, uint32_t r, koi_laid *to)
+static koine_status lay_layer(layer_out *o, const koi_share *share, uint32_t n)
 {
-  const koi_role *role = &koi_layer_roles[r];
-  const koi_weight *from = &o->l->model->layers[layer].w[r];
-  return share->n_slots && role->units == KOI_EXPERTS && from->rows ? lay_slots(o, role, layer, from, share->n_slots, to) : lay(o, role, layer, from, to);
+  koi_laid_model *l = o->l;
+  const koi_layer *from = &l->model->layers[n];
+  koine_status s = l->lots ? koi_lots_make(from, share->n_slots, &l->lots[n]) : KOINE_OK;
+  for (uint32_t r = 0; r < KOI_N_LAYER_ROLES && !s; r++) {
+    const koi_role *role = &koi_layer_roles[r];
+    const koi_lots *lots = l->lots && role->units == KOI_EXPERTS ? &l->lots[n] : NULL;
+    koi_laid *to = &l->layers[n][r];
+    if (has_role(share, role)) s = lay(o, role, (int)n, &from->w[r], lots, to);
+    for (uint32_t i = to->first; lots && i < to->first + to->n_parts && !s; i++) l->parts[i].care = 1; /* until they come, nobody knows */
+  }
+  return s;
 }
 
 koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint32_t tile, const koi_share *share, koi_laid_model **out)
@@ -151,12 +165,11 @@ koine_status koi_lay_share(const koine_model *m, uint64_t max_buffer_bytes, uint
   layer_out o = {l, max_buffer_bytes ? max_buffer_bytes : UINT64_MAX, 0};
   l->model = m, l->tile = tile;
   l->layers = koi_alloc(m->config.n_layers, sizeof *l->layers);
-  koine_status s = l->layers ? KOINE_OK : KOINE_ERR_MEMORY;
+  if (share->n_slots) l->lots = koi_alloc(m->config.n_layers, sizeof *l->lots);
+  koine_status s = l->layers && (l->lots || !share->n_slots) ? KOINE_OK : KOINE_ERR_MEMORY;
   for (uint32_t r = 0; r < KOI_N_TOP_ROLES && !s; r++)
-    if (r == KOI_TOP_embed ? share->embed : share->head) s = lay(&o, &koi_top_roles[r], -1, &m->top[r], &l->top[r]);
-  for (uint32_t n = share->layer0; n < share->layer1; n++)
-    for (uint32_t r = 0; r < KOI_N_LAYER_ROLES && !s; r++)
-      if (has_role(share, &koi_layer_roles[r])) s = lay_layer(&o, share, (int)n, r, &l->layers[n][r]);
+    if (r == KOI_TOP_embed ? share->embed : share->head) s = lay(&o, &koi_top_roles[r], -1, &m->top[r], NULL, &l->top[r]);
+  for (uint32_t n = share->layer0; n < share->layer1 && !s; n++) s = lay_layer(&o, share, n);
   if (s) koi_lay_free(l);
   else *out = l;
   return s;
@@ -170,6 +183,8 @@ koine_status koi_lay(const koine_model *m, uint64_t max_buffer_bytes, uint32_t t
 void koi_lay_free(koi_laid_model *l)
 {
   if (!l) return;
+  for (uint32_t n = 0; l->lots && n < l->model->config.n_layers; n++) koi_lots_free(&l->lots[n]);
+  koi_free(l->lots);
   koi_free(l->layers);
   koi_free(l->parts);
   koi_free(l);

@@ -3,7 +3,7 @@
 #ifndef KOI_LAY_H
 #define KOI_LAY_H
 #include "kernels/format.h"
-#include "model/model.h"
+#include "lots.h"
 
 /* What of a model a stage has. */
 typedef enum koi_of { KOI_OF_ALL, KOI_OF_TRUNK /* all but the routed experts */, KOI_OF_EXPERTS /* these alone */ } koi_of;
@@ -11,7 +11,7 @@ typedef struct koi_share {
   uint32_t layer0, layer1;
   bool embed, head;
   koi_of of;
-  uint32_t n_slots; /* places for routed experts in each layer, which they have by turns; 0: each has its own */
+  uint32_t n_slots; /* places for routed experts in each layer (lots.h), which they have by turns; 0: each has its own */
 } koi_share;
 
 /* What one buffer (of each stream) holds: units [unit0, unit1) and of each the tiles [tile0, tile1) of its stack, all in one format; of a vector or a
@@ -28,6 +28,7 @@ typedef struct koi_laid {
 typedef struct koi_laid_model {
   const koine_model *model;
   koi_laid (*layers)[KOI_N_LAYER_ROLES]; /* [n_layers] of the model; those not asked for are empty */
+  koi_lots *lots;                        /* [n_layers] whose experts have which places by turns, of the layers asked for; NULL: they do not */
   koi_laid top[KOI_N_TOP_ROLES];         /* the embedding lies where tokens begin, the rest where logits are made */
   koi_part *parts;                       /* [n_parts] */
   uint32_t n_parts, tile;                /* tile: rows of a tile */

@@ -20,22 +20,50 @@ void koi_plan_tunables(const koine_plan *p, const koi_target *t, uint32_t tile, 
 }
 
 /* ---- stages ---- */
-/* How many experts of each layer the stage's bytes hold at once. */
+static koine_status lay_slots(const koine_plan *p, const koi_plan_stage *st, uint32_t n_slots, koi_laid_model **out)
+{
+  koi_share share = koi_plan_share(st);
+  share.n_slots = n_slots;
+  return koi_lay_share(p->model, st->endpoint->max_buffer_bytes, (uint32_t)st->tunables.tile, &share, out);
+}
+
+static bool has_several_lots(const koi_plan_stage *st, const koi_laid_model *l)
+{
+  for (uint32_t n = st->layer0; n < st->layer1; n++)
+    if (l->lots[n].n > 1) return true;
+  return false;
+}
+
+/* How many experts of each layer the bytes hold at once, 0 for none: one of each takes what `one` says. n of them never take more than n times that; where
+ * a layer has several lots they may take less. */
+static koine_status most_slots(const koine_plan *p, const koi_plan_stage *st, const koi_laid_model *one, uint64_t bytes, uint32_t *out)
+{
+  uint32_t most = p->model->config.n_experts, n = bytes / one->bytes < most ? (uint32_t)(bytes / one->bytes) : most, over = most + 1;
+  koine_status s = KOINE_OK;
+  while (n && n + 1 < over && !s && has_several_lots(st, one)) {
+    koi_laid_model *l = NULL;
+    uint32_t middle = n + (over - n) / 2;
+    s = lay_slots(p, st, middle, &l);
+    if (!s) *(l->bytes <= bytes ? &n : &over) = middle;
+    koi_lay_free(l);
+  }
+  *out = n;
+  return s;
+}
+
 static koine_status count_slots(const koine_plan *p, koi_plan_stage *st)
 {
-  uint32_t n_layers = st->layer1 - st->layer0, n_experts = p->model->config.n_experts;
-  koi_share one = koi_plan_share(st);
-  koi_laid_model *laid = NULL;
-  one.n_slots = 1;
-  koine_status s = koi_lay_share(p->model, st->endpoint->max_buffer_bytes, (uint32_t)st->tunables.tile, &one, &laid);
+  koi_laid_model *one = NULL;
+  koine_status s = lay_slots(p, st, 1, &one);
   if (s) return s;
-  uint64_t each = laid->bytes, n = st->expert_bytes / each;
-  koi_lay_free(laid);
-  if (st->expert_bytes == KOI_EXPERTS_REST) n = 1; /* until it is known what is left */
-  st->n_slots = n < n_experts ? (uint32_t)n : n_experts;
-  if (st->n_slots) return KOINE_OK;
-  return koi_error(KOINE_ERR_MEMORY, "expert cache of %llu bytes on device %s: one expert of each of its %u layers takes %llu; give it at least as much",
-                   (unsigned long long)st->expert_bytes, st->endpoint->id, n_layers, (unsigned long long)each);
+  st->n_slots = 1; /* until it is known what is left */
+  if (st->expert_bytes != KOI_EXPERTS_REST) s = most_slots(p, st, one, st->expert_bytes, &st->n_slots);
+  if (!s && !st->n_slots)
+    s = koi_error(KOINE_ERR_MEMORY, "expert cache of %llu bytes on device %s: one expert of each of its %u layers%s takes %llu; give it at least as much",
+                  (unsigned long long)st->expert_bytes, st->endpoint->id, st->layer1 - st->layer0, has_several_lots(st, one) ? ", of each format there," : "",
+                  (unsigned long long)one->bytes);
+  koi_lay_free(one);
+  return s;
 }
 
 static koine_status lay_stage(koine_plan *p, koi_plan_stage *st, uint64_t memory_limit)
@@ -67,14 +95,14 @@ static uint64_t rest_of(const koine_plan *p, const koi_plan_stage *st)
 
 static koine_status take_rest(koine_plan *p, koi_plan_stage *st, uint64_t rest)
 {
-  uint64_t each = st->laid->bytes, n = 1 + rest / each, most = p->model->config.n_experts;
   koi_laid_model *one = st->laid;
-  st->n_slots = (uint32_t)(n < most && st->memory_bytes ? n : most), st->expert_bytes = st->n_slots * each;
-  koi_share share = koi_plan_share(st);
-  koine_status s = koi_lay_share(p->model, st->endpoint->max_buffer_bytes, (uint32_t)st->tunables.tile, &share, &st->laid);
-  if (s) st->laid = NULL;
+  uint32_t n = p->model->config.n_experts;
+  koine_status s = st->memory_bytes ? most_slots(p, st, one, one->bytes + rest, &n) : KOINE_OK;
+  if (!s) s = lay_slots(p, st, n, &st->laid);
+  if (s) return s;
+  st->n_slots = n, st->expert_bytes = st->laid->bytes;
   koi_lay_free(one);
-  return s ? s : koi_plan_count_stage(p, st);
+  return koi_plan_count_stage(p, st);
 }
 
 static koine_status share_rest(koine_plan *p)

@@ -231,7 +231,7 @@ static counts run(const routes *r, const struct way *w, uint32_t n_slots)
   koi_arrival *arrivals = need(n_slots, sizeof *arrivals);
   bool *ahead = need(r->n_experts, sizeof *ahead);
   counts n = {0};
-  for (uint32_t l = 0; l < r->n_layers; l++) check(koi_turns_make(n_slots, r->n_experts, &p.layers[l]));
+  for (uint32_t l = 0; l < r->n_layers; l++) check(koi_turns_make(n_slots, r->n_experts, NULL, &p.layers[l]));
   for (size_t t = 0; t < r->n_tokens; t++) {
     if (t == r->n_tokens / LEARN) n = (counts){0};
     for (uint32_t l = 1; l < r->n_layers; l++) one_layer(&p, w, t, l, arrivals, ahead, &n);
