@@ -10,9 +10,9 @@
 #include <unistd.h>
 #include "golden.h"
 #include "device/backend.h"
-#include "device/machine.h"
+#include "device/machine_open.h"
 
-enum { MAX_DEVICES = 4, MAX_CHUNKS = 8, MAX_PARTS = 16, PART = 64 };
+enum { MAX_DEVICES = 4, MAX_CHUNKS = 8, MAX_PARTS = 16, PART = 64, MAX_KEPT = 64 };
 
 static int n_checks, n_failed;
 static koine_runtime *rt;
@@ -304,6 +304,24 @@ static koine_status part_first(void)
   return open_runtime(list, &rt);
 }
 
+/* Open until the end, so that a placement's kernels are there for the next one. */
+static koi_device *kept[MAX_KEPT];
+
+static void keep_devices(void)
+{
+  for (size_t e = 0; e < rt->n_endpoints && e < MAX_KEPT; e++)
+    for (size_t i = 0; i < n_ids; i++) {
+      size_t n = strlen(ids[i]);
+      const char *id = rt->endpoints[e].id;
+      if (!strncmp(id, ids[i], n) && (!id[n] || id[n] == '/')) check(!koi_machine_device(rt, e, &kept[e]), id, koine_last_error());
+    }
+}
+
+static void drop_devices(void)
+{
+  for (size_t e = 0; e < MAX_KEPT; e++) koi_machine_device_drop(rt, kept[e]);
+}
+
 static void log_line(void *user, koine_log_level level, const char *line)
 {
   (void)user;
@@ -326,7 +344,9 @@ int main(int argc, char **argv)
     return printf("skip: two devices are wanted\n"), 77;
   }
   if (part_first()) return printf("FAIL %s\n", koine_last_error()), 1;
+  keep_devices();
   for (int i = 1; i < argc; i++) test_model(argv[i]);
+  drop_devices();
   koine_runtime_close(rt);
   printf("t_layers: %d checks, %d failed\n", n_checks, n_failed);
   return n_failed ? 1 : n_checks ? 0 : 77;
