@@ -99,7 +99,7 @@ sed 's/^machine .*/& disk_bytes_per_s=4e9 cached_bytes_per_s=8e9/' "$data/laptop
 refuses 2 'line such as' --placement "$data/README"
 "$koine" estimate --machine "$data/mi300x.machine" --shape v4-flash >"$tmp/out" 2>&1 || fail "estimate: $(cat "$tmp/out")"
 grep -q '^decode: .* tokens/s, likely' "$tmp/out" || fail "estimate: $(cat "$tmp/out")"
-KOINE_BACKENDS=opencl,host XDG_CACHE_HOME=$tmp/one "$koine" plan -m "${srcdir:-.}/models/austen" --device host --measure >"$tmp/out" 2>&1 || fail "plan --measure of one device: $(cat "$tmp/out")"
+env -u KOINE_TUNED KOINE_BACKENDS=opencl,host XDG_CACHE_HOME="$tmp/one" "$koine" plan -m "${srcdir:-.}/models/austen" --device host --measure >"$tmp/out" 2>&1 || fail "plan --measure of one device: $(cat "$tmp/out")"
 grep -q 'by measurements of this machine' "$tmp/out" && grep -q '^cost device="host"' "$tmp/one/koine/machine.txt" || fail "one device, measured: $(cat "$tmp/out")"
 ! grep '^cost' "$tmp/one/koine/machine.txt" | grep -v 'device="host"' || fail "a device was measured that is not to take part"
 "$koine" devices --save "$tmp/here" >/dev/null 2>"$tmp/err" || fail "devices --save: $(cat "$tmp/err")"
