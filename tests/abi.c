@@ -196,6 +196,9 @@ static void test_place(void)
   o.context = 100, o.devices = host, o.n_devices = 1;
   TAKEN(koine_place_options, o, place(&o));
   REFUSED(koine_place_options, o, place(&o));
+  o.context = UINT64_MAX;
+  check(place(&o) == KOINE_ERR_ARG && strstr(koine_last_error(), "context of 18446744073709551615 tokens"), "a context beyond all models");
+  o.context = 100;
   static const char *const cache[] = {"none=1G"};
   o.expert_caches = cache, o.n_expert_caches = 1;
   check(place(&o) == KOINE_ERR_NO_DEVICE && strstr(koine_last_error(), "expert cache none"), "the last members: a device that is not there");

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "checks.h"
+#include "decoded.h"
 #include "device/machine.h"
 #include "engine/turns.h"
 #include "koine.h"
-#include "near.h"
 #include "plan/lay.h"
 #include "remake.h"
 
@@ -173,23 +173,10 @@ static koine_plan *awake(const koine_plan_options *o)
 static koine_status evaluate(koine_plan *p, const run *r, float *logits)
 {
   koine_session_options o = {.size = sizeof o, .cache = r->mode, .context = 64};
-  koine_eval_options all = {.size = sizeof all, .n_logits = N_PROMPT};
-  koine_session *session;
-  koine_status s = koine_session_open(p, &o, &session);
-  if (s) return s;
-  memset(logits, 0xff, (size_t)N_TOKENS * info.n_vocab * sizeof *logits);
-  s = koine_session_eval(session, tokens, N_PROMPT, &all, logits);
-  for (size_t n = N_PROMPT; n < N_TOKENS && !s; n++) s = koine_session_eval(session, tokens, n + 1, NULL, logits + n * info.n_vocab);
-  koine_session_close(session);
-  return s;
+  return decoded_by(p, &o, &(decoded){tokens, N_PROMPT, N_TOKENS, info.n_vocab}, logits);
 }
 
-/* Within 1e-5 of the range, by more than which a wrong or stale expert differs. */
-static bool alike(const float *want, const float *got)
-{
-  size_t n = (size_t)N_TOKENS * info.n_vocab;
-  return near_add(false, got, want, n, near_range(want, n)) <= 1e-5;
-}
+static bool alike(const float *want, const float *got) { return decoded_alike(&(decoded){tokens, N_PROMPT, N_TOKENS, info.n_vocab}, want, got); }
 
 /* Of the routed experts' stage, in a plan that is asleep; 0: it is refused. */
 static unsigned long long weight_bytes(run *r, unsigned long long budget)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "checks.h"
-#include "near.h"
+#include "decoded.h"
 #include "device/machine.h"
 #include "engine/stay.h"
 #include "koine.h"
@@ -91,27 +91,14 @@ static koine_plan *awake(const koine_plan_options *o, const char *how)
   return NULL;
 }
 
-/* A prompt in chunks of three, and what follows it token by token. */
+/* In chunks of three. */
 static koine_status evaluate(koine_plan *p, koine_cache mode, float *logits)
 {
   koine_session_options o = {.size = sizeof o, .cache = mode, .context = 64, .chunk = 3};
-  koine_eval_options all = {.size = sizeof all, .n_logits = N_PROMPT};
-  koine_session *session;
-  koine_status s = koine_session_open(p, &o, &session);
-  if (s) return s;
-  memset(logits, 0xff, (size_t)N_TOKENS * info.n_vocab * sizeof *logits);
-  s = koine_session_eval(session, tokens, N_PROMPT, &all, logits);
-  for (size_t n = N_PROMPT; n < N_TOKENS && !s; n++) s = koine_session_eval(session, tokens, n + 1, NULL, logits + n * info.n_vocab);
-  koine_session_close(session);
-  return s;
+  return decoded_by(p, &o, &(decoded){tokens, N_PROMPT, N_TOKENS, info.n_vocab}, logits);
 }
 
-/* Within 1e-5 of the range everywhere, by more than which a part that is missing, stale or another's differs. */
-static bool alike(const float *want, const float *got)
-{
-  size_t n = (size_t)N_TOKENS * info.n_vocab;
-  return near_add(false, got, want, n, near_range(want, n)) <= 1e-5;
-}
+static bool alike(const float *want, const float *got) { return decoded_alike(&(decoded){tokens, N_PROMPT, N_TOKENS, info.n_vocab}, want, got); }
 
 /* Bytes of all routed experts on a device; of a plan that has them by turns, with another device for those without a place. */
 static uint64_t expert_bytes(const koine_plan_options *like)

@@ -114,10 +114,11 @@ typedef struct koine_plan_options {
   uint32_t keep_layout; /* 1: weights as laid out for a device are kept in a folder "layout" beside the checkpoint, or in the cache folder where that
                            cannot be written, as many bytes again, and the next start reads them instead of laying them out. Nothing that
                            is wrong with these files is an error: the log says so, and weights are laid out anew. Experts that come by turns
-                           (expert_caches) are all laid out by the first wake, and read from there whenever they come. 0: no */
+                           (expert_caches) are all laid out by the first wake; the next start reads them from there whenever they come. 0: no */
   const char *const *expert_caches; /* [n_expert_caches] "DEVICE=BYTES": of the routed experts that this device computes so many bytes are there at
-                         once; a step that wants others reads them from the checkpoint, in place of those that were wanted least of late. Results are the
-                         same for any number of bytes that holds one expert of each of its layers, and of each format that a layer's are stored in */
+                         once; a step that wants others reads them from the checkpoint, in place of those that were wanted least of late. Results are
+                         right for any number of bytes that holds one expert of each of its layers, and of each format that a layer's are stored in; the
+                         order of their sums, and so the last bits of a prompt's, may be another for another number of bytes */
   size_t n_expert_caches;
   const char *misses_on; /* a device that has all of those experts, and computes those that are not there when few tokens want them, as far as that is
                             quicker than loading them. NULL: none */

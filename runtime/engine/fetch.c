@@ -82,6 +82,7 @@ static koine_status fetch_rows(koi_fetch *f, const koi_spanned *w, const koi_spa
 static koine_status fetch_stored(koi_fetch *f, const koi_spanned *w, const koi_span *s, uint8_t *const out[KOI_MAX_STREAMS], bool *care)
 {
   bool some = false;
+  f->stored = true;
   koine_status st = koi_role_is_matrix(w->role) ? fetch_matrix(f, w, s, out, &some) : fetch_rows(f, w, s, out[0]);
   *care |= some;
   if (!st && f->kept) koi_kept_write(f->kept, s, out, some);

@@ -18,6 +18,7 @@ typedef struct koi_fetch {
   const koi_laid_model *l;
   struct koi_kept *kept; /* what is in its files is not read from the checkpoint (kept.h); NULL: there are none */
   koi_rows rows;
+  bool stored;           /* something came from the checkpoint since this was last put out */
 } koi_fetch;
 
 /* pass: the files' pages are not wanted again soon, and leave the page cache. Has all the memory that koi_fetch_tiles needs. */

@@ -85,6 +85,7 @@ static koine_status fill(koi_fetch *f, const box *b)
 {
   koine_status s = KOINE_OK;
   char name[KOI_ROLE_NAME];
+  f->stored = false;
   uint32_t slot = koi_lots_slot(&f->l->lots[b->layer], (uint32_t)b->expert); /* cut like every slot that it may have */
   for (koi_pass p = {0}; !s && koi_loads_pass(f->l, b->layer, slot, &p);) {
     uint8_t *out[KOI_MAX_STREAMS] = {NULL};
@@ -95,7 +96,8 @@ static koine_status fill(koi_fetch *f, const box *b)
     s = koi_fetch_tiles(f, &one, out, &care);
     if (s) return koi_error_prefix(s, "loading expert %d of %s", b->expert, koi_role_name(&koi_layer_roles[p.role], (int)b->layer, name));
   }
-  return s;
+  if (f->stored && f->l->model->weights) s = koi_weights_check(f->l->model->weights); /* as whole as the file is, it may be another's by now */
+  return s ? koi_error_prefix(s, "loading expert %d of layer %u", b->expert, b->layer) : s;
 }
 
 static void fill_box(koi_fetch *f, box *b)

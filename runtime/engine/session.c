@@ -4,7 +4,6 @@
 #include <string.h>
 
 /* ---- open and close ---- */
-enum { MAX_CONTEXT = 1 << 28 }; /* positions stay far inside int32 */
 static koine_status options(const koine_plan *p, const koine_session_options *o, koine_session *s)
 {
   uint64_t most = p->model->config.max_context;
@@ -13,7 +12,7 @@ static koine_status options(const koine_plan *p, const koine_session_options *o,
   s->chunk = o && o->chunk ? o->chunk : p->chunk;
   if (s->mode != KOINE_CACHE_PACKED && s->mode != KOINE_CACHE_EXACT) return koi_error(KOINE_ERR_ARG, "unknown cache mode %d", (int)s->mode);
   if (s->chunk > p->chunk) return koi_error(KOINE_ERR_ARG, "chunk of %u tokens: the plan was made for at most %u", s->chunk, p->chunk);
-  if (s->context > MAX_CONTEXT) return koi_error(KOINE_ERR_ARG, "context of %llu tokens, expected at most %d", (unsigned long long)s->context, MAX_CONTEXT);
+  if (s->context > KOI_MAX_CONTEXT) return koi_error(KOINE_ERR_ARG, "context of %llu tokens, expected at most %d", (unsigned long long)s->context, KOI_MAX_CONTEXT);
   if (s->context > most) /* the caller asked for it, and nothing here depends on it */
     koi_log(KOINE_LOG_WARNING, "context of %llu tokens: the model was made for %llu (max_position_embeddings)", (unsigned long long)s->context,
             (unsigned long long)most);

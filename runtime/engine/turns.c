@@ -95,7 +95,7 @@ void koi_turns_stay(koi_turns *t, int32_t expert) { t->waits[expert] = 0, t->n_w
 static uint32_t n_waiting(const koi_turns *t, uint32_t lot)
 {
   uint32_t n = 0;
-  for (uint32_t e = 0; e < t->n_experts; e++) n += t->waits[e] && lot_of(t, e) == lot;
+  for (uint32_t e = 0; e < t->n_experts && t->n_wait; e++) n += t->waits[e] && lot_of(t, e) == lot;
   return n;
 }
 
@@ -103,7 +103,7 @@ static uint32_t n_waiting(const koi_turns *t, uint32_t lot)
 static void come(koi_turns *t, uint32_t lot, uint32_t most, koi_arrival *arrivals, size_t *n)
 {
   range r = slots_of(t, lot);
-  for (uint32_t e = 0; e < t->n_experts && most; e++) {
+  for (uint32_t e = 0; e < t->n_experts && most && t->n_wait; e++) {
     if (!t->waits[e] || t->slot[e] != KOI_NOBODY || lot_of(t, e) != lot) continue;
     uint32_t s = coldest(t, r);
     if (s == r.slot1) break;

@@ -150,6 +150,7 @@ koine_status koi_question_open(const koi_site *site, const koine_model *m, const
   if (q.w.chunk > q.w.context) q.w.chunk = (uint32_t)q.w.context;
   if (!q.w.n_streams) q.w.n_streams = 1;
   koine_status s = check_names(site, w, m->config.n_layers);
+  if (!s && w->context > KOI_MAX_CONTEXT) s = koi_error(KOINE_ERR_ARG, "context of %llu tokens, expected at most %d", (unsigned long long)w->context, KOI_MAX_CONTEXT);
   if (!s) s = koi_site_estimate(site, &q.estimated);
   *out = q, out->site = &out->estimated;
   if (!s) s = koi_costs_make(out->site, m, &(koi_step_at){1, q.w.context / 2}, q.w.exact, &out->token);

@@ -56,7 +56,7 @@ struct koine_plan {
 };
 
 enum { KOI_SPARE_PART = 8 }; /* of a device's memory that experts by turns leave for what nobody counts: a driver's compiler, a probe */
-enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384, KOI_DEFAULT_CONTEXT = 4096, KOI_MAX_SPLIT_GROUPS = 4096 };
+enum { KOI_DEFAULT_CHUNK = 512, KOI_MAX_CHUNK = 16384, KOI_DEFAULT_CONTEXT = 4096, KOI_MAX_CONTEXT = 1 << 28 /* positions stay far inside int32 */, KOI_MAX_SPLIT_GROUPS = 4096 };
 #define KOI_DEFAULT_MARK_BYTES (UINT64_C(256) << 20)
 
 typedef struct koi_plan_wish {
